@@ -1,0 +1,1 @@
+"""Pages that the instance serves to people."""

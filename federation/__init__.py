@@ -1,0 +1,1 @@
+"""Other instances: finding them, trusting them, talking to them."""

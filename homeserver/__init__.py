@@ -1,0 +1,1 @@
+"""The homeserver: what is true without HTTP, and what wires it together."""

@@ -1,0 +1,1 @@
+"""Matrix itself, pure: no I/O, no clock, no database, no configuration."""
