@@ -4,7 +4,20 @@
 
 CREATE SEQUENCE log_position;        -- the one log: position order is commit order
 CREATE SEQUENCE backfill_order;      -- negated: orders history that arrives from other instances
-CREATE SEQUENCE snapshot_ids;        -- state snapshots, handed out in memory before the commit
+CREATE SEQUENCE snapshot_ids INCREMENT 1000;  -- state snapshots, handed out in memory by the block
+
+-- Takes `wanted` consecutive positions and returns the first. The advisory lock is held until the
+-- transaction ends, so positions become visible in their order, whatever process took them.
+CREATE FUNCTION take_positions(wanted bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    first bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(5497171);
+    first := nextval('log_position');
+    PERFORM setval('log_position', first + wanted - 1);
+    RETURN first;
+END
+$$;
 
 -- ---------------------------------------------------------------- rooms, events, state
 
