@@ -1,0 +1,17 @@
+"""Who is asking: the account and device behind an access token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from homeserver.protocol.identifiers import UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """The caller of an operation, as authenticated."""
+
+    user_id: UserId
+    device_id: str | None
+    admin: bool = False
+    guest: bool = False

@@ -1,0 +1,248 @@
+"""JSON over HTTP: what both edges (``client_api`` and ``federation``) share.
+
+Handlers read with :func:`read_json`, answer with :func:`json_response`, and raise
+:class:`~homeserver.errors.MatrixError`; the middlewares here turn that into JSON once, give every
+request an ID, and let browsers in (CORS).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+import orjson
+import structlog
+from aiohttp import hdrs, web
+
+from homeserver.errors import (
+    BadJson,
+    InvalidParam,
+    LimitExceeded,
+    MatrixError,
+    MissingParam,
+    NotJson,
+    TooLarge,
+    Unrecognized,
+)
+
+logger = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+T = TypeVar("T")
+
+MAX_JSON_DEPTH = 100
+
+CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS",
+    "Access-Control-Allow-Headers": (
+        "X-Requested-With, Content-Type, Authorization, Date, If-Match, If-None-Match"
+    ),
+    "Access-Control-Expose-Headers": "ETag, Retry-After",
+}
+
+REQUEST_ID = web.RequestKey("request_id", str)
+
+
+# ---------------------------------------------------------------- answering
+
+
+def json_response(body: Any, *, status: int = 200) -> web.Response:
+    """A JSON answer.  ``body`` may hold ``orjson.Fragment`` for what is serialised already."""
+    return web.Response(
+        body=orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS),
+        status=status,
+        content_type="application/json",
+    )
+
+
+def error_response(error: MatrixError) -> web.Response:
+    """The standard error response for a failure."""
+    response = json_response(error.to_json(), status=error.status)
+    if isinstance(error, LimitExceeded):
+        response.headers[hdrs.RETRY_AFTER] = str(-(-error.extra["retry_after_ms"] // 1000))
+    return response
+
+
+# ---------------------------------------------------------------- reading
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse JSON, refusing what is not UTF-8, not JSON, or nested too deeply.
+
+    Raises: :class:`NotJson`, :class:`BadJson`.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise NotJson(f"The body is not valid JSON: {error.msg}") from error
+    if body.count(b"[") + body.count(b"{") > MAX_JSON_DEPTH:
+        check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Raise :class:`BadJson` if a value is nested more than ``MAX_JSON_DEPTH`` deep."""
+    level: list[Any] = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        if not inner:
+            return
+        level = inner
+    raise BadJson(f"The JSON is nested more than {MAX_JSON_DEPTH} levels deep")
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The whole body, up to the application's ``client_max_size``."""
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise TooLarge("The request body is too large") from error
+
+
+async def read_json(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
+    """The body, which must be a JSON object; ``{}`` for an empty one if ``optional``."""
+    body = await read_body(request)
+    if not body and optional:
+        return {}
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise BadJson("The body must be a JSON object")
+    return value
+
+
+_TYPE_NAMES: dict[type, str] = {
+    str: "a string",
+    int: "an integer",
+    bool: "true or false",
+    dict: "an object",
+    list: "an array",
+}
+
+
+def optional(body: dict[str, Any], key: str, kind: type[T], default: T | None = None) -> T | None:
+    """``body[key]`` if it is there and not null; :class:`BadJson` if it has another type."""
+    value = body.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise BadJson(f"'{key}' must be {_TYPE_NAMES.get(kind, kind.__name__)}")
+    return value
+
+
+def required(body: dict[str, Any], key: str, kind: type[T]) -> T:
+    """``body[key]``; :class:`MissingParam` if absent, :class:`BadJson` if of another type."""
+    value = optional(body, key, kind)
+    if value is None:
+        raise MissingParam(f"'{key}' is required")
+    return value
+
+
+def string_list(body: dict[str, Any], key: str) -> list[str]:
+    """``body[key]`` as a list of strings; empty if absent."""
+    values = cast("list[Any]", optional(body, key, list, []))
+    if not all(isinstance(value, str) for value in values):
+        raise BadJson(f"'{key}' must be an array of strings")
+    return values
+
+
+def query_int(
+    request: web.Request, key: str, default: int, *, least: int = 0, most: int = 2**53 - 1
+) -> int:
+    """An integer of the query string, refused below ``least`` and cut to ``most``."""
+    text = request.query.get(key)
+    if text is None:
+        return default
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise InvalidParam(f"'{key}' must be an integer") from error
+    if value < least:
+        raise InvalidParam(f"'{key}' must be at least {least}")
+    return min(value, most)
+
+
+def query_bool(request: web.Request, key: str, default: bool = False) -> bool:
+    """A boolean of the query string: ``true`` or ``false``."""
+    text = request.query.get(key)
+    if text is None:
+        return default
+    if text not in ("true", "false"):
+        raise InvalidParam(f"'{key}' must be true or false")
+    return text == "true"
+
+
+# ---------------------------------------------------------------- middlewares
+
+
+@web.middleware
+async def cors_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let browsers of any origin in.  Spec: client-server API, web browser clients."""
+    if request.method == hdrs.METH_OPTIONS:
+        return web.Response(status=200, headers=CORS_HEADERS)
+    return await handler(request)
+
+
+async def add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """An ``on_response_prepare`` signal: the CORS headers on every answer."""
+    response.headers.update(CORS_HEADERS)
+
+
+@web.middleware
+async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn failures into the spec's standard error response."""
+    try:
+        return await handler(request)
+    except MatrixError as error:
+        return error_response(error)
+    except web.HTTPNotFound:
+        return error_response(Unrecognized("No such endpoint"))
+    except web.HTTPMethodNotAllowed:
+        return error_response(
+            Unrecognized("This endpoint does not take that method", status=405)
+        )
+    except web.HTTPRequestEntityTooLarge:
+        return error_response(TooLarge("The request body is too large"))
+    except web.HTTPException:
+        raise
+    except asyncio.CancelledError:
+        raise
+    except ConnectionResetError:
+        raise
+    except Exception:
+        logger.exception("request failed")
+        return error_response(
+            MatrixError("Something went wrong on this server; it has been logged", status=500)
+        )
+
+
+@web.middleware
+async def request_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Bind a request ID, and log one line per request (never its query: it may bear a token)."""
+    request_id = secrets.token_hex(6)
+    request[REQUEST_ID] = request_id
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    started = time.perf_counter()
+    status = 499
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    finally:
+        resource = request.match_info.route.resource
+        logger.info(
+            "request",
+            method=request.method,
+            route=resource.canonical if resource is not None else "none",
+            status=status,
+            duration_ms=round((time.perf_counter() - started) * 1000, 1),
+        )
