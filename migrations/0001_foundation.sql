@@ -104,7 +104,7 @@ CREATE TABLE memberships (
     position bigint NOT NULL,                      -- when it changed last
     local boolean NOT NULL,                        -- an account of this instance
     forgotten boolean NOT NULL DEFAULT false,
-    stripped_state jsonb,                          -- what an invited or knocking user may see
+    stripped_state json,                          -- what an invited or knocking user may see
     PRIMARY KEY (room_id, user_id)
 );
 CREATE INDEX memberships_user ON memberships (user_id, membership);
@@ -230,7 +230,7 @@ CREATE TABLE account_data (
     user_id text NOT NULL,
     room_id text NOT NULL,                         -- '' for the account's own
     type text NOT NULL,
-    content jsonb NOT NULL,
+    content json NOT NULL,
     position bigint NOT NULL,
     PRIMARY KEY (user_id, room_id, type)
 );
@@ -239,7 +239,7 @@ CREATE INDEX account_data_position ON account_data (user_id, position);
 CREATE TABLE filters (
     user_id text NOT NULL,
     filter_id bigint NOT NULL,
-    definition jsonb NOT NULL,
+    definition json NOT NULL,
     definition_hash bytea NOT NULL,                -- SHA-256 of the canonical JSON
     PRIMARY KEY (user_id, filter_id),
     UNIQUE (user_id, definition_hash)
@@ -273,7 +273,7 @@ CREATE TABLE to_device_messages (
     device_id text NOT NULL,
     sender text NOT NULL,
     type text NOT NULL,
-    content jsonb NOT NULL,
+    content json NOT NULL,
     PRIMARY KEY (user_id, device_id, position)
 );
 
@@ -287,7 +287,7 @@ CREATE TABLE to_device_seen (                      -- message IDs from peers, so
 CREATE TABLE device_keys (
     user_id text NOT NULL,
     device_id text NOT NULL,
-    keys jsonb NOT NULL,
+    keys json NOT NULL,
     position bigint NOT NULL,
     PRIMARY KEY (user_id, device_id)
 );
@@ -297,7 +297,7 @@ CREATE TABLE one_time_keys (
     device_id text NOT NULL,
     algorithm text NOT NULL,
     key_id text NOT NULL,
-    key jsonb NOT NULL,
+    key json NOT NULL,
     uploaded bigint NOT NULL DEFAULT 0,            -- order of upload: the oldest is claimed first
     PRIMARY KEY (user_id, device_id, algorithm, key_id)
 );
@@ -307,7 +307,7 @@ CREATE TABLE fallback_keys (
     device_id text NOT NULL,
     algorithm text NOT NULL,
     key_id text NOT NULL,
-    key jsonb NOT NULL,
+    key json NOT NULL,
     used boolean NOT NULL DEFAULT false,
     PRIMARY KEY (user_id, device_id, algorithm)
 );
@@ -315,7 +315,7 @@ CREATE TABLE fallback_keys (
 CREATE TABLE cross_signing_keys (
     user_id text NOT NULL,
     usage text NOT NULL,                           -- master, self_signing, user_signing
-    key jsonb NOT NULL,
+    key json NOT NULL,
     position bigint NOT NULL,
     PRIMARY KEY (user_id, usage)
 );
@@ -324,7 +324,7 @@ CREATE TABLE key_signatures (                      -- signatures uploaded for ot
     signer text NOT NULL,
     target_user_id text NOT NULL,
     target_key text NOT NULL,                      -- device ID, or a cross-signing public key
-    signatures jsonb NOT NULL,                     -- key ID -> signature
+    signatures json NOT NULL,                     -- key ID -> signature
     PRIMARY KEY (signer, target_user_id, target_key)
 );
 
@@ -388,7 +388,7 @@ CREATE TABLE outbox_edus (                         -- what must arrive and is no
     destination text NOT NULL,
     edu_type text NOT NULL,
     coalesce_key text,                             -- a later one of this key replaces it
-    content jsonb NOT NULL,
+    content json NOT NULL,
     UNIQUE (destination, edu_type, coalesce_key)
 );
 CREATE INDEX outbox_edus_destination ON outbox_edus (destination, edu_id);
@@ -407,7 +407,7 @@ CREATE INDEX inbox_room ON inbox (room_id, inbox_id);
 CREATE TABLE inbox_transactions (                  -- answers given, for a transaction sent again
     origin text NOT NULL,
     txn_id text NOT NULL,
-    response jsonb NOT NULL,
+    response json NOT NULL,
     received_at bigint NOT NULL,                   -- ms
     PRIMARY KEY (origin, txn_id)
 );
@@ -420,7 +420,7 @@ CREATE TABLE server_keys (
     valid_until_ts bigint NOT NULL,                -- ms
     expired_ts bigint,                             -- ms; an old key, valid until then
     fetched_at bigint NOT NULL,                    -- ms
-    response jsonb,                                -- the signed answer, for a notary to pass on
+    response json,                                -- the signed answer, for a notary to pass on
     PRIMARY KEY (server_name, key_id)
 );
 

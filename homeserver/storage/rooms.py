@@ -1,0 +1,308 @@
+"""Rooms, their members and aliases: the rows that say where a room stands now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from homeserver.storage.database import Queryable
+
+INSERT_ROOM = """
+INSERT INTO rooms (room_id, room_version, created_at) VALUES ($1, $2, $3)
+ON CONFLICT (room_id) DO NOTHING
+"""
+SELECT_ROOM = """
+SELECT room_id, room_version, revision, forward_extremities, snapshot_id, published
+FROM rooms WHERE room_id = $1
+"""
+SET_ROOM_STATE = """
+UPDATE rooms SET revision = revision + 1, snapshot_id = $2, forward_extremities = $3
+WHERE room_id = $1 RETURNING revision
+"""
+SELECT_MEMBERSHIPS = "SELECT user_id, membership, local FROM memberships WHERE room_id = $1"
+SELECT_USER_ROOMS = """
+SELECT room_id, membership, event_id, sender, position, forgotten, stripped_state
+FROM memberships WHERE user_id = $1 AND membership = ANY($2::text[])
+"""
+SELECT_MEMBERSHIP = """
+SELECT room_id, membership, event_id, sender, position, forgotten, stripped_state
+FROM memberships WHERE room_id = $1 AND user_id = $2
+"""
+SELECT_MEMBERSHIP_CHANGES = """
+SELECT position, room_id, membership, event_id FROM membership_changes
+WHERE user_id = $1 AND position > $2 AND position <= $3 ORDER BY position
+"""
+SELECT_ROOM_MEMBERSHIP_CHANGES = """
+SELECT position, room_id, membership, event_id FROM membership_changes
+WHERE room_id = $1 AND user_id = $2 ORDER BY position
+"""
+SET_FORGOTTEN = """
+UPDATE memberships SET forgotten = true
+WHERE room_id = $1 AND user_id = $2 AND membership IN ('leave', 'ban')
+"""
+UPSERT_MEMBERSHIP = """
+INSERT INTO memberships (room_id, user_id, membership, event_id, sender, position, local,
+    stripped_state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (room_id, user_id) DO UPDATE SET membership = EXCLUDED.membership,
+    event_id = EXCLUDED.event_id, sender = EXCLUDED.sender, position = EXCLUDED.position,
+    stripped_state = EXCLUDED.stripped_state, forgotten = false
+"""
+SELECT_ALIAS = "SELECT room_id, creator FROM room_aliases WHERE alias = $1"
+SELECT_ROOM_ALIASES = "SELECT alias FROM room_aliases WHERE room_id = $1 ORDER BY alias"
+INSERT_ALIAS = """
+INSERT INTO room_aliases (alias, room_id, creator) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+"""
+DELETE_ALIAS = "DELETE FROM room_aliases WHERE alias = $1"
+SET_PUBLISHED = "UPDATE rooms SET published = $2 WHERE room_id = $1"
+SELECT_PUBLISHED = "SELECT room_id FROM rooms WHERE published"
+SHARED_ROOM_USERS = """
+SELECT DISTINCT theirs.user_id FROM memberships mine
+JOIN memberships theirs ON theirs.room_id = mine.room_id AND theirs.membership = 'join'
+WHERE mine.user_id = $1 AND mine.membership = 'join'
+    AND ($2::text[] IS NULL OR theirs.user_id = ANY($2::text[]))
+"""
+LOCAL_USERS_SHARING = """
+SELECT DISTINCT theirs.user_id FROM memberships mine
+JOIN memberships theirs ON theirs.room_id = mine.room_id AND theirs.membership = 'join'
+WHERE mine.user_id = $1 AND mine.membership = 'join' AND theirs.local
+"""
+SHARED_ROOM_SERVERS = """
+SELECT DISTINCT substr(theirs.user_id, strpos(theirs.user_id, ':') + 1)
+FROM memberships mine
+JOIN memberships theirs ON theirs.room_id = mine.room_id AND theirs.membership = 'join'
+WHERE mine.user_id = $1 AND mine.membership = 'join' AND NOT theirs.local
+"""
+
+TAKE_SNAPSHOT_BLOCK = "SELECT nextval('snapshot_ids')"
+SNAPSHOT_BLOCK = 1000  # INCREMENT of the sequence snapshot_ids
+
+# A chain is read newest first; the first entry found for a key counts.
+SELECT_STATE = """
+WITH RECURSIVE chain (snapshot_id, parent_id, step) AS (
+    SELECT snapshot_id, parent_id, 0 FROM state_snapshots WHERE snapshot_id = $1
+    UNION ALL
+    SELECT s.snapshot_id, s.parent_id, c.step + 1
+    FROM chain c JOIN state_snapshots s ON s.snapshot_id = c.parent_id
+)
+SELECT DISTINCT ON (e.type, e.state_key) e.type, e.state_key, e.event_id
+FROM chain JOIN state_entries e USING (snapshot_id)
+ORDER BY e.type, e.state_key, chain.step
+"""
+SELECT_STATE_KEYS = """
+WITH RECURSIVE chain (snapshot_id, parent_id, step) AS (
+    SELECT snapshot_id, parent_id, 0 FROM state_snapshots WHERE snapshot_id = $1
+    UNION ALL
+    SELECT s.snapshot_id, s.parent_id, c.step + 1
+    FROM chain c JOIN state_snapshots s ON s.snapshot_id = c.parent_id
+)
+SELECT DISTINCT ON (e.type, e.state_key) e.type, e.state_key, e.event_id
+FROM unnest($2::text[], $3::text[]) AS wanted (type, state_key)
+CROSS JOIN chain
+JOIN state_entries e ON e.snapshot_id = chain.snapshot_id AND e.type = wanted.type
+    AND e.state_key = wanted.state_key
+ORDER BY e.type, e.state_key, chain.step
+"""
+SELECT_CHAIN_LENGTH = "SELECT chain_length FROM state_snapshots WHERE snapshot_id = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRow:
+    """Where a room stands, as stored."""
+
+    room_id: str
+    room_version: str
+    revision: int
+    forward_extremities: list[str]
+    snapshot_id: int | None
+    published: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipRow:
+    """A user's current membership of a room."""
+
+    room_id: str
+    membership: str
+    event_id: str
+    sender: str
+    position: int
+    forgotten: bool
+    stripped_state: list[dict[str, Any]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipChangeRow:
+    """One change of a local user's membership, at a position of the log."""
+
+    position: int
+    room_id: str
+    membership: str
+    event_id: str
+
+
+async def insert_room(db: Queryable, room_id: str, room_version: str, created_at: int) -> None:
+    """Make a room's row, if there is none."""
+    await db.execute(INSERT_ROOM, room_id, room_version, created_at)
+
+
+async def get_room(db: Queryable, room_id: str) -> RoomRow | None:
+    """A room's row."""
+    row = await db.fetchrow(SELECT_ROOM, room_id)
+    return RoomRow(**row) if row is not None else None
+
+
+async def set_room_state(
+    db: Queryable, room_id: str, snapshot_id: int, forward_extremities: list[str]
+) -> int:
+    """Put a room where another instance says it stands (after a join); the new revision."""
+    revision: int = await db.fetchval(SET_ROOM_STATE, room_id, snapshot_id, forward_extremities)
+    return revision
+
+
+async def get_room_memberships(db: Queryable, room_id: str) -> list[tuple[str, str, bool]]:
+    """``(user ID, membership, local)`` of everybody who has or had one."""
+    rows = await db.fetch(SELECT_MEMBERSHIPS, room_id)
+    return [(row["user_id"], row["membership"], row["local"]) for row in rows]
+
+
+async def get_user_rooms(
+    db: Queryable, user_id: str, memberships: Iterable[str]
+) -> list[MembershipRow]:
+    """The rooms in which a user has one of these memberships."""
+    rows = await db.fetch(SELECT_USER_ROOMS, user_id, list(memberships))
+    return [MembershipRow(**row) for row in rows]
+
+
+async def get_membership(db: Queryable, room_id: str, user_id: str) -> MembershipRow | None:
+    """A user's current membership of a room."""
+    row = await db.fetchrow(SELECT_MEMBERSHIP, room_id, user_id)
+    return MembershipRow(**row) if row is not None else None
+
+
+async def get_membership_changes(
+    db: Queryable, user_id: str, after: int, upto: int
+) -> list[MembershipChangeRow]:
+    """A local user's membership changes with ``after < position <= upto``, the oldest first."""
+    rows = await db.fetch(SELECT_MEMBERSHIP_CHANGES, user_id, after, upto)
+    return [MembershipChangeRow(**row) for row in rows]
+
+
+async def get_room_membership_changes(
+    db: Queryable, room_id: str, user_id: str
+) -> list[MembershipChangeRow]:
+    """All of a local user's membership changes in one room, the oldest first."""
+    rows = await db.fetch(SELECT_ROOM_MEMBERSHIP_CHANGES, room_id, user_id)
+    return [MembershipChangeRow(**row) for row in rows]
+
+
+async def upsert_membership(
+    db: Queryable,
+    *,
+    room_id: str,
+    user_id: str,
+    membership: str,
+    event_id: str,
+    sender: str,
+    position: int,
+    local: bool,
+    stripped_state: list[dict[str, Any]] | None = None,
+) -> None:
+    """Set one membership outside the log's own writing."""
+    await db.execute(
+        UPSERT_MEMBERSHIP,
+        room_id,
+        user_id,
+        membership,
+        event_id,
+        sender,
+        position,
+        local,
+        stripped_state,
+    )
+
+
+async def set_forgotten(db: Queryable, room_id: str, user_id: str) -> bool:
+    """Forget a room that the user has left; False if they have not."""
+    return not (await db.execute(SET_FORGOTTEN, room_id, user_id)).endswith(" 0")
+
+
+async def get_alias(db: Queryable, alias: str) -> tuple[str, str] | None:
+    """``(room ID, creator)`` of a local alias."""
+    row = await db.fetchrow(SELECT_ALIAS, alias)
+    return (row["room_id"], row["creator"]) if row is not None else None
+
+
+async def get_room_aliases(db: Queryable, room_id: str) -> list[str]:
+    """A room's local aliases."""
+    return [row["alias"] for row in await db.fetch(SELECT_ROOM_ALIASES, room_id)]
+
+
+async def insert_alias(db: Queryable, alias: str, room_id: str, creator: str) -> bool:
+    """Make a local alias; False if it is taken."""
+    return (await db.execute(INSERT_ALIAS, alias, room_id, creator)).endswith(" 1")
+
+
+async def delete_alias(db: Queryable, alias: str) -> None:
+    """Remove a local alias."""
+    await db.execute(DELETE_ALIAS, alias)
+
+
+async def set_published(db: Queryable, room_id: str, published: bool) -> None:
+    """List a room in the public directory, or take it out."""
+    await db.execute(SET_PUBLISHED, room_id, published)
+
+
+async def published_rooms(db: Queryable) -> list[str]:
+    """The rooms of the public directory."""
+    return [row["room_id"] for row in await db.fetch(SELECT_PUBLISHED)]
+
+
+async def users_sharing_rooms(
+    db: Queryable, user_id: str, among: Iterable[str] | None = None
+) -> set[str]:
+    """Users joined to a room to which ``user_id`` is joined; ``among`` narrows the search."""
+    wanted = list(among) if among is not None else None
+    return {row["user_id"] for row in await db.fetch(SHARED_ROOM_USERS, user_id, wanted)}
+
+
+async def local_users_sharing_rooms(db: Queryable, user_id: str) -> set[str]:
+    """Our users joined to a room to which ``user_id`` is joined."""
+    return {row["user_id"] for row in await db.fetch(LOCAL_USERS_SHARING, user_id)}
+
+
+async def servers_sharing_rooms(db: Queryable, user_id: str) -> set[str]:
+    """Other instances with a member in a room to which ``user_id`` is joined."""
+    return {row[0] for row in await db.fetch(SHARED_ROOM_SERVERS, user_id)}
+
+
+# ---------------------------------------------------------------- state snapshots
+
+
+async def take_snapshot_ids(db: Queryable) -> range:
+    """A block of unused snapshot IDs."""
+    first: int = await db.fetchval(TAKE_SNAPSHOT_BLOCK)
+    return range(first, first + SNAPSHOT_BLOCK)
+
+
+async def get_state(db: Queryable, snapshot_id: int) -> dict[tuple[str, str], str]:
+    """A snapshot in full: ``(type, state_key)`` -> event ID."""
+    rows = await db.fetch(SELECT_STATE, snapshot_id)
+    return {(row["type"], row["state_key"]): row["event_id"] for row in rows}
+
+
+async def get_state_keys(
+    db: Queryable, snapshot_id: int, keys: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """The entries of a snapshot for a few keys, read without the rest of it."""
+    wanted = list(keys)
+    rows = await db.fetch(
+        SELECT_STATE_KEYS, snapshot_id, [key[0] for key in wanted], [key[1] for key in wanted]
+    )
+    return {(row["type"], row["state_key"]): row["event_id"] for row in rows}
+
+
+async def get_chain_length(db: Queryable, snapshot_id: int) -> int:
+    """How many parents a snapshot has."""
+    length: int | None = await db.fetchval(SELECT_CHAIN_LENGTH, snapshot_id)
+    return length or 0
