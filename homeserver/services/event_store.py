@@ -1,0 +1,94 @@
+"""Events by ID, kept in memory while they are asked for."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+from homeserver.protocol.events import Event
+from homeserver.storage import events as storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import EventRecord, StoredEvent
+from homeserver.storage.log import Notice
+
+CACHED_EVENTS = 10_000
+
+
+class EventStore:
+    """Reads events through a bounded cache that the log keeps up to date."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._cache: OrderedDict[str, StoredEvent] = OrderedDict()
+        self._pending: dict[str, StoredEvent] = {}
+
+    def expect(self, record: EventRecord) -> None:
+        """Know an event that is on its way to the disk; its position is not known yet."""
+        self._pending[record.event.event_id] = stored_event(0, record)
+
+    def on_notice(self, notice: Notice) -> None:
+        """Take up what was committed: new events, and redactions of old ones."""
+        for position, record in notice.records:
+            if not isinstance(record, EventRecord):
+                continue
+            self._pending.pop(record.event.event_id, None)
+            self._remember(stored_event(position, record))
+            if record.redacts is not None:
+                target = self._cache.get(record.redacts)
+                if target is not None and target.redacted_by is None:
+                    target.redacted_by = record.event.event_id
+
+    def _remember(self, stored: StoredEvent) -> None:
+        self._cache[stored.event.event_id] = stored
+        if len(self._cache) > CACHED_EVENTS:
+            self._cache.popitem(last=False)
+
+    def forget(self, event_id: str) -> None:
+        """Read an event anew when it is asked for next; a pending one did not reach the disk."""
+        self._pending.pop(event_id, None)
+        self._cache.pop(event_id, None)
+
+    async def get(self, event_id: str) -> StoredEvent | None:
+        """One event, if we have it; rejected ones and outliers included."""
+        cached = self._cache.get(event_id) or self._pending.get(event_id)
+        if cached is not None:
+            return cached
+        return (await self.get_many((event_id,))).get(event_id)
+
+    async def get_many(self, event_ids: Iterable[str]) -> dict[str, StoredEvent]:
+        """Those of ``event_ids`` that we have."""
+        found: dict[str, StoredEvent] = {}
+        missing: list[str] = []
+        for event_id in event_ids:
+            cached = self._cache.get(event_id) or self._pending.get(event_id)
+            if cached is None:
+                missing.append(event_id)
+            else:
+                found[event_id] = cached
+        if missing:
+            read = await storage.get_events(self._database, missing)
+            for event_id, stored in read.items():
+                self._remember(stored)
+                found[event_id] = stored
+        return found
+
+    async def auth_chain(self, event_ids: Iterable[str]) -> Mapping[str, Event]:
+        """``event_ids`` with their whole auth chains, as far as we have them."""
+        chain = await storage.auth_chain_ids(self._database, event_ids)
+        events = await self.get_many(chain)
+        return {event_id: stored.event for event_id, stored in events.items()}
+
+
+def stored_event(position: int, record: EventRecord) -> StoredEvent:
+    """A record as it lies in the database once committed."""
+    return StoredEvent(
+        event=record.event,
+        position=position,
+        timeline_order=position if record.live else record.timeline_order,
+        snapshot_before=record.snapshot_before,
+        snapshot_after=record.snapshot_after,
+        rejected=record.rejected,
+        soft_failed=record.soft_failed,
+        withheld=record.withheld,
+        redacted_by=None,
+    )

@@ -1,0 +1,66 @@
+"""The state of a room at any event: read from snapshots, forks resolved."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+
+from homeserver.protocol.events import StateKey
+from homeserver.protocol.room_versions import RoomVersion
+from homeserver.protocol.state_resolution import needed_auth_chain_roots, resolve
+from homeserver.services.event_store import EventStore
+from homeserver.storage import rooms as storage
+from homeserver.storage.database import Database
+
+CACHED_STATES = 200
+
+State = Mapping[StateKey, str]
+
+
+class States:
+    """Reads state snapshots, and resolves where several meet."""
+
+    def __init__(self, database: Database, store: EventStore) -> None:
+        self._database = database
+        self._store = store
+        self._cache: OrderedDict[int, State] = OrderedDict()
+
+    async def get(self, snapshot_id: int) -> State:
+        """A committed snapshot in full: ``(type, state_key)`` -> event ID."""
+        state = self._cache.get(snapshot_id)
+        if state is None:
+            state = await storage.get_state(self._database, snapshot_id)
+            self._cache[snapshot_id] = state
+            if len(self._cache) > CACHED_STATES:
+                self._cache.popitem(last=False)
+        return state
+
+    async def get_keys(self, snapshot_id: int, keys: Iterable[StateKey]) -> dict[StateKey, str]:
+        """A few entries of a snapshot, without reading the rest."""
+        state = self._cache.get(snapshot_id)
+        if state is not None:
+            return {key: state[key] for key in keys if key in state}
+        return await storage.get_state_keys(self._database, snapshot_id, keys)
+
+    async def resolve(self, version: RoomVersion, states: Sequence[State]) -> dict[StateKey, str]:
+        """One state out of several.  Spec: room versions, state resolution."""
+        roots = needed_auth_chain_roots(states)
+        events = await self._store.auth_chain(roots)
+        return resolve(version, states, events)
+
+    async def resolve_snapshots(
+        self, version: RoomVersion, snapshot_ids: Iterable[int]
+    ) -> tuple[int | None, State]:
+        """The state where snapshots meet, and its snapshot ID if it is one of them."""
+        distinct = sorted(set(snapshot_ids))
+        states = [await self.get(snapshot_id) for snapshot_id in distinct]
+        if len(distinct) == 1:
+            return distinct[0], states[0]
+        for snapshot_id, state in zip(distinct, states, strict=True):
+            if all(state == other for other in states):
+                return snapshot_id, state
+        resolved = await self.resolve(version, states)
+        for snapshot_id, state in zip(distinct, states, strict=True):
+            if resolved == state:
+                return snapshot_id, state
+        return None, resolved
