@@ -1,0 +1,352 @@
+"""The one path by which an event enters a room.
+
+A client's send, an application service and the gate of federation all come through here:
+build, authorise, ask policy and consent, give to the log.  See ``docs/architecture.md``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import asyncpg
+import structlog
+
+from homeserver.errors import Forbidden, MatrixError, NotFound, TooLarge
+from homeserver.protocol.auth_rules import Rejected, auth_event_keys, check_auth
+from homeserver.protocol.events import BadEvent, Event, JsonObject, build_event, check_format
+from homeserver.protocol.identifiers import server_name_of
+from homeserver.protocol.signing import SigningKey
+from homeserver.protocol.stripped import stripped_state_event, stripped_state_keys
+from homeserver.services.event_store import EventStore
+from homeserver.services.live_room import CREATE, LiveRoom, LiveRooms
+from homeserver.storage import events as event_storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import (
+    ClientTransaction,
+    EventRecord,
+    MembershipChange,
+    Notification,
+    RoomMoved,
+    RoomUpdate,
+)
+from homeserver.storage.log import Log
+
+logger = structlog.get_logger(__name__)
+
+MAX_PREV_EVENTS = 10
+MAX_REBUILDS = 20
+INVITED = ("invite", "knock")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event as its sender wants it, before it has a place in the room."""
+
+    sender: str
+    type: str
+    content: JsonObject
+    state_key: str | None = None
+    redacts: str | None = None
+    origin_server_ts: int | None = None  # ms; None: now
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An event that is on disk."""
+
+    event: Event
+    position: int
+
+
+class SendGate(Protocol):
+    """Policy and consent, asked before a local event is built."""
+
+    async def check_send(self, room: LiveRoom, draft: Draft) -> None:
+        """Raise a :class:`MatrixError` if the event may not be sent."""
+
+
+class UnreadRules(Protocol):
+    """Which readers an event counts as unread for."""
+
+    def notifications(self, room: LiveRoom, event: Event) -> Sequence[Notification]:
+        """One per distinct ruleset that it notifies, and one per user it singles out."""
+
+
+class DestinationSets(Protocol):
+    """Numbers for distinct sets of receiving instances."""
+
+    async def id_for(self, servers: frozenset[str]) -> int:
+        """The set's number; made if there is none."""
+
+
+class Rooms:
+    """Appends events to rooms."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        signing_key: SigningKey,
+        database: Database,
+        log: Log,
+        live_rooms: LiveRooms,
+        store: EventStore,
+        gate: SendGate,
+        unread: UnreadRules,
+        destination_sets: DestinationSets,
+        clock_ms: Callable[[], int],
+        random_id: Callable[[], str],
+    ) -> None:
+        self.server_name = server_name
+        self.signing_key = signing_key
+        self._database = database
+        self._log = log
+        self._live_rooms = live_rooms
+        self._store = store
+        self._gate = gate
+        self._unread = unread
+        self._destination_sets = destination_sets
+        self._clock_ms = clock_ms
+        self._random_id = random_id
+
+    # ------------------------------------------------------------ reading
+
+    async def get(self, room_id: str) -> LiveRoom:
+        """A room.  Raises :class:`NotFound` if we do not have it."""
+        room = await self._live_rooms.get(room_id)
+        if room is None:
+            raise NotFound("This server does not know that room")
+        return room
+
+    async def find(self, room_id: str) -> LiveRoom | None:
+        """A room, or None if we do not have it."""
+        return await self._live_rooms.get(room_id)
+
+    async def get_joined(self, room_id: str, user_id: str) -> LiveRoom:
+        """A room to which the user is joined.  Raises :class:`Forbidden`."""
+        room = await self._live_rooms.get(room_id)
+        if room is None or not room.is_joined(user_id):
+            raise Forbidden("You are not joined to this room")
+        return room
+
+    # ------------------------------------------------------------ sending
+
+    async def send(
+        self, room_id: str, draft: Draft, *, transaction: ClientTransaction | None = None
+    ) -> Sent:
+        """Send an event as a local user; returns when it is on disk.
+
+        The same ``transaction`` again returns the event that it made the first time.
+        Raises: :class:`NotFound`, :class:`Forbidden`, :class:`TooLarge`, and what policy and
+        consent raise.
+        """
+        for _ in range(MAX_REBUILDS):
+            room = await self.get(room_id)
+            await self._gate.check_send(room, draft)
+            async with room.lock:
+                if self._live_rooms.cached(room_id) is not room:
+                    continue
+                event = await self.build(room, draft)
+                redacts = await self._redaction_target(room, event)
+                record, done = await self._append(room, event, transaction, redacts)
+            try:
+                position = (await asyncio.shield(done))[0]
+            except RoomMoved:
+                continue
+            except asyncpg.UniqueViolationError:
+                sent = await self._sent_before(transaction)
+                if sent is None:
+                    continue
+                return sent
+            return Sent(record.event, position)
+        raise MatrixError("The room is too busy; try again", status=503)
+
+    async def _sent_before(self, transaction: ClientTransaction | None) -> Sent | None:
+        if transaction is None:
+            return None
+        event_id = await event_storage.get_transaction_event(
+            self._database,
+            transaction.user_id,
+            transaction.device_id,
+            transaction.path,
+            transaction.txn_id,
+        )
+        stored = await self._store.get(event_id) if event_id is not None else None
+        return Sent(stored.event, stored.position) if stored is not None else None
+
+    async def build(self, room: LiveRoom, draft: Draft) -> Event:
+        """Build, hash, sign and authorise an event on the room's present state.
+
+        Call it with the room's lock held.  Raises :class:`Forbidden`, :class:`TooLarge`.
+        """
+        keys = auth_event_keys(
+            draft.type, draft.state_key, draft.sender, draft.content, room.version
+        )
+        await room.load_events(self._store, keys)
+        if draft.type == "m.room.member" and draft.content.get("membership") in INVITED:
+            await room.load_events(self._store, stripped_state_keys(draft.sender))
+        state = room.state_events(keys)
+        if not room.extremities:
+            raise NotFound("This server has no history of that room to build on")
+        prev_events = list(room.extremities.values())[-MAX_PREV_EVENTS:]
+        try:
+            event = build_event(
+                room.version,
+                room_id=room.room_id,
+                sender=draft.sender,
+                type=draft.type,
+                content=draft.content,
+                state_key=draft.state_key,
+                prev_events=prev_events,
+                auth_events=list(state.values()),
+                depth=min(max(prev.depth for prev in prev_events) + 1, 2**53 - 1),
+                origin_server_ts=draft.origin_server_ts or self._clock_ms(),
+                redacts=draft.redacts,
+                server_name=self.server_name,
+                signing_key=self.signing_key,
+                event_id=f"${self._random_id()}:{self.server_name}",
+            )
+            check_format(event.pdu, room.version)
+        except BadEvent as error:
+            raise bad_event(error) from error
+        create = room.event(CREATE)
+        verdict = check_auth(event, {**state, CREATE: create} if create is not None else state)
+        if isinstance(verdict, Rejected):
+            raise Forbidden(verdict.reason)
+        return event
+
+    async def _append(
+        self,
+        room: LiveRoom,
+        event: Event,
+        transaction: ClientTransaction | None,
+        redacts: str | None,
+    ) -> tuple[EventRecord, asyncio.Future[list[int]]]:
+        await self._live_rooms.prepare_snapshot_ids(1)
+        before = room.destinations
+        record = self.apply(room, event)
+        record.transaction = transaction
+        record.redacts = redacts
+        record.destination_set = await self._destinations(room, event, before)
+        return record, self.commit(room, [record])
+
+    async def _destinations(
+        self, room: LiveRoom, event: Event, before: frozenset[str]
+    ) -> int | None:
+        """Who else gets an event of ours: every instance with a member before or after it."""
+        servers = room.destinations
+        if event.type == "m.room.member" and event.state_key is not None:
+            servers = servers | before
+            target = server_name_of(event.state_key)
+            if event.membership != "invite" and target != self.server_name:
+                servers = servers | {target}  # a kick, ban or withdrawn invite
+        if not servers:
+            return None
+        if servers != room.destinations:
+            return await self._destination_sets.id_for(servers)
+        if room.destination_set is None:
+            room.destination_set = await self._destination_sets.id_for(servers)
+        return room.destination_set
+
+    # ------------------------------------------------------------ moving a room
+
+    def apply(self, room: LiveRoom, event: Event) -> EventRecord:
+        """Move the room by an event that follows its present state.
+
+        Returns the record for the log.  Needs a snapshot ID in hand and the room's lock.
+        """
+        record = EventRecord(event, snapshot_before=room.snapshot_id)
+        record.notifications = self._unread.notifications(room, event)
+        room.add_extremity(event)
+        if event.is_state:
+            room.set_state(event.key, event)
+            snapshot = room.next_snapshot(
+                self._live_rooms.take_snapshot_id(), {event.key: event.event_id}
+            )
+            record.snapshots = (snapshot,)
+            if event.type == "m.room.member":
+                record.memberships = (self.membership_change(room, event),)
+        record.snapshot_after = room.snapshot_id
+        return record
+
+    def membership_change(self, room: LiveRoom, event: Event) -> MembershipChange:
+        """The membership row of a member event; invites of ours carry stripped state."""
+        assert event.state_key is not None
+        local = server_name_of(event.state_key) == self.server_name
+        membership = event.membership or "leave"
+        stripped = None
+        if local and membership in ("invite", "knock"):
+            stripped = self.stripped_state(room, event)
+        return MembershipChange(
+            room.room_id, event.state_key, membership, event.event_id, event.sender, local, stripped
+        )
+
+    def stripped_state(self, room: LiveRoom, event: Event) -> list[JsonObject]:
+        """What an invited or knocking user may see of a room; events must be loaded."""
+        state = room.state_events(stripped_state_keys(event.sender))
+        events = [*(e for e in state.values() if e.key != event.key), event]
+        return [stripped_state_event(event) for event in events]
+
+    def commit(
+        self, room: LiveRoom, records: Sequence[EventRecord]
+    ) -> asyncio.Future[list[int]]:
+        """Give records that moved a room to the log, guarded by the room's revision."""
+        base = room.revision
+        room.revision += 1
+        assert room.snapshot_id is not None
+        records[-1].room = RoomUpdate(
+            base, room.revision, room.snapshot_id, tuple(room.extremities)
+        )
+        for record in records:
+            self._store.expect(record)
+        done = self._log.append(*records)
+        room.last_append = done
+        done.add_done_callback(lambda future: self._after_commit(room, records, future))
+        return done
+
+    def _after_commit(
+        self,
+        room: LiveRoom,
+        records: Sequence[EventRecord],
+        done: asyncio.Future[list[int]],
+    ) -> None:
+        if done.cancelled() or done.exception() is not None:
+            if self._live_rooms.cached(room.room_id) is room:
+                self._live_rooms.drop(room.room_id)
+            for record in records:
+                self._store.forget(record.event.event_id)
+
+    # ------------------------------------------------------------ redactions
+
+    async def _redaction_target(self, room: LiveRoom, event: Event) -> str | None:
+        """The event that a local redaction redacts.  Raises :class:`Forbidden`."""
+        if event.redacts is None:
+            return None
+        stored = await self._store.get(event.redacts)
+        if stored is None or stored.event.room_id != room.room_id:
+            raise NotFound("There is no such event in this room")
+        if not self.may_redact(room, event, stored.event):
+            raise Forbidden("You may not redact other people's messages in this room")
+        return event.redacts
+
+    def may_redact(self, room: LiveRoom, redaction: Event, target: Event) -> bool:
+        """Whether a redaction takes effect.  Spec: room versions 3 on, handling redactions."""
+        if redaction.room_version.redaction_auth_rule:
+            return True  # v1, v2: the auth rules have decided
+        if target.room_id != redaction.room_id:
+            return False
+        levels = room.power_levels
+        if levels.user(redaction.sender) >= levels.redact:
+            return True
+        return server_name_of(target.sender) == server_name_of(redaction.sender)
+
+
+def bad_event(error: BadEvent) -> MatrixError:
+    """The answer to an event that breaks the format."""
+    text = str(error)
+    if "large" in text or "bytes" in text:
+        return TooLarge(text)
+    return MatrixError(text, errcode="M_BAD_JSON")
