@@ -108,6 +108,8 @@ CREATE TABLE memberships (
     PRIMARY KEY (room_id, user_id)
 );
 CREATE INDEX memberships_user ON memberships (user_id, membership);
+CREATE INDEX memberships_position ON memberships (position);
+CREATE INDEX memberships_local ON memberships (room_id) WHERE local AND membership = 'join';
 
 -- A local user's joins, leaves, invites and so on, in order: what a sync has to report.
 CREATE TABLE membership_changes (
@@ -283,6 +285,7 @@ CREATE TABLE to_device_seen (                      -- message IDs from peers, so
     received_at bigint NOT NULL,                   -- ms
     PRIMARY KEY (origin, message_id)
 );
+CREATE INDEX to_device_seen_age ON to_device_seen (received_at);
 
 CREATE TABLE device_keys (
     user_id text NOT NULL,
@@ -329,8 +332,9 @@ CREATE TABLE key_signatures (                      -- signatures uploaded for ot
 );
 
 CREATE TABLE device_list_changes (
-    position bigint NOT NULL,
+    position bigint NOT NULL,                      -- a device's: also the EDU's stream_id
     user_id text NOT NULL,
+    device_id text,                                -- null: the cross-signing keys
     PRIMARY KEY (user_id, position)
 );
 CREATE INDEX device_list_changes_position ON device_list_changes (position);
@@ -341,6 +345,7 @@ CREATE TABLE remote_device_lists (                 -- other instances' users who
     stale boolean NOT NULL DEFAULT false,
     fetched_at bigint                              -- ms
 );
+CREATE INDEX remote_device_lists_stale ON remote_device_lists (user_id) WHERE stale;
 
 -- ---------------------------------------------------------------- media
 
@@ -364,6 +369,7 @@ CREATE TABLE media_pending (                       -- IDs given out before their
     uploader text NOT NULL,
     expires_at bigint NOT NULL                     -- ms
 );
+CREATE INDEX media_pending_uploader ON media_pending (uploader);
 
 -- ---------------------------------------------------------------- other instances
 
