@@ -16,7 +16,14 @@ import structlog
 
 from homeserver.errors import Forbidden, MatrixError, NotFound, TooLarge
 from homeserver.protocol.auth_rules import Rejected, auth_event_keys, check_auth
-from homeserver.protocol.events import BadEvent, Event, JsonObject, build_event, check_format
+from homeserver.protocol.events import (
+    BadEvent,
+    Event,
+    JsonObject,
+    StateKey,
+    build_event,
+    check_format,
+)
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.signing import SigningKey
 from homeserver.protocol.stripped import stripped_state_event, stripped_state_keys
@@ -289,6 +296,26 @@ class Rooms:
         state = room.state_events(stripped_state_keys(event.sender))
         events = [*(e for e in state.values() if e.key != event.key), event]
         return [stripped_state_event(event) for event in events]
+
+    def invite_room_state(self, room: LiveRoom, event: Event) -> list[JsonObject]:
+        """What another instance is told of a room with an invite or knock: full PDUs.
+
+        Spec: server-server API, ``PUT /invite`` (v1.16: entries are PDUs, the create event among
+        them).
+        """
+        state = room.state_events(stripped_state_keys(event.sender))
+        return [stripped.pdu for stripped in state.values() if stripped.key != event.key]
+
+    def auth_keys(self, event: Event) -> set[StateKey]:
+        """The keys of the state that the auth rules may look at for an event."""
+        keys = auth_event_keys(
+            event.type, event.state_key, event.sender, event.content, event.room_version
+        )
+        return keys | {CREATE}
+
+    def stripped_keys(self, event: Event) -> Sequence[StateKey]:
+        """The state that goes with an event as stripped state: for invites and knocks."""
+        return stripped_state_keys(event.sender) if event.membership in INVITED else ()
 
     def commit(
         self, room: LiveRoom, records: Sequence[EventRecord]

@@ -1,0 +1,355 @@
+"""Events of other instances entering a room that we are in.
+
+The gate of federation has checked signatures, hashes and format, and fetched what was missing.
+Here an event is authorised, judged by content policy, given its place, and forks are resolved.
+Spec: server-server API, checks performed on receipt of a PDU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import structlog
+
+from homeserver.protocol.auth_rules import Rejected, check_auth, check_auth_events
+from homeserver.protocol.events import Event, StateKey
+from homeserver.protocol.identifiers import server_name_of
+from homeserver.services.event_store import EventStore
+from homeserver.services.live_room import (
+    CREATE,
+    ENTRIES_PER_LINK,
+    HISTORY_VISIBILITY,
+    JOIN_RULES,
+    POWER_LEVELS,
+    SHORTEST_CHAIN,
+    LiveRoom,
+    LiveRooms,
+)
+from homeserver.services.rooms import DestinationSets, Rooms, UnreadRules
+from homeserver.services.state import State, States
+from homeserver.storage import events as event_storage
+from homeserver.storage import rooms as room_storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import EventRecord, MembershipChange, NewSnapshot
+
+logger = structlog.get_logger(__name__)
+
+ALWAYS_LOADED = (CREATE, POWER_LEVELS, JOIN_RULES, HISTORY_VISIBILITY)
+
+
+class Action(Enum):
+    """What becomes of an event."""
+
+    ACCEPT = "accept"
+    DUPLICATE = "duplicate"  # it was here before
+    SOFT_FAIL = "soft_fail"  # kept, never shown, not built upon
+    REJECT = "reject"  # the auth rules, or policy, refused it
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on an event, and the rule and reason if it is not simply accepted."""
+
+    action: Action
+    rule: str = ""
+    reason: str = ""
+
+
+ACCEPTED = Judgement(Action.ACCEPT)
+DUPLICATE = Judgement(Action.DUPLICATE)
+
+
+class ArrivalPolicy(Protocol):
+    """Content policy for events of other instances; it writes its own audit rows."""
+
+    async def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
+        """Accept, soft-fail or reject."""
+
+    async def record_verdict(self, room: LiveRoom, event: Event, judgement: Judgement) -> None:
+        """Leave an audit row for a verdict of the auth rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The state before an event.  ``snapshot_id`` is None if it is not stored yet."""
+
+    state: State
+    snapshot_id: int | None
+    linear: bool = False
+
+
+class Arrivals:
+    """Takes in events of other instances, one at a time for each room."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        rooms: Rooms,
+        live_rooms: LiveRooms,
+        store: EventStore,
+        states: States,
+        policy: ArrivalPolicy,
+        unread: UnreadRules,
+        destination_sets: DestinationSets,
+    ) -> None:
+        self._database = database
+        self._rooms = rooms
+        self._live_rooms = live_rooms
+        self._store = store
+        self._states = states
+        self._policy = policy
+        self._unread = unread
+        self._destination_sets = destination_sets
+
+    async def receive(
+        self,
+        event: Event,
+        *,
+        inbox_id: int | None = None,
+        state_before: State | None = None,
+        relay_from: str | None = None,
+    ) -> Judgement:
+        """Take in one event; returns when it is on disk.
+
+        ``state_before`` is what another instance said, for an event whose ancestors we lack.
+        ``relay_from``: pass it on to every instance in the room but this one (a join or knock
+        that came in by ``send_join`` or ``send_knock``).
+        """
+        room = await self._rooms.get(event.room_id)
+        async with room.lock:
+            known = await self._store.get(event.event_id)
+            if known is not None and (known.timeline_order is not None or known.snapshot_after):
+                return DUPLICATE
+            await self._live_rooms.prepare_snapshot_ids(4)
+            before = await self._state_before(room, event, state_before)
+            judgement = await self._judge(room, event, before)
+            done = await self._place(room, event, before, judgement, inbox_id, relay_from)
+        await asyncio.shield(done)
+        if judgement.action is not Action.ACCEPT:
+            await self._policy.record_verdict(room, event, judgement)
+        return judgement
+
+    # ------------------------------------------------------------ judging
+
+    async def _state_before(
+        self, room: LiveRoom, event: Event, given: State | None
+    ) -> _Before:
+        if set(event.prev_event_ids) == room.extremities.keys():
+            return _Before(room.state, room.snapshot_id, linear=True)
+        await room.settle()
+        prevs = await self._store.get_many(event.prev_event_ids)
+        snapshots = {s.snapshot_after for s in prevs.values() if s.snapshot_after is not None}
+        if given is None and snapshots:
+            snapshot_id, state = await self._states.resolve_snapshots(room.version, snapshots)
+            return _Before(state, snapshot_id)
+        states = [await self._states.get(snapshot_id) for snapshot_id in sorted(snapshots)]
+        if given is not None:
+            states.append(given)
+        if not states:
+            return _Before({}, None)
+        return _Before(await self._states.resolve(room.version, states), None)
+
+    async def _judge(self, room: LiveRoom, event: Event, before: _Before) -> Judgement:
+        auth = await self._store.get_many(event.auth_event_ids)
+        if len(auth) != len(set(event.auth_event_ids)):
+            return Judgement(Action.REJECT, "auth_events", "some of its auth events are unknown")
+        rejected = {event_id for event_id, stored in auth.items() if stored.rejected is not None}
+        auth_events = [auth[event_id].event for event_id in event.auth_event_ids]
+        verdict = check_auth_events(event, auth_events, rejected)
+        if isinstance(verdict, Rejected):
+            return Judgement(Action.REJECT, "auth_events", verdict.reason)
+        create = room.event(CREATE)
+        by_key = {auth_event.key: auth_event for auth_event in auth_events}
+        if create is not None:
+            by_key.setdefault(CREATE, create)
+        verdict = check_auth(event, by_key)
+        if isinstance(verdict, Rejected):
+            return Judgement(Action.REJECT, "auth_events", verdict.reason)
+        if not before.linear:
+            verdict = check_auth(event, await self._auth_state(event, before.state))
+            if isinstance(verdict, Rejected):
+                return Judgement(Action.REJECT, "state_before", verdict.reason)
+        verdict = check_auth(event, await self._auth_state(event, room.state))
+        if isinstance(verdict, Rejected):
+            action = Action.REJECT if before.linear else Action.SOFT_FAIL
+            return Judgement(action, "current_state", verdict.reason)
+        return await self._policy.judge_arrival(room, event)
+
+    async def _auth_state(self, event: Event, state: State) -> dict[StateKey, Event]:
+        """The events of a state that the auth rules may look at for this event."""
+        keys = self._rooms.auth_keys(event)
+        ids = {key: state[key] for key in keys if key in state}
+        found = await self._store.get_many(ids.values())
+        return {
+            key: found[event_id].event for key, event_id in ids.items() if event_id in found
+        }
+
+    # ------------------------------------------------------------ placing
+
+    async def _place(
+        self,
+        room: LiveRoom,
+        event: Event,
+        before: _Before,
+        judgement: Judgement,
+        inbox_id: int | None,
+        relay_from: str | None,
+    ) -> asyncio.Future[list[int]]:
+        servers_before = room.destinations
+        if judgement.action is not Action.ACCEPT:
+            record = self._refused(room, event, before, judgement)
+        elif before.linear:
+            await room.load_events(self._store, self._rooms.stripped_keys(event))
+            record = self._rooms.apply(room, event)
+        else:
+            record = await self._merge(room, event, before)
+        record.inbox_id = inbox_id
+        if judgement.action is Action.ACCEPT:
+            record.redacts = await self._redacts(room, event)
+            record.missing_prev_event_ids = await self._missing_prevs(event, before)
+            if relay_from is not None:
+                servers = (room.destinations | servers_before) - {relay_from}
+                if servers:
+                    record.destination_set = await self._destination_sets.id_for(servers)
+        return self._rooms.commit(room, [record])
+
+    async def _missing_prevs(self, event: Event, before: _Before) -> Sequence[str]:
+        if before.linear:
+            return ()
+        known = await self._store.get_many(event.prev_event_ids)
+        return [
+            event_id
+            for event_id in event.prev_event_ids
+            if event_id not in known or known[event_id].snapshot_after is None
+        ]
+
+    async def _redacts(self, room: LiveRoom, event: Event) -> str | None:
+        """The event that it redacts, if it may; remembered if that has not arrived yet."""
+        if event.redacts is None:
+            return None
+        target = await self._store.get(event.redacts)
+        if target is None:
+            await event_storage.add_pending_redaction(
+                self._database, event.redacts, event.event_id, room.room_id
+            )
+            return None
+        return event.redacts if self._rooms.may_redact(room, event, target.event) else None
+
+    def _snapshot_before(
+        self, room: LiveRoom, before: _Before
+    ) -> tuple[int, list[NewSnapshot]]:
+        """The stored snapshot of the state before, written now if there was none."""
+        if before.snapshot_id is not None:
+            return before.snapshot_id, []
+        snapshot_id = self._live_rooms.take_snapshot_id()
+        return snapshot_id, [
+            NewSnapshot(snapshot_id, room.room_id, None, 0, dict(before.state))
+        ]
+
+    def _refused(
+        self, room: LiveRoom, event: Event, before: _Before, judgement: Judgement
+    ) -> EventRecord:
+        """A record for an event that does not show; later events may still cite it."""
+        snapshot_id, snapshots = self._snapshot_before(room, before)
+        soft_failed = judgement.action is Action.SOFT_FAIL
+        return EventRecord(
+            event,
+            live=False,
+            snapshot_before=snapshot_id,
+            snapshot_after=snapshot_id,
+            snapshots=snapshots,
+            rejected=None if soft_failed else judgement.reason or judgement.rule,
+            soft_failed=soft_failed,
+        )
+
+    async def _merge(self, room: LiveRoom, event: Event, before: _Before) -> EventRecord:
+        """Place an event beside others: its own state after, and the room's resolved anew."""
+        snapshot_before, snapshots = self._snapshot_before(room, before)
+        snapshot_after, state_after = snapshot_before, before.state
+        if event.is_state:
+            state_after = {**before.state, event.key: event.event_id}
+            snapshot_after = self._live_rooms.take_snapshot_id()
+            chain = 0
+            if before.snapshot_id is not None:
+                chain = await room_storage.get_chain_length(self._database, before.snapshot_id)
+            if chain >= max(SHORTEST_CHAIN, len(state_after) // ENTRIES_PER_LINK):
+                new = NewSnapshot(snapshot_after, room.room_id, None, 0, dict(state_after))
+            else:
+                delta = {event.key: event.event_id}
+                new = NewSnapshot(
+                    snapshot_after, room.room_id, snapshot_before, chain + 1, delta
+                )
+            snapshots.append(new)
+        record = EventRecord(
+            event,
+            snapshot_before=snapshot_before,
+            snapshot_after=snapshot_after,
+            notifications=self._unread.notifications(room, event),
+        )
+        self._store.expect(record)
+        room.add_extremity(event)
+        if snapshot_after != room.snapshot_id:
+            extra, record.memberships = await self._settle_state(
+                room, snapshot_after, state_after
+            )
+            snapshots.extend(extra)
+        record.snapshots = snapshots
+        return record
+
+    async def _settle_state(
+        self, room: LiveRoom, snapshot_after: int, state_after: State
+    ) -> tuple[list[NewSnapshot], list[MembershipChange]]:
+        """The room's current state from all its extremities; what changes thereby."""
+        stored = await self._store.get_many(room.extremities)
+        by_snapshot: dict[int, State] = {snapshot_after: state_after}
+        for extremity in stored.values():
+            snapshot_id = extremity.snapshot_after
+            if snapshot_id is not None and snapshot_id not in by_snapshot:
+                by_snapshot[snapshot_id] = await self._states.get(snapshot_id)
+        states = list(by_snapshot.values())
+        resolved: Mapping[StateKey, str] = states[0]
+        if any(state != states[0] for state in states[1:]):
+            resolved = await self._states.resolve(room.version, states)
+        changed = room.replace_state(dict(resolved))
+        memberships = await self._follow_members(room, changed)
+        await room.load_events(self._store, ALWAYS_LOADED)
+        for snapshot_id, state in by_snapshot.items():
+            if state == resolved:
+                room.snapshot_id = snapshot_id
+                room.chain_length = SHORTEST_CHAIN  # unknown: the next one is written in full
+                return [], memberships
+        room.snapshot_id = self._live_rooms.take_snapshot_id()
+        room.chain_length = 0
+        return [
+            NewSnapshot(room.snapshot_id, room.room_id, None, 0, dict(resolved))
+        ], memberships
+
+    async def _follow_members(
+        self, room: LiveRoom, changed: set[StateKey]
+    ) -> list[MembershipChange]:
+        """Memberships after the state changed as a whole."""
+        keys = {key for key in changed if key[0] == "m.room.member"}
+        found = await self._store.get_many(
+            [room.state[key] for key in keys if key in room.state]
+        )
+        changes = []
+        for key in keys:
+            user_id = key[1]
+            event_id = room.state.get(key, "")
+            stored = found.get(event_id)
+            membership = (stored.event.membership if stored else None) or "leave"
+            local = server_name_of(user_id) == self._rooms.server_name
+            if room.membership(user_id) != membership or stored is not None:
+                sender = stored.event.sender if stored else user_id
+                changes.append(
+                    MembershipChange(
+                        room.room_id, user_id, membership, event_id, sender, local
+                    )
+                )
+            room.set_membership(user_id, membership)
+        return changes

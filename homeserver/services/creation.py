@@ -1,0 +1,264 @@
+"""Making rooms.  Spec: client-server API, ``POST /createRoom``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from homeserver.errors import BadJson, Forbidden, InvalidParam, MatrixError, UnsupportedRoomVersion
+from homeserver.protocol.auth_rules import Rejected, check_auth
+from homeserver.protocol.events import BadEvent, Event, JsonObject, build_event, check_format
+from homeserver.protocol.identifiers import RoomAlias, UserId
+from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
+from homeserver.services.live_room import LiveRoom, LiveRooms
+from homeserver.services.membership import Membership
+from homeserver.services.rooms import Draft, Rooms, bad_event
+from homeserver.storage import rooms as storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import EventRecord
+
+MAX_INITIAL_EVENTS = 200
+MAX_INVITES = 500
+
+PRESETS: dict[str, dict[str, JsonObject]] = {
+    "private_chat": {
+        "m.room.join_rules": {"join_rule": "invite"},
+        "m.room.history_visibility": {"history_visibility": "shared"},
+        "m.room.guest_access": {"guest_access": "can_join"},
+    },
+    "public_chat": {
+        "m.room.join_rules": {"join_rule": "public"},
+        "m.room.history_visibility": {"history_visibility": "shared"},
+        "m.room.guest_access": {"guest_access": "forbidden"},
+    },
+}
+PRESETS["trusted_private_chat"] = PRESETS["private_chat"]
+
+
+@dataclass(frozen=True, slots=True)
+class InitialState:
+    """One state event asked for at creation."""
+
+    type: str
+    state_key: str
+    content: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRequest:
+    """What a client asks for, types checked."""
+
+    version: str | None = None
+    preset: str | None = None
+    public: bool = False
+    alias_localpart: str | None = None
+    name: str | None = None
+    topic: str | None = None
+    invites: Sequence[UserId] = ()
+    is_direct: bool = False
+    creation_content: JsonObject = field(default_factory=dict)
+    initial_state: Sequence[InitialState] = ()
+    power_levels: JsonObject = field(default_factory=dict)
+
+
+class RoomCreation:
+    """Builds a room's first events and writes them in one transaction."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        default_version: str,
+        database: Database,
+        rooms: Rooms,
+        live_rooms: LiveRooms,
+        membership: Membership,
+        clock_ms: Callable[[], int],
+        random_id: Callable[[], str],
+    ) -> None:
+        self._server_name = server_name
+        self._default_version = default_version
+        self._database = database
+        self._rooms = rooms
+        self._live_rooms = live_rooms
+        self._membership = membership
+        self._clock_ms = clock_ms
+        self._random_id = random_id
+
+    async def create(self, creator: UserId, request: RoomRequest, profile: JsonObject) -> str:
+        """Make a room and invite people to it; its room ID.
+
+        ``profile`` (display name, avatar) goes into the creator's member event.
+        Raises: :class:`UnsupportedRoomVersion`, ``M_ROOM_IN_USE``, ``M_INVALID_ROOM_STATE``, and
+        what consent and policy raise for the invites.
+        """
+        version = ROOM_VERSIONS.get(request.version or self._default_version)
+        if version is None:
+            raise UnsupportedRoomVersion("This server does not know that room version")
+        if len(request.invites) > MAX_INVITES or len(request.initial_state) > MAX_INITIAL_EVENTS:
+            raise InvalidParam("Too many invites or initial state events at once")
+        await self._membership.check_invites(creator, request.invites, request.is_direct)
+        alias = await self._free_alias(request.alias_localpart)
+
+        create = self._create_event(version, creator, request)
+        room = LiveRoom(create.room_id, version, self._server_name)
+        drafts = self._drafts(creator, request, version, profile, alias)
+        await self._live_rooms.prepare_snapshot_ids(len(drafts) + 1)
+        await storage.insert_room(
+            self._database, room.room_id, version.identifier, self._clock_ms()
+        )
+        if alias is not None and not await storage.insert_alias(
+            self._database, alias, room.room_id, creator
+        ):
+            raise MatrixError("That room alias is taken", errcode="M_ROOM_IN_USE")
+        async with room.lock:
+            records = await self._build(room, create, drafts)
+            self._live_rooms.add(room)
+            done = self._rooms.commit(room, records)
+        await asyncio.shield(done)
+        if request.public:
+            await storage.set_published(self._database, room.room_id, True)
+        await self._invite(creator, room.room_id, request)
+        return room.room_id
+
+    async def _free_alias(self, localpart: str | None) -> str | None:
+        if localpart is None:
+            return None
+        try:
+            alias = RoomAlias.parse(f"#{localpart}:{self._server_name}")
+        except ValueError as error:
+            raise InvalidParam("That is not a valid room alias") from error
+        if await storage.get_alias(self._database, alias) is not None:
+            raise MatrixError("That room alias is taken", errcode="M_ROOM_IN_USE")
+        return alias
+
+    def _create_event(
+        self, version: RoomVersion, creator: UserId, request: RoomRequest
+    ) -> Event:
+        content = {**request.creation_content, "room_version": version.identifier}
+        content.pop("creator", None)
+        if not version.implicit_room_creator:
+            content["creator"] = creator
+        if version.privileged_creators and request.preset == "trusted_private_chat":
+            named = content.get("additional_creators", [])
+            if not isinstance(named, list):
+                raise BadJson("'additional_creators' must be an array of user IDs")
+            content["additional_creators"] = list(dict.fromkeys([*named, *request.invites]))
+        room_id = f"!{self._random_id()}:{self._server_name}"
+        try:
+            event = build_event(
+                version,
+                room_id=room_id,
+                sender=creator,
+                type="m.room.create",
+                content=content,
+                state_key="",
+                prev_events=[],
+                auth_events=[],
+                depth=1,
+                origin_server_ts=self._clock_ms(),
+                server_name=self._server_name,
+                signing_key=self._rooms.signing_key,
+                event_id=f"${self._random_id()}:{self._server_name}",
+            )
+            check_format(event.pdu, version)
+        except BadEvent as error:
+            raise bad_event(error) from error
+        verdict = check_auth(event, {})
+        if isinstance(verdict, Rejected):
+            raise invalid_room_state(verdict.reason)
+        return event
+
+    def _drafts(
+        self,
+        creator: UserId,
+        request: RoomRequest,
+        version: RoomVersion,
+        profile: JsonObject,
+        alias: str | None,
+    ) -> list[Draft]:
+        """All events after ``m.room.create``, in the order that the spec gives."""
+
+        def state(kind: str, content: JsonObject, state_key: str = "") -> Draft:
+            return Draft(creator, kind, content, state_key)
+
+        preset = request.preset or ("public_chat" if request.public else "private_chat")
+        if preset not in PRESETS:
+            raise InvalidParam(f"'{preset}' is not a preset")
+        given = {(item.type, item.state_key) for item in request.initial_state}
+        drafts = [
+            state("m.room.member", {**profile, "membership": "join"}, creator),
+            state("m.room.power_levels", power_levels(creator, request, version)),
+        ]
+        if alias is not None:
+            drafts.append(state("m.room.canonical_alias", {"alias": alias}))
+        drafts.extend(
+            state(kind, content)
+            for kind, content in PRESETS[preset].items()
+            if (kind, "") not in given
+        )
+        drafts.extend(
+            state(item.type, item.content, item.state_key) for item in request.initial_state
+        )
+        if request.name is not None:
+            drafts.append(state("m.room.name", {"name": request.name}))
+        if request.topic is not None:
+            rich = {"m.text": [{"body": request.topic}]}
+            drafts.append(state("m.room.topic", {"topic": request.topic, "m.topic": rich}))
+        return drafts
+
+    async def _build(
+        self, room: LiveRoom, create: Event, drafts: Sequence[Draft]
+    ) -> list[EventRecord]:
+        records = [self._rooms.apply(room, create)]
+        for draft in drafts:
+            try:
+                event = await self._rooms.build(room, draft)
+            except Forbidden as error:
+                raise invalid_room_state(f"{draft.type}: {error.text}") from error
+            records.append(self._rooms.apply(room, event))
+        return records
+
+    async def _invite(self, creator: UserId, room_id: str, request: RoomRequest) -> None:
+        content: dict[str, Any] = {"is_direct": True} if request.is_direct else {}
+        for user_id in dict.fromkeys(request.invites):
+            await self._membership.invite(creator, room_id, user_id, content=content)
+
+
+def invalid_room_state(reason: str) -> MatrixError:
+    """The answer to a request whose events the auth rules refuse."""
+    return MatrixError(
+        f"The room cannot be made like that: {reason}", errcode="M_INVALID_ROOM_STATE"
+    )
+
+
+def power_levels(creator: UserId, request: RoomRequest, version: RoomVersion) -> JsonObject:
+    """The first power levels: the creator at 100, or above all levels from version 12 on."""
+    users: dict[str, int] = {} if version.privileged_creators else {creator: 100}
+    if request.preset == "trusted_private_chat" and not version.privileged_creators:
+        users.update(dict.fromkeys(request.invites, 100))
+    content: JsonObject = {
+        "users": users,
+        "users_default": 0,
+        "events": {
+            "m.room.name": 50,
+            "m.room.avatar": 50,
+            "m.room.canonical_alias": 50,
+            "m.room.power_levels": 100,
+            "m.room.history_visibility": 100,
+            "m.room.encryption": 100,
+            "m.room.server_acl": 100,
+            "m.room.tombstone": 150 if version.privileged_creators else 100,
+        },
+        "events_default": 0,
+        "state_default": 50,
+        "ban": 50,
+        "kick": 50,
+        "redact": 50,
+        "invite": 0,
+        "historical": 100,
+    }
+    content.update(request.power_levels)
+    return content

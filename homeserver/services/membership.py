@@ -1,0 +1,321 @@
+"""Joining, leaving, inviting, knocking, kicking, banning: here, or with another instance's help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import structlog
+
+from homeserver.errors import BadJson, Forbidden, MatrixError, NotFound
+from homeserver.protocol.events import Event, JsonObject
+from homeserver.protocol.identifiers import UserId, server_name_of
+from homeserver.services.arrivals import Action, Arrivals
+from homeserver.services.event_store import EventStore
+from homeserver.services.live_room import JOIN_RULES, LiveRoom
+from homeserver.services.rooms import Draft, Rooms, Sent
+from homeserver.storage import rooms as storage
+from homeserver.storage.database import Database
+
+logger = structlog.get_logger(__name__)
+
+RESTRICTED = ("restricted", "knock_restricted")
+
+
+class RemoteRooms(Protocol):
+    """What membership needs of other instances; ``federation`` provides it."""
+
+    async def join(
+        self, user_id: UserId, room_id: str, servers: Sequence[str], content: JsonObject
+    ) -> Sent:
+        """Join a room through one of the servers (make_join, send_join)."""
+
+    async def knock(
+        self, user_id: UserId, room_id: str, servers: Sequence[str], content: JsonObject
+    ) -> str:
+        """Knock through one of the servers (make_knock, send_knock); the event's ID."""
+
+    async def leave(
+        self, user_id: UserId, room_id: str, servers: Sequence[str], content: JsonObject
+    ) -> None:
+        """Reject an invite or take back a knock (make_leave, send_leave)."""
+
+    async def invite(
+        self, room: LiveRoom, event: Event, stripped_state: list[JsonObject]
+    ) -> Event:
+        """Have the invited user's server sign an invite; the event with its signature."""
+
+
+class InviteGate(Protocol):
+    """Consent and policy for invites."""
+
+    async def check_invite(
+        self, inviter: UserId, invitee: UserId, *, is_direct: bool
+    ) -> None:
+        """Raise ``M_INVITE_BLOCKED``, ``M_CONSENT_NOT_GIVEN``, ... if it may not be sent."""
+
+
+class MemberProfiles(Protocol):
+    """What goes into a member event of ours."""
+
+    async def member_fields(self, user_id: UserId) -> JsonObject:
+        """``displayname`` and ``avatar_url``, those that are set."""
+
+
+class Membership:
+    """Changes who is in a room."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        database: Database,
+        rooms: Rooms,
+        arrivals: Arrivals,
+        store: EventStore,
+        remote: RemoteRooms,
+        gate: InviteGate,
+        profiles: MemberProfiles,
+    ) -> None:
+        self._server_name = server_name
+        self._database = database
+        self._rooms = rooms
+        self._arrivals = arrivals
+        self._store = store
+        self._remote = remote
+        self._gate = gate
+        self._profiles = profiles
+
+    # ------------------------------------------------------------ coming
+
+    async def join(
+        self,
+        user_id: UserId,
+        room_id: str,
+        *,
+        servers: Iterable[str] = (),
+        reason: str | None = None,
+        extra: JsonObject | None = None,
+    ) -> None:
+        """Join a local user to a room, through other instances if we are not in it.
+
+        ``servers``: instances that may know the room.  Spec: ``POST /join/{roomIdOrAlias}``.
+        """
+        content: JsonObject = {
+            **(extra or {}),
+            **await self._profiles.member_fields(user_id),
+            "membership": "join",
+        }
+        if reason is not None:
+            content["reason"] = reason
+        room = await self._rooms.find(room_id)
+        if room is not None and room.is_joined(user_id):
+            return
+        if room is not None and room.joined_local:
+            authorised = await self._authorising_user(room, user_id)
+            if authorised is not None:
+                content["join_authorised_via_users_server"] = authorised
+            if authorised is not None or not self._needs_authorising(room, user_id):
+                await self._rooms.send(room_id, Draft(user_id, "m.room.member", content, user_id))
+                return
+        candidates = await self._candidates(user_id, room_id, servers, room)
+        if not candidates:
+            raise NotFound("This server does not know that room, nor another server to ask")
+        await self._remote.join(user_id, room_id, candidates, content)
+
+    def _needs_authorising(self, room: LiveRoom, user_id: UserId) -> bool:
+        return (
+            room.version.restricted_join_rule
+            and room.content(JOIN_RULES).get("join_rule") in RESTRICTED
+            and room.membership(user_id) not in ("invite", "join")
+        )
+
+    async def _authorising_user(self, room: LiveRoom, user_id: UserId) -> str | None:
+        """One of ours who may let the user in, if they meet a restricted room's conditions."""
+        if not self._needs_authorising(room, user_id):
+            return None
+        if not await self.meets_conditions(room, user_id):
+            return None
+        return self.authorising_user(room)
+
+    async def meets_conditions(self, room: LiveRoom, user_id: str) -> bool:
+        """Whether a user is in a room that a restricted join rule names.
+
+        Spec: room version 8, restricted rooms.
+        """
+        allow = room.content(JOIN_RULES).get("allow")
+        for condition in allow if isinstance(allow, list) else ():
+            if not isinstance(condition, dict) or condition.get("type") != "m.room_membership":
+                continue
+            allowed_id = condition.get("room_id")
+            other = await self._rooms.find(allowed_id) if isinstance(allowed_id, str) else None
+            if other is not None and other.is_joined(user_id):
+                return True
+        return False
+
+    def authorising_user(self, room: LiveRoom) -> str | None:
+        """A joined user of ours with the power to invite."""
+        levels = room.power_levels
+        best = max(room.joined_local, key=levels.user, default=None)
+        return best if best is not None and levels.user(best) >= levels.invite else None
+
+    async def _candidates(
+        self, user_id: UserId, room_id: str, servers: Iterable[str], room: LiveRoom | None
+    ) -> list[str]:
+        """Instances to ask: those named, the inviter's, those in the room, the room ID's own."""
+        names = list(servers)
+        invited = await storage.get_membership(self._database, room_id, user_id)
+        if invited is not None and invited.membership in ("invite", "knock"):
+            names.append(server_name_of(invited.sender))
+        if room is not None:
+            names.extend(room.destinations)
+        if ":" in room_id:
+            names.append(server_name_of(room_id))
+        return [name for name in dict.fromkeys(names) if name != self._server_name]
+
+    async def knock(
+        self,
+        user_id: UserId,
+        room_id: str,
+        *,
+        servers: Iterable[str] = (),
+        reason: str | None = None,
+    ) -> None:
+        """Ask to be let in.  Spec: ``POST /knock/{roomIdOrAlias}``."""
+        content: JsonObject = {
+            **await self._profiles.member_fields(user_id),
+            "membership": "knock",
+        }
+        if reason is not None:
+            content["reason"] = reason
+        room = await self._rooms.find(room_id)
+        if room is not None and room.joined_local:
+            await self._rooms.send(room_id, Draft(user_id, "m.room.member", content, user_id))
+            return
+        candidates = await self._candidates(user_id, room_id, servers, room)
+        if not candidates:
+            raise NotFound("This server does not know that room, nor another server to ask")
+        await self._remote.knock(user_id, room_id, candidates, content)
+
+    # ------------------------------------------------------------ inviting
+
+    async def check_invites(
+        self, inviter: UserId, invitees: Iterable[UserId], is_direct: bool
+    ) -> None:
+        """Ask consent and policy for several invites before any is sent."""
+        for invitee in invitees:
+            await self._gate.check_invite(inviter, invitee, is_direct=is_direct)
+
+    async def invite(
+        self,
+        inviter: UserId,
+        room_id: str,
+        invitee: UserId,
+        *,
+        content: JsonObject | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Invite a user, here or on another instance.  Spec: ``POST /rooms/{roomId}/invite``."""
+        room = await self._rooms.get_joined(room_id, inviter)
+        if room.is_joined(invitee):
+            raise Forbidden("That user is already in the room")
+        body: JsonObject = {**(content or {}), "membership": "invite"}
+        if reason is not None:
+            body["reason"] = reason
+        await self._gate.check_invite(inviter, invitee, is_direct=body.get("is_direct") is True)
+        draft = Draft(inviter, "m.room.member", body, invitee)
+        if invitee.server_name == self._server_name:
+            body.update(await self._profiles.member_fields(invitee))
+            await self._rooms.send(room_id, draft)
+            return
+        async with room.lock:
+            event = await self._rooms.build(room, draft)
+            stripped = self._rooms.invite_room_state(room, event)
+        signed = await self._remote.invite(room, event, stripped)
+        judgement = await self._arrivals.receive(signed, relay_from=invitee.server_name)
+        if judgement.action not in (Action.ACCEPT, Action.DUPLICATE):
+            raise Forbidden(judgement.reason or "The invite is no longer allowed")
+
+    # ------------------------------------------------------------ going
+
+    async def leave(self, user_id: UserId, room_id: str, *, reason: str | None = None) -> None:
+        """Leave a room, reject an invite or take back a knock.
+
+        Spec: ``POST /rooms/{roomId}/leave``.
+        """
+        content: JsonObject = {"membership": "leave"}
+        if reason is not None:
+            content["reason"] = reason
+        room = await self._rooms.find(room_id)
+        if room is not None and room.joined_local:
+            if room.membership(user_id) == "leave":
+                return
+            await self._rooms.send(room_id, Draft(user_id, "m.room.member", content, user_id))
+            return
+        row = await storage.get_membership(self._database, room_id, user_id)
+        if row is None:
+            raise NotFound("You are not in that room")
+        if row.membership not in ("invite", "knock"):
+            return
+        servers = await self._candidates(user_id, room_id, (), room)
+        await self._remote.leave(user_id, room_id, servers, content)
+
+    async def set_membership(
+        self,
+        sender: UserId,
+        room_id: str,
+        target: UserId,
+        membership: str,
+        *,
+        reason: str | None = None,
+    ) -> None:
+        """Kick (``leave``), ban or unban (``leave`` of a banned user) somebody else.
+
+        Spec: ``POST /rooms/{roomId}/kick``, ``/ban``, ``/unban``.
+        """
+        room = await self._rooms.get_joined(room_id, sender)
+        content: JsonObject = {"membership": membership}
+        if reason is not None:
+            content["reason"] = reason
+        if membership == "leave" and room.membership(target) not in (
+            "join",
+            "invite",
+            "knock",
+            "ban",
+        ):
+            raise Forbidden("That user is not in the room")
+        await self._rooms.send(room_id, Draft(sender, "m.room.member", content, target))
+
+    async def kick(
+        self, sender: UserId, room_id: str, target: UserId, reason: str | None = None
+    ) -> None:
+        """Remove somebody who is in the room, invited, or knocking."""
+        room = await self._rooms.get_joined(room_id, sender)
+        if room.membership(target) == "ban":
+            raise Forbidden("That user is banned: unban them instead")
+        await self.set_membership(sender, room_id, target, "leave", reason=reason)
+
+    async def unban(
+        self, sender: UserId, room_id: str, target: UserId, reason: str | None = None
+    ) -> None:
+        """Lift a ban."""
+        room = await self._rooms.get_joined(room_id, sender)
+        if room.membership(target) != "ban":
+            raise BadJson("That user is not banned")
+        await self.set_membership(sender, room_id, target, "leave", reason=reason)
+
+    async def forget(self, user_id: UserId, room_id: str) -> None:
+        """Forget a room that the user has left.  Spec: ``POST /rooms/{roomId}/forget``."""
+        if not await storage.set_forgotten(self._database, room_id, user_id):
+            raise MatrixError("You must leave the room before you can forget it")
+
+    async def leave_all(self, user_id: UserId) -> None:
+        """Leave every room and reject every invite: for an account that is deactivated."""
+        rows = await storage.get_user_rooms(
+            self._database, user_id, ("join", "invite", "knock")
+        )
+        for row in rows:
+            try:
+                await self.leave(user_id, row.room_id)
+            except MatrixError as error:
+                logger.warning("could not leave", room_id=row.room_id, reason=error.text)
