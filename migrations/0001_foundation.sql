@@ -335,6 +335,7 @@ CREATE TABLE device_list_changes (
     position bigint NOT NULL,                      -- a device's: also the EDU's stream_id
     user_id text NOT NULL,
     device_id text,                                -- null: the cross-signing keys
+    visible_to text,                               -- null: all who share a room with the user
     PRIMARY KEY (user_id, position)
 );
 CREATE INDEX device_list_changes_position ON device_list_changes (position);

@@ -1,0 +1,104 @@
+"""Media: what is known of each file.  The bytes lie on disk, by their SHA-256."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from homeserver.storage.database import Queryable
+
+INSERT_MEDIA = """
+INSERT INTO media (origin, media_id, uploader, content_type, upload_name, size_bytes, sha256,
+    created_at, last_access_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+ON CONFLICT (origin, media_id) DO NOTHING
+"""
+SELECT_MEDIA = """
+SELECT origin, media_id, uploader, content_type, upload_name, size_bytes, sha256, created_at,
+    quarantined_by
+FROM media WHERE origin = $1 AND media_id = $2
+"""
+TOUCH_MEDIA = """
+UPDATE media SET last_access_at = $3
+WHERE origin = $1 AND media_id = $2 AND coalesce(last_access_at, 0) < $3 - $4
+"""
+INSERT_PENDING = """
+INSERT INTO media_pending (media_id, uploader, expires_at)
+SELECT $1, $2, $3
+WHERE (SELECT count(*) FROM media_pending WHERE uploader = $2 AND expires_at > $4) < $5
+"""
+DELETE_EXPIRED = "DELETE FROM media_pending WHERE uploader = $1 AND expires_at <= $2"
+SELECT_PENDING = "SELECT media_id, uploader, expires_at FROM media_pending WHERE media_id = $1"
+DELETE_PENDING = "DELETE FROM media_pending WHERE media_id = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRow:
+    """A file: whose it is, what it claims to be, and where it lies."""
+
+    origin: str
+    media_id: str
+    uploader: str | None  # None: of another instance
+    content_type: str
+    upload_name: str | None
+    size_bytes: int
+    sha256: bytes
+    created_at: int  # ms
+    quarantined_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingMedia:
+    """An ID given out before its upload."""
+
+    media_id: str
+    uploader: str
+    expires_at: int  # ms
+
+
+async def insert_media(db: Queryable, media: MediaRow) -> bool:
+    """Note a file; False if its ID has content already."""
+    status = await db.execute(
+        INSERT_MEDIA,
+        media.origin,
+        media.media_id,
+        media.uploader,
+        media.content_type,
+        media.upload_name,
+        media.size_bytes,
+        media.sha256,
+        media.created_at,
+    )
+    return not status.endswith(" 0")
+
+
+async def get_media(db: Queryable, origin: str, media_id: str) -> MediaRow | None:
+    """What is known of a file."""
+    row = await db.fetchrow(SELECT_MEDIA, origin, media_id)
+    return MediaRow(**row) if row is not None else None
+
+
+async def touch_media(
+    db: Queryable, origin: str, media_id: str, now: int, precision_ms: int = 3_600_000
+) -> None:
+    """Note that a file was read, at most once in ``precision_ms``."""
+    await db.execute(TOUCH_MEDIA, origin, media_id, now, precision_ms)
+
+
+async def insert_pending(db: Queryable, pending: PendingMedia, now: int, limit: int) -> bool:
+    """Give out an ID; False if its owner has ``limit`` of them waiting already."""
+    await db.execute(DELETE_EXPIRED, pending.uploader, now)
+    status = await db.execute(
+        INSERT_PENDING, pending.media_id, pending.uploader, pending.expires_at, now, limit
+    )
+    return not status.endswith(" 0")
+
+
+async def get_pending(db: Queryable, media_id: str) -> PendingMedia | None:
+    """An ID given out whose content has not come yet."""
+    row = await db.fetchrow(SELECT_PENDING, media_id)
+    return PendingMedia(**row) if row is not None else None
+
+
+async def delete_pending(db: Queryable, media_id: str) -> None:
+    """The content has come."""
+    await db.execute(DELETE_PENDING, media_id)
