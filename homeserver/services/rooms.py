@@ -171,6 +171,25 @@ class Rooms:
             return Sent(record.event, position)
         raise MatrixError("The room is too busy; try again", status=503)
 
+    async def send_state(self, room_id: str, draft: Draft) -> str:
+        """Send a state event, unless the state is so already; the event's ID.
+
+        Raises what :meth:`send` raises.
+        """
+        assert draft.state_key is not None
+        room = await self.get(room_id)
+        key = (draft.type, draft.state_key)
+        if key in room.state and room.is_joined(draft.sender):
+            await room.load_events(self._store, (key,))
+            current = room.event(key)
+            if (
+                current is not None
+                and current.content == draft.content
+                and current.sender == draft.sender
+            ):
+                return current.event_id
+        return (await self.send(room_id, draft)).event.event_id
+
     async def _sent_before(self, transaction: ClientTransaction | None) -> Sent | None:
         if transaction is None:
             return None

@@ -1,0 +1,115 @@
+"""Room aliases and the directory.  Spec: client-server API, room aliases, listing rooms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from client_api.auth import require_user
+from client_api.matrix.parsing import path_room_id
+from client_api.routing import ClientRoutes
+from homeserver.app_keys import DIRECTORY, ROOMS
+from homeserver.errors import BadJson
+from homeserver.services.directory import DirectoryQuery
+from homeserver.web import json_response, optional, query_int, read_json, required
+
+routes = ClientRoutes()
+
+
+@routes.get("/directory/room/{alias}")
+async def get_room_id_by_alias(request: web.Request) -> web.Response:
+    """Look an alias up; no access token is needed."""
+    room_id, servers = await request.app[DIRECTORY].lookup(request.match_info["alias"])
+    return json_response({"room_id": room_id, "servers": servers})
+
+
+@routes.put("/directory/room/{alias}")
+async def set_room_alias(request: web.Request) -> web.Response:
+    """Give a room an alias."""
+    requester = await require_user(request)
+    body = await read_json(request)
+
+    await request.app[DIRECTORY].create_alias(
+        requester.user_id, request.match_info["alias"], required(body, "room_id", str)
+    )
+    return json_response({})
+
+
+@routes.delete("/directory/room/{alias}")
+async def delete_room_alias(request: web.Request) -> web.Response:
+    """Remove an alias."""
+    requester = await require_user(request)
+
+    await request.app[DIRECTORY].delete_alias(
+        requester.user_id, request.match_info["alias"], admin=requester.admin
+    )
+    return json_response({})
+
+
+@routes.get("/rooms/{room_id}/aliases")
+async def get_local_aliases(request: web.Request) -> web.Response:
+    """A room's aliases on this instance."""
+    requester = await require_user(request)
+    room_id = path_room_id(request)
+    room = await request.app[ROOMS].get(room_id)
+    visibility = room.content(("m.room.history_visibility", "")).get("history_visibility")
+    if visibility != "world_readable":
+        await request.app[ROOMS].get_joined(room_id, requester.user_id)
+
+    return json_response({"aliases": await request.app[DIRECTORY].aliases(room_id)})
+
+
+@routes.get("/directory/list/room/{room_id}")
+async def get_room_visibility_on_directory(request: web.Request) -> web.Response:
+    """Whether a room is listed."""
+    published = await request.app[DIRECTORY].is_published(path_room_id(request))
+    return json_response({"visibility": "public" if published else "private"})
+
+
+@routes.put("/directory/list/room/{room_id}")
+async def set_room_visibility_on_directory(request: web.Request) -> web.Response:
+    """List a room, or take it out."""
+    requester = await require_user(request)
+    body = await read_json(request)
+
+    await request.app[DIRECTORY].publish(
+        requester.user_id,
+        path_room_id(request),
+        optional(body, "visibility", str) or "public",
+        admin=requester.admin,
+    )
+    return json_response({})
+
+
+@routes.get("/publicRooms")
+async def get_public_rooms(request: web.Request) -> web.Response:
+    """A page of the directory."""
+    query = DirectoryQuery(
+        limit=query_int(request, "limit", 100), since=request.query.get("since")
+    )
+    page = await request.app[DIRECTORY].public_rooms(query, request.query.get("server"))
+    return json_response(page)
+
+
+@routes.post("/publicRooms")
+async def query_public_rooms(request: web.Request) -> web.Response:
+    """Search the directory."""
+    await require_user(request)
+    query = parse_directory_query(await read_json(request, optional=True))
+    page = await request.app[DIRECTORY].public_rooms(query, request.query.get("server"))
+    return json_response(page)
+
+
+def parse_directory_query(body: dict[str, Any]) -> DirectoryQuery:
+    """Check the types of a directory search."""
+    search = optional(body, "filter", dict) or {}
+    room_types = optional(search, "room_types", list)
+    if room_types is not None and not all(t is None or isinstance(t, str) for t in room_types):
+        raise BadJson("'room_types' must be an array of strings and nulls")
+    return DirectoryQuery(
+        limit=optional(body, "limit", int, 100) or 100,
+        since=optional(body, "since", str),
+        search_term=optional(search, "generic_search_term", str),
+        room_types=frozenset(room_types) if room_types is not None else None,
+    )

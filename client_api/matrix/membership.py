@@ -1,0 +1,149 @@
+"""Who is in a room.  Spec: client-server API, room membership."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from client_api.auth import require_user
+from client_api.matrix.parsing import body_user_id, path_room_id
+from client_api.routing import ClientRoutes
+from homeserver.app_keys import DIRECTORY, MEMBERSHIP, RATE_LIMITS
+from homeserver.errors import InvalidParam
+from homeserver.web import json_response, optional, read_json
+
+routes = ClientRoutes()
+
+
+def _servers(request: web.Request) -> list[str]:
+    """``via`` (v1.12) and its older spelling ``server_name``."""
+    return [*request.query.getall("via", []), *request.query.getall("server_name", [])]
+
+
+def _reason(body: dict[str, Any]) -> str | None:
+    return optional(body, "reason", str)
+
+
+@routes.post("/join/{room_id_or_alias}")
+async def join_room(request: web.Request) -> web.Response:
+    """Join by room ID or alias."""
+    requester = await require_user(request)
+    body = await read_json(request, optional=True)
+    room_id, servers = await request.app[DIRECTORY].resolve(
+        request.match_info["room_id_or_alias"], _servers(request)
+    )
+    request.app[RATE_LIMITS].check("join", requester.user_id)
+
+    await request.app[MEMBERSHIP].join(
+        requester.user_id, room_id, servers=servers, reason=_reason(body)
+    )
+    return json_response({"room_id": room_id})
+
+
+@routes.post("/rooms/{room_id}/join")
+async def join_room_by_id(request: web.Request) -> web.Response:
+    """Join by room ID."""
+    requester = await require_user(request)
+    body = await read_json(request, optional=True)
+    room_id = path_room_id(request)
+    request.app[RATE_LIMITS].check("join", requester.user_id)
+
+    await request.app[MEMBERSHIP].join(
+        requester.user_id, room_id, servers=_servers(request), reason=_reason(body)
+    )
+    return json_response({"room_id": room_id})
+
+
+@routes.post("/knock/{room_id_or_alias}")
+async def knock_room(request: web.Request) -> web.Response:
+    """Ask to be let into a room."""
+    requester = await require_user(request)
+    body = await read_json(request, optional=True)
+    room_id, servers = await request.app[DIRECTORY].resolve(
+        request.match_info["room_id_or_alias"], _servers(request)
+    )
+    request.app[RATE_LIMITS].check("join", requester.user_id)
+
+    await request.app[MEMBERSHIP].knock(
+        requester.user_id, room_id, servers=servers, reason=_reason(body)
+    )
+    return json_response({"room_id": room_id})
+
+
+@routes.post("/rooms/{room_id}/leave")
+async def leave_room(request: web.Request) -> web.Response:
+    """Leave, reject an invite, or take back a knock."""
+    requester = await require_user(request)
+    body = await read_json(request, optional=True)
+
+    await request.app[MEMBERSHIP].leave(
+        requester.user_id, path_room_id(request), reason=_reason(body)
+    )
+    return json_response({})
+
+
+@routes.post("/rooms/{room_id}/forget")
+async def forget_room(request: web.Request) -> web.Response:
+    """Forget a room after leaving it."""
+    requester = await require_user(request)
+    await read_json(request, optional=True)
+
+    await request.app[MEMBERSHIP].forget(requester.user_id, path_room_id(request))
+    return json_response({})
+
+
+@routes.post("/rooms/{room_id}/invite")
+async def invite_user(request: web.Request) -> web.Response:
+    """Invite a user by ID or address."""
+    requester = await require_user(request)
+    body = await read_json(request)
+    if "user_id" not in body and "medium" in body:
+        raise InvalidParam("This server cannot invite by e-mail address or telephone number")
+    invitee = body_user_id(body)
+    request.app[RATE_LIMITS].check("invite", requester.user_id)
+
+    await request.app[MEMBERSHIP].invite(
+        requester.user_id, path_room_id(request), invitee, reason=_reason(body)
+    )
+    return json_response({})
+
+
+@routes.post("/rooms/{room_id}/kick")
+async def kick(request: web.Request) -> web.Response:
+    """Remove a user from a room."""
+    requester = await require_user(request)
+    body = await read_json(request)
+
+    await request.app[MEMBERSHIP].kick(
+        requester.user_id, path_room_id(request), body_user_id(body), _reason(body)
+    )
+    return json_response({})
+
+
+@routes.post("/rooms/{room_id}/ban")
+async def ban(request: web.Request) -> web.Response:
+    """Ban a user from a room."""
+    requester = await require_user(request)
+    body = await read_json(request)
+
+    await request.app[MEMBERSHIP].set_membership(
+        requester.user_id,
+        path_room_id(request),
+        body_user_id(body),
+        "ban",
+        reason=_reason(body),
+    )
+    return json_response({})
+
+
+@routes.post("/rooms/{room_id}/unban")
+async def unban(request: web.Request) -> web.Response:
+    """Lift a ban."""
+    requester = await require_user(request)
+    body = await read_json(request)
+
+    await request.app[MEMBERSHIP].unban(
+        requester.user_id, path_room_id(request), body_user_id(body), _reason(body)
+    )
+    return json_response({})

@@ -1,0 +1,37 @@
+"""Identifiers as clients send them.  Addresses (``bob@other.example``) are taken for user IDs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from homeserver.errors import InvalidParam
+from homeserver.protocol.identifiers import InvalidIdentifier, RoomId, UserId, parse_address
+from homeserver.web import required, string_list
+
+
+def user_id(text: str) -> UserId:
+    """A user ID or an address.  Raises :class:`InvalidParam`."""
+    try:
+        return parse_address(text)
+    except InvalidIdentifier as error:
+        raise InvalidParam(f"'{text}' is not a user ID or address") from error
+
+
+def body_user_id(body: dict[str, Any], key: str = "user_id") -> UserId:
+    """The user that the body names."""
+    return user_id(required(body, key, str))
+
+
+def user_id_list(body: dict[str, Any], key: str) -> list[UserId]:
+    """A list of users in the body; empty if absent."""
+    return [user_id(text) for text in string_list(body, key)]
+
+
+def path_room_id(request: web.Request) -> str:
+    """The room ID in the path, as ``{room_id}``."""
+    try:
+        return RoomId.parse(request.match_info["room_id"])
+    except InvalidIdentifier as error:
+        raise InvalidParam("That is not a room ID") from error

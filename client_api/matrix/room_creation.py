@@ -1,0 +1,61 @@
+"""``POST /createRoom``.  Spec: client-server API, creation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from client_api.auth import require_user
+from client_api.matrix.parsing import user_id_list
+from client_api.routing import ClientRoutes
+from homeserver.app_keys import PROFILES, ROOM_CREATION
+from homeserver.errors import BadJson, InvalidParam
+from homeserver.services.creation import InitialState, RoomRequest
+from homeserver.web import json_response, optional, read_json, required
+
+routes = ClientRoutes()
+
+
+@routes.post("/createRoom")
+async def create_room(request: web.Request) -> web.Response:
+    """Make a room, set its first state, invite people."""
+    requester = await require_user(request)
+    body = await read_json(request)
+    room_request = parse_room_request(body)
+
+    profile = await request.app[PROFILES].member_fields(requester.user_id)
+    room_id = await request.app[ROOM_CREATION].create(requester.user_id, room_request, profile)
+    return json_response({"room_id": room_id})
+
+
+def parse_room_request(body: dict[str, Any]) -> RoomRequest:
+    """Check the types of a creation request."""
+    if body.get("invite_3pid"):
+        raise InvalidParam("This server cannot invite by e-mail address or telephone number")
+    visibility = optional(body, "visibility", str, "private")
+    if visibility not in ("public", "private"):
+        raise InvalidParam("'visibility' must be public or private")
+    return RoomRequest(
+        version=optional(body, "room_version", str),
+        preset=optional(body, "preset", str),
+        public=visibility == "public",
+        alias_localpart=optional(body, "room_alias_name", str),
+        name=optional(body, "name", str),
+        topic=optional(body, "topic", str),
+        invites=user_id_list(body, "invite"),
+        is_direct=optional(body, "is_direct", bool, False) or False,
+        creation_content=optional(body, "creation_content", dict) or {},
+        initial_state=[_initial_state(item) for item in optional(body, "initial_state", list) or []],
+        power_levels=optional(body, "power_level_content_override", dict) or {},
+    )
+
+
+def _initial_state(item: Any) -> InitialState:
+    if not isinstance(item, dict):
+        raise BadJson("'initial_state' must be an array of objects")
+    return InitialState(
+        type=required(item, "type", str),
+        state_key=optional(item, "state_key", str) or "",
+        content=required(item, "content", dict),
+    )

@@ -1,0 +1,131 @@
+"""Sending events.  Spec: client-server API, sending events to a room, and redactions."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from aiohttp import web
+
+from client_api.auth import require_user
+from client_api.matrix.parsing import path_room_id
+from client_api.routing import ClientRoutes
+from homeserver.app_keys import DIRECTORY, MEMBERSHIP, RATE_LIMITS, ROOMS
+from homeserver.errors import BadJson
+from homeserver.protocol.identifiers import InvalidIdentifier, UserId
+from homeserver.services.requester import Requester
+from homeserver.services.rooms import Draft
+from homeserver.storage.events import ClientTransaction
+from homeserver.web import json_response, optional, read_json
+
+routes = ClientRoutes()
+
+
+def _transaction(request: web.Request, requester: Requester, kind: str) -> ClientTransaction:
+    return ClientTransaction(
+        user_id=requester.user_id,
+        device_id=requester.device_id or "",
+        path=f"{kind}/{request.match_info['room_id']}/{request.match_info.get('event_type', '')}",
+        txn_id=request.match_info["txn_id"],
+        created_at=int(time.time() * 1000),
+    )
+
+
+@routes.put("/rooms/{room_id}/send/{event_type}/{txn_id}")
+async def send_message(request: web.Request) -> web.Response:
+    """Send a message event; the same transaction ID again gives the same event ID."""
+    requester = await require_user(request)
+    body = await read_json(request)
+    event_type = request.match_info["event_type"]
+    request.app[RATE_LIMITS].check("message", requester.user_id)
+
+    redacts = None
+    if event_type == "m.room.redaction":
+        redacts = optional(body, "redacts", str)
+        if redacts is None:
+            raise BadJson("A redaction needs 'redacts'")
+    sent = await request.app[ROOMS].send(
+        path_room_id(request),
+        Draft(requester.user_id, event_type, body, redacts=redacts),
+        transaction=_transaction(request, requester, "send"),
+    )
+    return json_response({"event_id": sent.event.event_id})
+
+
+@routes.put("/rooms/{room_id}/redact/{event_id}/{txn_id}")
+async def redact_event(request: web.Request) -> web.Response:
+    """Redact an event."""
+    requester = await require_user(request)
+    body = await read_json(request, optional=True)
+    event_id = request.match_info["event_id"]
+    room_id = path_room_id(request)
+    room = await request.app[ROOMS].get_joined(room_id, requester.user_id)
+
+    content: dict[str, Any] = {}
+    reason = optional(body, "reason", str)
+    if reason is not None:
+        content["reason"] = reason
+    redacts: str | None = event_id
+    if room.version.updated_redaction_rules:
+        content["redacts"] = event_id
+        redacts = None
+    sent = await request.app[ROOMS].send(
+        room_id,
+        Draft(requester.user_id, "m.room.redaction", content, redacts=redacts),
+        transaction=_transaction(request, requester, f"redact/{event_id}"),
+    )
+    return json_response({"event_id": sent.event.event_id})
+
+
+async def _set_state(request: web.Request, state_key: str) -> web.Response:
+    requester = await require_user(request)
+    content = await read_json(request)
+    room_id = path_room_id(request)
+    event_type = request.match_info["event_type"]
+    request.app[RATE_LIMITS].check("message", requester.user_id)
+    if event_type == "m.room.member":
+        event_id = await _member_state(request, requester, room_id, state_key, content)
+        return json_response({"event_id": event_id})
+    if event_type == "m.room.canonical_alias":
+        await request.app[DIRECTORY].check_canonical_alias(room_id, content)
+
+    sent = await request.app[ROOMS].send_state(
+        room_id, Draft(requester.user_id, event_type, content, state_key)
+    )
+    return json_response({"event_id": sent})
+
+
+async def _member_state(
+    request: web.Request,
+    requester: Requester,
+    room_id: str,
+    state_key: str,
+    content: dict[str, Any],
+) -> str:
+    """A member event by way of ``PUT /state``: invites must reach the invited user's server."""
+    try:
+        target = UserId.parse(state_key)
+    except InvalidIdentifier as error:
+        raise BadJson("The state key of a member event must be a user ID") from error
+    if content.get("membership") == "invite":
+        await request.app[MEMBERSHIP].invite(
+            requester.user_id, room_id, target, content=content
+        )
+        room = await request.app[ROOMS].get(room_id)
+        return room.state[("m.room.member", state_key)]
+    return await request.app[ROOMS].send_state(
+        room_id, Draft(requester.user_id, "m.room.member", content, state_key)
+    )
+
+
+@routes.put("/rooms/{room_id}/state/{event_type}/{state_key}")
+async def set_room_state_with_key(request: web.Request) -> web.Response:
+    """Set a state event with a state key."""
+    return await _set_state(request, request.match_info["state_key"])
+
+
+@routes.put("/rooms/{room_id}/state/{event_type}/")
+@routes.put("/rooms/{room_id}/state/{event_type}")
+async def set_room_state(request: web.Request) -> web.Response:
+    """Set a state event with an empty state key."""
+    return await _set_state(request, "")

@@ -1,0 +1,265 @@
+"""Room aliases and the public room directory.
+
+Spec: client-server API, room aliases, listing rooms; server-server API, public room directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from homeserver.errors import Forbidden, InvalidParam, MatrixError, NotFound
+from homeserver.protocol.events import JsonObject
+from homeserver.protocol.identifiers import (
+    InvalidIdentifier,
+    RoomAlias,
+    RoomId,
+    UserId,
+)
+from homeserver.services.event_store import EventStore
+from homeserver.services.live_room import JOIN_RULES, LiveRoom
+from homeserver.services.rooms import Rooms
+from homeserver.storage import rooms as storage
+from homeserver.storage.database import Database
+
+MAX_PAGE = 500
+SUMMARY_KEYS = (
+    ("m.room.create", ""),
+    ("m.room.name", ""),
+    ("m.room.topic", ""),
+    ("m.room.avatar", ""),
+    ("m.room.canonical_alias", ""),
+    ("m.room.join_rules", ""),
+    ("m.room.history_visibility", ""),
+    ("m.room.guest_access", ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryQuery:
+    """A page of the directory: how many, from where, and what to look for."""
+
+    limit: int = 100
+    since: str | None = None
+    search_term: str | None = None
+    room_types: frozenset[str | None] | None = None
+
+
+class RemoteDirectory(Protocol):
+    """What the directory needs of other instances; ``federation`` provides it."""
+
+    async def resolve_alias(self, alias: RoomAlias) -> tuple[str, list[str]]:
+        """A remote alias's room ID, and instances that know the room."""
+
+    async def public_rooms(self, server_name: str, query: DirectoryQuery) -> JsonObject:
+        """A page of another instance's directory."""
+
+
+class Directory:
+    """Finds rooms by alias, and lists those that are published."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        database: Database,
+        rooms: Rooms,
+        store: EventStore,
+        remote: RemoteDirectory,
+    ) -> None:
+        self._server_name = server_name
+        self._database = database
+        self._rooms = rooms
+        self._store = store
+        self._remote = remote
+
+    # ------------------------------------------------------------ aliases
+
+    async def resolve(
+        self, room_id_or_alias: str, servers: Sequence[str] = ()
+    ) -> tuple[str, list[str]]:
+        """A room ID, and instances to ask, for a room ID or alias.  Raises :class:`NotFound`."""
+        if room_id_or_alias.startswith("#"):
+            room_id, known = await self.lookup(room_id_or_alias)
+            return room_id, [*servers, *known]
+        try:
+            return RoomId.parse(room_id_or_alias), list(servers)
+        except InvalidIdentifier as error:
+            raise InvalidParam("That is neither a room ID nor a room alias") from error
+
+    async def lookup(self, text: str) -> tuple[str, list[str]]:
+        """An alias's room ID, and instances in the room.  Raises :class:`NotFound`."""
+        alias = parse_alias(text)
+        if alias.server_name != self._server_name:
+            return await self._remote.resolve_alias(alias)
+        return await self.lookup_local(alias)
+
+    async def lookup_local(self, alias: RoomAlias) -> tuple[str, list[str]]:
+        """One of our own aliases.  Raises :class:`NotFound`."""
+        found = await storage.get_alias(self._database, alias)
+        if found is None:
+            raise NotFound("There is no such room alias")
+        room = await self._rooms.find(found[0])
+        servers = sorted(room.hosts) if room is not None else []
+        return found[0], [self._server_name, *(s for s in servers if s != self._server_name)]
+
+    async def create_alias(self, user_id: UserId, text: str, room_id: str) -> None:
+        """Give a room an alias of ours.  Raises: 409 ``M_UNKNOWN`` if it is taken."""
+        alias = parse_alias(text)
+        if alias.server_name != self._server_name:
+            raise InvalidParam("This server can only make aliases of its own")
+        await self._rooms.get_joined(room_id, user_id)
+        if not await storage.insert_alias(self._database, alias, room_id, user_id):
+            raise MatrixError("That room alias is taken", status=409)
+
+    async def delete_alias(self, user_id: UserId, text: str, *, admin: bool) -> None:
+        """Remove an alias: its maker, a moderator of the room, or an admin may."""
+        alias = parse_alias(text)
+        found = await storage.get_alias(self._database, alias)
+        if found is None:
+            raise NotFound("There is no such room alias")
+        room_id, creator = found
+        if user_id != creator and not admin:
+            room = await self._rooms.find(room_id)
+            if room is None or not self._may_set_alias(room, user_id):
+                raise Forbidden("You may not remove this alias")
+        await storage.delete_alias(self._database, alias)
+
+    def _may_set_alias(self, room: LiveRoom, user_id: UserId) -> bool:
+        needed = room.power_levels.required_for_event("m.room.canonical_alias", is_state=True)
+        return room.is_joined(user_id) and room.power_levels.user(user_id) >= needed
+
+    async def aliases(self, room_id: str) -> list[str]:
+        """A room's aliases on this instance."""
+        return await storage.get_room_aliases(self._database, room_id)
+
+    async def check_canonical_alias(self, room_id: str, content: JsonObject) -> None:
+        """Refuse a canonical alias that does not lead to the room.  Raises ``M_BAD_ALIAS``."""
+        room = await self._rooms.get(room_id)
+        key = ("m.room.canonical_alias", "")
+        await room.load_events(self._store, (key,))
+        before = room.content(key)
+        for text in new_aliases(before, content):
+            try:
+                found, _ = await self.lookup(text)
+            except MatrixError as error:
+                raise bad_alias(f"{text} does not exist") from error
+            if found != room_id:
+                raise bad_alias(f"{text} is the alias of another room")
+
+    # ------------------------------------------------------------ the public directory
+
+    async def is_published(self, room_id: str) -> bool:
+        """Whether a room is listed.  Raises :class:`NotFound`."""
+        row = await storage.get_room(self._database, room_id)
+        if row is None:
+            raise NotFound("This server does not know that room")
+        return row.published
+
+    async def publish(
+        self, user_id: UserId, room_id: str, visibility: str, *, admin: bool
+    ) -> None:
+        """List a room, or take it out; a moderator of the room or an admin may."""
+        if visibility not in ("public", "private"):
+            raise InvalidParam("'visibility' must be public or private")
+        room = await self._rooms.get(room_id)
+        if not admin and not self._may_set_alias(room, user_id):
+            raise Forbidden("You may not change this room's place in the directory")
+        await storage.set_published(self._database, room_id, visibility == "public")
+
+    async def public_rooms(self, query: DirectoryQuery, server: str | None = None) -> JsonObject:
+        """A page of our directory, or of another instance's."""
+        if server is not None and server != self._server_name:
+            return await self._remote.public_rooms(server, query)
+        chunks = []
+        for room_id in await storage.published_rooms(self._database):
+            room = await self._rooms.find(room_id)
+            if room is None or room.joined_count == 0:
+                continue
+            chunk = await self.summary(room)
+            if matches(chunk, query):
+                chunks.append(chunk)
+        chunks.sort(key=lambda chunk: (-chunk["num_joined_members"], chunk["room_id"]))
+        return page(chunks, query)
+
+    async def summary(self, room: LiveRoom) -> JsonObject:
+        """A room as the directory shows it."""
+        await room.load_events(self._store, SUMMARY_KEYS)
+        content = {key[0].removeprefix("m.room."): room.content(key) for key in SUMMARY_KEYS}
+        chunk: JsonObject = {
+            "room_id": room.room_id,
+            "num_joined_members": room.joined_count,
+            "world_readable": content["history_visibility"].get("history_visibility")
+            == "world_readable",
+            "guest_can_join": content["guest_access"].get("guest_access") == "can_join",
+            "join_rule": room.content(JOIN_RULES).get("join_rule", "invite"),
+        }
+        shown = {
+            "name": content["name"].get("name"),
+            "topic": content["topic"].get("topic"),
+            "avatar_url": content["avatar"].get("url"),
+            "canonical_alias": content["canonical_alias"].get("alias"),
+            "room_type": content["create"].get("type"),
+        }
+        chunk.update({key: value for key, value in shown.items() if isinstance(value, str)})
+        return chunk
+
+
+def parse_alias(text: str) -> RoomAlias:
+    """A room alias.  Raises :class:`InvalidParam`."""
+    try:
+        return RoomAlias.parse(text)
+    except InvalidIdentifier as error:
+        raise InvalidParam(f"'{text}' is not a room alias") from error
+
+
+def new_aliases(before: Any, after: JsonObject) -> list[str]:
+    """The aliases that a canonical alias event names and the last one did not."""
+
+    def named(content: Any) -> list[Any]:
+        alternatives = content.get("alt_aliases", [])
+        names = [content.get("alias"), *(alternatives if isinstance(alternatives, list) else [])]
+        return [name for name in names if name is not None]
+
+    old = named(before)
+    new = [name for name in named(after) if name not in old]
+    if not all(isinstance(name, str) for name in new):
+        raise InvalidParam("'alias' and 'alt_aliases' must be strings")
+    return new
+
+
+def bad_alias(text: str) -> MatrixError:
+    """The answer to a canonical alias that does not lead to the room."""
+    return MatrixError(text, errcode="M_BAD_ALIAS")
+
+
+def matches(chunk: JsonObject, query: DirectoryQuery) -> bool:
+    """Whether a room is looked for: by name, topic or alias, and by room type."""
+    if query.room_types is not None and chunk.get("room_type") not in query.room_types:
+        return False
+    if not query.search_term:
+        return True
+    term = query.search_term.lower()
+    return any(
+        term in str(chunk.get(key, "")).lower() for key in ("name", "topic", "canonical_alias")
+    )
+
+
+def page(chunks: list[JsonObject], query: DirectoryQuery) -> JsonObject:
+    """One page; batch tokens are offsets."""
+    try:
+        start = int(query.since) if query.since else 0
+    except ValueError as error:
+        raise InvalidParam("'since' is not a token of this server") from error
+    limit = min(max(query.limit, 0), MAX_PAGE)
+    body: JsonObject = {
+        "chunk": chunks[start : start + limit],
+        "total_room_count_estimate": len(chunks),
+    }
+    if start + limit < len(chunks):
+        body["next_batch"] = str(start + limit)
+    if start > 0:
+        body["prev_batch"] = str(max(0, start - limit))
+    return body
+
