@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 import structlog
@@ -19,6 +18,7 @@ from homeserver.protocol.auth_rules import Rejected, check_auth, check_auth_even
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.event_store import EventStore
+from homeserver.services.judgement import DUPLICATE, Action, Judgement
 from homeserver.services.live_room import (
     CREATE,
     ENTRIES_PER_LINK,
@@ -39,28 +39,6 @@ from homeserver.storage.events import EventRecord, MembershipChange, NewSnapshot
 logger = structlog.get_logger(__name__)
 
 ALWAYS_LOADED = (CREATE, POWER_LEVELS, JOIN_RULES, HISTORY_VISIBILITY)
-
-
-class Action(Enum):
-    """What becomes of an event."""
-
-    ACCEPT = "accept"
-    DUPLICATE = "duplicate"  # it was here before
-    SOFT_FAIL = "soft_fail"  # kept, never shown, not built upon
-    REJECT = "reject"  # the auth rules, or policy, refused it
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """The verdict on an event, and the rule and reason if it is not simply accepted."""
-
-    action: Action
-    rule: str = ""
-    reason: str = ""
-
-
-ACCEPTED = Judgement(Action.ACCEPT)
-DUPLICATE = Judgement(Action.DUPLICATE)
 
 
 class ArrivalPolicy(Protocol):

@@ -10,8 +10,9 @@ import structlog
 from homeserver.errors import BadJson, Forbidden, MatrixError, NotFound
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.identifiers import UserId, server_name_of
-from homeserver.services.arrivals import Action, Arrivals
+from homeserver.services.arrivals import Arrivals
 from homeserver.services.event_store import EventStore
+from homeserver.services.judgement import Action
 from homeserver.services.live_room import JOIN_RULES, LiveRoom
 from homeserver.services.rooms import Draft, Rooms, Sent
 from homeserver.storage import rooms as storage

@@ -28,6 +28,7 @@ from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.signing import SigningKey
 from homeserver.protocol.stripped import stripped_state_event, stripped_state_keys
 from homeserver.services.event_store import EventStore
+from homeserver.services.judgement import Action, Judgement
 from homeserver.services.live_room import CREATE, LiveRoom, LiveRooms
 from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
@@ -71,8 +72,8 @@ class Sent:
 class SendGate(Protocol):
     """Policy and consent, asked before a local event is built."""
 
-    async def check_send(self, room: LiveRoom, draft: Draft) -> None:
-        """Raise a :class:`MatrixError` if the event may not be sent."""
+    async def check_send(self, room: LiveRoom, draft: Draft) -> Judgement:
+        """Accept or soft-fail; raise a :class:`MatrixError` if it may not be sent."""
 
 
 class UnreadRules(Protocol):
@@ -152,13 +153,15 @@ class Rooms:
         """
         for _ in range(MAX_REBUILDS):
             room = await self.get(room_id)
-            await self._gate.check_send(room, draft)
+            judgement = await self._gate.check_send(room, draft)
             async with room.lock:
                 if self._live_rooms.cached(room_id) is not room:
                     continue
                 event = await self.build(room, draft)
-                redacts = await self._redaction_target(room, event)
-                record, done = await self._append(room, event, transaction, redacts)
+                if judgement.action is Action.ACCEPT:
+                    record, done = await self._append(room, event, transaction)
+                else:
+                    record, done = self._withhold(room, event, transaction)
             try:
                 position = (await asyncio.shield(done))[0]
             except RoomMoved:
@@ -245,18 +248,29 @@ class Rooms:
         return event
 
     async def _append(
-        self,
-        room: LiveRoom,
-        event: Event,
-        transaction: ClientTransaction | None,
-        redacts: str | None,
+        self, room: LiveRoom, event: Event, transaction: ClientTransaction | None
     ) -> tuple[EventRecord, asyncio.Future[list[int]]]:
+        redacts = await self._redaction_target(room, event)
         await self._live_rooms.prepare_snapshot_ids(1)
         before = room.destinations
         record = self.apply(room, event)
         record.transaction = transaction
         record.redacts = redacts
         record.destination_set = await self._destinations(room, event, before)
+        return record, self.commit(room, [record])
+
+    def _withhold(
+        self, room: LiveRoom, event: Event, transaction: ClientTransaction | None
+    ) -> tuple[EventRecord, asyncio.Future[list[int]]]:
+        """Keep an event that policy soft-failed: nobody sees it, nothing builds upon it."""
+        record = EventRecord(
+            event,
+            live=False,
+            soft_failed=True,
+            snapshot_before=room.snapshot_id,
+            snapshot_after=room.snapshot_id,
+            transaction=transaction,
+        )
         return record, self.commit(room, [record])
 
     async def _destinations(
