@@ -1,0 +1,136 @@
+"""PDUs of other instances, from JSON to trusted events.
+
+Spec: server-server API, checks performed on receipt of a PDU, steps 1 to 3: format, signatures,
+hashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from federation.keyring import Keyring
+from homeserver.protocol.auth_rules import Rejected, check_auth, check_auth_events
+from homeserver.protocol.events import (
+    BadEvent,
+    Event,
+    StateKey,
+    check_hashes,
+    parse_event,
+    redacted_copy,
+)
+from homeserver.protocol.redaction import redact
+from homeserver.protocol.room_versions import RoomVersion
+from homeserver.protocol.signing import required_signers
+
+logger = structlog.get_logger(__name__)
+
+VERIFY_AT_ONCE = 200
+
+
+class PduChecker:
+    """Parses PDUs and verifies who signed them."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    async def check(self, pdu: Any, version: RoomVersion) -> Event:
+        """One PDU as an event; redacted if its content hash does not match.
+
+        Raises: :class:`BadEvent` for a bad format or signature.
+        """
+        event = parse_event(pdu, version)
+        await self._verify(event)
+        return event if check_hashes(event) else redacted_copy(event)
+
+    async def check_many(self, pdus: Iterable[Any], version: RoomVersion) -> list[Event]:
+        """Those of many PDUs that pass; the others are dropped with a line in the log."""
+        events: list[Event] = []
+        batch: list[Any] = []
+        for pdu in pdus:
+            batch.append(pdu)
+            if len(batch) == VERIFY_AT_ONCE:
+                events.extend(await self._check_batch(batch, version))
+                batch = []
+        events.extend(await self._check_batch(batch, version))
+        return events
+
+    async def _check_batch(self, pdus: Sequence[Any], version: RoomVersion) -> list[Event]:
+        results = await asyncio.gather(
+            *(self.check(pdu, version) for pdu in pdus), return_exceptions=True
+        )
+        events = []
+        for result in results:
+            if isinstance(result, Event):
+                events.append(result)
+            elif isinstance(result, BadEvent):
+                logger.info("pdu dropped", reason=str(result))
+            else:
+                raise result
+        return events
+
+    async def _verify(self, event: Event) -> None:
+        """Check the signatures of all servers that must have signed.  Raises :class:`BadEvent`."""
+        signed = redact(event.pdu, event.room_version)
+        for server_name in required_signers(event.pdu, event.room_version):
+            await self._keyring.verify_json_signed_by(
+                server_name,
+                signed,
+                event.origin_server_ts,
+                enforce_validity=event.room_version.enforce_key_validity,
+            )
+
+
+def authorise_chain(
+    events: Mapping[str, Event],
+    create: Event | None,
+    *,
+    trusted: Mapping[str, Event] | None = None,
+) -> tuple[dict[str, Event], dict[str, str]]:
+    """Authorise events that arrive with their auth chain, each by its own auth events.
+
+    ``trusted``: events that were accepted before and that these may cite.
+    Returns the accepted events by ID (the trusted included), and the reason for each refused one.
+    """
+    accepted: dict[str, Event] = dict(trusted or {})
+    refused: dict[str, str] = {}
+    for event in in_auth_order(events):
+        known = [accepted.get(event_id) for event_id in event.auth_event_ids]
+        if None in known:
+            refused[event.event_id] = "an auth event is missing or was rejected"
+            continue
+        auth_events = [auth_event for auth_event in known if auth_event is not None]
+        verdict = check_auth_events(event, auth_events, refused.keys())
+        if not isinstance(verdict, Rejected):
+            state: dict[StateKey, Event] = {e.key: e for e in auth_events}
+            if create is not None and create is not event:
+                state.setdefault(("m.room.create", ""), create)
+            verdict = check_auth(event, state)
+        if isinstance(verdict, Rejected):
+            refused[event.event_id] = verdict.reason
+        else:
+            accepted[event.event_id] = event
+    return accepted, refused
+
+
+def in_auth_order(events: Mapping[str, Event]) -> list[Event]:
+    """Events sorted so that each comes after the auth events that it cites."""
+    ordered: list[Event] = []
+    state: dict[str, int] = {}  # 1: on the stack, 2: placed
+    for root in events:
+        stack = [(root, False)]
+        while stack:
+            event_id, expanded = stack.pop()
+            if expanded:
+                state[event_id] = 2
+                ordered.append(events[event_id])
+                continue
+            if event_id not in events or event_id in state:
+                continue
+            state[event_id] = 1
+            stack.append((event_id, True))
+            stack.extend((cited, False) for cited in events[event_id].auth_event_ids)
+    return ordered

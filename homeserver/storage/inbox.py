@@ -1,0 +1,89 @@
+"""The inbox: PDUs that were acknowledged to their sender and are not yet in their rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from homeserver.storage.database import Database, Queryable
+
+INSERT_INBOX = """
+INSERT INTO inbox (origin, room_id, event_id, pdu, received_at)
+SELECT $1, new.room_id, new.event_id, new.pdu, $5
+FROM unnest($2::text[], $3::text[], $4::bytea[]) AS new (room_id, event_id, pdu)
+ON CONFLICT (event_id, origin) DO UPDATE SET received_at = EXCLUDED.received_at
+RETURNING event_id, inbox_id
+"""
+INSERT_TRANSACTION = """
+INSERT INTO inbox_transactions (origin, txn_id, response, received_at)
+VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+"""
+SELECT_TRANSACTION = "SELECT response FROM inbox_transactions WHERE origin = $1 AND txn_id = $2"
+SELECT_ROOMS = "SELECT DISTINCT room_id FROM inbox"
+SELECT_ROOM = """
+SELECT inbox_id, origin, event_id, pdu FROM inbox WHERE room_id = $1 AND inbox_id > $2
+ORDER BY inbox_id LIMIT $3
+"""
+DELETE = "DELETE FROM inbox WHERE inbox_id = $1"
+DELETE_OLD_TRANSACTIONS = "DELETE FROM inbox_transactions WHERE received_at < $1"
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    """A PDU that waits for its place in its room."""
+
+    inbox_id: int
+    origin: str
+    event_id: str
+    pdu: bytes
+
+
+async def add_transaction(
+    database: Database,
+    origin: str,
+    txn_id: str,
+    pdus: Sequence[tuple[str, str, bytes]],
+    response: dict[str, Any],
+    now_ms: int,
+) -> dict[str, int]:
+    """Write a transaction's PDUs, ``(room ID, event ID, JSON)``, and the answer given to it.
+
+    Returns event ID -> inbox ID.  When this returns, all of it is on disk.
+    """
+    async with database.transaction() as connection:
+        rows = []
+        if pdus:
+            rows = await connection.fetch(
+                INSERT_INBOX, origin, *map(list, zip(*pdus, strict=True)), now_ms
+            )
+        await connection.execute(INSERT_TRANSACTION, origin, txn_id, response, now_ms)
+    return {row["event_id"]: row["inbox_id"] for row in rows}
+
+
+async def get_response(db: Queryable, origin: str, txn_id: str) -> dict[str, Any] | None:
+    """The answer given to a transaction that was seen before."""
+    response: dict[str, Any] | None = await db.fetchval(SELECT_TRANSACTION, origin, txn_id)
+    return response
+
+
+async def rooms_waiting(db: Queryable) -> list[str]:
+    """Rooms for which PDUs wait."""
+    return [row["room_id"] for row in await db.fetch(SELECT_ROOMS)]
+
+
+async def get_waiting(
+    db: Queryable, room_id: str, *, after: int = 0, limit: int = 100
+) -> list[InboxRow]:
+    """A room's waiting PDUs in the order of their arrival."""
+    return [InboxRow(**row) for row in await db.fetch(SELECT_ROOM, room_id, after, limit)]
+
+
+async def delete(db: Queryable, inbox_id: int) -> None:
+    """Drop a PDU that has been handled, or that is no event."""
+    await db.execute(DELETE, inbox_id)
+
+
+async def delete_old_transactions(db: Queryable, before_ms: int) -> None:
+    """Forget answers that no peer will ask for again."""
+    await db.execute(DELETE_OLD_TRANSACTIONS, before_ms)
