@@ -20,11 +20,9 @@ from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import DUPLICATE, Action, Judgement
 from homeserver.services.live_room import (
+    ALWAYS_LOADED,
     CREATE,
     ENTRIES_PER_LINK,
-    HISTORY_VISIBILITY,
-    JOIN_RULES,
-    POWER_LEVELS,
     SHORTEST_CHAIN,
     LiveRoom,
     LiveRooms,
@@ -37,8 +35,6 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import EventRecord, MembershipChange, NewSnapshot
 
 logger = structlog.get_logger(__name__)
-
-ALWAYS_LOADED = (CREATE, POWER_LEVELS, JOIN_RULES, HISTORY_VISIBILITY)
 
 
 class ArrivalPolicy(Protocol):

@@ -30,6 +30,9 @@ CREATE: StateKey = ("m.room.create", "")
 POWER_LEVELS: StateKey = ("m.room.power_levels", "")
 JOIN_RULES: StateKey = ("m.room.join_rules", "")
 HISTORY_VISIBILITY: StateKey = ("m.room.history_visibility", "")
+SERVER_ACL: StateKey = ("m.room.server_acl", "")
+# These are in memory as long as the room is.
+ALWAYS_LOADED = (CREATE, POWER_LEVELS, JOIN_RULES, HISTORY_VISIBILITY, SERVER_ACL)
 
 
 class LiveRoom:
@@ -244,9 +247,7 @@ class LiveRooms:
         room.state = await storage.get_state(self._database, row.snapshot_id)
         extremities = await self._store.get_many(row.forward_extremities)
         room.extremities = {event_id: stored.event for event_id, stored in extremities.items()}
-        await room.load_events(
-            self._store, (CREATE, POWER_LEVELS, JOIN_RULES, HISTORY_VISIBILITY)
-        )
+        await room.load_events(self._store, ALWAYS_LOADED)
         for user_id, membership, _ in await storage.get_room_memberships(self._database, room_id):
             if ("m.room.member", user_id) in room.state:
                 room.set_membership(user_id, membership)

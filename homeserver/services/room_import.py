@@ -11,9 +11,8 @@ from collections.abc import Iterable, Sequence
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.room_versions import RoomVersion
-from homeserver.services.arrivals import ALWAYS_LOADED
 from homeserver.services.event_store import EventStore
-from homeserver.services.live_room import LiveRoom, LiveRooms
+from homeserver.services.live_room import ALWAYS_LOADED, LiveRoom, LiveRooms
 from homeserver.services.rooms import Rooms, Sent
 from homeserver.storage import events as event_storage
 from homeserver.storage import rooms as room_storage

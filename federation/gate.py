@@ -1,0 +1,278 @@
+"""The way in for events of other instances.
+
+``signed request -> written to the inbox -> 200 -> per room, in order: hashes, signatures ->
+missing ancestors fetched -> authorised, judged, placed (homeserver/services/arrivals.py)``.
+
+Nothing that was acknowledged is lost: what the process had not placed when it died is read from
+the inbox when it starts again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+
+from federation.errors import FederationFailure
+from federation.fetching import Fetching
+from federation.pdus import PduChecker
+from homeserver.errors import BadJson, MatrixError
+from homeserver.protocol.events import BadEvent, Event, parse_event
+from homeserver.protocol.identifiers import server_allowed_by_acl
+from homeserver.services.arrivals import Arrivals
+from homeserver.services.event_store import EventStore
+from homeserver.services.live_room import SERVER_ACL, LiveRoom
+from homeserver.services.rooms import Rooms
+from homeserver.storage import inbox
+from homeserver.storage.database import Database
+
+logger = structlog.get_logger(__name__)
+
+MAX_PDUS = 50
+MAX_EDUS = 100
+MAX_RECURSION = 2
+RETRY_SECONDS = 5.0
+MAX_QUEUE = 500  # events of one room held in memory; the rest waits in the database
+
+EduHandler = Callable[[str, dict[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    inbox_id: int
+    origin: str
+    event: Event
+
+
+class Gate:
+    """Takes transactions in, and places their events one room at a time."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        rooms: Rooms,
+        store: EventStore,
+        arrivals: Arrivals,
+        checker: PduChecker,
+        fetching: Fetching,
+        handle_edu: EduHandler,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._rooms = rooms
+        self._store = store
+        self._arrivals = arrivals
+        self._checker = checker
+        self._fetching = fetching
+        self._handle_edu = handle_edu
+        self._clock_ms = clock_ms
+        self._queues: dict[str, deque[_Waiting]] = {}
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._in_flight: dict[tuple[str, str], asyncio.Task[dict[str, Any]]] = {}
+        self._closing = False
+
+    async def start(self) -> None:
+        """Take up what waited in the inbox when the process ended."""
+        for room_id in await inbox.rooms_waiting(self._database):
+            self._wake(room_id)
+
+    async def close(self) -> None:
+        """Finish the events in hand; the rest stays in the inbox."""
+        self._closing = True
+        if self._workers:
+            await asyncio.wait(list(self._workers.values()), timeout=10)
+
+    # ------------------------------------------------------------ transactions
+
+    async def receive(self, origin: str, txn_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Acknowledge a transaction once it is on disk; the same one again gets the same answer.
+
+        Spec: server-server API, ``PUT /send/{txnId}``.
+        """
+        key = (origin, txn_id)
+        task = self._in_flight.get(key)
+        if task is None:
+            task = asyncio.create_task(self._receive(origin, txn_id, body))
+            self._in_flight[key] = task
+            task.add_done_callback(lambda _: self._in_flight.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _receive(self, origin: str, txn_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        pdus, edus = body.get("pdus", []), body.get("edus", [])
+        if not isinstance(pdus, list) or not isinstance(edus, list):
+            raise BadJson("'pdus' and 'edus' must be arrays")
+        if len(pdus) > MAX_PDUS or len(edus) > MAX_EDUS:
+            raise BadJson(f"A transaction holds at most {MAX_PDUS} PDUs and {MAX_EDUS} EDUs")
+        before = await inbox.get_response(self._database, origin, txn_id)
+        if before is not None:
+            return before
+
+        results: dict[str, Any] = {}
+        accepted: list[Event] = []
+        for pdu in pdus:
+            await self._take(origin, pdu, accepted, results)
+        for edu in edus:
+            await self._take_edu(origin, edu)
+        response = {"pdus": results}
+        rows = [(e.room_id, e.event_id, orjson.dumps(e.pdu)) for e in accepted]
+        ids = await inbox.add_transaction(
+            self._database, origin, txn_id, rows, response, self._clock_ms()
+        )
+        for event in accepted:
+            self._queue(event.room_id, _Waiting(ids[event.event_id], origin, event))
+        return response
+
+    async def _take(
+        self, origin: str, pdu: Any, accepted: list[Event], results: dict[str, Any]
+    ) -> None:
+        """Decide whether a PDU goes to the inbox; what is no event is answered with an error."""
+        room_id = pdu.get("room_id") if isinstance(pdu, dict) else None
+        room = await self._rooms.find(room_id) if isinstance(room_id, str) else None
+        if room is None or not room.joined_local:
+            logger.info("pdu for a room that we are not in", origin=origin)
+            return
+        try:
+            event = parse_event(pdu, room.version)
+        except BadEvent as error:
+            logger.info("pdu dropped", origin=origin, reason=str(error))
+            return
+        if not acl_allows(room, origin):
+            results[event.event_id] = {"error": "Your server is not allowed in this room"}
+            return
+        results[event.event_id] = {}
+        if all(event.event_id != other.event_id for other in accepted):
+            accepted.append(event)
+
+    async def _take_edu(self, origin: str, edu: Any) -> None:
+        if not isinstance(edu, dict):
+            return
+        try:
+            await self._handle_edu(origin, edu)
+        except (MatrixError, ValueError, KeyError, TypeError) as error:
+            logger.info("edu dropped", origin=origin, reason=str(error))
+
+    # ------------------------------------------------------------ rooms
+
+    def _queue(self, room_id: str, waiting: _Waiting) -> None:
+        queue = self._queues.setdefault(room_id, deque())
+        if len(queue) < MAX_QUEUE:
+            queue.append(waiting)
+        self._wake(room_id)
+
+    def _wake(self, room_id: str) -> None:
+        if room_id not in self._workers and not self._closing:
+            task = asyncio.create_task(self._work(room_id), name=f"gate {room_id}")
+            self._workers[room_id] = task
+
+    async def _work(self, room_id: str) -> None:
+        """Place a room's waiting events until none is left."""
+        try:
+            while not self._closing:
+                queue = self._queues.get(room_id)
+                if queue:
+                    await self._place(room_id, queue.popleft())
+                elif not await self._refill(room_id):
+                    return
+        except Exception:
+            logger.exception("room worker failed", room_id=room_id)
+            await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            self._workers.pop(room_id, None)
+            if self._queues.get(room_id):
+                self._wake(room_id)
+            else:
+                self._queues.pop(room_id, None)
+
+    async def _refill(self, room_id: str) -> bool:
+        """Read what waits in the database and not in memory; False if nothing does."""
+        rows = await inbox.get_waiting(self._database, room_id)
+        room = await self._rooms.find(room_id)
+        queue = self._queues.setdefault(room_id, deque())
+        held = {waiting.inbox_id for waiting in queue}
+        for row in rows:
+            if row.inbox_id in held:
+                continue
+            if room is None:
+                await inbox.delete(self._database, row.inbox_id)
+                continue
+            event = parse_event(orjson.loads(row.pdu), room.version)
+            queue.append(_Waiting(row.inbox_id, row.origin, event))
+        return bool(rows)
+
+    async def _place(self, room_id: str, waiting: _Waiting) -> None:
+        event = waiting.event
+        with structlog.contextvars.bound_contextvars(
+            room_id=room_id, event_id=event.event_id, origin=waiting.origin
+        ):
+            room = await self._rooms.get(room_id)
+            try:
+                event = await self._checker.check(event.pdu, room.version)
+                judgement = await self.accept(
+                    room, event, waiting.origin, inbox_id=waiting.inbox_id
+                )
+            except (BadEvent, MatrixError) as error:
+                logger.info("pdu dropped", reason=str(error))
+                await inbox.delete(self._database, waiting.inbox_id)
+                return
+            except FederationFailure as error:
+                # Its signer's keys cannot be had now: dropped as unsigned, for it will come again
+                # by way of get_missing_events as soon as a later event cites it.
+                logger.info("pdu could not be verified", reason=str(error))
+                await inbox.delete(self._database, waiting.inbox_id)
+                return
+            if judgement is None:
+                await inbox.delete(self._database, waiting.inbox_id)
+
+    async def accept(
+        self,
+        room: LiveRoom,
+        event: Event,
+        origin: str,
+        *,
+        inbox_id: int | None = None,
+        recursion: int = 0,
+    ) -> str | None:
+        """Have what a verified event needs, then place it; what became of it, None if it was here.
+        """
+        known = await self._store.get(event.event_id)
+        if known is not None and (known.timeline_order is not None or known.snapshot_after):
+            return None
+        missing = await self._missing_prevs(event)
+        if missing and recursion < MAX_RECURSION:
+            for ancestor in await self._fetching.missing_events(room, event, origin):
+                await self.accept(room, ancestor, origin, recursion=MAX_RECURSION)
+            missing = await self._missing_prevs(event)
+        await self._fetching.ensure_auth_events(room, event, origin)
+        state_before = None
+        if missing:
+            state_before = await self._fetching.state_before(room, event, origin)
+        judgement = await self._arrivals.receive(
+            event, inbox_id=inbox_id, state_before=state_before
+        )
+        logger.info("pdu", verdict=judgement.action.value, rule=judgement.rule, type=event.type)
+        return judgement.action.value
+
+    async def _missing_prevs(self, event: Event) -> list[str]:
+        """The prev events that we lack, or have only as outliers."""
+        known = await self._store.get_many(event.prev_event_ids)
+        return [
+            event_id
+            for event_id in event.prev_event_ids
+            if event_id not in known or known[event_id].snapshot_after is None
+        ]
+
+
+def acl_allows(room: LiveRoom, server_name: str) -> bool:
+    """Whether a room's ACL lets a server in; the ACL event must be loaded.
+
+    Spec: server-server API, server access control lists.
+    """
+    if SERVER_ACL not in room.state:
+        return True
+    return server_allowed_by_acl(server_name, dict(room.content(SERVER_ACL)))
