@@ -26,6 +26,7 @@ from homeserver.protocol.events import BadEvent, Event, parse_event
 from homeserver.protocol.identifiers import server_allowed_by_acl
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.event_store import EventStore
+from homeserver.services.judgement import Action, Judgement
 from homeserver.services.live_room import SERVER_ACL, LiveRoom
 from homeserver.services.rooms import Rooms
 from homeserver.storage import inbox
@@ -237,9 +238,8 @@ class Gate:
         *,
         inbox_id: int | None = None,
         recursion: int = 0,
-    ) -> str | None:
-        """Have what a verified event needs, then place it; what became of it, None if it was here.
-        """
+    ) -> Judgement | None:
+        """Have what a verified event needs, then place it; the verdict, None if it was here."""
         known = await self._store.get(event.event_id)
         if known is not None and (known.timeline_order is not None or known.snapshot_after):
             return None
@@ -256,7 +256,7 @@ class Gate:
             event, inbox_id=inbox_id, state_before=state_before
         )
         logger.info("pdu", verdict=judgement.action.value, rule=judgement.rule, type=event.type)
-        return judgement.action.value
+        return None if judgement.action is Action.DUPLICATE else judgement
 
     async def _missing_prevs(self, event: Event) -> list[str]:
         """The prev events that we lack, or have only as outliers."""

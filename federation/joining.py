@@ -1,0 +1,355 @@
+"""Joining, knocking, leaving and inviting with another instance's help.
+
+Spec: server-server API, joining rooms, knocking upon a room, inviting to a room, leaving rooms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import structlog
+
+from federation.client import FederationClient
+from federation.errors import FederationFailure
+from federation.fetching import Fetching
+from federation.pdus import PduChecker, authorise_chain
+from homeserver.errors import Forbidden, IncompatibleRoomVersion, MatrixError, PeerFailed
+from homeserver.protocol.auth_rules import Rejected, check_auth
+from homeserver.protocol.canonical import content_hash, encode_base64, event_id_of
+from homeserver.protocol.events import BadEvent, Event, JsonObject, check_format
+from homeserver.protocol.identifiers import UserId, server_name_of
+from homeserver.protocol.room_versions import ROOM_VERSIONS, EventIdFormat, RoomVersion
+from homeserver.protocol.signing import SigningKey, sign_event
+from homeserver.protocol.stripped import stripped_state_event
+from homeserver.services.arrivals import Arrivals
+from homeserver.services.event_store import EventStore
+from homeserver.services.live_room import LiveRoom
+from homeserver.services.room_import import RoomImport
+from homeserver.services.rooms import Rooms, Sent
+from homeserver.services.send_gate import OutgoingGate
+from homeserver.storage import rooms as room_storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import EventRecord, MembershipChange
+from homeserver.storage.log import Log
+
+logger = structlog.get_logger(__name__)
+
+JOIN_TIMEOUT_SECONDS = 180.0
+T = TypeVar("T")
+
+
+class Joining:
+    """Our users entering, asking to enter, and refusing rooms of other instances."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        signing_key: SigningKey,
+        database: Database,
+        log: Log,
+        client: FederationClient,
+        checker: PduChecker,
+        fetching: Fetching,
+        store: EventStore,
+        rooms: Rooms,
+        arrivals: Arrivals,
+        room_import: RoomImport,
+        gate: OutgoingGate,
+        clock_ms: Callable[[], int],
+        random_id: Callable[[], str],
+    ) -> None:
+        self._server_name = server_name
+        self._signing_key = signing_key
+        self._database = database
+        self._log = log
+        self._client = client
+        self._checker = checker
+        self._fetching = fetching
+        self._store = store
+        self._rooms = rooms
+        self._arrivals = arrivals
+        self._room_import = room_import
+        self._gate = gate
+        self._clock_ms = clock_ms
+        self._random_id = random_id
+
+    # ------------------------------------------------------------ joining
+
+    async def join(
+        self, user_id: UserId, room_id: str, servers: Sequence[str], content: JsonObject
+    ) -> Sent:
+        """Join a room through the first of the servers that lets us.
+
+        Raises the last server's refusal.
+        """
+        await self._gate.check_remote_join(user_id, servers[0])
+        return await self._through(
+            servers, lambda server: self._join_through(server, user_id, room_id, content)
+        )
+
+    async def _through(
+        self, servers: Iterable[str], attempt: Callable[[str], Awaitable[T]]
+    ) -> T:
+        """Try servers in turn; the last failure is the answer if none succeeds."""
+        failure: Exception | None = None
+        for server in servers:
+            try:
+                return await attempt(server)
+            except (FederationFailure, BadEvent, IncompatibleRoomVersion) as error:
+                logger.info("handshake failed", server=server, reason=str(error))
+                failure = error
+        if isinstance(failure, MatrixError):
+            raise failure
+        if isinstance(failure, FederationFailure):
+            raise failure.to_matrix_error() from failure
+        raise PeerFailed(f"No other server could help: {failure}") from failure
+
+    async def _join_through(
+        self, server: str, user_id: UserId, room_id: str, content: JsonObject
+    ) -> Sent:
+        version, event = await self._template(
+            "make_join", server, user_id, room_id, content, keep=("join_authorised_via_users_server",)
+        )
+        answer = await self._client.put(
+            server,
+            f"/_matrix/federation/v2/send_join/{room_id}/{event.event_id}",
+            body=event.pdu,
+            timeout_seconds=JOIN_TIMEOUT_SECONDS,
+        )
+        event = await self._countersigned(answer.get("event"), event, version)
+        state, chain = await self._checked_state(answer, event, version)
+        known = await self._rooms.find(room_id)
+        if known is not None and known.joined_local:
+            await self._fetching.keep_outliers(known, [*chain, *state])
+            await self._arrivals.receive(
+                event, state_before={e.key: e.event_id for e in state}
+            )
+            stored = await self._store.get(event.event_id)
+            return Sent(event, stored.position if stored is not None else 0)
+        return await self._room_import.import_room(
+            version, event, state, chain, now_ms=self._clock_ms()
+        )
+
+    async def _template(
+        self,
+        operation: str,
+        server: str,
+        user_id: UserId,
+        room_id: str,
+        content: JsonObject,
+        *,
+        keep: Sequence[str] = (),
+    ) -> tuple[RoomVersion, Event]:
+        """Ask for an event template, fill it in, hash and sign it."""
+        query = [("ver", identifier) for identifier in ROOM_VERSIONS]
+        answer = await self._client.get(
+            server,
+            f"/_matrix/federation/v1/{operation}/{room_id}/{user_id}",
+            query=query if operation != "make_leave" else None,
+        )
+        version = ROOM_VERSIONS.get(str(answer.get("room_version", "1")))
+        template = answer.get("event")
+        if version is None:
+            raise IncompatibleRoomVersion("This server does not support that room's version")
+        if not isinstance(template, dict) or not isinstance(template.get("content"), dict):
+            raise BadEvent("the event template is no event")
+        merged = {**content}
+        for key in keep:
+            if key in template["content"]:
+                merged[key] = template["content"][key]
+        pdu: JsonObject = {
+            "type": "m.room.member",
+            "room_id": room_id,
+            "sender": user_id,
+            "state_key": user_id,
+            "content": merged,
+            "origin_server_ts": self._clock_ms(),
+            **{k: template[k] for k in ("prev_events", "auth_events", "depth") if k in template},
+        }
+        if version.event_id_format is EventIdFormat.ASSIGNED:
+            pdu["event_id"] = f"${self._random_id()}:{self._server_name}"
+            pdu["origin"] = self._server_name
+        return version, self._finished(pdu, version)
+
+    def _finished(self, pdu: JsonObject, version: RoomVersion) -> Event:
+        pdu["hashes"] = {"sha256": encode_base64(content_hash(pdu))}
+        signed = sign_event(pdu, self._server_name, self._signing_key, version)
+        check_format(signed, version)
+        return Event(signed, event_id_of(signed, version), version)
+
+    async def _countersigned(self, pdu: Any, event: Event, version: RoomVersion) -> Event:
+        """Our join with the resident server's signature, where a restricted room needs it."""
+        if not isinstance(pdu, dict):
+            return event
+        signed = await self._checker.check(pdu, version)
+        return signed if signed.event_id == event.event_id else event
+
+    async def _checked_state(
+        self, answer: JsonObject, join: Event, version: RoomVersion
+    ) -> tuple[list[Event], list[Event]]:
+        """The state and auth chain of a ``send_join`` answer, verified and authorised."""
+        state_pdus, chain_pdus = answer.get("state"), answer.get("auth_chain")
+        if not isinstance(state_pdus, list) or not isinstance(chain_pdus, list):
+            raise BadEvent("the answer to send_join has no state")
+        chain = await self._checker.check_many(chain_pdus, version)
+        state = [
+            event
+            for event in await self._checker.check_many(state_pdus, version)
+            if event.is_state
+        ]
+        create = next((e for e in state if e.key == ("m.room.create", "")), None)
+        if create is None or create.room_id != join.room_id:
+            raise BadEvent("the state has no create event of this room")
+        if str(create.content.get("room_version", "1")) != version.identifier:
+            raise BadEvent("the room has another version than the template said")
+        by_id = {event.event_id: event for event in (*chain, *state)}
+        accepted, refused = authorise_chain(by_id, create)
+        if refused:
+            logger.info("events of the state refused", count=len(refused))
+        state = [event for event in state if event.event_id in accepted]
+        verdict = check_auth(join, {event.key: event for event in state})
+        if isinstance(verdict, Rejected):
+            raise BadEvent(f"the state that it sent does not let us join: {verdict.reason}")
+        return state, [event for event in chain if event.event_id in accepted]
+
+    # ------------------------------------------------------------ knocking, leaving
+
+    async def knock(
+        self, user_id: UserId, room_id: str, servers: Sequence[str], content: JsonObject
+    ) -> str:
+        """Knock through the first of the servers that takes it; the event's ID."""
+        await self._gate.check_remote_join(user_id, servers[0])
+
+        async def attempt(server: str) -> str:
+            version, event = await self._template("make_knock", server, user_id, room_id, content)
+            answer = await self._client.put(
+                server,
+                f"/_matrix/federation/v1/send_knock/{room_id}/{event.event_id}",
+                body=event.pdu,
+            )
+            stripped = stripped_events(answer.get("knock_room_state"))
+            await self.keep_membership(event, version, [*stripped, stripped_state_event(event)])
+            return event.event_id
+
+        return await self._through(servers, attempt)
+
+    async def leave(
+        self, user_id: UserId, room_id: str, servers: Sequence[str], content: JsonObject
+    ) -> None:
+        """Reject an invite or take back a knock; if nobody answers, it is so here at least."""
+
+        async def attempt(server: str) -> None:
+            version, event = await self._template("make_leave", server, user_id, room_id, content)
+            await self._client.put(
+                server,
+                f"/_matrix/federation/v2/send_leave/{room_id}/{event.event_id}",
+                body=event.pdu,
+            )
+            await self.keep_membership(event, version, None)
+
+        try:
+            await self._through(servers, attempt)
+        except MatrixError as error:
+            logger.warning("invite rejected here only", room_id=room_id, reason=error.text)
+            await self._leave_here(user_id, room_id)
+
+    async def _leave_here(self, user_id: UserId, room_id: str) -> None:
+        row = await room_storage.get_membership(self._database, room_id, user_id)
+        stored = await self._store.get(row.event_id) if row is not None else None
+        if stored is None:
+            return
+        change = MembershipChange(
+            room_id, user_id, "leave", stored.event.event_id, user_id, local=True
+        )
+        await self._log.append(
+            EventRecord(stored.event, live=False, memberships=(change,))
+        )
+
+    async def keep_membership(
+        self,
+        event: Event,
+        version: RoomVersion,
+        stripped_state: list[JsonObject] | None,
+        *,
+        notify: bool = False,
+    ) -> None:
+        """Note one of our users' membership of a room that we are not in."""
+        assert event.state_key is not None
+        await room_storage.insert_room(
+            self._database, event.room_id, version.identifier, self._clock_ms()
+        )
+        change = MembershipChange(
+            event.room_id,
+            event.state_key,
+            event.membership or "leave",
+            event.event_id,
+            event.sender,
+            local=True,
+            stripped_state=stripped_state,
+        )
+        await self._log.append(EventRecord(event, live=False, memberships=(change,)))
+
+    # ------------------------------------------------------------ inviting
+
+    async def invite(
+        self, room: LiveRoom, event: Event, stripped_state: list[JsonObject]
+    ) -> Event:
+        """Have the invited user's server sign an invite; the event with both signatures."""
+        assert event.state_key is not None
+        server = server_name_of(event.state_key)
+        try:
+            answer = await self._client.put(
+                server,
+                f"/_matrix/federation/v2/invite/{room.room_id}/{event.event_id}",
+                body={
+                    "event": event.pdu,
+                    "room_version": room.version.identifier,
+                    "invite_room_state": stripped_state,
+                },
+            )
+            signed = await self._checker.check(answer.get("event"), room.version)
+        except FederationFailure as error:
+            raise error.to_matrix_error() from error
+        except BadEvent as error:
+            raise PeerFailed(f"{server} sent back an invalid invite: {error}") from error
+        if signed.event_id != event.event_id:
+            raise PeerFailed(f"{server} sent back another event than the invite")
+        return signed
+
+    async def receive_invite(
+        self, origin: str, pdu: Any, version: RoomVersion, room_state: Any
+    ) -> JsonObject:
+        """Take another instance's invite of one of our users; the PDU with our signature.
+
+        Raises: :class:`BadEvent`, ``M_INVITE_BLOCKED``, :class:`Forbidden`.
+        """
+        event = await self._checker.check(pdu, version)
+        if event.membership != "invite" or event.state_key is None:
+            raise BadEvent("that is no invite")
+        if server_name_of(event.state_key) != self._server_name:
+            raise Forbidden("That user is not of this server")
+        if server_name_of(event.sender) != origin:
+            raise Forbidden("The inviting user is not of your server")
+        await self._gate.check_incoming_invite(
+            UserId(event.sender), UserId(event.state_key), event.room_id
+        )
+        signed = sign_event(event.pdu, self._server_name, self._signing_key, version)
+        event = Event(signed, event.event_id, version)
+        room = await self._rooms.find(event.room_id)
+        if room is None or not room.joined_local:
+            stripped = [*stripped_events(room_state), stripped_state_event(event)]
+            await self.keep_membership(event, version, stripped)
+        return signed
+
+
+def stripped_events(entries: Any) -> list[JsonObject]:
+    """What another instance tells of a room, PDUs or stripped, cut to what clients get."""
+    events = []
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("content"), dict):
+            stripped = {key: entry.get(key) for key in ("type", "sender", "state_key", "content")}
+            if all(isinstance(stripped[key], str) for key in ("type", "sender", "state_key")):
+                events.append(stripped)
+    return events
