@@ -146,8 +146,13 @@ class Stage:
         if label not in self._servers:
             self._servers[label] = self._world.server(kind, label)
             await self._servers[label].start_async()
-        store = self._world.directory / "stores" / f"{name}{next(self._numbers)}"
-        return await Person.arrive(name, self._servers[label], store)
+        return await Person.arrive(name, self._servers[label], self._new_store())
+
+    def _new_store(self) -> Path:
+        """A directory for the keys of one client."""
+        store = self._world.directory / f"client{next(self._numbers)}"
+        store.mkdir()
+        return store
 
 
 @pytest.fixture(scope="session")

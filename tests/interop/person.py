@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
-import nio
+import nio  # type: ignore[import-untyped]
 
 from tests.harness import Homeserver, RawClient, raw_session
 
@@ -64,7 +64,6 @@ class Person:
         async with raw_session() as session:
             account = RawClient(session, server.client_url)
             await account.register(localpart)
-        store.mkdir(parents=True, exist_ok=True)
         config = nio.AsyncClientConfig(max_timeouts=0, encryption_enabled=True)
         client = nio.AsyncClient(
             server.client_url, account.user_id, account.device_id, str(store), config
