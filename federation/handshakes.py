@@ -1,0 +1,189 @@
+"""The resident side of joining, knocking and leaving: templates out, signed events in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from federation.gate import acl_allows
+from federation.pdus import PduChecker
+from homeserver.errors import BadJson, Forbidden, IncompatibleRoomVersion, MatrixError, NotFound
+from homeserver.protocol.events import BadEvent, Event, JsonObject
+from homeserver.protocol.identifiers import server_name_of
+from homeserver.protocol.signing import SigningKey, sign_event
+from homeserver.protocol.stripped import stripped_state_event, stripped_state_keys
+from homeserver.services.arrivals import Arrivals
+from homeserver.services.event_store import EventStore
+from homeserver.services.judgement import Action
+from homeserver.services.live_room import JOIN_RULES, LiveRoom
+from homeserver.services.membership import RESTRICTED, Membership
+from homeserver.services.rooms import Draft, Rooms
+from homeserver.services.state import States
+from homeserver.storage import events as event_storage
+from homeserver.storage.database import Database
+
+TEMPLATE_FIELDS = (
+    "auth_events",
+    "content",
+    "depth",
+    "prev_events",
+    "room_id",
+    "sender",
+    "state_key",
+    "type",
+    "origin_server_ts",
+)
+
+
+class Handshakes:
+    """Lets other instances' users into rooms that we are in."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        signing_key: SigningKey,
+        database: Database,
+        rooms: Rooms,
+        store: EventStore,
+        states: States,
+        arrivals: Arrivals,
+        membership: Membership,
+        checker: PduChecker,
+    ) -> None:
+        self._server_name = server_name
+        self._signing_key = signing_key
+        self._database = database
+        self._rooms = rooms
+        self._store = store
+        self._states = states
+        self._arrivals = arrivals
+        self._membership = membership
+        self._checker = checker
+
+    async def _room(self, room_id: str, origin: str) -> LiveRoom:
+        room = await self._rooms.find(room_id)
+        if room is None or not room.joined_local:
+            raise NotFound("This server is not in that room")
+        if not acl_allows(room, origin):
+            raise Forbidden("Your server is not allowed in this room")
+        return room
+
+    # ------------------------------------------------------------ templates
+
+    async def make(
+        self,
+        membership: str,
+        room_id: str,
+        user_id: str,
+        origin: str,
+        versions: frozenset[str] | None,
+    ) -> JsonObject:
+        """An event template for a membership of another instance's user.
+
+        Raises: :class:`IncompatibleRoomVersion`, :class:`Forbidden`, ``M_UNABLE_TO_GRANT_JOIN``.
+        """
+        room = await self._room(room_id, origin)
+        if versions is not None and room.version.identifier not in versions:
+            raise IncompatibleRoomVersion(
+                "Your server does not support this room's version",
+                room_version=room.version.identifier,
+            )
+        content: JsonObject = {"membership": membership}
+        if membership == "join":
+            authorised = await self._authorise_restricted(room, user_id)
+            if authorised is not None:
+                content["join_authorised_via_users_server"] = authorised
+        async with room.lock:
+            event = await self._rooms.build(
+                room, Draft(user_id, "m.room.member", content, user_id)
+            )
+        template = {key: event.pdu[key] for key in TEMPLATE_FIELDS if key in event.pdu}
+        return {"room_version": room.version.identifier, "event": template}
+
+    async def _authorise_restricted(self, room: LiveRoom, user_id: str) -> str | None:
+        """Who of ours lets the user into a restricted room.  Spec: restricted rooms."""
+        if not room.version.restricted_join_rule:
+            return None
+        if room.content(JOIN_RULES).get("join_rule") not in RESTRICTED:
+            return None
+        if room.membership(user_id) in ("invite", "join"):
+            return None
+        if not await self._membership.meets_conditions(room, user_id):
+            raise Forbidden("You are in none of the rooms whose members may join this one")
+        authorised = self._membership.authorising_user(room)
+        if authorised is None:
+            raise MatrixError(
+                "Nobody on this server may invite to this room: ask another one",
+                errcode="M_UNABLE_TO_GRANT_JOIN",
+            )
+        return authorised
+
+    # ------------------------------------------------------------ signed events
+
+    async def send(
+        self, membership: str, room_id: str, event_id: str, pdu: Any, origin: str
+    ) -> dict[str, Any]:
+        """Take a signed membership event into the room, and pass it on to all in it.
+
+        Returns what the operation answers: for a join the state and auth chain, for a knock the
+        stripped state.
+        """
+        room = await self._room(room_id, origin)
+        event = await self._checked(room, membership, event_id, pdu, origin)
+        if membership == "join":
+            event = await self._countersign(room, event)
+        judgement = await self._arrivals.receive(event, relay_from=origin)
+        if judgement.action not in (Action.ACCEPT, Action.DUPLICATE):
+            raise Forbidden(judgement.reason or "The room does not allow that")
+        if membership == "join":
+            return await self._join_answer(room, event)
+        if membership == "knock":
+            await room.load_events(self._store, stripped_state_keys(event.sender))
+            state = room.state_events(stripped_state_keys(event.sender))
+            return {"knock_room_state": [stripped_state_event(e) for e in state.values()]}
+        return {}
+
+    async def _checked(
+        self, room: LiveRoom, membership: str, event_id: str, pdu: Any, origin: str
+    ) -> Event:
+        try:
+            event = await self._checker.check(pdu, room.version)
+        except BadEvent as error:
+            raise BadJson(f"The event is invalid: {error}") from error
+        if event.room_id != room.room_id or event.event_id != event_id:
+            raise BadJson("The event is not the one that the path names")
+        if event.membership != membership or event.state_key != event.sender:
+            raise BadJson(f"The event is not a {membership} of its sender")
+        if server_name_of(event.sender) != origin:
+            raise Forbidden("A server may only act for its own users")
+        return event
+
+    async def _countersign(self, room: LiveRoom, event: Event) -> Event:
+        """Our signature on a join that one of our users authorised."""
+        authorised = event.content.get("join_authorised_via_users_server")
+        if not isinstance(authorised, str) or not room.version.restricted_join_rule:
+            return event
+        if server_name_of(authorised) != self._server_name:
+            return event
+        if not await self._membership.meets_conditions(room, event.sender):
+            raise Forbidden("You are in none of the rooms whose members may join this one")
+        signed = sign_event(event.pdu, self._server_name, self._signing_key, room.version)
+        return Event(signed, event.event_id, room.version)
+
+    async def _join_answer(self, room: LiveRoom, event: Event) -> dict[str, Any]:
+        """State before the join and its auth chain, spliced as the bytes that lie on disk."""
+        stored = await self._store.get(event.event_id)
+        if stored is None or stored.snapshot_before is None:
+            raise NotFound("The join is not in the room")
+        state = await self._states.get(stored.snapshot_before)
+        chain = await event_storage.auth_chain_ids(self._database, state.values())
+        pdus = await event_storage.get_pdus(self._database, chain | set(state.values()))
+        state_ids = set(state.values())
+        return {
+            "origin": self._server_name,
+            "event": event.pdu,
+            "state": [pdus[i] for i in state_ids if i in pdus],
+            "auth_chain": [pdus[i] for i in chain if i in pdus],
+            "members_omitted": False,
+            "servers_in_room": sorted(room.hosts),
+        }

@@ -1,0 +1,198 @@
+"""What other instances may read of our rooms: events, state, auth chains, backfill.
+
+Spec: server-server API, retrieving events, backfilling and retrieving missing events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from federation.gate import acl_allows
+from homeserver.errors import Forbidden, NotFound
+from homeserver.protocol.events import Event, StateKey, redacted_copy
+from homeserver.protocol.history_visibility import server_may_see
+from homeserver.protocol.identifiers import server_name_of
+from homeserver.services.event_store import EventStore
+from homeserver.services.live_room import HISTORY_VISIBILITY, LiveRoom
+from homeserver.services.rooms import Rooms
+from homeserver.services.state import State, States
+from homeserver.storage import events as storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+
+MAX_BACKFILL = 100
+MAX_MISSING = 50
+MAX_WALK = 1000
+
+
+class History:
+    """Answers other instances' questions about rooms that they are in."""
+
+    def __init__(
+        self, *, database: Database, rooms: Rooms, store: EventStore, states: States
+    ) -> None:
+        self._database = database
+        self._rooms = rooms
+        self._store = store
+        self._states = states
+
+    async def _room(self, room_id: str, origin: str) -> LiveRoom:
+        room = await self._rooms.find(room_id)
+        if room is None:
+            raise NotFound("This server does not know that room")
+        if not acl_allows(room, origin):
+            raise Forbidden("Your server is not allowed in this room")
+        if origin not in room.hosts and not self._world_readable(room):
+            raise Forbidden("Your server is not in that room")
+        return room
+
+    def _world_readable(self, room: LiveRoom) -> bool:
+        visibility = room.content(HISTORY_VISIBILITY).get("history_visibility")
+        return visibility == "world_readable"
+
+    async def event(self, event_id: str, origin: str) -> dict[str, Any]:
+        """One event as a transaction of one PDU.  Raises :class:`NotFound`."""
+        stored = await self._store.get(event_id)
+        if stored is None or stored.rejected is not None:
+            raise NotFound("There is no such event")
+        room = await self._room(stored.event.room_id, origin)
+        (pdu,) = await self._visible(room, [stored], origin)
+        return {"pdus": [pdu]}
+
+    async def state_ids(self, room_id: str, event_id: str, origin: str) -> dict[str, Any]:
+        """The IDs of the state before an event, and of its auth chain."""
+        state = await self._state_before(await self._room(room_id, origin), event_id)
+        chain = await storage.auth_chain_ids(self._database, state.values())
+        return {"pdu_ids": list(state.values()), "auth_chain_ids": sorted(chain)}
+
+    async def state(self, room_id: str, event_id: str, origin: str) -> dict[str, Any]:
+        """The state before an event, and its auth chain."""
+        state = await self._state_before(await self._room(room_id, origin), event_id)
+        chain = await storage.auth_chain_ids(self._database, state.values())
+        pdus = await storage.get_pdus(self._database, chain | set(state.values()))
+        return {
+            "pdus": [pdus[i] for i in state.values() if i in pdus],
+            "auth_chain": [pdus[i] for i in chain if i in pdus],
+        }
+
+    async def _state_before(self, room: LiveRoom, event_id: str) -> State:
+        stored = await self._store.get(event_id)
+        if stored is None or stored.event.room_id != room.room_id:
+            raise NotFound("There is no such event in this room")
+        if stored.snapshot_before is None:
+            if stored.event.type == "m.room.create":
+                return {}
+            raise NotFound("This server does not have the state at that event")
+        return await self._states.get(stored.snapshot_before)
+
+    async def event_auth(self, room_id: str, event_id: str, origin: str) -> dict[str, Any]:
+        """An event's auth chain."""
+        room = await self._room(room_id, origin)
+        stored = await self._store.get(event_id)
+        if stored is None or stored.event.room_id != room.room_id:
+            raise NotFound("There is no such event in this room")
+        chain = await storage.auth_chain_ids(self._database, stored.event.auth_event_ids)
+        pdus = await storage.get_pdus(self._database, chain)
+        return {"auth_chain": list(pdus.values())}
+
+    # ------------------------------------------------------------ walking back
+
+    async def backfill(
+        self, room_id: str, event_ids: Sequence[str], limit: int, origin: str
+    ) -> list[Any]:
+        """Up to ``limit`` events before and including the given ones, the newest first."""
+        room = await self._room(room_id, origin)
+        limit = min(max(limit, 1), MAX_BACKFILL)
+        found = await self._walk(room, event_ids, stop=set(), limit=limit)
+        return await self._visible(room, found, origin)
+
+    async def missing_events(
+        self,
+        room_id: str,
+        *,
+        earliest: Sequence[str],
+        latest: Sequence[str],
+        limit: int,
+        min_depth: int,
+        origin: str,
+    ) -> list[Any]:
+        """Events between ``latest`` (left out) and ``earliest``, the oldest first."""
+        room = await self._room(room_id, origin)
+        limit = min(max(limit, 1), MAX_MISSING)
+        ends = await self._store.get_many(latest)
+        prevs = [p for stored in ends.values() for p in stored.event.prev_event_ids]
+        found = await self._walk(room, prevs, stop={*earliest, *latest}, limit=limit)
+        found = [stored for stored in found if stored.event.depth >= min_depth]
+        found.reverse()
+        return await self._visible(room, found, origin)
+
+    async def _walk(
+        self, room: LiveRoom, start: Iterable[str], *, stop: set[str], limit: int
+    ) -> list[StoredEvent]:
+        """Breadth first along prev events, deepest first within a step."""
+        found: dict[str, StoredEvent] = {}
+        frontier = [event_id for event_id in start if event_id not in stop]
+        for _ in range(MAX_WALK):
+            if not frontier or len(found) >= limit:
+                break
+            step = await self._store.get_many(frontier[:MAX_BACKFILL])
+            frontier = []
+            for stored in sorted(step.values(), key=lambda s: -s.event.depth):
+                event = stored.event
+                if event.room_id != room.room_id or event.event_id in found:
+                    continue
+                if stored.timeline_order is None and stored.snapshot_after is None:
+                    continue  # an outlier: we do not know where it stands
+                found[event.event_id] = stored
+                frontier.extend(
+                    p for p in event.prev_event_ids if p not in found and p not in stop
+                )
+        ordered = sorted(found.values(), key=lambda s: -s.event.depth)
+        return ordered[:limit]
+
+    async def _visible(
+        self, room: LiveRoom, events: Sequence[StoredEvent], origin: str
+    ) -> list[Any]:
+        """PDUs as an instance may see them: redacted where history visibility hides them."""
+        return [
+            stored.event.pdu
+            if await self._may_see(room, stored, origin)
+            else redacted_copy(stored.event).pdu
+            for stored in events
+            if stored.rejected is None
+        ]
+
+    async def _may_see(self, room: LiveRoom, stored: StoredEvent, origin: str) -> bool:
+        event = stored.event
+        if event.is_state or server_name_of(event.sender) == origin:
+            return True
+        state = await self._visibility_state(stored)
+        visibility = state.get(HISTORY_VISIBILITY)
+        setting = visibility.content.get("history_visibility") if visibility else "shared"
+        if setting in ("shared", "world_readable"):
+            return True
+        if stored.snapshot_before is None:
+            return origin in room.hosts
+        full = await self._states.get(stored.snapshot_before)
+        members = [
+            event_id
+            for key, event_id in full.items()
+            if key[0] == "m.room.member" and server_name_of(key[1]) == origin
+        ]
+        found = await self._store.get_many(members)
+        memberships = [s.event.membership or "leave" for s in found.values()]
+        return server_may_see(str(setting), memberships)
+
+    async def _visibility_state(self, stored: StoredEvent) -> dict[StateKey, Event]:
+        if stored.snapshot_before is None:
+            return {}
+        ids = await self._states.get_keys(stored.snapshot_before, (HISTORY_VISIBILITY,))
+        found = await self._store.get_many(ids.values())
+        return {key: found[event_id].event for key, event_id in ids.items() if event_id in found}
+
+
+def as_transaction(server_name: str, now_ms: int, pdus: list[Any]) -> dict[str, Any]:
+    """PDUs in the form of a transaction, as backfill and event answer."""
+    return {"origin": server_name, "origin_server_ts": now_ms, "pdus": pdus}
+

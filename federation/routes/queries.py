@@ -1,0 +1,72 @@
+"""Questions of other instances: profiles, aliases, the public directory.
+
+Spec: server-server API, querying for information, published room directory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from federation.routes.base import FederationRoutes
+from federation.server import CONTENT
+from homeserver.app_keys import CONFIG, DIRECTORY, PROFILES
+from homeserver.errors import BadJson, InvalidParam, MissingParam, NotFound
+from homeserver.protocol.identifiers import InvalidIdentifier, UserId
+from homeserver.services.directory import DirectoryQuery, parse_alias
+from homeserver.web import json_response, optional, query_int
+
+routes = FederationRoutes()
+
+
+@routes.get("/v1/query/profile")
+async def query_profile(request: web.Request) -> web.Response:
+    """A local user's profile, or one field of it."""
+    try:
+        user_id = UserId.parse(request.query.get("user_id"))
+    except InvalidIdentifier as error:
+        raise InvalidParam("'user_id' must be a user ID") from error
+    if user_id.server_name != request.app[CONFIG].server_name:
+        raise NotFound("That user is not of this server")
+    fields = await request.app[PROFILES].get(user_id)
+    wanted = request.query.get("field")
+    if wanted is not None:
+        fields = {wanted: fields[wanted]} if wanted in fields else {}
+    return json_response(fields)
+
+
+@routes.get("/v1/query/directory")
+async def query_room_directory(request: web.Request) -> web.Response:
+    """One of our aliases."""
+    text = request.query.get("room_alias")
+    if text is None:
+        raise MissingParam("'room_alias' is required")
+    room_id, servers = await request.app[DIRECTORY].lookup_local(parse_alias(text))
+    return json_response({"room_id": room_id, "servers": servers})
+
+
+@routes.get("/v1/publicRooms")
+async def get_public_rooms(request: web.Request) -> web.Response:
+    """A page of our directory."""
+    query = DirectoryQuery(
+        limit=query_int(request, "limit", 100), since=request.query.get("since")
+    )
+    return json_response(await request.app[DIRECTORY].public_rooms(query))
+
+
+@routes.post("/v1/publicRooms")
+async def query_public_rooms(request: web.Request) -> web.Response:
+    """Search our directory."""
+    body: dict[str, Any] = request[CONTENT]
+    search = optional(body, "filter", dict) or {}
+    room_types = optional(search, "room_types", list)
+    if room_types is not None and not all(t is None or isinstance(t, str) for t in room_types):
+        raise BadJson("'room_types' must be an array of strings and nulls")
+    query = DirectoryQuery(
+        limit=optional(body, "limit", int, 100) or 100,
+        since=optional(body, "since", str),
+        search_term=optional(search, "generic_search_term", str),
+        room_types=frozenset(room_types) if room_types is not None else None,
+    )
+    return json_response(await request.app[DIRECTORY].public_rooms(query))
