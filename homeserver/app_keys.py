@@ -8,7 +8,45 @@ from __future__ import annotations
 from aiohttp import web
 
 from homeserver.config import Config
+from homeserver.services.account_data import AccountDataService
+from homeserver.services.accounts import AccountService
+from homeserver.services.cross_signing import CrossSigningService
+from homeserver.services.device_lists import DeviceListService
+from homeserver.services.devices import DeviceService
+from homeserver.services.end_to_end_keys import EndToEndKeyService
+from homeserver.services.filters import FilterService
+from homeserver.services.interactive_auth import InteractiveAuth
+from homeserver.services.media import MediaService
+from homeserver.services.presence import PresenceService
+from homeserver.services.profiles import ProfileService
+from homeserver.services.rate_limits import RateLimits
+from homeserver.services.receipts import ReceiptService
+from homeserver.services.registration import RegistrationService
+from homeserver.services.remote_devices import RemoteDevices
+from homeserver.services.sessions import SessionService
+from homeserver.services.to_device import ToDeviceService
+from homeserver.services.typing import TypingService
 from homeserver.storage.database import Database
 
 CONFIG = web.AppKey("CONFIG", Config)
 DATABASE = web.AppKey("DATABASE", Database)
+
+ACCOUNT_DATA = web.AppKey("ACCOUNT_DATA", AccountDataService)
+ACCOUNTS = web.AppKey("ACCOUNTS", AccountService)
+DEVICES = web.AppKey("DEVICES", DeviceService)
+FILTERS = web.AppKey("FILTERS", FilterService)
+INTERACTIVE_AUTH = web.AppKey("INTERACTIVE_AUTH", InteractiveAuth)
+PROFILES = web.AppKey("PROFILES", ProfileService)
+RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
+REGISTRATION = web.AppKey("REGISTRATION", RegistrationService)
+SESSIONS = web.AppKey("SESSIONS", SessionService)
+
+CROSS_SIGNING = web.AppKey("CROSS_SIGNING", CrossSigningService)
+DEVICE_LISTS = web.AppKey("DEVICE_LISTS", DeviceListService)
+END_TO_END_KEYS = web.AppKey("END_TO_END_KEYS", EndToEndKeyService)
+MEDIA = web.AppKey("MEDIA", MediaService)
+PRESENCE = web.AppKey("PRESENCE", PresenceService)
+RECEIPTS = web.AppKey("RECEIPTS", ReceiptService)
+REMOTE_DEVICES = web.AppKey("REMOTE_DEVICES", RemoteDevices)
+TO_DEVICE = web.AppKey("TO_DEVICE", ToDeviceService)
+TYPING = web.AppKey("TYPING", TypingService)

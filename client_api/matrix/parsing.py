@@ -8,7 +8,7 @@ from aiohttp import web
 
 from homeserver.errors import InvalidParam
 from homeserver.protocol.identifiers import InvalidIdentifier, RoomId, UserId, parse_address
-from homeserver.web import required, string_list
+from homeserver.web import optional, required, string_list
 
 
 def user_id(text: str) -> UserId:
@@ -35,3 +35,30 @@ def path_room_id(request: web.Request) -> str:
         return RoomId.parse(request.match_info["room_id"])
     except InvalidIdentifier as error:
         raise InvalidParam("That is not a room ID") from error
+
+
+def path_user_id(request: web.Request) -> UserId:
+    """The user in the path, as ``{user_id}``."""
+    return user_id(request.match_info["user_id"])
+
+
+MAX_DEVICE_ID_BYTES = 255
+MAX_DEVICE_NAME_LENGTH = 255
+
+
+def device_id(body: dict[str, Any]) -> str | None:
+    """The ``device_id`` that a client chose, if it did."""
+    value = optional(body, "device_id", str)
+    if value is None or value == "":
+        return None
+    if "\0" in value or len(value.encode()) > MAX_DEVICE_ID_BYTES:
+        raise InvalidParam(f"A device ID has at most {MAX_DEVICE_ID_BYTES} bytes")
+    return value
+
+
+def device_name(body: dict[str, Any], key: str) -> str | None:
+    """A device's name, if it is given."""
+    value = optional(body, key, str)
+    if value is not None and ("\0" in value or len(value) > MAX_DEVICE_NAME_LENGTH):
+        raise InvalidParam(f"A device's name has at most {MAX_DEVICE_NAME_LENGTH} characters")
+    return value

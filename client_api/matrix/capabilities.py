@@ -1,0 +1,35 @@
+"""What this server lets its users do.  Spec: client-server API, capabilities negotiation."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from client_api.auth import require_user
+from client_api.routing import ClientRoutes
+from homeserver.app_keys import CONFIG
+from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.web import json_response
+
+routes = ClientRoutes()
+
+ENABLED, DISABLED = {"enabled": True}, {"enabled": False}
+
+
+@routes.get("/capabilities")
+async def get_capabilities(request: web.Request) -> web.Response:
+    """The capabilities of this server."""
+    await require_user(request)
+    capabilities = {
+        "m.room_versions": {
+            "default": request.app[CONFIG].rooms.default_version,
+            "available": dict.fromkeys(ROOM_VERSIONS, "stable"),
+        },
+        "m.change_password": ENABLED,
+        "m.get_login_token": ENABLED,
+        "m.profile_fields": ENABLED,
+        "m.set_displayname": ENABLED,
+        "m.set_avatar_url": ENABLED,
+        "m.3pid_changes": DISABLED,
+        "m.forget_forced_upon_leave": DISABLED,
+    }
+    return json_response({"capabilities": capabilities})

@@ -1,0 +1,131 @@
+"""Logging in and out.  Spec: client-server API, login, refreshing access tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from client_api.auth import (
+    access_token,
+    authenticate_interactively,
+    caller_key,
+    origin,
+    require_user,
+)
+from client_api.matrix import parsing
+from client_api.routing import V1, ClientRoutes
+from homeserver.app_keys import ACCOUNTS, CONFIG, DEVICES, RATE_LIMITS, SESSIONS
+from homeserver.errors import Forbidden, MatrixError
+from homeserver.protocol.events import JsonObject
+from homeserver.protocol.identifiers import UserId
+from homeserver.services.sessions import Tokens
+from homeserver.services.usernames import identified_user
+from homeserver.web import json_response, optional, read_json, required
+
+routes = ClientRoutes()
+
+PASSWORD, TOKEN = "m.login.password", "m.login.token"
+
+
+@routes.get("/login")
+async def get_login_flows(_request: web.Request) -> web.Response:
+    """The ways to log in."""
+    return json_response({"flows": [{"type": PASSWORD}, {"type": TOKEN, "get_login_token": True}]})
+
+
+@routes.post("/login")
+async def login(request: web.Request) -> web.Response:
+    """Log in with a password, or with a token that another client asked for."""
+    request.app[RATE_LIMITS].check("login", caller_key(request))
+    body = await read_json(request)
+    kind = required(body, "type", str)
+    if kind == PASSWORD:
+        user_id = await _check_password(request, body)
+    elif kind == TOKEN:
+        user_id = await request.app[SESSIONS].use_login_token(required(body, "token", str))
+    else:
+        raise MatrixError(f"This server has no way to log in by '{kind}'")
+
+    tokens = await request.app[SESSIONS].log_in(
+        user_id,
+        device_id=parsing.device_id(body),
+        display_name=parsing.device_name(body, "initial_device_display_name"),
+        refreshable=bool(optional(body, "refresh_token", bool)),
+        origin=origin(request),
+    )
+    return json_response(logged_in(request, tokens))
+
+
+async def _check_password(request: web.Request, body: JsonObject) -> UserId:
+    password = required(body, "password", str)
+    user_id = identified_user(body, request.app[CONFIG].server_name)
+    if user_id is not None:
+        request.app[RATE_LIMITS].check("login_account", user_id)
+    return await request.app[ACCOUNTS].check_password(user_id, password)
+
+
+def logged_in(request: web.Request, tokens: Tokens) -> dict[str, Any]:
+    """What a client that is logged in is told."""
+    answer: dict[str, Any] = {
+        "user_id": tokens.user_id,
+        "device_id": tokens.device_id,
+        "home_server": tokens.user_id.server_name,
+        **token_fields(tokens),
+    }
+    base_url = request.app[CONFIG].public_base_url
+    if base_url is not None:
+        answer["well_known"] = {"m.homeserver": {"base_url": base_url}}
+    return answer
+
+
+def token_fields(tokens: Tokens) -> dict[str, Any]:
+    """Tokens as a client is given them."""
+    fields: dict[str, Any] = {"access_token": tokens.access_token}
+    if tokens.refresh_token is not None:
+        fields["refresh_token"] = tokens.refresh_token
+        fields["expires_in_ms"] = tokens.expires_in_ms
+    return fields
+
+
+@routes.post("/refresh")
+async def refresh(request: web.Request) -> web.Response:
+    """Change a refresh token for new tokens."""
+    body = await read_json(request)
+    tokens = await request.app[SESSIONS].refresh(required(body, "refresh_token", str))
+    return json_response(token_fields(tokens))
+
+
+@routes.post("/login/get_token", versions=V1)
+async def generate_login_token(request: web.Request) -> web.Response:
+    """A token with which another client can log in once."""
+    requester = await require_user(request)
+    body = await read_json(request, optional=True)
+    await authenticate_interactively(request, body, requester)
+    request.app[RATE_LIMITS].check("login_token", requester.user_id)
+
+    token, expires_in_ms = await request.app[SESSIONS].new_login_token(requester.user_id)
+    return json_response({"login_token": token, "expires_in_ms": expires_in_ms})
+
+
+@routes.post("/logout")
+async def logout(request: web.Request) -> web.Response:
+    """Log out, and delete the device."""
+    requester = await require_user(request)
+    if requester.device_id is None:
+        token = access_token(request)
+        if token is None:
+            raise Forbidden("There is nothing to log out of")
+        await request.app[SESSIONS].revoke_token(token)
+    else:
+        await request.app[DEVICES].remove(requester.user_id, [requester.device_id])
+    return json_response({})
+
+
+@routes.post("/logout/all")
+async def logout_all(request: web.Request) -> web.Response:
+    """Log out everywhere, and delete all devices."""
+    requester = await require_user(request)
+    await request.app[DEVICES].remove_all(requester.user_id)
+    await request.app[SESSIONS].revoke(requester.user_id, None)
+    return json_response({})

@@ -1,0 +1,72 @@
+"""Registration.  Spec: client-server API, account registration, and by token."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from client_api.auth import authenticate_interactively, caller_key, origin
+from client_api.matrix import parsing
+from client_api.matrix.login import logged_in
+from client_api.routing import V1, ClientRoutes
+from homeserver.app_keys import RATE_LIMITS, REGISTRATION, SESSIONS
+from homeserver.errors import Forbidden, InvalidParam, MissingParam
+from homeserver.services.interactive_auth import REGISTRATION_TOKEN
+from homeserver.web import json_response, optional, read_json
+
+routes = ClientRoutes()
+
+
+@routes.post("/register")
+async def register(request: web.Request) -> web.Response:
+    """Make an account, and log in to it unless the client does not want to."""
+    request.app[RATE_LIMITS].check("registration", caller_key(request))
+    body = await read_json(request, optional=True)
+    kind = request.query.get("kind", "user")
+    if kind == "guest":
+        raise Forbidden("This server has no guest accounts", errcode="M_GUEST_ACCESS_FORBIDDEN")
+    if kind != "user":
+        raise InvalidParam("'kind' must be user or guest")
+
+    registration = request.app[REGISTRATION]
+    flows = registration.flows()
+    user_id = await registration.check_available(optional(body, "username", str))
+    password = optional(body, "password", str)
+    device_id = parsing.device_id(body)
+    device_name = parsing.device_name(body, "initial_device_display_name")
+    results = await authenticate_interactively(request, body, None, flows=flows)
+    if password is None:
+        raise MissingParam("'password' is required")
+    await registration.register(user_id, password, results.get(REGISTRATION_TOKEN))
+    if optional(body, "inhibit_login", bool):
+        return json_response({"user_id": user_id, "home_server": user_id.server_name})
+
+    tokens = await request.app[SESSIONS].log_in(
+        user_id,
+        device_id=device_id,
+        display_name=device_name,
+        refreshable=bool(optional(body, "refresh_token", bool)),
+        origin=origin(request),
+    )
+    return json_response(logged_in(request, tokens))
+
+
+@routes.get("/register/available")
+async def check_username_availability(request: web.Request) -> web.Response:
+    """Whether a user name could be registered."""
+    request.app[RATE_LIMITS].check("registration", caller_key(request))
+    username = request.query.get("username")
+    if not username:
+        raise MissingParam("'username' is required")
+    await request.app[REGISTRATION].check_available(username)
+    return json_response({"available": True})
+
+
+@routes.get("/register/m.login.registration_token/validity", versions=V1)
+async def registration_token_validity(request: web.Request) -> web.Response:
+    """Whether a registration token would be accepted."""
+    request.app[RATE_LIMITS].check("registration_token", caller_key(request))
+    token = request.query.get("token")
+    if token is None:
+        raise MissingParam("'token' is required")
+    valid = await request.app[REGISTRATION].is_token_valid(token)
+    return json_response({"valid": valid})

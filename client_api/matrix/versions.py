@@ -1,0 +1,27 @@
+"""Which versions of the spec are spoken here.  Spec: client-server API, API versions."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from client_api.routing import ClientRoutes
+from homeserver.web import json_response
+
+routes = ClientRoutes()
+
+VERSIONS = [f"v1.{minor}" for minor in range(1, 20)]
+# Clients look for these by their names from before they were part of the spec.
+UNSTABLE_FEATURES = {
+    "org.matrix.e2e_cross_signing": True,
+    "org.matrix.msc4222": True,  # state_after in /sync
+    "uk.tcpip.msc4133": True,  # profile fields
+    "uk.tcpip.msc4133.stable": True,
+}
+
+
+async def get_versions(_request: web.Request) -> web.Response:
+    """The versions of the spec, all since v1.1: clients refuse servers that omit the old ones."""
+    return json_response({"versions": VERSIONS, "unstable_features": UNSTABLE_FEATURES})
+
+
+routes.definitions.append(web.get("/_matrix/client/versions", get_versions))

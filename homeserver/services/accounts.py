@@ -1,0 +1,179 @@
+"""Accounts of this instance: making them, checking passwords, deactivating them.
+
+Spec: client-server API, account management.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from homeserver.errors import Forbidden, MatrixError, NotFound
+from homeserver.protocol.identifiers import UserId
+from homeserver.services.devices import DeviceService
+from homeserver.services.passwords import Passwords
+from homeserver.services.sessions import SessionService
+from homeserver.services.usernames import new_user_id
+from homeserver.storage import accounts as storage
+from homeserver.storage import profiles as profile_storage
+from homeserver.storage.accounts import Account
+from homeserver.storage.database import Connection, Database
+
+logger = structlog.get_logger(__name__)
+
+
+class UserInUse(MatrixError):
+    """The user name is taken, be it by a deactivated account."""
+
+    errcode, status = "M_USER_IN_USE", 400
+
+
+class LeaveAllRooms(Protocol):
+    """What deactivation needs of rooms."""
+
+    async def leave_all(self, user_id: UserId) -> None:
+        """Leave every room, and reject every invite."""
+
+
+class AccountService:
+    """Makes accounts, knows their passwords, and ends them."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        database: Database,
+        passwords: Passwords,
+        sessions: SessionService,
+        devices: DeviceService,
+        rooms: LeaveAllRooms,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._server_name = server_name
+        self._database = database
+        self._passwords = passwords
+        self._sessions = sessions
+        self._devices = devices
+        self._rooms = rooms
+        self._clock_ms = clock_ms
+
+    # ------------------------------------------------------------ making and finding
+
+    async def create(
+        self, username: str | None, password: str | None, admin: bool = False
+    ) -> UserId:
+        """Make an account; its display name is the localpart until it is changed.
+
+        Raises: :class:`~homeserver.services.usernames.InvalidUsername`,
+        :class:`UserInUse`, :class:`~homeserver.services.passwords.WeakPassword`.
+        """
+        user_id = new_user_id(username, self._server_name)
+        password_hash = await self._passwords.hash(password) if password is not None else None
+        async with self._database.transaction() as connection:
+            await self.insert(connection, user_id, password_hash, admin=admin)
+        return user_id
+
+    async def insert(
+        self,
+        connection: Connection,
+        user_id: UserId,
+        password_hash: str | None,
+        *,
+        admin: bool = False,
+    ) -> None:
+        """Write a new account's rows inside a transaction.  Raises: :class:`UserInUse`."""
+        account = Account(user_id, password_hash, admin, False, self._clock_ms())
+        if not await storage.insert_account(connection, account):
+            raise UserInUse("That user name is taken")
+        await profile_storage.lock_profile(connection, user_id)
+        await profile_storage.set_profile(connection, user_id, {"displayname": user_id.localpart})
+
+    async def get(self, user_id: str) -> Account:
+        """An account.  Raises: :class:`NotFound`."""
+        account = await storage.get_account(self._database, user_id)
+        if account is None:
+            raise NotFound("There is no such account on this server")
+        return account
+
+    async def exists(self, user_id: str) -> bool:
+        """Whether there is an account of that ID which is not deactivated."""
+        account = await storage.get_account(self._database, user_id)
+        return account is not None and account.deactivated_at is None
+
+    async def list_accounts(self, *, deactivated: bool = False) -> list[Account]:
+        """All accounts, in the order of their IDs."""
+        accounts: list[Account] = []
+        while True:
+            after = accounts[-1].user_id if accounts else ""
+            page = await storage.get_accounts(self._database, after=after, deactivated=deactivated)
+            if not page:
+                return accounts
+            accounts.extend(page)
+
+    # ------------------------------------------------------------ passwords
+
+    async def check_password(self, user_id: UserId | None, password: str) -> UserId:
+        """The user, if that is their password.
+
+        Takes as long for a user who does not exist.  Raises: :class:`Forbidden`.
+        """
+        account = None
+        if user_id is not None:
+            account = await storage.get_account(self._database, user_id)
+        password_hash = account.password_hash if account is not None else None
+        right = await self._passwords.verify(password, password_hash)
+        if user_id is None or password_hash is None or not right:
+            raise Forbidden("Wrong user name or password")
+        if self._passwords.needs_rehash(password_hash):
+            rehashed = await self._passwords.hash(password)
+            await storage.set_password_hash(self._database, user_id, rehashed)
+        return user_id
+
+    async def set_password(
+        self, user_id: UserId, password: str, *, keep_device: str | None, logout_devices: bool
+    ) -> None:
+        """Change a password, and log out the other devices if asked to.
+
+        Spec: client-server API, ``POST /account/password``.
+        """
+        password_hash = await self._passwords.hash(password)
+        if not await storage.set_password_hash(self._database, user_id, password_hash):
+            raise NotFound("There is no such account on this server")
+        if logout_devices:
+            await self._devices.remove_all(user_id, keep=keep_device)
+
+    async def set_admin(self, user_id: str, admin: bool) -> None:
+        """Make a user an admin of this instance, or no longer."""
+        if not await storage.set_admin(self._database, user_id, admin):
+            raise NotFound("There is no such account on this server")
+        self._sessions.forget(user_id)
+
+    # ------------------------------------------------------------ ending
+
+    async def deactivate(self, user_id: UserId, *, erase: bool = False) -> None:
+        """End an account: no login, no devices, no rooms; its user ID stays taken.
+
+        Spec: client-server API, ``POST /account/deactivate``.
+        """
+        async with self._database.transaction() as connection:
+            known = await storage.deactivate_account(
+                connection, user_id, self._clock_ms(), erase=erase
+            )
+            if not known:
+                raise NotFound("There is no such account on this server")
+            if erase:
+                await storage.erase_account(connection, user_id)
+        await self._remove_everywhere(user_id)
+
+    async def finish_deactivations(self) -> None:
+        """Finish what the server was about when it stopped.  Called at the start."""
+        for user_id in await storage.get_unfinished_deactivations(self._database):
+            logger.info("resuming a deactivation", user_id=user_id)
+            await self._remove_everywhere(UserId(user_id))
+
+    async def _remove_everywhere(self, user_id: UserId) -> None:
+        await self._sessions.revoke(user_id, None)
+        await self._devices.remove_all(user_id)
+        await self._rooms.leave_all(user_id)

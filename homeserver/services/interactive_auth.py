@@ -1,0 +1,253 @@
+"""User-interactive authentication: an operation goes through once its stages are completed.
+
+A session counts for the operation and user it was begun for, and what was completed in it counts
+for one request: with another body it has to be completed again.  A stage whose proof comes with
+the request itself needs no session, so a client may send it at once.
+
+Spec: client-server API, user-interactive authentication API.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from homeserver.errors import Forbidden, LimitExceeded, MatrixError, MissingParam, NotFound
+from homeserver.protocol.events import JsonObject
+from homeserver.protocol.identifiers import UserId
+from homeserver.services.accounts import AccountService
+from homeserver.services.rate_limits import RateLimits
+from homeserver.services.usernames import identified_user
+from homeserver.storage import uia as storage
+from homeserver.storage.database import Database
+from homeserver.storage.uia import UiaSession
+
+PASSWORD = "m.login.password"
+DUMMY = "m.login.dummy"
+REGISTRATION_TOKEN = "m.login.registration_token"
+
+SESSION_LIFETIME_MS = 30 * 60_000
+PRUNE_EVERY_MS = 10 * 60_000
+
+Stage = Callable[[JsonObject, str | None], Awaitable[Any]]
+"""Checks the proof in an ``auth`` object, for a user if one is logged in.
+
+What it returns is kept as the stage's result; a :class:`MatrixError` says why it is no proof."""
+
+Flows = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is to be authenticated: method and path, the body without ``auth``, and for whom."""
+
+    name: str
+    body: JsonObject
+    flows: Flows
+    user_id: str | None = None
+
+    def request_hash(self) -> bytes:
+        """Tells this request from others of the same operation."""
+        return hashlib.sha256(orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+class AuthenticationRequired(MatrixError):
+    """More authentication is needed; the body says which, and what was wrong with the last."""
+
+    errcode, status = "M_FORBIDDEN", 401
+
+    def __init__(
+        self, operation: Operation, session: UiaSession, cause: MatrixError | None
+    ) -> None:
+        super().__init__(cause.text if cause is not None else "Authentication is required")
+        self._cause = cause
+        self._body: JsonObject = {
+            "flows": [{"stages": list(stages)} for stages in operation.flows],
+            "params": {},
+            "session": session.session_id,
+        }
+        if session.completed:
+            self._body["completed"] = list(session.completed)
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec's body: ``errcode`` only where an attempt has failed."""
+        if self._cause is None:
+            return self._body
+        return {"errcode": self._cause.errcode, "error": self._cause.text, **self._body}
+
+
+@dataclass(slots=True)
+class _Attempt:
+    session: UiaSession
+    stored: bool
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+class InteractiveAuth:
+    """Runs sessions of user-interactive authentication."""
+
+    def __init__(
+        self, *, database: Database, stages: Mapping[str, Stage], clock_ms: Callable[[], int]
+    ) -> None:
+        self._database = database
+        self._stages = stages
+        self._clock_ms = clock_ms
+        self._pruned_at = 0
+
+    async def authenticate(
+        self, operation: Operation, auth: JsonObject | None
+    ) -> Mapping[str, Any]:
+        """What each stage of a completed flow yielded.
+
+        Raises: :class:`AuthenticationRequired` as long as no flow is completed.
+        """
+        attempt = await self._resume(operation, auth)
+        stage = auth.get("type") if auth else None
+        if auth and stage is not None and stage not in attempt.session.completed:
+            await self._try_stage(operation, attempt, stage, auth)
+        completed = attempt.session.completed
+        if any(all(s in completed for s in stages) for stages in operation.flows):
+            if await self._finish(attempt):
+                return completed
+            attempt = _Attempt(self._new_session(operation), stored=False)
+        await self._store(attempt)
+        raise AuthenticationRequired(operation, attempt.session, None)
+
+    async def complete(self, session_id: str, stage: str, auth: JsonObject) -> None:
+        """Complete a stage outside of the request, on the fallback page.
+
+        Raises: :class:`NotFound` for an unknown session, and what the stage raises.
+        """
+        session = await self.get_session(session_id)
+        result = await self._stages[stage](auth, session.user_id)
+        await storage.complete_stage(self._database, session_id, stage, result)
+
+    async def get_session(self, session_id: str) -> UiaSession:
+        """A session under way.  Raises: :class:`NotFound`."""
+        session = await self._find(session_id)
+        if session is None:
+            raise NotFound("This session is unknown or has expired: begin again in your client")
+        return session
+
+    # ------------------------------------------------------------ steps
+
+    async def _resume(self, operation: Operation, auth: JsonObject | None) -> _Attempt:
+        session_id = auth.get("session") if auth else None
+        session = await self._find(session_id) if isinstance(session_id, str) else None
+        if (
+            session is None
+            or session.operation != operation.name
+            or session.user_id != operation.user_id
+        ):
+            return _Attempt(self._new_session(operation), stored=False)
+        request_hash = operation.request_hash()
+        if session.request_hash != request_hash:
+            await storage.set_request(self._database, session.session_id, request_hash)
+            session.completed.clear()
+        return _Attempt(session, stored=True)
+
+    async def _find(self, session_id: str) -> UiaSession | None:
+        if "\0" in session_id:
+            return None
+        session = await storage.get_session(self._database, session_id)
+        if session is None or session.created_at <= self._clock_ms() - SESSION_LIFETIME_MS:
+            return None
+        return session
+
+    def _new_session(self, operation: Operation) -> UiaSession:
+        return UiaSession(
+            session_id=secrets.token_urlsafe(18),
+            operation=operation.name,
+            request_hash=operation.request_hash(),
+            user_id=operation.user_id,
+            completed={},
+            created_at=self._clock_ms(),
+        )
+
+    async def _try_stage(
+        self, operation: Operation, attempt: _Attempt, stage: object, auth: JsonObject
+    ) -> None:
+        try:
+            self._check_order(operation, attempt, stage)
+            result = await self._stages[str(stage)](auth, operation.user_id)
+        except LimitExceeded:
+            raise
+        except MatrixError as error:
+            await self._store(attempt)
+            raise AuthenticationRequired(operation, attempt.session, error) from error
+        attempt.session.completed[str(stage)] = result
+        attempt.results[str(stage)] = result
+
+    def _check_order(self, operation: Operation, attempt: _Attempt, stage: object) -> None:
+        """Spec: "the flow's stages must be completed in order"."""
+        done = attempt.session.completed
+        for stages in operation.flows:
+            following = [s for s in stages if s not in done]
+            if following and following[0] == stage:
+                return
+        raise Forbidden("That is not the next stage of any flow")
+
+    async def _store(self, attempt: _Attempt) -> None:
+        session = attempt.session
+        if not attempt.stored:
+            await self._prune()
+            await storage.insert_session(self._database, session)
+            attempt.stored = True
+        for stage, result in attempt.results.items():
+            await storage.complete_stage(self._database, session.session_id, stage, result)
+
+    async def _finish(self, attempt: _Attempt) -> bool:
+        """End the session; False if a request beside this one has ended it."""
+        if not attempt.stored:
+            return True
+        return await storage.delete_session(self._database, attempt.session.session_id)
+
+    async def _prune(self) -> None:
+        now = self._clock_ms()
+        if now - self._pruned_at >= PRUNE_EVERY_MS:
+            self._pruned_at = now
+            await storage.delete_expired(self._database, now - SESSION_LIFETIME_MS)
+
+
+# ---------------------------------------------------------------- stages
+
+
+class PasswordStage:
+    """The stage ``m.login.password``; yields the user.  Spec: password-based."""
+
+    def __init__(
+        self, *, server_name: str, accounts: AccountService, rate_limits: RateLimits
+    ) -> None:
+        self._server_name = server_name
+        self._accounts = accounts
+        self._rate_limits = rate_limits
+
+    async def __call__(self, auth: JsonObject, user_id: str | None) -> str:
+        """Check the password of whom ``auth`` names, who must be the one who is logged in."""
+        password = auth.get("password")
+        if not isinstance(password, str):
+            raise MissingParam("'password' is required")
+        named = identified_user(auth, self._server_name)
+        if named is None and user_id is not None and "identifier" not in auth:
+            named = UserId(user_id)
+        if user_id is not None and named != user_id:
+            raise Forbidden("Give the password of the user who is logged in")
+        if named is not None:
+            self._rate_limits.check("login_account", named)
+        return await self._accounts.check_password(named, password)
+
+
+async def dummy_stage(_auth: JsonObject, _user_id: str | None) -> bool:
+    """Always passes.  Spec: dummy auth."""
+    return True
+
+
+def user_of_results(results: Mapping[str, Any]) -> UserId | None:
+    """Who gave their password, if somebody did."""
+    user_id = results.get(PASSWORD)
+    return UserId(user_id) if user_id is not None else None

@@ -1,0 +1,75 @@
+"""Rate limits: how often one caller may do one thing.
+
+A bucket of ``burst`` requests refills at ``per_second``.  It is kept as one number, the time at
+which it will be full again, so an idle caller costs nothing.  Spec: client-server API, rate
+limiting.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from homeserver.errors import LimitExceeded
+
+MAX_BUCKETS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many at once, and then so many per second."""
+
+    per_second: float
+    burst: int
+
+
+DEFAULT_RATES: dict[str, Rate] = {
+    "login": Rate(per_second=0.2, burst=20),  # by address
+    "login_account": Rate(per_second=0.1, burst=10),  # by user, wrong passwords included
+    "registration": Rate(per_second=0.1, burst=10),  # by address
+    "registration_token": Rate(per_second=0.1, burst=10),  # by address: guesses
+    "login_token": Rate(per_second=1 / 60, burst=3),
+    "profile": Rate(per_second=5, burst=50),
+    "invite": Rate(per_second=0.5, burst=20),
+    "join": Rate(per_second=0.5, burst=20),
+    "message": Rate(per_second=10, burst=50),
+}
+OTHER = Rate(per_second=10, burst=100)
+
+
+class RateLimits:
+    """Counts requests by action and caller; refuses those that come too often."""
+
+    def __init__(
+        self,
+        *,
+        rates: Mapping[str, Rate] | None = None,
+        enabled: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rates = {**DEFAULT_RATES, **(rates or {})}
+        self._enabled = enabled
+        self._clock = clock
+        self._full_at: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def check(self, action: str, key: str) -> None:
+        """Count one request; raise :class:`LimitExceeded` if it comes too soon."""
+        if not self._enabled:
+            return
+        rate = self._rates.get(action, OTHER)
+        now = self._clock()
+        full_at = max(self._full_at.get((action, key), now), now) + 1 / rate.per_second
+        wait = full_at - now - rate.burst / rate.per_second
+        if wait > 1e-9:
+            raise LimitExceeded(max(1, math.ceil(wait * 1000)))
+        self._full_at[(action, key)] = full_at
+        self._full_at.move_to_end((action, key))
+        if len(self._full_at) > MAX_BUCKETS:
+            self._full_at.popitem(last=False)
+
+    def reset(self, action: str, key: str) -> None:
+        """Fill a caller's bucket."""
+        self._full_at.pop((action, key), None)

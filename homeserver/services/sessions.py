@@ -1,0 +1,306 @@
+"""Sessions: access tokens, who is behind them, and how they come and go.
+
+A token is looked up in memory; the database is asked once a minute at most for each, so a token
+revoked by another process dies within that time.  Spec: client-server API, using access tokens,
+refreshing access tokens, soft logout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from homeserver.errors import Forbidden, UnknownToken
+from homeserver.protocol.identifiers import UserId
+from homeserver.services.requester import Requester
+from homeserver.storage import devices as device_storage
+from homeserver.storage import tokens as storage
+from homeserver.storage.database import Database
+from homeserver.storage.devices import Sighting
+from homeserver.storage.tokens import AccessToken, NewToken
+
+logger = structlog.get_logger(__name__)
+
+CACHED_SESSIONS = 50_000
+WRITE_SIGHTINGS_EVERY_SECONDS = 5.0
+RECHECK_AFTER_MS = 60_000
+SEEN_EVERY_MS = 60_000
+REFRESHABLE_LIFETIME_MS = 5 * 60_000
+LOGIN_TOKEN_LIFETIME_MS = 2 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request comes from, as its owner is shown it in the list of devices."""
+
+    ip: str | None = None
+    user_agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a client is given: once, and nowhere kept in the clear."""
+
+    user_id: UserId
+    device_id: str
+    access_token: str
+    refresh_token: str | None = None
+    expires_in_ms: int | None = None
+
+
+@dataclass(slots=True)
+class _Session:
+    requester: Requester
+    expires_at: int | None
+    checked_at: int
+    seen_at: int = 0
+
+
+def hash_token(token: str) -> bytes:
+    """What is stored of a token."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+class SessionService:
+    """Issues, recognises and revokes tokens."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock_ms: Callable[[], int],
+        access_token_lifetime_ms: int = REFRESHABLE_LIFETIME_MS,
+    ) -> None:
+        """``access_token_lifetime_ms``: of tokens that can be refreshed; others do not expire."""
+        self._database = database
+        self._clock_ms = clock_ms
+        self._lifetime_ms = access_token_lifetime_ms
+        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+        self._by_user: defaultdict[str, set[bytes]] = defaultdict(set)
+        self._revocations = 0
+        self._sightings: dict[tuple[str, str], Sighting] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to write when devices were last seen."""
+        self._task = asyncio.create_task(self._keep_writing(), name="device sightings")
+
+    async def close(self) -> None:
+        """Write what is not written yet, and stop."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self.write_sightings()
+
+    # ------------------------------------------------------------ recognising
+
+    async def authenticate(self, token: str, origin: Origin) -> Requester:
+        """Who bears an access token.
+
+        Raises: :class:`UnknownToken`, with ``soft_logout`` where the session lives on and the
+        token only has to be refreshed.
+        """
+        token_hash = hash_token(token)
+        now = self._clock_ms()
+        session = self._sessions.get(token_hash)
+        if session is None or now - session.checked_at >= RECHECK_AFTER_MS:
+            session = await self._load(token_hash, session, now)
+        if session.expires_at is not None and session.expires_at <= now:
+            raise UnknownToken("The access token has expired: refresh it", soft_logout=True)
+        if now - session.seen_at >= SEEN_EVERY_MS:
+            session.seen_at = now
+            self._note(session.requester, origin, now)
+        return session.requester
+
+    async def _load(self, token_hash: bytes, known: _Session | None, now: int) -> _Session:
+        revocations = self._revocations
+        row = await storage.get_access_token(self._database, token_hash)
+        if row is None:
+            self._drop(token_hash)
+            raise UnknownToken("This access token is not known here, or was logged out")
+        if known is None:
+            await self._confirm(row)
+        session = _Session(
+            Requester(UserId(row.user_id), row.device_id, row.admin, row.guest),
+            row.expires_at,
+            checked_at=now,
+            seen_at=known.seen_at if known is not None else 0,
+        )
+        if revocations == self._revocations:  # else it may be void by now
+            self._remember(token_hash, session)
+        return session
+
+    def _remember(self, token_hash: bytes, session: _Session) -> None:
+        self._sessions[token_hash] = session
+        self._sessions.move_to_end(token_hash)
+        self._by_user[session.requester.user_id].add(token_hash)
+        if len(self._sessions) > CACHED_SESSIONS:
+            self._drop(next(iter(self._sessions)))
+
+    def _drop(self, token_hash: bytes) -> None:
+        self._revocations += 1
+        session = self._sessions.pop(token_hash, None)
+        if session is None:
+            return
+        hashes = self._by_user[session.requester.user_id]
+        hashes.discard(token_hash)
+        if not hashes:
+            del self._by_user[session.requester.user_id]
+
+    async def _confirm(self, token: AccessToken) -> None:
+        """The first use of a refreshed token voids the one it replaced."""
+        if token.refresh_token_hash is None or token.device_id is None:
+            return
+        voided = await storage.delete_predecessors(
+            self._database, token.user_id, token.device_id, token.refresh_token_hash
+        )
+        for token_hash in voided:
+            self._drop(token_hash)
+
+    # ------------------------------------------------------------ last seen
+
+    def _note(self, requester: Requester, origin: Origin, now: int) -> None:
+        if requester.device_id is None:
+            return
+        self._sightings[(requester.user_id, requester.device_id)] = Sighting(
+            requester.user_id, requester.device_id, now, origin.ip, origin.user_agent
+        )
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_SIGHTINGS_EVERY_SECONDS)
+            try:
+                await self.write_sightings()
+            except Exception:
+                logger.exception("could not write when devices were last seen")
+
+    async def write_sightings(self) -> None:
+        """Write, in one statement, when devices were last seen."""
+        if not self._sightings:
+            return
+        sightings, self._sightings = list(self._sightings.values()), {}
+        await device_storage.set_last_seen(self._database, sightings)
+
+    # ------------------------------------------------------------ issuing
+
+    async def log_in(
+        self,
+        user_id: UserId,
+        *,
+        device_id: str | None = None,
+        display_name: str | None = None,
+        refreshable: bool = False,
+        origin: Origin | None = None,
+    ) -> Tokens:
+        """Give out tokens for a device, new or known; a known one's earlier tokens are void.
+
+        Spec: client-server API, relationship between access tokens and devices.
+        """
+        origin = origin or Origin()
+        new_device = device_id is None
+        device = device_id or new_device_id()
+        if not new_device and await device_storage.is_cross_signing_key(
+            self._database, user_id, device
+        ):
+            raise Forbidden("That device ID is the ID of one of your cross-signing keys")
+        tokens, row = self._new_tokens(user_id, device, refreshable)
+        sighting = Sighting(user_id, device, row.created_at, origin.ip, origin.user_agent)
+        async with self._database.transaction() as connection:
+            await device_storage.put_device(connection, sighting, display_name)
+            if not new_device:
+                await storage.delete_tokens(connection, user_id, [device])
+            await storage.insert_token(connection, row)
+        if not new_device:
+            self.forget(user_id, [device])
+        return tokens
+
+    def _new_tokens(
+        self, user_id: UserId, device_id: str, refreshable: bool
+    ) -> tuple[Tokens, NewToken]:
+        now = self._clock_ms()
+        access_token = f"cmt_{secrets.token_urlsafe(32)}"
+        if not refreshable:
+            return Tokens(user_id, device_id, access_token), NewToken(
+                hash_token(access_token), user_id, device_id, now
+            )
+        refresh_token = f"cmr_{secrets.token_urlsafe(32)}"
+        return Tokens(user_id, device_id, access_token, refresh_token, self._lifetime_ms), NewToken(
+            hash_token(access_token),
+            user_id,
+            device_id,
+            now,
+            now + self._lifetime_ms,
+            hash_token(refresh_token),
+        )
+
+    async def refresh(self, refresh_token: str) -> Tokens:
+        """Give out a new pair of tokens; the old pair is good until the new one is first used.
+
+        Spec: client-server API, refreshing access tokens.
+        """
+        async with self._database.transaction() as connection:
+            old = await storage.get_refresh_token(connection, hash_token(refresh_token))
+            if old is None:
+                raise UnknownToken("This refresh token is not known here, or was used before")
+            tokens, row = self._new_tokens(UserId(old.user_id), old.device_id, True)
+            voided = await storage.delete_predecessors(
+                connection, old.user_id, old.device_id, old.token_hash
+            )
+            await storage.replace_successor(connection, old, row)
+        for token_hash in voided:
+            self._drop(token_hash)
+        return tokens
+
+    async def new_login_token(self, user_id: UserId) -> tuple[str, int]:
+        """A token that logs one more client in, and its lifetime in milliseconds.
+
+        Spec: client-server API, ``POST /login/get_token``.
+        """
+        token = f"cml_{secrets.token_urlsafe(32)}"
+        expires_at = self._clock_ms() + LOGIN_TOKEN_LIFETIME_MS
+        await storage.insert_login_token(self._database, hash_token(token), user_id, expires_at)
+        return token, LOGIN_TOKEN_LIFETIME_MS
+
+    async def use_login_token(self, token: str) -> UserId:
+        """Whose login token it is; it is used up by this."""
+        user_id = await storage.take_login_token(
+            self._database, hash_token(token), self._clock_ms()
+        )
+        if user_id is None:
+            raise Forbidden("This login token is not valid, or no longer")
+        return UserId(user_id)
+
+    # ------------------------------------------------------------ revoking
+
+    async def revoke(self, user_id: str, device_ids: Sequence[str] | None) -> None:
+        """Make the tokens of these devices void; of all the user's devices, for None."""
+        async with self._database.transaction() as connection:
+            await storage.delete_tokens(connection, user_id, device_ids)
+        self.forget(user_id, device_ids)
+
+    async def revoke_token(self, token: str) -> None:
+        """Make one access token void: one that belongs to no device."""
+        token_hash = hash_token(token)
+        await storage.delete_access_token(self._database, token_hash)
+        self._drop(token_hash)
+
+    def forget(self, user_id: str, device_ids: Sequence[str] | None = None) -> None:
+        """Ask the database again about these devices' tokens."""
+        self._revocations += 1
+        for token_hash in list(self._by_user.get(user_id, ())):
+            requester = self._sessions[token_hash].requester
+            if device_ids is None or requester.device_id in device_ids:
+                self._drop(token_hash)
+
+
+def new_device_id() -> str:
+    """Ten capital letters."""
+    return "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") for _ in range(10))

@@ -1,0 +1,109 @@
+"""Accounts of this instance.  They are never deleted: a deactivated one keeps its user ID taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from homeserver.storage.database import Queryable
+
+INSERT_ACCOUNT = """
+INSERT INTO accounts (user_id, password_hash, admin, guest, created_at)
+VALUES ($1, $2, $3, $4, $5) ON CONFLICT (user_id) DO NOTHING RETURNING user_id
+"""
+SELECT_ACCOUNT = """
+SELECT user_id, password_hash, admin, guest, created_at, deactivated_at, erased
+FROM accounts WHERE user_id = $1
+"""
+SELECT_ACCOUNTS = """
+SELECT user_id, password_hash, admin, guest, created_at, deactivated_at, erased
+FROM accounts WHERE user_id > $1 AND ($2 OR deactivated_at IS NULL) ORDER BY user_id LIMIT $3
+"""
+SET_PASSWORD_HASH = """
+UPDATE accounts SET password_hash = $2 WHERE user_id = $1 AND deactivated_at IS NULL
+RETURNING user_id
+"""
+SET_ADMIN = "UPDATE accounts SET admin = $2 WHERE user_id = $1 RETURNING user_id"
+DEACTIVATE = """
+UPDATE accounts SET deactivated_at = coalesce(deactivated_at, $2), password_hash = NULL,
+    admin = false, erased = erased OR $3
+WHERE user_id = $1 RETURNING user_id
+"""
+# What is erased besides the marking of the account; events are redacted as they are read.
+ERASE = (
+    "DELETE FROM account_data WHERE user_id = $1",
+    "DELETE FROM filters WHERE user_id = $1",
+    "DELETE FROM profiles WHERE user_id = $1",
+)
+# Deactivated, yet still in a room or with a device: the server stopped before it was done.
+SELECT_UNFINISHED_DEACTIVATIONS = """
+SELECT user_id FROM accounts a WHERE deactivated_at IS NOT NULL AND (
+    EXISTS (SELECT 1 FROM devices d WHERE d.user_id = a.user_id)
+    OR EXISTS (SELECT 1 FROM memberships m
+        WHERE m.user_id = a.user_id AND m.membership IN ('join', 'invite', 'knock')))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A local user's account."""
+
+    user_id: str
+    password_hash: str | None
+    admin: bool
+    guest: bool
+    created_at: int
+    deactivated_at: int | None = None
+    erased: bool = False
+
+
+async def insert_account(db: Queryable, account: Account) -> bool:
+    """Add an account.  False if the user ID is taken."""
+    inserted = await db.fetchval(
+        INSERT_ACCOUNT,
+        account.user_id,
+        account.password_hash,
+        account.admin,
+        account.guest,
+        account.created_at,
+    )
+    return inserted is not None
+
+
+async def get_account(db: Queryable, user_id: str) -> Account | None:
+    """An account, deactivated or not."""
+    row = await db.fetchrow(SELECT_ACCOUNT, user_id)
+    return Account(**row) if row is not None else None
+
+
+async def get_accounts(
+    db: Queryable, *, after: str = "", limit: int = 1_000, deactivated: bool = False
+) -> list[Account]:
+    """Accounts in the order of their user IDs; deactivated ones only if asked for."""
+    rows = await db.fetch(SELECT_ACCOUNTS, after, deactivated, limit)
+    return [Account(**row) for row in rows]
+
+
+async def set_password_hash(db: Queryable, user_id: str, password_hash: str | None) -> bool:
+    """Set an account's password.  False if there is no such active account."""
+    return await db.fetchval(SET_PASSWORD_HASH, user_id, password_hash) is not None
+
+
+async def set_admin(db: Queryable, user_id: str, admin: bool) -> bool:
+    """Make an account an admin's, or no longer.  False if there is no such account."""
+    return await db.fetchval(SET_ADMIN, user_id, admin) is not None
+
+
+async def deactivate_account(db: Queryable, user_id: str, now: int, *, erase: bool) -> bool:
+    """Mark an account as deactivated, for ever.  False if there is no such account."""
+    return await db.fetchval(DEACTIVATE, user_id, now, erase) is not None
+
+
+async def erase_account(db: Queryable, user_id: str) -> None:
+    """Delete what an account stored beside its events."""
+    for statement in ERASE:
+        await db.execute(statement, user_id)
+
+
+async def get_unfinished_deactivations(db: Queryable) -> list[str]:
+    """Deactivated users who have not left every room yet, or still have devices."""
+    return [row["user_id"] for row in await db.fetch(SELECT_UNFINISHED_DEACTIVATIONS)]

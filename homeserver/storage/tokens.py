@@ -1,0 +1,180 @@
+"""Access, refresh and login tokens.  Only their SHA-256 is ever stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from homeserver.storage.database import Queryable
+
+INSERT_ACCESS_TOKEN = """
+INSERT INTO access_tokens (token_hash, user_id, device_id, created_at, expires_at,
+    refresh_token_hash) VALUES ($1, $2, $3, $4, $5, $6)
+"""
+SELECT_ACCESS_TOKEN = """
+SELECT t.token_hash, t.user_id, t.device_id, t.expires_at, t.refresh_token_hash, a.admin, a.guest
+FROM access_tokens t JOIN accounts a USING (user_id)
+WHERE t.token_hash = $1 AND a.deactivated_at IS NULL
+"""
+# With `$2` null: all of the user's tokens.
+DELETE_ACCESS_TOKENS = """
+DELETE FROM access_tokens
+WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2::text[]))
+"""
+DELETE_REFRESH_TOKENS = """
+DELETE FROM refresh_tokens
+WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2::text[]))
+"""
+DELETE_ACCESS_TOKEN = "DELETE FROM access_tokens WHERE token_hash = $1"
+
+INSERT_REFRESH_TOKEN = """
+INSERT INTO refresh_tokens (token_hash, user_id, device_id, created_at) VALUES ($1, $2, $3, $4)
+"""
+SELECT_REFRESH_TOKEN = """
+SELECT r.token_hash, r.user_id, r.device_id, r.next_token_hash
+FROM refresh_tokens r JOIN accounts a USING (user_id)
+WHERE r.token_hash = $1 AND a.deactivated_at IS NULL FOR UPDATE OF r
+"""
+SET_NEXT_TOKEN = "UPDATE refresh_tokens SET next_token_hash = $2 WHERE token_hash = $1"
+# A pair whose successor was never used is void once its predecessor is used again.
+DELETE_UNUSED_PAIR = (
+    "DELETE FROM access_tokens WHERE refresh_token_hash = $1",
+    "DELETE FROM refresh_tokens WHERE token_hash = $1",
+)
+# The first use of a token voids the pair before it.
+DELETE_PREDECESSORS = """
+WITH gone AS (
+    DELETE FROM refresh_tokens
+    WHERE user_id = $1 AND device_id = $2 AND next_token_hash = $3 RETURNING token_hash)
+DELETE FROM access_tokens USING gone WHERE refresh_token_hash = gone.token_hash
+RETURNING access_tokens.token_hash
+"""
+
+INSERT_LOGIN_TOKEN = """
+INSERT INTO login_tokens (token_hash, user_id, expires_at) VALUES ($1, $2, $3)
+"""
+TAKE_LOGIN_TOKEN = """
+DELETE FROM login_tokens WHERE token_hash = $1 RETURNING user_id, expires_at
+"""
+DELETE_USER_LOGIN_TOKENS = "DELETE FROM login_tokens WHERE user_id = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """An access token to be stored, with the refresh token given out with it."""
+
+    token_hash: bytes
+    user_id: str
+    device_id: str
+    created_at: int
+    expires_at: int | None = None
+    refresh_token_hash: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A stored access token, and what its account may do."""
+
+    token_hash: bytes
+    user_id: str
+    device_id: str | None
+    expires_at: int | None
+    refresh_token_hash: bytes | None
+    admin: bool
+    guest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A stored refresh token, and its successor once it was used."""
+
+    token_hash: bytes
+    user_id: str
+    device_id: str
+    next_token_hash: bytes | None
+
+
+async def insert_token(db: Queryable, token: NewToken) -> None:
+    """Store an access token and, if there is one, its refresh token."""
+    if token.refresh_token_hash is not None:
+        await db.execute(
+            INSERT_REFRESH_TOKEN,
+            token.refresh_token_hash,
+            token.user_id,
+            token.device_id,
+            token.created_at,
+        )
+    await db.execute(
+        INSERT_ACCESS_TOKEN,
+        token.token_hash,
+        token.user_id,
+        token.device_id,
+        token.created_at,
+        token.expires_at,
+        token.refresh_token_hash,
+    )
+
+
+async def get_access_token(db: Queryable, token_hash: bytes) -> AccessToken | None:
+    """A token of an active account."""
+    row = await db.fetchrow(SELECT_ACCESS_TOKEN, token_hash)
+    return AccessToken(**row) if row is not None else None
+
+
+async def delete_tokens(db: Queryable, user_id: str, device_ids: Sequence[str] | None) -> None:
+    """Revoke the tokens of these devices; of all of them, for None."""
+    ids = list(device_ids) if device_ids is not None else None
+    await db.execute(DELETE_ACCESS_TOKENS, user_id, ids)
+    await db.execute(DELETE_REFRESH_TOKENS, user_id, ids)
+    if device_ids is None:
+        await db.execute(DELETE_USER_LOGIN_TOKENS, user_id)
+
+
+async def delete_access_token(db: Queryable, token_hash: bytes) -> None:
+    """Revoke one access token."""
+    await db.execute(DELETE_ACCESS_TOKEN, token_hash)
+
+
+# ---------------------------------------------------------------- refreshing
+
+
+async def get_refresh_token(db: Queryable, token_hash: bytes) -> RefreshToken | None:
+    """A refresh token of an active account, locked until the transaction ends."""
+    row = await db.fetchrow(SELECT_REFRESH_TOKEN, token_hash)
+    return RefreshToken(**row) if row is not None else None
+
+
+async def replace_successor(db: Queryable, token: RefreshToken, successor: NewToken) -> None:
+    """Store the pair that a refresh gives out; one given out before and never used is void."""
+    if token.next_token_hash is not None:
+        for statement in DELETE_UNUSED_PAIR:
+            await db.execute(statement, token.next_token_hash)
+    await insert_token(db, successor)
+    await db.execute(SET_NEXT_TOKEN, token.token_hash, successor.refresh_token_hash)
+
+
+async def delete_predecessors(
+    db: Queryable, user_id: str, device_id: str, refresh_token_hash: bytes
+) -> list[bytes]:
+    """Void the pair before this one, now that it is used; the access tokens' hashes."""
+    rows = await db.fetch(DELETE_PREDECESSORS, user_id, device_id, refresh_token_hash)
+    return [row["token_hash"] for row in rows]
+
+
+# ---------------------------------------------------------------- login tokens
+
+
+async def insert_login_token(
+    db: Queryable, token_hash: bytes, user_id: str, expires_at: int
+) -> None:
+    """Store a token for one login."""
+    await db.execute(INSERT_LOGIN_TOKEN, token_hash, user_id, expires_at)
+
+
+async def take_login_token(db: Queryable, token_hash: bytes, now: int) -> str | None:
+    """Use up a login token; whose it was, unless it was unknown or expired."""
+    row = await db.fetchrow(TAKE_LOGIN_TOKEN, token_hash)
+    if row is None or row["expires_at"] <= now:
+        return None
+    user_id: str = row["user_id"]
+    return user_id
