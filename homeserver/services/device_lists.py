@@ -94,9 +94,7 @@ class DeviceListService:
         if not servers:
             return
         device_ids = await storage.get_device_ids(self._database, user_id)
-        records = [
-            self._device_record(user_id, device_id, (), servers) for device_id in device_ids
-        ]
+        records = [self._device_record(user_id, device_id, (), servers) for device_id in device_ids]
         if records:
             await self._log.append(*records)
 
@@ -131,9 +129,7 @@ class DeviceListService:
             content = await device_list_update(connection, user_id, device_id, position)
             if deleted:
                 content = {**content, "deleted": True}
-            await self._edus.queue_edu(
-                servers, DEVICE_LIST_UPDATE, content, connection=connection
-            )
+            await self._edus.queue_edu(servers, DEVICE_LIST_UPDATE, content, connection=connection)
 
         return DeviceListRecord(
             user_id,
@@ -154,9 +150,7 @@ class DeviceListService:
                 content["master_key"] = keys.master_keys[user_id]
             if user_id in keys.self_signing_keys:
                 content["self_signing_key"] = keys.self_signing_keys[user_id]
-            await self._edus.queue_edu(
-                servers, SIGNING_KEY_UPDATE, content, connection=connection
-            )
+            await self._edus.queue_edu(servers, SIGNING_KEY_UPDATE, content, connection=connection)
 
         return announce if servers else None
 

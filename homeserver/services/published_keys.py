@@ -59,6 +59,18 @@ async def published_keys(
     return published
 
 
+async def add_own_signatures(db: Queryable, keys: PublishedKeys, viewer: str) -> None:
+    """Add to master keys that came from elsewhere the signatures that the viewer made."""
+    entries = await storage.get_signatures(db, list(keys.master_keys), viewer)
+    for user_id, key in keys.master_keys.items():
+        theirs = [
+            entry
+            for entry in entries
+            if entry.target_user_id == user_id and entry.target_key == public_key(key)
+        ]
+        keys.master_keys[user_id] = with_signatures(key, theirs)
+
+
 def with_signatures(key: JsonObject, entries: Iterable[storage.Signatures]) -> JsonObject:
     """A copy of a key with further signatures."""
     signatures: dict[str, dict[str, str]] = {

@@ -21,6 +21,7 @@ from homeserver.errors import MatrixError, PeerFailed
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.key_checks import is_cross_signing_key, is_device_keys
+from homeserver.services.values import is_integer, is_text, is_user_id
 from homeserver.storage import device_lists as storage
 from homeserver.storage import end_to_end_keys as key_storage
 from homeserver.storage.database import Database
@@ -34,7 +35,6 @@ FIRST_RETRY_SECONDS = 10.0
 LONGEST_RETRY_SECONDS = 3600.0
 SERVERS_AT_ONCE = 10
 MAX_DEVICES = 10_000
-MAX_TEXT = 255
 
 
 class RemoteKeys(Protocol):
@@ -105,7 +105,7 @@ class RemoteDevices:
         """Apply an ``m.device_list_update`` EDU, or mark the list stale; durable on return."""
         user_id, device_id = content.get("user_id"), content.get("device_id")
         stream_id, prev_ids = content.get("stream_id"), content.get("prev_id") or []
-        if not _is_text(user_id) or not _is_text(device_id) or not isinstance(stream_id, int):
+        if not is_user_id(user_id) or not is_text(device_id) or not is_integer(stream_id):
             return
         if server_name_of(user_id) != origin or not isinstance(prev_ids, list):
             return
@@ -144,7 +144,7 @@ class RemoteDevices:
     async def receive_signing_keys(self, origin: str, content: JsonObject) -> None:
         """Apply an ``m.signing_key_update`` EDU; durable on return."""
         user_id = content.get("user_id")
-        if not _is_text(user_id) or server_name_of(user_id) != origin:
+        if not is_user_id(user_id) or server_name_of(user_id) != origin:
             return
         if not await storage.sharing_with_us(self._database, [user_id]):
             return
@@ -190,13 +190,15 @@ class RemoteDevices:
 
     async def _record(self, user_id: str, answer: JsonObject) -> RemoteDeviceListRecord:
         stream_id, listed = answer.get("stream_id"), answer.get("devices")
-        if not isinstance(stream_id, int) or not isinstance(listed, list):
+        if not is_integer(stream_id) or not isinstance(listed, list):
             raise PeerFailed("The other server sent a malformed device list")
         devices = {}
         for device in listed[:MAX_DEVICES]:
-            device_id = device.get("device_id") if isinstance(device, dict) else None
-            if is_device_keys(keys := device.get("keys"), user_id, device_id):
-                devices[device_id] = _named(keys, device.get("device_display_name"))
+            if not isinstance(device, dict) or not is_text(device.get("device_id")):
+                continue
+            if is_device_keys(device.get("keys"), user_id, device["device_id"]):
+                name = device.get("device_display_name")
+                devices[device["device_id"]] = _named(device["keys"], name)
         cross_signing = {
             usage: answer[name]
             for usage, name in (("master", "master_key"), ("self_signing", "self_signing_key"))
@@ -260,10 +262,6 @@ class RemoteDevices:
                     await asyncio.wait_for(alive.wait(), pause)
                 pause = min(pause * 2, LONGEST_RETRY_SECONDS)
         del self._workers[server_name], self._stale[server_name], self._alive[server_name]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and "\0" not in value
 
 
 def _named(keys: JsonObject, display_name: object) -> JsonObject:

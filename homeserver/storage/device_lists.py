@@ -68,7 +68,9 @@ WHERE user_id = $1 AND NOT stale AND stream_id = $3
 MARK_STALE = """
 UPDATE remote_device_lists SET stale = true WHERE user_id = ANY($1::text[]) AND NOT stale
 """
-SELECT_STALE = "SELECT user_id FROM remote_device_lists WHERE stale AND user_id > $1 ORDER BY user_id LIMIT $2"
+SELECT_STALE = """
+SELECT user_id FROM remote_device_lists WHERE stale AND user_id > $1 ORDER BY user_id LIMIT $2
+"""
 UNTRACK_ROOM = """
 DELETE FROM remote_device_lists r USING memberships m
 WHERE m.room_id = $1 AND m.membership = 'join' AND NOT m.local AND r.user_id = m.user_id
@@ -181,18 +183,22 @@ class DeviceListRecord(Record):
 
 @dataclass(slots=True, eq=False)
 class RemoteDeviceListRecord(Record):
-    """A remote user's whole device list, as fetched from their instance."""
+    """A remote user's whole device list, as fetched from their instance.
+
+    ``changed`` is false if nobody need be told: the list was not known before, or is the same.
+    """
 
     user_id: str
     stream_id: int
     devices: Mapping[str, JsonObject]
     cross_signing: Mapping[str, JsonObject]
     fetched_at: int
+    changed: bool
     rooms: Sequence[str] = ()
 
     def touched_rooms(self) -> Sequence[str]:
-        """Every room the user is in."""
-        return self.rooms
+        """Every room the user is in, if there is something to fetch again."""
+        return self.rooms if self.changed else ()
 
     @classmethod
     async def write(
@@ -207,10 +213,10 @@ class RemoteDeviceListRecord(Record):
             await key_storage.replace_cross_signing_keys(
                 connection, user_id, record.cross_signing, position
             )
-            await connection.execute(
-                UPSERT_TRACKED, user_id, record.stream_id, record.fetched_at
-            )
-        await write_changes(connection, [(p, r.user_id, None, None) for p, r in batch])
+            await connection.execute(UPSERT_TRACKED, user_id, record.stream_id, record.fetched_at)
+        changes = [(position, r.user_id, None, None) for position, r in batch if r.changed]
+        if changes:
+            await write_changes(connection, changes)
 
 
 async def _write_keys(connection: Connection, position: int, record: DeviceListRecord) -> None:

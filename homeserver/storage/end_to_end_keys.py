@@ -106,6 +106,7 @@ SELECT signer, target_user_id, target_key, signatures FROM key_signatures
 WHERE signer = $2 AND target_user_id = ANY($1::text[]) AND target_user_id <> $2
 """
 
+
 @dataclass(frozen=True, slots=True)
 class DeviceKeys:
     """A device's identity keys as uploaded, and its name, if the device is ours and has one."""
@@ -249,9 +250,7 @@ async def put_fallback_keys(
     )
 
 
-async def get_unused_fallback_algorithms(
-    db: Queryable, user_id: str, device_id: str
-) -> list[str]:
+async def get_unused_fallback_algorithms(db: Queryable, user_id: str, device_id: str) -> list[str]:
     """The algorithms for which a device has a fallback key that was not used yet."""
     rows = await db.fetch(SELECT_UNUSED_FALLBACK, user_id, device_id)
     return [row["algorithm"] for row in rows]
@@ -275,7 +274,8 @@ async def put_cross_signing_keys(
 ) -> None:
     """Set cross-signing keys by usage.  A new master key voids all that hung on the old one."""
     stored = (await get_cross_signing_keys(connection, [user_id])).get(user_id, {})
-    if "master" in keys and "master" in stored and keys["master"]["keys"] != stored["master"]["keys"]:
+    old, new = stored.get("master"), keys.get("master")
+    if old is not None and new is not None and old["keys"] != new["keys"]:
         await connection.execute(DELETE_CROSS_SIGNING, user_id)
         await connection.execute(DELETE_OWN_SIGNATURES, user_id)
     for usage, key in keys.items():

@@ -131,7 +131,7 @@ async def get_event_places(db: Queryable, event_ids: Iterable[str]) -> dict[str,
 
 
 async def get_receipts(
-    db: Queryable, room_ids: Iterable[str], since: int, upto: int, reader: str, limit: int
+    db: Queryable, room_ids: Iterable[str], reader: str, *, since: int, upto: int, limit: int
 ) -> list[Receipt]:
     """Receipts of ``since < position <= upto`` that ``reader`` may see, the newest of each room."""
     rows = await db.fetch(SELECT_RECEIPTS, list(room_ids), since, upto, reader, limit)

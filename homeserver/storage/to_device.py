@@ -129,7 +129,7 @@ class StoredMessage:
 
 
 async def get_messages(
-    db: Queryable, user_id: str, device_id: str, after: int, upto: int, limit: int
+    db: Queryable, user_id: str, device_id: str, *, after: int, upto: int, limit: int
 ) -> list[StoredMessage]:
     """Up to ``limit`` messages with ``after < position <= upto``, the oldest first."""
     rows = await db.fetch(SELECT_MESSAGES, user_id, device_id, after, upto, limit)

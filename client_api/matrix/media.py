@@ -1,0 +1,177 @@
+"""The content repository.  Spec: client-server API, content repository.
+
+The endpoints beneath ``/_matrix/media`` that need no token serve what was uploaded here, and
+nothing of other instances; or nothing at all, once they are frozen.
+"""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+
+from client_api.auth import require_user
+from client_api.routing import V1, ClientRoutes
+from homeserver.app_keys import MEDIA
+from homeserver.errors import Forbidden, NotFound, TooLarge, Unrecognized
+from homeserver.media_headers import SECURITY_HEADERS, media_headers
+from homeserver.services.media import DEFAULT_WAIT_MS, MediaFile
+from homeserver.services.thumbnails import ThumbnailSpec
+from homeserver.web import Handler, json_response, query_bool, query_int
+
+routes = ClientRoutes()
+
+MEDIA_PREFIX = "/_matrix/media"
+LEGACY_VERSIONS = ("r0", "v1", "v3")
+AUTHENTICATED_CACHING = {hdrs.CACHE_CONTROL: "private, max-age=86400, immutable"}
+CHUNK_BYTES = 65_536
+
+
+def _media(method: str, path: str, handler: Handler, versions: tuple[str, ...]) -> None:
+    for version in versions:
+        routes.definitions.append(web.route(method, f"{MEDIA_PREFIX}/{version}{path}", handler))
+
+
+# ---------------------------------------------------------------- taking in
+
+
+async def create_content(request: web.Request) -> web.Response:
+    """Give out a media ID.  Spec: ``POST /media/v1/create``."""
+    requester = await require_user(request)
+    pending = await request.app[MEDIA].create(requester.user_id)
+    return json_response(
+        {
+            "content_uri": _mxc(request, pending.media_id),
+            "unused_expires_at": pending.expires_at,
+        }
+    )
+
+
+async def upload_content(request: web.Request) -> web.Response:
+    """Store a file.  Spec: ``POST /media/v3/upload``."""
+    requester = await require_user(request)
+    _check_length(request)
+    media_id = await request.app[MEDIA].upload(
+        requester.user_id,
+        request.content.iter_chunked(CHUNK_BYTES),
+        request.headers.get(hdrs.CONTENT_TYPE),
+        request.query.get("filename"),
+    )
+    return json_response({"content_uri": _mxc(request, media_id)})
+
+
+async def upload_content_to_mxc(request: web.Request) -> web.Response:
+    """Store a file under an ID given out.  Spec: ``PUT /media/v3/upload/{server}/{mediaId}``."""
+    requester = await require_user(request)
+    if request.match_info["server_name"] != request.app[MEDIA].server_name:
+        raise Forbidden("That media ID is of another server")
+    _check_length(request)
+    await request.app[MEDIA].upload_to(
+        request.match_info["media_id"],
+        requester.user_id,
+        request.content.iter_chunked(CHUNK_BYTES),
+        request.headers.get(hdrs.CONTENT_TYPE),
+        request.query.get("filename"),
+    )
+    return json_response({})
+
+
+def _check_length(request: web.Request) -> None:
+    """Refuse an upload that says itself that it is too large, before reading it."""
+    most = request.app[MEDIA].max_upload_bytes
+    if request.content_length is not None and request.content_length > most:
+        raise TooLarge(f"A file may have at most {most} bytes")
+
+
+def _mxc(request: web.Request, media_id: str) -> str:
+    return f"mxc://{request.app[MEDIA].server_name}/{media_id}"
+
+
+_media("POST", "/create", create_content, ("v1",))
+_media("POST", "/upload", upload_content, LEGACY_VERSIONS)
+_media("PUT", "/upload/{server_name}/{media_id}", upload_content_to_mxc, ("v3",))
+
+
+# ---------------------------------------------------------------- giving out
+
+
+async def _find(request: web.Request, *, legacy: bool) -> MediaFile:
+    server_name = request.match_info["server_name"]
+    service = request.app[MEDIA]
+    if legacy and (server_name != service.server_name or not service.unauthenticated_downloads):
+        raise NotFound("This media is only for those who log in: use /_matrix/client/v1/media")
+    return await service.find(
+        server_name,
+        request.match_info["media_id"],
+        timeout_ms=query_int(request, "timeout_ms", DEFAULT_WAIT_MS),
+        allow_remote=query_bool(request, "allow_remote", True),
+    )
+
+
+async def _download(request: web.Request, *, legacy: bool) -> web.StreamResponse:
+    media = await _find(request, legacy=legacy)
+    name = request.match_info.get("file_name", media.row.upload_name)
+    headers = media_headers(media.row.content_type, name) | AUTHENTICATED_CACHING
+    return web.FileResponse(media.path, headers=headers)
+
+
+async def _thumbnail(request: web.Request, *, legacy: bool) -> web.StreamResponse:
+    spec = ThumbnailSpec.parse(
+        query_int(request, "width", 0),
+        query_int(request, "height", 0),
+        request.query.get("method", "scale"),
+        query_bool(request, "animated"),
+    )
+    media = await _find(request, legacy=legacy)
+    thumbnail = await request.app[MEDIA].thumbnail(media, spec)
+    headers = {
+        hdrs.CONTENT_TYPE: thumbnail.content_type,
+        hdrs.CONTENT_DISPOSITION: f'inline; filename="{thumbnail.file_name}"',
+        **SECURITY_HEADERS,
+        **AUTHENTICATED_CACHING,
+    }
+    return web.FileResponse(thumbnail.path, headers=headers)
+
+
+@routes.get("/media/download/{server_name}/{media_id}", versions=V1)
+@routes.get("/media/download/{server_name}/{media_id}/{file_name}", versions=V1)
+async def get_content_authed(request: web.Request) -> web.StreamResponse:
+    """Download a file.  Spec: ``GET /client/v1/media/download/{serverName}/{mediaId}``."""
+    await require_user(request)
+    return await _download(request, legacy=False)
+
+
+@routes.get("/media/thumbnail/{server_name}/{media_id}", versions=V1)
+async def get_content_thumbnail_authed(request: web.Request) -> web.StreamResponse:
+    """A thumbnail.  Spec: ``GET /client/v1/media/thumbnail/{serverName}/{mediaId}``."""
+    await require_user(request)
+    return await _thumbnail(request, legacy=False)
+
+
+@routes.get("/media/config", versions=V1)
+async def get_config_authed(request: web.Request) -> web.Response:
+    """The upload limit.  Spec: ``GET /client/v1/media/config``."""
+    await require_user(request)
+    return json_response({"m.upload.size": request.app[MEDIA].max_upload_bytes})
+
+
+@routes.get("/media/preview_url", versions=V1)
+async def get_url_preview_authed(request: web.Request) -> web.Response:
+    """Previews of web pages are not offered.  Spec: ``GET /client/v1/media/preview_url``."""
+    await require_user(request)
+    raise Unrecognized("This server gives no previews of web pages")
+
+
+async def get_content(request: web.Request) -> web.StreamResponse:
+    """Download without a token.  Spec: ``GET /media/v3/download/{serverName}/{mediaId}``."""
+    return await _download(request, legacy=True)
+
+
+async def get_content_thumbnail(request: web.Request) -> web.StreamResponse:
+    """A thumbnail without a token.  Spec: ``GET /media/v3/thumbnail/{serverName}/{mediaId}``."""
+    return await _thumbnail(request, legacy=True)
+
+
+_media("GET", "/download/{server_name}/{media_id}", get_content, LEGACY_VERSIONS)
+_media("GET", "/download/{server_name}/{media_id}/{file_name}", get_content, LEGACY_VERSIONS)
+_media("GET", "/thumbnail/{server_name}/{media_id}", get_content_thumbnail, LEGACY_VERSIONS)
+_media("GET", "/config", get_config_authed, LEGACY_VERSIONS)
+_media("GET", "/preview_url", get_url_preview_authed, LEGACY_VERSIONS)

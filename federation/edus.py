@@ -1,0 +1,70 @@
+"""Incoming EDUs, each given to the service that it concerns.
+
+What must not be lost (to-device messages, device lists) is on disk when :meth:`Edus.handle`
+returns; a failure to write it is raised, so that the transaction is not acknowledged.
+Spec: server-server API, EDUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from homeserver.protocol.events import JsonObject
+from homeserver.services.presence import PresenceService
+from homeserver.services.receipts import ReceiptService
+from homeserver.services.remote_devices import RemoteDevices
+from homeserver.services.to_device import ToDeviceService
+from homeserver.services.typing import TypingService
+
+MAX_ROOMS = 100  # of one m.receipt EDU
+
+
+class RoomAcls(Protocol):
+    """Server ACLs of the rooms that we are in."""
+
+    async def is_server_allowed(self, room_id: str, server_name: str) -> bool:
+        """Whether the room's ``m.room.server_acl`` lets an instance in; false if unknown."""
+
+
+class Edus:
+    """Dispatches EDUs by their type; unknown types are ignored."""
+
+    def __init__(
+        self,
+        *,
+        typing: TypingService,
+        receipts: ReceiptService,
+        presence: PresenceService,
+        to_device: ToDeviceService,
+        remote_devices: RemoteDevices,
+        acls: RoomAcls,
+    ) -> None:
+        self._typing = typing
+        self._receipts = receipts
+        self._acls = acls
+        self._handlers: dict[str, Callable[[str, JsonObject], Awaitable[None]]] = {
+            "m.typing": self._receive_typing,
+            "m.receipt": self._receive_receipts,
+            "m.presence": presence.receive,
+            "m.direct_to_device": to_device.receive,
+            "m.device_list_update": remote_devices.receive_update,
+            "m.signing_key_update": remote_devices.receive_signing_keys,
+        }
+
+    async def handle(self, origin: str, edu: dict[str, Any]) -> None:
+        """Take one EDU of a transaction."""
+        handler = self._handlers.get(str(edu.get("edu_type")))
+        content = edu.get("content")
+        if handler is not None and isinstance(content, dict):
+            await handler(origin, content)
+
+    async def _receive_typing(self, origin: str, content: JsonObject) -> None:
+        room_id = content.get("room_id")
+        if isinstance(room_id, str) and await self._acls.is_server_allowed(room_id, origin):
+            await self._typing.receive(origin, content)
+
+    async def _receive_receipts(self, origin: str, content: JsonObject) -> None:
+        for room_id, receipts in list(content.items())[:MAX_ROOMS]:
+            if isinstance(receipts, dict) and await self._acls.is_server_allowed(room_id, origin):
+                await self._receipts.receive(origin, room_id, receipts)

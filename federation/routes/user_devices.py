@@ -1,0 +1,18 @@
+"""Device lists of our users.  Spec: server-server API, device management."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from federation.routes.base import FederationRoutes
+from homeserver.app_keys import END_TO_END_KEYS
+from homeserver.web import json_response
+
+routes = FederationRoutes()
+
+
+@routes.get("/v1/user/devices/{user_id}")
+async def get_user_devices(request: web.Request) -> web.Response:
+    """A local user's devices with their keys.  Spec: ``GET /user/devices/{userId}``."""
+    user_id = request.match_info["user_id"]
+    return json_response(await request.app[END_TO_END_KEYS].user_devices(user_id))

@@ -1,0 +1,349 @@
+"""The content repository: uploads, downloads, and copies of other instances' media.
+
+Spec: client-server API, content repository; server-server API, the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from homeserver.errors import Forbidden, LimitExceeded, MatrixError, NotFound, TooLarge
+from homeserver.services.media_files import MediaFiles, StoredFile
+from homeserver.services.thumbnails import Thumbnail, Thumbnails, ThumbnailSpec
+from homeserver.storage import media as storage
+from homeserver.storage.database import Database
+from homeserver.storage.media import MediaRow, PendingMedia
+
+logger = structlog.get_logger(__name__)
+
+UNKNOWN_TYPE = "application/octet-stream"
+PENDING_FOR_MS = 24 * 3_600_000
+MAX_PENDING = 20
+DEFAULT_WAIT_MS = 20_000
+LONGEST_WAIT_MS = 60_000
+POLL_SECONDS = 1.0
+MAX_NAME = 255
+MAX_TYPE = 127
+
+_MEDIA_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(\s*;[\x20-\x7e]*)?")
+
+
+class NotYetUploaded(MatrixError):
+    """The media ID was given out, but its content has not come."""
+
+    errcode, status = "M_NOT_YET_UPLOADED", 504
+
+
+class CannotOverwrite(MatrixError):
+    """The media ID has content already."""
+
+    errcode, status = "M_CANNOT_OVERWRITE_MEDIA", 409
+
+
+class RemoteTooLarge(MatrixError):
+    """Another instance's media exceeds the limit here."""
+
+    errcode, status = "M_TOO_LARGE", 502
+
+
+class RemoteFile(Protocol):
+    """Another instance's file, on its way."""
+
+    @property
+    def content_type(self) -> str | None:
+        """What it claims to be."""
+
+    @property
+    def upload_name(self) -> str | None:
+        """What its uploader called it."""
+
+    @property
+    def chunks(self) -> AsyncIterable[bytes]:
+        """Its bytes."""
+
+
+class RemoteMedia(Protocol):
+    """Fetches media from other instances."""
+
+    def download(
+        self, origin: str, media_id: str, timeout_ms: int
+    ) -> AbstractAsyncContextManager[RemoteFile]:
+        """Open a file of another instance.  Raises :class:`MatrixError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFile:
+    """A file that can be served."""
+
+    row: MediaRow
+    path: Path
+
+
+class MediaService:
+    """Takes media in, finds it, and fetches it from where it comes from."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        database: Database,
+        files: MediaFiles,
+        thumbnails: Thumbnails,
+        remote: RemoteMedia,
+        max_upload_bytes: int,
+        unauthenticated_downloads: bool,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self.server_name = server_name
+        self._database = database
+        self._files = files
+        self._thumbnails = thumbnails
+        self._remote = remote
+        self.max_upload_bytes = max_upload_bytes
+        self.unauthenticated_downloads = unauthenticated_downloads
+        """Whether what was uploaded here may be had without a token, as before v1.11."""
+        self._clock_ms = clock_ms
+        self._uploads: dict[str, asyncio.Event] = {}
+        self._fetches: dict[tuple[str, str], asyncio.Task[MediaRow]] = {}
+
+    async def start(self) -> None:
+        """Make the directories."""
+        await asyncio.to_thread(self._files.prepare)
+
+    async def close(self) -> None:
+        """Stop fetching."""
+        tasks = list(self._fetches.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._thumbnails.close()
+
+    # ------------------------------------------------------------ taking in
+
+    async def create(self, uploader: str) -> PendingMedia:
+        """Give out an ID whose content comes later.  Spec: ``POST /media/v1/create``.
+
+        Raises :class:`LimitExceeded`.
+        """
+        now = self._clock_ms()
+        pending = PendingMedia(new_media_id(), uploader, now + PENDING_FOR_MS)
+        if not await storage.insert_pending(self._database, pending, now, MAX_PENDING):
+            raise LimitExceeded(60_000)
+        return pending
+
+    async def upload(
+        self,
+        uploader: str,
+        chunks: AsyncIterable[bytes],
+        content_type: str | None,
+        upload_name: str | None,
+    ) -> str:
+        """Store a file; its media ID.  Spec: ``POST /media/v3/upload``.
+
+        Raises :class:`TooLarge`.
+        """
+        stored = await self._files.receive(chunks, self.max_upload_bytes)
+        media_id = new_media_id()
+        row = self._row(
+            self.server_name,
+            media_id,
+            stored,
+            uploader=uploader,
+            content_type=content_type,
+            upload_name=upload_name,
+        )
+        await storage.insert_media(self._database, row)
+        return media_id
+
+    async def upload_to(
+        self,
+        media_id: str,
+        uploader: str,
+        chunks: AsyncIterable[bytes],
+        content_type: str | None,
+        upload_name: str | None,
+    ) -> None:
+        """Store the content of an ID given out before.
+
+        Spec: ``PUT /media/v3/upload/{serverName}/{mediaId}``.
+        Raises :class:`NotFound`, :class:`Forbidden`, :class:`CannotOverwrite`, :class:`TooLarge`.
+        """
+        await self._check_pending(media_id, uploader)
+        stored = await self._files.receive(chunks, self.max_upload_bytes)
+        row = self._row(
+            self.server_name,
+            media_id,
+            stored,
+            uploader=uploader,
+            content_type=content_type,
+            upload_name=upload_name,
+        )
+        if not await storage.insert_media(self._database, row):
+            raise CannotOverwrite("This media ID has content already")
+        await storage.delete_pending(self._database, media_id)
+        if media_id in self._uploads:
+            self._uploads[media_id].set()
+
+    async def _check_pending(self, media_id: str, uploader: str) -> None:
+        pending = await storage.get_pending(self._database, media_id)
+        if pending is None or pending.expires_at <= self._clock_ms():
+            row = await storage.get_media(self._database, self.server_name, media_id)
+            if row is not None and row.uploader == uploader:
+                raise CannotOverwrite("This media ID has content already")
+            raise NotFound("This media ID was not given out, or it has expired")
+        if pending.uploader != uploader:
+            raise Forbidden("This media ID was given out to somebody else")
+
+    def _row(
+        self,
+        origin: str,
+        media_id: str,
+        stored: StoredFile,
+        *,
+        uploader: str | None,
+        content_type: str | None,
+        upload_name: str | None,
+    ) -> MediaRow:
+        return MediaRow(
+            origin=origin,
+            media_id=media_id,
+            uploader=uploader,
+            content_type=clean_content_type(content_type),
+            upload_name=clean_name(upload_name),
+            size_bytes=stored.size_bytes,
+            sha256=stored.sha256,
+            created_at=self._clock_ms(),
+        )
+
+    # ------------------------------------------------------------ giving out
+
+    async def find(
+        self,
+        origin: str,
+        media_id: str,
+        *,
+        timeout_ms: int = DEFAULT_WAIT_MS,
+        allow_remote: bool = True,
+    ) -> MediaFile:
+        """A file, fetched from its instance if need be.
+
+        Spec: ``GET /media/download/{serverName}/{mediaId}``.
+        Raises :class:`NotFound`, :class:`NotYetUploaded`, :class:`RemoteTooLarge`.
+        """
+        check_media_id(media_id)
+        row = await storage.get_media(self._database, origin, media_id)
+        wait_ms = min(timeout_ms, LONGEST_WAIT_MS)
+        if row is None and origin == self.server_name:
+            row = await self._wait_for_upload(media_id, wait_ms)
+        elif row is None or not self._files.path(row.sha256).exists():
+            if not allow_remote or origin == self.server_name:
+                raise NotFound("There is no such media here")
+            row = await self._fetch(origin, media_id, wait_ms)
+        if row.quarantined_by is not None:
+            raise NotFound("There is no such media here")
+        await storage.touch_media(self._database, origin, media_id, self._clock_ms())
+        return MediaFile(row, self._files.path(row.sha256))
+
+    async def thumbnail(self, media: MediaFile, spec: ThumbnailSpec) -> Thumbnail:
+        """A thumbnail of an image.  Spec: ``GET /media/thumbnail/{serverName}/{mediaId}``.
+
+        Raises :class:`~homeserver.services.thumbnails.CannotThumbnail`, :class:`TooLarge`,
+        :class:`RemoteTooLarge`.
+        """
+        try:
+            return await self._thumbnails.get(media.row.sha256, spec)
+        except TooLarge as error:
+            if media.row.origin != self.server_name:
+                raise RemoteTooLarge(error.text) from error
+            raise
+
+    async def _wait_for_upload(self, media_id: str, wait_ms: int) -> MediaRow:
+        """Wait for the content of an ID given out; another process may be the one to get it."""
+        pending = await storage.get_pending(self._database, media_id)
+        deadline = self._clock_ms() + wait_ms
+        arrived = self._uploads.setdefault(media_id, asyncio.Event())
+        try:
+            while pending is not None and pending.expires_at > self._clock_ms():
+                left = (deadline - self._clock_ms()) / 1000
+                if left <= 0:
+                    raise NotYetUploaded("The content has not been uploaded yet")
+                await _wait(arrived, min(left, POLL_SECONDS))
+                pending = await storage.get_pending(self._database, media_id)
+        finally:
+            self._uploads.pop(media_id, None)
+        row = await storage.get_media(self._database, self.server_name, media_id)
+        if row is None:
+            raise NotFound("There is no such media here")
+        return row
+
+    async def _fetch(self, origin: str, media_id: str, timeout_ms: int) -> MediaRow:
+        """Fetch from another instance; one fetch serves all who ask."""
+        key = (origin, media_id)
+        task = self._fetches.get(key)
+        if task is None:
+            task = asyncio.create_task(self._fetch_now(origin, media_id, timeout_ms))
+            self._fetches[key] = task
+            task.add_done_callback(lambda done: self._fetched(key, done))
+        return await asyncio.shield(task)
+
+    def _fetched(self, key: tuple[str, str], task: asyncio.Task[MediaRow]) -> None:
+        del self._fetches[key]
+        if not task.cancelled():
+            task.exception()  # whoever still waits is told; nobody need
+
+    async def _fetch_now(self, origin: str, media_id: str, timeout_ms: int) -> MediaRow:
+        async with self._remote.download(origin, media_id, timeout_ms) as remote:
+            try:
+                stored = await self._files.receive(remote.chunks, self.max_upload_bytes)
+            except TooLarge as error:
+                raise RemoteTooLarge("The other server's file is too large") from error
+            row = self._row(origin, media_id, None, stored, remote.content_type, remote.upload_name)
+        await storage.insert_media(self._database, row)
+        return row
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def new_media_id() -> str:
+    """An ID that nobody can guess."""
+    return secrets.token_urlsafe(24)
+
+
+def check_media_id(media_id: str) -> None:
+    """Raise :class:`NotFound` unless the ID has the spec's characters only.
+
+    Spec: client-server API, content repository, security considerations.
+    """
+    if not _MEDIA_ID.fullmatch(media_id):
+        raise NotFound("There is no such media here")
+
+
+def clean_content_type(content_type: str | None) -> str:
+    """What a file claims to be, if it is well-formed; unknown otherwise."""
+    if content_type is None or len(content_type) > MAX_TYPE:
+        return UNKNOWN_TYPE
+    content_type = content_type.strip()
+    return content_type if _CONTENT_TYPE.fullmatch(content_type) else UNKNOWN_TYPE
+
+
+def clean_name(name: str | None) -> str | None:
+    """A file's name without control characters and path separators."""
+    if name is None:
+        return None
+    name = "".join(c for c in name if c.isprintable()).replace("/", "_").replace("\\", "_")
+    return name[:MAX_NAME] or None

@@ -1,0 +1,105 @@
+"""Media on disk: each file once, named by its SHA-256, streamed in and never whole in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from homeserver.errors import TooLarge
+
+BUFFER_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file on disk."""
+
+    sha256: bytes
+    size_bytes: int
+
+
+class MediaFiles:
+    """The directory of media: ``ab/cd/<hash>``, and ``incoming`` for what is on its way in."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._incoming = root / "incoming"
+
+    def prepare(self) -> None:
+        """Make the directory, and clear what an interrupted upload left."""
+        shutil.rmtree(self._incoming, ignore_errors=True)
+        self._incoming.mkdir(parents=True, exist_ok=True)
+
+    def path(self, sha256: bytes) -> Path:
+        """Where the content with this hash lies."""
+        name = sha256.hex()
+        return self.root / name[:2] / name[2:4] / name
+
+    def thumbnail_path(self, sha256: bytes, name: str) -> Path:
+        """Where a thumbnail of that content lies, once it is made."""
+        digest = sha256.hex()
+        return self.root / "thumbnails" / digest[:2] / digest[2:4] / digest / name
+
+    async def receive(self, chunks: AsyncIterable[bytes], most_bytes: int) -> StoredFile:
+        """Store a stream; on disk for good when this returns.
+
+        Raises :class:`TooLarge` as soon as there are more than ``most_bytes``.
+        """
+        temporary = self._incoming / secrets.token_hex(16)
+        digest = hashlib.sha256()
+        size = 0
+        file = await asyncio.to_thread(open, temporary, "xb")
+        try:
+            buffer = bytearray()
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > most_bytes:
+                    raise TooLarge(f"A file may have at most {most_bytes} bytes")
+                buffer += chunk
+                if len(buffer) >= BUFFER_BYTES:
+                    await asyncio.to_thread(_write, file, digest, bytes(buffer))
+                    buffer.clear()
+            await asyncio.to_thread(_write, file, digest, bytes(buffer))
+            target = self.path(digest.digest())
+            await asyncio.to_thread(_finish, file, temporary, target)
+        except BaseException:
+            file.close()
+            temporary.unlink(missing_ok=True)
+            raise
+        return StoredFile(digest.digest(), size)
+
+
+def write_file(target: Path, content: bytes) -> None:
+    """Write a small file so that it is there whole or not at all.  Blocks."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.{secrets.token_hex(8)}")
+    temporary.write_bytes(content)
+    temporary.replace(target)
+
+
+def _write(file: BinaryIO, digest: hashlib._Hash, content: bytes) -> None:
+    digest.update(content)
+    file.write(content)
+
+
+def _finish(file: BinaryIO, temporary: Path, target: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    if target.exists():
+        temporary.unlink()
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(target)
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,273 @@
+"""Presence: who is online, idle or away.  The live state is in memory, the last one on disk.
+
+A version is a moment (ms), as for typing: the part of a sync token that is not durable.  Changes
+go to disk and to other instances at most once a second, whatever happens in between.
+
+Spec: client-server API, presence; server-server API, ``m.presence``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import structlog
+
+from homeserver.errors import BadJson, Forbidden
+from homeserver.protocol.events import JsonObject
+from homeserver.protocol.identifiers import server_name_of
+from homeserver.services.outgoing import EduQueue
+from homeserver.services.presence_state import OFFLINE, ONLINE, STATES, UNAVAILABLE, UserPresence
+from homeserver.services.values import is_integer, is_user_id
+from homeserver.storage import presence as storage
+from homeserver.storage.database import Database
+from homeserver.storage.device_lists import sharing_rooms, sharing_with_us
+from homeserver.storage.rooms import servers_sharing_rooms
+
+logger = structlog.get_logger(__name__)
+
+PRESENCE = "m.presence"
+SWEEP_SECONDS = 1.0
+MAX_STATUS = 1_000
+MAX_PUSH = 1_000
+MAX_USERS = 50_000
+MAX_PER_SYNC = 5_000
+SERVERS_FRESH_MS = 60_000
+
+
+class PresenceService:
+    """Keeps everybody's presence; ``on_change`` is called with the user's ID."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        database: Database,
+        edus: EduQueue,
+        clock_ms: Callable[[], int],
+        enabled: bool = True,
+        on_change: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._server_name = server_name
+        self._database = database
+        self._edus = edus
+        self._clock_ms = clock_ms
+        self.enabled = enabled
+        self.on_change = on_change
+        self._users: OrderedDict[str, UserPresence] = OrderedDict()  # the last changed last
+        self._watched: set[str] = set()  # who may change by the passing of time
+        self._unsent: set[str] = set()
+        self._unstored: set[str] = set()
+        self._servers: dict[str, tuple[int, frozenset[str]]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.version = clock_ms()
+        """The moment of the last change of anybody's presence."""
+
+    async def start(self) -> None:
+        """Begin to watch for idleness."""
+        if self.enabled:
+            self._task = asyncio.create_task(self._run(), name="presence")
+
+    async def close(self) -> None:
+        """Stop, and store what is not stored yet."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            await self._store()
+
+    # ------------------------------------------------------------ our users
+
+    async def set_status(self, user_id: str, presence: str, status_msg: str | None) -> None:
+        """A user says how they are.  Spec: ``PUT /presence/{userId}/status``.
+
+        Raises :class:`BadJson`.
+        """
+        if presence not in STATES:
+            raise BadJson(f"'presence' must be one of {', '.join(STATES)}")
+        if status_msg is not None and (len(status_msg) > MAX_STATUS or "\0" in status_msg):
+            raise BadJson(f"A status may have at most {MAX_STATUS} characters")
+        if self.enabled:
+            user = await self._load(user_id)
+            user.seen_at = self._clock_ms()
+            self._update(user, user.set(presence, status_msg, self._clock_ms()))
+
+    @contextmanager
+    def syncing(self, user_id: str, set_presence: str = ONLINE) -> Iterator[None]:
+        """A sync of the user's is under way.  Spec: ``set_presence`` of ``GET /sync``."""
+        if not self.enabled or set_presence == OFFLINE:
+            yield
+            return
+        user = self._users.get(user_id) or self._new(user_id)
+        user.syncs += 1
+        self._update(user, user.sync_began(set_presence, self._clock_ms()))
+        try:
+            yield
+        finally:
+            user.syncs -= 1
+            user.seen_at = self._clock_ms()
+
+    def active(self, user_id: str) -> None:
+        """The user did something, such as sending a message."""
+        user = self._users.get(user_id)
+        if self.enabled and user is not None:
+            self._update(user, user.act(self._clock_ms()))
+
+    # ------------------------------------------------------------ other instances
+
+    async def receive(self, origin: str, content: JsonObject) -> None:
+        """Apply an ``m.presence`` EDU, as far as its users share a room with ours."""
+        push = content.get("push")
+        if not self.enabled or not isinstance(push, list):
+            return
+        entries = {
+            entry["user_id"]: entry
+            for entry in push[:MAX_PUSH]
+            if _is_push_entry(entry) and server_name_of(entry["user_id"]) == origin
+        }
+        strangers = [user_id for user_id in entries if user_id not in self._users]
+        known = await sharing_with_us(self._database, strangers) if strangers else set()
+        for user_id, entry in entries.items():
+            if user_id in known or user_id in self._users:
+                user = self._users.get(user_id) or self._new(user_id)
+                self._update(user, user.hear(entry, self._clock_ms()))
+
+    # ------------------------------------------------------------ reading
+
+    async def get(self, reader: str, user_id: str) -> JsonObject:
+        """A user's presence.  Spec: ``GET /presence/{userId}/status``.
+
+        Raises :class:`Forbidden` for who shares no room with the reader.
+        """
+        if reader != user_id and not await sharing_rooms(self._database, reader, [user_id]):
+            raise Forbidden("You share no room with this user, so you may not see their presence")
+        if not self.enabled:
+            return {"presence": OFFLINE}
+        user = await self._load(user_id)
+        return user.content(self._clock_ms())
+
+    async def presence_since(self, reader: str, version: int) -> list[JsonObject]:
+        """``m.presence`` events of who shares a room with the reader, newer than a version.
+
+        For a version of 0, an initial sync, those who are offline are left out.
+        """
+        if not self.enabled or version >= self.version:
+            return []
+        changed: dict[str, UserPresence] = {}
+        for user_id in reversed(self._users):
+            user = self._users[user_id]
+            if user.version <= version or len(changed) >= MAX_PER_SYNC:
+                break
+            if version > 0 or user.presence != OFFLINE:
+                changed[user_id] = user
+        others = [user_id for user_id in changed if user_id != reader]
+        shown = await sharing_rooms(self._database, reader, others) if others else set()
+        now = self._clock_ms()
+        return [
+            {"type": PRESENCE, "sender": user_id, "content": user.content(now)}
+            for user_id, user in changed.items()
+            if user_id in shown or user_id == reader
+        ]
+
+    # ------------------------------------------------------------ state
+
+    def _new(self, user_id: str) -> UserPresence:
+        local = server_name_of(user_id) == self._server_name
+        user = self._users[user_id] = UserPresence(user_id, local)
+        self._users.move_to_end(user_id, last=False)
+        while len(self._users) > MAX_USERS:
+            oldest = next((u for u in self._users.values() if u.idle), None)
+            if oldest is None or oldest is user:
+                break
+            del self._users[oldest.user_id]
+        return user
+
+    async def _load(self, user_id: str) -> UserPresence:
+        user = self._users.get(user_id)
+        if user is not None:
+            return user
+        rows = await storage.get_presence(self._database, [user_id])
+        user = self._users.get(user_id) or self._new(user_id)
+        if user_id in rows and user.version == 0:
+            user.status_msg = rows[user_id].status_msg
+            user.last_active_at = rows[user_id].last_active_at
+        return user
+
+    def _update(self, user: UserPresence, changed: bool) -> None:
+        if user.presence != OFFLINE:
+            self._watched.add(user.user_id)
+        if not changed:
+            return
+        self.version = max(self.version + 1, self._clock_ms())
+        user.version = self.version
+        self._users[user.user_id] = user
+        self._users.move_to_end(user.user_id)
+        self._unstored.add(user.user_id)
+        if user.local:
+            self._unsent.add(user.user_id)
+        self.on_change(user.user_id)
+
+    # ------------------------------------------------------------ as time passes
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                self.sweep()
+                await self._send()
+                await self._store()
+            except Exception:
+                logger.exception("presence sweep failed")
+
+    def sweep(self) -> None:
+        """Let time do its work: idle users become unavailable, absent ones offline."""
+        now = self._clock_ms()
+        for user_id in list(self._watched):
+            user = self._users.get(user_id)
+            if user is not None:
+                self._update(user, user.pass_time(now))
+            if user is None or user.presence == OFFLINE:
+                self._watched.discard(user_id)
+
+    async def _send(self) -> None:
+        unsent, self._unsent = self._unsent, set()
+        for user_id in unsent:
+            user = self._users.get(user_id)
+            servers = await self._servers_of(user_id)
+            if user is not None and servers:
+                entry = {"user_id": user_id, **user.content(self._clock_ms())}
+                entry.setdefault("last_active_ago", 0)
+                self._edus.queue_ephemeral(servers, PRESENCE, {"push": [entry]}, user_id)
+
+    async def _servers_of(self, user_id: str) -> frozenset[str]:
+        now = self._clock_ms()
+        known = self._servers.get(user_id)
+        if known is None or known[0] < now - SERVERS_FRESH_MS:
+            if len(self._servers) > MAX_USERS:
+                self._servers.clear()
+            servers = frozenset(await servers_sharing_rooms(self._database, user_id))
+            known = self._servers[user_id] = (now, servers)
+        return known[1]
+
+    async def _store(self) -> None:
+        unstored, self._unstored = self._unstored, set()
+        users = [self._users[user_id] for user_id in sorted(unstored) if user_id in self._users]
+        if users:
+            rows = [
+                storage.PresenceRow(u.user_id, u.presence, u.status_msg, u.last_active_at)
+                for u in users
+            ]
+            await storage.put_presence(self._database, rows)
+
+
+def _is_push_entry(entry: object) -> bool:
+    if not isinstance(entry, dict) or not is_user_id(entry.get("user_id")):
+        return False
+    status_msg = entry.get("status_msg")
+    if status_msg is not None and not isinstance(status_msg, str):
+        return False
+    return entry.get("presence") in (ONLINE, UNAVAILABLE, OFFLINE) and is_integer(
+        entry.get("last_active_ago", 0)
+    )

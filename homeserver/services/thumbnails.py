@@ -1,0 +1,230 @@
+"""Thumbnails of images, made by Pillow in threads and kept on disk.
+
+Requested sizes are rounded up to a few steps, so that one image has a bounded number of them.
+Spec: client-server API, content repository, thumbnails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps, ImageSequence
+
+from homeserver.errors import InvalidParam, MatrixError, TooLarge
+from homeserver.services.media_files import MediaFiles, write_file
+
+STEPS = (32, 64, 96, 128, 192, 240, 320, 480, 600, 640, 800, 1024, 1280, 1600)
+METHODS = ("scale", "crop")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
+CONTENT_TYPES = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "GIF": "image/gif",
+    "WEBP": "image/webp",
+}
+MAX_PIXELS = 50_000_000
+MAX_FRAMES = 150
+MAX_ANIMATION_PIXELS = 40_000_000  # of the result, all frames together
+WORKERS = 2
+
+
+class CannotThumbnail(MatrixError):
+    """The content is no image that thumbnails can be made of."""
+
+    errcode, status = "M_UNKNOWN", 400
+
+
+@dataclass(frozen=True, slots=True)
+class ThumbnailSpec:
+    """What thumbnail is asked for."""
+
+    width: int
+    height: int
+    method: str = "scale"
+    animated: bool = False
+
+    @classmethod
+    def parse(cls, width: int, height: int, method: str, animated: bool) -> ThumbnailSpec:
+        """A request, its size rounded up to a step.  Raises :class:`InvalidParam`."""
+        if width < 1 or height < 1:
+            raise InvalidParam("'width' and 'height' must be positive")
+        if method not in METHODS:
+            raise InvalidParam("'method' must be 'crop' or 'scale'")
+        return cls(_step(width), _step(height), method, animated)
+
+    @property
+    def name(self) -> str:
+        """Its file's name, without what tells the format."""
+        return f"{self.width}x{self.height}-{self.method}{'-animated' if self.animated else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A thumbnail on disk; perhaps the image itself, where it is no larger."""
+
+    path: Path
+    content_type: str
+
+    @property
+    def file_name(self) -> str:
+        """What to call it."""
+        return f"thumbnail.{self.content_type.partition('/')[2]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A thumbnail in memory.  Without ``content``, the image itself will do."""
+
+    format: str
+    content: bytes | None
+
+
+class Thumbnails:
+    """Makes thumbnails, each once."""
+
+    def __init__(self, files: MediaFiles) -> None:
+        self._files = files
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="thumbnail")
+        self._making: dict[Path, asyncio.Task[Thumbnail]] = {}
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def get(self, sha256: bytes, spec: ThumbnailSpec) -> Thumbnail:
+        """A thumbnail of the content with this hash.
+
+        Raises :class:`CannotThumbnail`, and :class:`TooLarge` for too many pixels.
+        """
+        base = self._files.thumbnail_path(sha256, spec.name)
+        task = self._making.get(base)
+        if task is None:
+            task = asyncio.create_task(self._get(sha256, spec, base), name="thumbnail")
+            self._making[base] = task
+            task.add_done_callback(lambda done: self._made(base, done))
+        return await asyncio.shield(task)
+
+    def _made(self, base: Path, task: asyncio.Task[Thumbnail]) -> None:
+        del self._making[base]
+        if not task.cancelled():
+            task.exception()  # whoever still waits is told; nobody need
+
+    async def _get(self, sha256: bytes, spec: ThumbnailSpec, base: Path) -> Thumbnail:
+        source = self._files.path(sha256)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, _find_or_make, source, spec, base)
+
+
+def _step(size: int) -> int:
+    return next((step for step in STEPS if step >= size), STEPS[-1])
+
+
+def _find_or_make(source: Path, spec: ThumbnailSpec, base: Path) -> Thumbnail:
+    for image_format, content_type in CONTENT_TYPES.items():
+        path = base.with_name(f"{base.name}.{image_format.lower()}")
+        if path.exists():
+            return Thumbnail(path, content_type)
+    rendered = render(source, spec)
+    content_type = CONTENT_TYPES[rendered.format]
+    if rendered.content is None:
+        return Thumbnail(source, content_type)
+    path = base.with_name(f"{base.name}.{rendered.format.lower()}")
+    write_file(path, rendered.content)
+    return Thumbnail(path, content_type)
+
+
+def render(source: Path, spec: ThumbnailSpec) -> Rendered:
+    """Make a thumbnail.  Blocks.
+
+    Raises :class:`CannotThumbnail`, and :class:`TooLarge` for too many pixels.
+    """
+    try:
+        with Image.open(source, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise TooLarge(f"Images of more than {MAX_PIXELS} pixels get no thumbnail")
+            return _render(image, spec)
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise TooLarge("The image is too large for a thumbnail") from error
+    except MatrixError:
+        raise
+    except Exception as error:  # decoders fail on hostile input in any way they like
+        raise CannotThumbnail("Cannot make a thumbnail of this content") from error
+
+
+def _render(image: Image.Image, spec: ThumbnailSpec) -> Rendered:
+    image_format = image.format or ""
+    turned = image.getexif().get(0x0112, 1) >= 5  # the orientation swaps width and height
+    size = (image.height, image.width) if turned else image.size
+    target = target_size(size, spec)
+    moves = bool(getattr(image, "is_animated", False))
+    if target == size and (spec.animated or not moves):
+        return Rendered(image_format, None)
+    if moves and spec.animated:
+        return Rendered("WEBP", _render_animation(image, target))
+    image.draft(image.mode, (max(target), max(target)))
+    still = ImageOps.exif_transpose(image)
+    return _encode(_fit(still, target))
+
+
+def target_size(size: tuple[int, int], spec: ThumbnailSpec) -> tuple[int, int]:
+    """The thumbnail's size: never upscaled, and otherwise never smaller than requested.
+
+    ``crop`` keeps the request's aspect ratio, ``scale`` the image's.
+    """
+    width, height = size
+    if spec.method == "crop":
+        if width <= spec.width and height <= spec.height:
+            return size
+        factor = min(1.0, width / spec.width, height / spec.height)
+        return max(1, round(spec.width * factor)), max(1, round(spec.height * factor))
+    factor = min(1.0, max(spec.width / width, spec.height / height))
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def _fit(image: Image.Image, target: tuple[int, int]) -> Image.Image:
+    if image.mode not in ("RGB", "RGBA", "L", "LA"):
+        has_alpha = "transparency" in image.info or image.mode in ("PA", "La", "RGBa")
+        image = image.convert("RGBA" if has_alpha else "RGB")
+    return ImageOps.fit(image, target, method=Image.Resampling.LANCZOS)
+
+
+def _encode(image: Image.Image) -> Rendered:
+    output = io.BytesIO()
+    if image.mode in ("RGBA", "LA"):
+        image.save(output, "PNG")
+        return Rendered("PNG", output.getvalue())
+    image.save(output, "JPEG", quality=82, optimize=True)
+    return Rendered("JPEG", output.getvalue())
+
+
+def _render_animation(image: Image.Image, target: tuple[int, int]) -> bytes:
+    most = min(MAX_FRAMES, max(1, MAX_ANIMATION_PIXELS // (target[0] * target[1])))
+    frames: list[Image.Image] = []
+    durations: list[int] = []
+    for frame in _first(ImageSequence.Iterator(image), most):
+        durations.append(int(frame.info.get("duration") or 100))
+        frames.append(ImageOps.fit(frame.convert("RGBA"), target))
+    output = io.BytesIO()
+    frames[0].save(
+        output,
+        "WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=durations,
+        loop=0,
+        quality=75,
+        method=2,
+    )
+    return output.getvalue()
+
+
+def _first(frames: Iterable[Image.Image], most: int) -> Iterable[Image.Image]:
+    for number, frame in enumerate(frames):
+        if number >= most:
+            return
+        yield frame
