@@ -18,6 +18,7 @@ from homeserver.services.filters import FilterService
 from homeserver.services.interactive_auth import InteractiveAuth
 from homeserver.services.media import MediaService
 from homeserver.services.presence import PresenceService
+from homeserver.services.openid import OpenIdTokens
 from homeserver.services.profiles import ProfileService
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.receipts import ReceiptService
@@ -36,6 +37,7 @@ ACCOUNTS = web.AppKey("ACCOUNTS", AccountService)
 DEVICES = web.AppKey("DEVICES", DeviceService)
 FILTERS = web.AppKey("FILTERS", FilterService)
 INTERACTIVE_AUTH = web.AppKey("INTERACTIVE_AUTH", InteractiveAuth)
+OPENID = web.AppKey("OPENID", OpenIdTokens)
 PROFILES = web.AppKey("PROFILES", ProfileService)
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
 REGISTRATION = web.AppKey("REGISTRATION", RegistrationService)

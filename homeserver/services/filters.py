@@ -14,6 +14,7 @@ from homeserver.storage import filters as storage
 from homeserver.storage.database import Database
 
 CACHED_FILTERS = 10_000
+MAX_CACHED_LENGTH = 4_096  # of a definition in the query string
 MAX_FILTERS_PER_USER = 1_000
 INSERT_ATTEMPTS = 10
 
@@ -23,7 +24,7 @@ class FilterService:
 
     def __init__(self, *, database: Database) -> None:
         self._database = database
-        self._compiled: OrderedDict[tuple[str, int] | str, SyncFilter] = OrderedDict()
+        self._compiled: OrderedDict[tuple[str, str] | str, SyncFilter] = OrderedDict()
 
     async def create(self, user_id: str, definition: JsonObject) -> str:
         """Store a filter; its ID.  The same definition again has the same ID.
@@ -62,7 +63,7 @@ class FilterService:
 
         Raises: :class:`InvalidParam`, :class:`NotFound`, :class:`BadJson`.
         """
-        key = text if text.startswith("{") else (user_id, text)
+        key: tuple[str, str] | str = text if text.startswith("{") else (user_id, text)
         compiled = self._compiled.get(key)
         if compiled is None:
             if text.startswith("{"):
@@ -70,6 +71,8 @@ class FilterService:
             else:
                 definition = await self.get(user_id, text)
             compiled = parse_filter(definition)
+            if len(text) > MAX_CACHED_LENGTH:
+                return compiled
             self._compiled[key] = compiled
             if len(self._compiled) > CACHED_FILTERS:
                 self._compiled.popitem(last=False)

@@ -6,10 +6,14 @@ import secrets
 
 from homeserver.errors import MatrixError
 from homeserver.protocol.events import JsonObject
-from homeserver.protocol.identifiers import InvalidIdentifier, UserId, parse_address
+from homeserver.protocol.identifiers import (
+    MAX_LENGTH_BYTES,
+    InvalidIdentifier,
+    UserId,
+    is_new_localpart,
+    parse_address,
+)
 
-LOCALPART_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._=-/+")
-MAX_USER_ID_BYTES = 255
 GENERATED_LOCALPART_LENGTH = 12
 
 
@@ -43,12 +47,12 @@ def new_user_id(username: str | None, server_name: str) -> UserId:
         letters = "abcdefghijklmnopqrstuvwxyz"
         username = "".join(secrets.choice(letters) for _ in range(GENERATED_LOCALPART_LENGTH))
     user_id = parse_user(username, server_name)
-    if user_id is None or not LOCALPART_CHARACTERS.issuperset(user_id.localpart):
+    if user_id is None or not is_new_localpart(user_id.localpart):
         raise InvalidUsername("A user name consists of the letters a to z, digits, and . _ = - / +")
     if user_id.server_name != server_name:
         raise InvalidUsername(f"Accounts made here are on {server_name}")
-    if len(user_id.encode()) > MAX_USER_ID_BYTES:
-        raise InvalidUsername(f"A user ID has at most {MAX_USER_ID_BYTES} bytes")
+    if len(user_id.encode()) > MAX_LENGTH_BYTES:
+        raise InvalidUsername(f"A user ID has at most {MAX_LENGTH_BYTES} bytes")
     return user_id
 
 

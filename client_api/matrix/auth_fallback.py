@@ -1,0 +1,111 @@
+"""The page on which a stage is completed by clients that do not know it.
+
+Spec: client-server API, user-interactive authentication, fallback.
+"""
+
+from __future__ import annotations
+
+import html
+
+from aiohttp import web
+
+from client_api.auth import caller_key
+from client_api.routing import ClientRoutes
+from homeserver.app_keys import CONFIG, INTERACTIVE_AUTH, RATE_LIMITS
+from homeserver.errors import MatrixError, NotFound
+from homeserver.protocol.events import JsonObject
+from homeserver.services.interactive_auth import DUMMY, PASSWORD, REGISTRATION_TOKEN
+
+routes = ClientRoutes()
+
+PATH = "/auth/{auth_type}/fallback/web"
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} - {server}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 28rem; margin: 3rem auto;
+    padding: 0 1rem; }}
+label, input, button {{ display: block; font: inherit; }}
+input {{ inline-size: 100%; box-sizing: border-box; margin-block-end: 1rem; padding: .4rem; }}
+button {{ padding: .6rem 1.2rem; cursor: pointer; }}
+</style>
+<main>
+<h1>{title}</h1>
+{content}
+</main>
+</html>
+"""
+FORM = '<form method="post">{error}{fields}<button>Continue</button></form>'
+ERROR = '<p role="alert">{text}</p>'
+# The script is the spec's, word for word.
+DONE = """<p>You may close this window and return to your client.</p>
+<script>
+if (window.onAuthDone) {
+    window.onAuthDone();
+} else if (window.opener && window.opener.postMessage) {
+    window.opener.postMessage("authDone", "*");
+}
+</script>"""
+FIELDS = {
+    DUMMY: "<p>Nothing more is asked of you.</p>",
+    REGISTRATION_TOKEN: (
+        '<label for="token">The registration token you were given</label>'
+        '<input id="token" name="token" required maxlength="64" autocomplete="off">'
+    ),
+    PASSWORD: (
+        '<label for="user">Your user name</label>'
+        '<input id="user" name="user" required autocomplete="username">'
+        '<label for="password">Your password</label>'
+        '<input id="password" name="password" type="password" required '
+        'autocomplete="current-password">'
+    ),
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def _page(request: web.Request, content: str, status: int = 200) -> web.Response:
+    text = PAGE.format(
+        title="Confirm that it is you",
+        server=html.escape(request.app[CONFIG].server_name),
+        content=content,
+    )
+    return web.Response(text=text, status=status, content_type="text/html", headers=HEADERS)
+
+
+def _stage(request: web.Request) -> str:
+    stage = request.match_info["auth_type"]
+    if stage not in FIELDS:
+        raise NotFound("This server does not know that kind of authentication")
+    return stage
+
+
+@routes.get(PATH)
+async def show_auth_fallback(request: web.Request) -> web.Response:
+    """Ask for what the stage needs."""
+    stage = _stage(request)
+    await request.app[INTERACTIVE_AUTH].get_session(request.query.get("session", ""))
+    return _page(request, FORM.format(error="", fields=FIELDS[stage]))
+
+
+@routes.post(PATH)
+async def complete_auth_fallback(request: web.Request) -> web.Response:
+    """Check it, and have the page tell the client that the stage is completed."""
+    stage = _stage(request)
+    request.app[RATE_LIMITS].check("login", caller_key(request))
+    form = await request.post()
+    auth: JsonObject = {key: value for key, value in form.items() if isinstance(value, str)}
+    try:
+        await request.app[INTERACTIVE_AUTH].complete(request.query.get("session", ""), stage, auth)
+    except MatrixError as error:
+        notice = ERROR.format(text=html.escape(error.text))
+        return _page(request, FORM.format(error=notice, fields=FIELDS[stage]), error.status)
+    return _page(request, DONE)

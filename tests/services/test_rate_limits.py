@@ -1,0 +1,74 @@
+"""Token buckets."""
+
+import pytest
+
+from homeserver.errors import LimitExceeded
+from homeserver.services.rate_limits import Rate, RateLimits
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def limits(clock: Clock, *, enabled: bool = True) -> RateLimits:
+    return RateLimits(rates={"login": Rate(per_second=2, burst=3)}, enabled=enabled, clock=clock)
+
+
+def test_a_burst_passes_and_the_next_request_is_told_when_to_come_back():
+    subject = limits(Clock())
+    for _ in range(3):
+        subject.check("login", "alice")
+
+    with pytest.raises(LimitExceeded) as caught:
+        subject.check("login", "alice")
+
+    assert caught.value.extra["retry_after_ms"] == 500
+
+
+def test_a_bucket_refills_with_time():
+    clock = Clock()
+    subject = limits(clock)
+    for _ in range(3):
+        subject.check("login", "alice")
+
+    clock.now += 0.5
+
+    subject.check("login", "alice")
+    with pytest.raises(LimitExceeded):
+        subject.check("login", "alice")
+
+
+def test_a_refused_request_does_not_put_off_the_next_one():
+    clock = Clock()
+    subject = limits(clock)
+    for _ in range(3):
+        subject.check("login", "alice")
+    for _ in range(10):
+        with pytest.raises(LimitExceeded):
+            subject.check("login", "alice")
+
+    clock.now += 0.5
+
+    subject.check("login", "alice")
+
+
+def test_callers_and_actions_are_counted_apart():
+    subject = limits(Clock())
+    for _ in range(3):
+        subject.check("login", "alice")
+
+    subject.check("login", "bob")
+    subject.check("message", "alice")
+
+
+def test_nothing_is_limited_where_limits_are_off():
+    subject = limits(Clock(), enabled=False)
+
+    for _ in range(100):
+        subject.check("login", "alice")
