@@ -7,12 +7,45 @@ the rules read as attributes.  It is never changed after it is made; a redacted 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
+import orjson
 
-JsonObject = dict[str, Any]
+from homeserver.protocol.canonical import (
+    NotCanonical,
+    content_hash,
+    decode_base64,
+    encode_base64,
+    encode_canonical_json,
+    essential_json,
+    event_id_from_hash,
+    event_id_of,
+    reference_hash,
+)
+from homeserver.protocol.event_format import BadEvent, check_format
+from homeserver.protocol.json_types import JsonObject
+from homeserver.protocol.redaction import redact
+from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
+from homeserver.protocol.signing import SigningKey
+
+__all__ = [
+    "BadEvent",
+    "Event",
+    "JsonObject",
+    "StateKey",
+    "StateMap",
+    "build_event",
+    "check_format",
+    "check_hashes",
+    "client_event",
+    "parse_event",
+    "redacted_copy",
+    "references",
+    "stripped_state",
+]
+
 StateKey = tuple[str, str]  # (type, state_key)
 
 
@@ -100,3 +133,194 @@ class Event:
 
 
 StateMap = Mapping[StateKey, Event]
+
+# What servers say to each other beside an invite or a knock; all else there is the sender's word
+# about things that only the reader's own server can know.
+KEPT_UNSIGNED = ("invite_room_state", "knock_room_state")
+
+
+# ---------------------------------------------------------------- building
+
+
+def build_event(
+    room_version: RoomVersion,
+    *,
+    room_id: str,
+    sender: str,
+    type: str,
+    content: JsonObject,
+    state_key: str | None = None,
+    prev_events: Sequence[Event],
+    auth_events: Sequence[Event],
+    depth: int,
+    origin_server_ts: int,
+    server_name: str,
+    signing_key: SigningKey,
+    redacts: str | None = None,
+    unsigned: JsonObject | None = None,
+    event_id: str | None = None,
+) -> Event:
+    """A new event of ours: hashed, signed, with its ID.
+
+    ``room_id`` is not used for the create event from room version 12; ``event_id`` is used in room
+    versions 1 and 2, and needed there.  The format is not checked (:func:`check_format`).
+    Raises: :class:`BadEvent` if the content has no canonical JSON.
+    Spec: server-server API, adding hashes and signatures to outgoing events.
+    """
+    pdu: JsonObject = {
+        "auth_events": references(auth_events, room_version),
+        "content": _plain(content),
+        "depth": depth,
+        "origin_server_ts": origin_server_ts,
+        "prev_events": references(prev_events, room_version),
+        "sender": str(sender),
+        "type": str(type),
+    }
+    if not (room_version.room_id_is_create_hash and type == "m.room.create"):
+        pdu["room_id"] = str(room_id)
+    if state_key is not None:
+        pdu["state_key"] = str(state_key)
+    if redacts is not None:
+        _set_redacts(pdu, redacts, room_version)
+    assigned = room_version.event_id_format is EventIdFormat.ASSIGNED
+    if assigned:
+        if event_id is None:
+            raise BadEvent("room versions 1 and 2 need an event ID")
+        pdu["event_id"] = str(event_id)
+    essential = _hash_and_sign(pdu, room_version, server_name, signing_key)
+    if unsigned:
+        pdu["unsigned"] = unsigned
+    if not assigned:
+        event_id = event_id_from_hash(hashlib.sha256(essential).digest(), room_version)
+    assert event_id is not None
+    return Event(pdu, event_id, room_version)
+
+
+def _hash_and_sign(
+    pdu: JsonObject, room_version: RoomVersion, server_name: str, key: SigningKey
+) -> bytes:
+    """Put hash and signature into a PDU; the bytes that the signature covers.
+
+    The reference hash covers the same bytes, so they are made once.
+    """
+    try:
+        pdu["hashes"] = {"sha256": encode_base64(content_hash(pdu))}
+        essential = essential_json(pdu, room_version)
+    except NotCanonical as error:
+        raise BadEvent(str(error)) from error
+    pdu["signatures"] = {server_name: {key.key_id: key.sign(essential)}}
+    return essential
+
+
+def _plain(content: JsonObject) -> JsonObject:
+    """Content that any JSON encoder takes: orjson refuses keys that are subclasses of ``str``."""
+    try:
+        orjson.dumps(content)
+    except TypeError:
+        try:
+            plain: JsonObject = orjson.loads(encode_canonical_json(content))
+        except ValueError as error:
+            raise BadEvent("the content cannot be written as JSON") from error
+        return plain
+    return content
+
+
+def _set_redacts(pdu: JsonObject, redacts: str, room_version: RoomVersion) -> None:
+    if room_version.updated_redaction_rules:
+        # v11: redacts is in the content
+        pdu["content"] = {**pdu["content"], "redacts": str(redacts)}
+    else:
+        pdu["redacts"] = str(redacts)
+
+
+def references(events: Sequence[Event], room_version: RoomVersion) -> list[Any]:
+    """Events as ``prev_events`` and ``auth_events`` name them.
+
+    Spec: room versions 1 (pairs of ID and reference hash) and 3 (IDs), event format.
+    """
+    if room_version.event_id_format is not EventIdFormat.ASSIGNED:
+        return [event.event_id for event in events]
+    return [
+        [event.event_id, {"sha256": encode_base64(reference_hash(event.pdu, room_version))}]
+        for event in events
+    ]
+
+
+# ---------------------------------------------------------------- receiving
+
+
+def parse_event(pdu: Any, room_version: RoomVersion) -> Event:
+    """A PDU of another server as an event: its format checked, its ID computed.
+
+    Of ``unsigned`` only the stripped state of invites and knocks stays.  Signatures and hashes are
+    the caller's to check.  Raises: :class:`BadEvent`.
+    """
+    check_format(pdu, room_version)
+    if "unsigned" in pdu:
+        pdu = pdu.copy()
+        unsigned = pdu.pop("unsigned")
+        kept = {key: unsigned[key] for key in KEPT_UNSIGNED if key in unsigned}
+        if kept and pdu["type"] == "m.room.member":
+            pdu["unsigned"] = kept
+    return Event(pdu, event_id_of(pdu, room_version), room_version)
+
+
+def check_hashes(event: Event) -> bool:
+    """Whether the content hash is right.  If not, only :func:`redacted_copy` may be used.
+
+    Spec: server-server API, validating hashes and signatures on received events.
+    """
+    try:
+        return decode_base64(event.pdu["hashes"]["sha256"]) == content_hash(event.pdu)
+    except ValueError:
+        return False
+
+
+def redacted_copy(event: Event) -> Event:
+    """The same event, redacted; it keeps its ID."""
+    return Event(redact(event.pdu, event.room_version), event.event_id, event.room_version)
+
+
+# ---------------------------------------------------------------- showing
+
+
+def client_event(
+    event: Event, *, unsigned: JsonObject | None = None, include_room_id: bool = True
+) -> JsonObject:
+    """An event in the format for clients.
+
+    Spec: client-server API, room event format; room version 11, moving the ``redacts`` property.
+    """
+    shown: JsonObject = {
+        "content": event.content,
+        "event_id": event.event_id,
+        "origin_server_ts": event.origin_server_ts,
+        "sender": event.sender,
+        "type": event.type,
+    }
+    if event.state_key is not None:
+        shown["state_key"] = event.state_key
+    if include_room_id:
+        shown["room_id"] = event.room_id
+    redacts = event.redacts
+    if redacts is not None:
+        # In both places in every room version, for clients older and newer than the room.
+        shown["redacts"] = redacts
+        if "redacts" not in event.content:
+            shown["content"] = {**event.content, "redacts": redacts}
+    if unsigned:
+        shown["unsigned"] = unsigned
+    return shown
+
+
+def stripped_state(event: Event) -> JsonObject:
+    """A state event as someone outside the room may see it.
+
+    Spec: client-server API, stripped state.
+    """
+    return {
+        "content": event.content,
+        "sender": event.sender,
+        "state_key": event.state_key,
+        "type": event.type,
+    }

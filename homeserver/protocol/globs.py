@@ -1,0 +1,56 @@
+"""Glob-style matching, compiled so that no pattern can make it slow.
+
+Spec: appendices, glob-style matching: ``*`` matches zero or more characters, ``?`` exactly one.
+
+Patterns come from users and from other servers, and are matched against whole message bodies.  A
+naive ``.*a.*a.*a`` backtracks without end.  Between two stars the earliest match of a piece is as
+good as any later one, so each piece goes into an atomic group and is never tried again: the cost
+is at most the length of the text times the length of the pattern.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+WORD = "[A-Za-z0-9_]"
+# v1.19 push module: a boundary is the start or the end of the value, or any character that is no
+# word character; so everywhere except between two word characters.
+WORD_BOUNDARY = rf"(?:(?<!{WORD})|(?!{WORD}))"
+
+
+@lru_cache(maxsize=4096)
+def glob_to_regex(glob: str, *, ignore_case: bool = False) -> re.Pattern[str]:
+    """A compiled pattern that matches the whole of a text; use its ``match``."""
+    pieces = _pieces(glob)
+    if len(pieces) == 1:
+        source = pieces[0]
+    else:
+        middle = "".join(f"(?>.*?{piece})" for piece in pieces[1:-1] if piece)
+        source = f"{pieces[0]}{middle}.*{pieces[-1]}"
+    return re.compile(rf"{source}\Z", re.DOTALL | (re.IGNORECASE if ignore_case else 0))
+
+
+@lru_cache(maxsize=4096)
+def glob_to_word_regex(glob: str) -> re.Pattern[str]:
+    """A compiled pattern that matches a part of a text that starts and ends at word boundaries.
+
+    Use its ``match``.  Spec: push module, conditions, ``event_match`` on ``content.body``.
+    """
+    pieces = _pieces(glob)
+    pieces[0] = WORD_BOUNDARY + pieces[0]
+    pieces[-1] = pieces[-1] + WORD_BOUNDARY
+    return re.compile("".join(f"(?>.*?{piece})" for piece in pieces), re.DOTALL)
+
+
+def is_glob(text: str) -> bool:
+    """Whether a text has any wildcard."""
+    return "*" in text or "?" in text
+
+
+def _pieces(glob: str) -> list[str]:
+    """What is between the stars, as regular expressions of fixed length."""
+    return [
+        "".join("." if character == "?" else re.escape(character) for character in piece)
+        for piece in glob.split("*")
+    ]
