@@ -23,7 +23,7 @@ from federation.fetching import Fetching
 from federation.pdus import PduChecker
 from homeserver.errors import BadJson, MatrixError
 from homeserver.protocol.events import BadEvent, Event, parse_event
-from homeserver.protocol.identifiers import server_allowed_by_acl
+from homeserver.protocol.server_names import server_allowed_by_acl
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import Action, Judgement

@@ -13,6 +13,7 @@ import structlog
 from federation.client import FederationClient
 from federation.errors import FederationFailure
 from federation.fetching import Fetching
+from federation.paths import api_path
 from federation.pdus import PduChecker, authorise_chain
 from homeserver.errors import Forbidden, IncompatibleRoomVersion, MatrixError, PeerFailed
 from homeserver.protocol.auth_rules import Rejected, check_auth
@@ -114,7 +115,7 @@ class Joining:
         )
         answer = await self._client.put(
             server,
-            f"/_matrix/federation/v2/send_join/{room_id}/{event.event_id}",
+            api_path("send_join", room_id, event.event_id, version="v2"),
             body=event.pdu,
             timeout_seconds=JOIN_TIMEOUT_SECONDS,
         )
@@ -146,7 +147,7 @@ class Joining:
         query = [("ver", identifier) for identifier in ROOM_VERSIONS]
         answer = await self._client.get(
             server,
-            f"/_matrix/federation/v1/{operation}/{room_id}/{user_id}",
+            api_path(operation, room_id, user_id),
             query=query if operation != "make_leave" else None,
         )
         version = ROOM_VERSIONS.get(str(answer.get("room_version", "1")))
@@ -226,7 +227,7 @@ class Joining:
             version, event = await self._template("make_knock", server, user_id, room_id, content)
             answer = await self._client.put(
                 server,
-                f"/_matrix/federation/v1/send_knock/{room_id}/{event.event_id}",
+                api_path("send_knock", room_id, event.event_id),
                 body=event.pdu,
             )
             stripped = stripped_events(answer.get("knock_room_state"))
@@ -244,7 +245,7 @@ class Joining:
             version, event = await self._template("make_leave", server, user_id, room_id, content)
             await self._client.put(
                 server,
-                f"/_matrix/federation/v2/send_leave/{room_id}/{event.event_id}",
+                api_path("send_leave", room_id, event.event_id, version="v2"),
                 body=event.pdu,
             )
             await self.keep_membership(event, version, None)
@@ -302,7 +303,7 @@ class Joining:
         try:
             answer = await self._client.put(
                 server,
-                f"/_matrix/federation/v2/invite/{room.room_id}/{event.event_id}",
+                api_path("invite", room.room_id, event.event_id, version="v2"),
                 body={
                     "event": event.pdu,
                     "room_version": room.version.identifier,

@@ -10,13 +10,17 @@ from aiohttp import web
 from homeserver.config import Config
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.accounts import AccountService
+from homeserver.services.consent import Consent
+from homeserver.services.creation import RoomCreation
 from homeserver.services.cross_signing import CrossSigningService
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.devices import DeviceService
+from homeserver.services.directory import Directory
 from homeserver.services.end_to_end_keys import EndToEndKeyService
 from homeserver.services.filters import FilterService
 from homeserver.services.interactive_auth import InteractiveAuth
 from homeserver.services.media import MediaService
+from homeserver.services.membership import Membership
 from homeserver.services.presence import PresenceService
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.profiles import ProfileService
@@ -24,6 +28,7 @@ from homeserver.services.rate_limits import RateLimits
 from homeserver.services.receipts import ReceiptService
 from homeserver.services.registration import RegistrationService
 from homeserver.services.remote_devices import RemoteDevices
+from homeserver.services.rooms import Rooms
 from homeserver.services.sessions import SessionService
 from homeserver.services.to_device import ToDeviceService
 from homeserver.services.typing import TypingService
@@ -52,3 +57,9 @@ RECEIPTS = web.AppKey("RECEIPTS", ReceiptService)
 REMOTE_DEVICES = web.AppKey("REMOTE_DEVICES", RemoteDevices)
 TO_DEVICE = web.AppKey("TO_DEVICE", ToDeviceService)
 TYPING = web.AppKey("TYPING", TypingService)
+
+CONSENT = web.AppKey("CONSENT", Consent)
+DIRECTORY = web.AppKey("DIRECTORY", Directory)
+MEMBERSHIP = web.AppKey("MEMBERSHIP", Membership)
+ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
+ROOMS = web.AppKey("ROOMS", Rooms)

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from homeserver.app_keys import CONFIG, CONSENT, CONSENT_LINKS
+from homeserver.app_keys import CONFIG, CONSENT
 from homeserver.errors import Forbidden
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.services.consent import EVERYONE, Scope
@@ -88,6 +88,9 @@ class ConsentLinks:
             return UserId.parse(user_id)
         except InvalidIdentifier as error:
             raise Forbidden("This link is not valid") from error
+
+
+CONSENT_LINKS = web.AppKey("CONSENT_LINKS", ConsentLinks)
 
 
 def _user(request: web.Request) -> UserId:

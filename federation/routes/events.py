@@ -10,10 +10,11 @@ from typing import Any
 
 from aiohttp import web
 
+from federation.app_keys import GATE, HISTORY
 from federation.history import as_transaction
 from federation.routes.base import FederationRoutes
 from federation.server import CONTENT, ORIGIN
-from homeserver.app_keys import CONFIG, GATE, HISTORY
+from homeserver.app_keys import CONFIG
 from homeserver.errors import MissingParam
 from homeserver.web import json_response, optional, query_int, string_list
 

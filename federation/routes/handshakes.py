@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
+from federation.app_keys import HANDSHAKES, JOINING
 from federation.routes.base import FederationRoutes
 from federation.server import CONTENT, ORIGIN
-from homeserver.app_keys import HANDSHAKES, JOINING
 from homeserver.errors import BadJson, Forbidden, IncompatibleRoomVersion
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.room_versions import ROOM_VERSIONS

@@ -14,7 +14,8 @@ from typing import Any
 from homeserver.errors import Forbidden
 from homeserver.protocol.canonical import encode_canonical_json
 from homeserver.protocol.events import Event
-from homeserver.protocol.identifiers import glob_to_regex, server_name_of
+from homeserver.protocol.globs import glob_to_regex
+from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.rooms import Draft
@@ -93,7 +94,7 @@ def keyword_pattern(keywords: Sequence[str]) -> re.Pattern[str] | None:
 
 def glob(pattern: str | None) -> re.Pattern[str] | None:
     """A compiled glob; None for none."""
-    return re.compile(glob_to_regex(pattern)) if pattern is not None else None
+    return glob_to_regex(pattern) if pattern is not None else None
 
 
 class Policy:

@@ -1,0 +1,15 @@
+"""The parts of federation, by the key under which a handler finds each."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from federation.gate import Gate
+from federation.handshakes import Handshakes
+from federation.history import History
+from federation.joining import Joining
+
+GATE = web.AppKey("GATE", Gate)
+HANDSHAKES = web.AppKey("HANDSHAKES", Handshakes)
+HISTORY = web.AppKey("HISTORY", History)
+JOINING = web.AppKey("JOINING", Joining)
