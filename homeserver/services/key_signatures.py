@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode
-
-import canonicaljson
 from nacl.exceptions import CryptoError
 from nacl.signing import VerifyKey
 
+from homeserver.protocol.canonical import decode_base64, encode_canonical_json
 from homeserver.protocol.events import JsonObject
 
 
@@ -20,12 +17,8 @@ def is_signed(key: JsonObject, signer: str, public_key: str, key_id: str | None 
     try:
         signature = key["signatures"][signer][key_id or f"ed25519:{public_key}"]
         signed = {name: key[name] for name in key if name not in ("signatures", "unsigned")}
-        message = canonicaljson.encode_canonical_json(signed)
-        VerifyKey(_decode(public_key)).verify(message, _decode(signature))
-    except (KeyError, TypeError, ValueError, binascii.Error, CryptoError):
+        message = encode_canonical_json(signed)
+        VerifyKey(decode_base64(public_key)).verify(message, decode_base64(signature))
+    except (KeyError, TypeError, ValueError, CryptoError):
         return False
     return True
-
-
-def _decode(text: str) -> bytes:
-    return b64decode(text + "=" * (-len(text) % 4), validate=True)

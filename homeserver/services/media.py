@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError, NotFound, TooLarge
+from homeserver.protocol.identifiers import is_valid_server_name
 from homeserver.services.media_files import MediaFiles, StoredFile
 from homeserver.services.thumbnails import Thumbnail, Thumbnails, ThumbnailSpec
 from homeserver.storage import media as storage
@@ -34,6 +35,7 @@ POLL_SECONDS = 1.0
 MAX_NAME = 255
 MAX_TYPE = 127
 
+# Spec: client-server API, content repository, security considerations.
 _MEDIA_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(\s*;[\x20-\x7e]*)?")
 
@@ -240,7 +242,8 @@ class MediaService:
         Spec: ``GET /media/download/{serverName}/{mediaId}``.
         Raises :class:`NotFound`, :class:`NotYetUploaded`, :class:`RemoteTooLarge`.
         """
-        check_media_id(media_id)
+        if not is_valid_server_name(origin) or not _MEDIA_ID.fullmatch(media_id):
+            raise NotFound("There is no such media here")
         row = await storage.get_media(self._database, origin, media_id)
         wait_ms = min(timeout_ms, LONGEST_WAIT_MS)
         if row is None and origin == self.server_name:
@@ -322,15 +325,6 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 def new_media_id() -> str:
     """An ID that nobody can guess."""
     return secrets.token_urlsafe(24)
-
-
-def check_media_id(media_id: str) -> None:
-    """Raise :class:`NotFound` unless the ID has the spec's characters only.
-
-    Spec: client-server API, content repository, security considerations.
-    """
-    if not _MEDIA_ID.fullmatch(media_id):
-        raise NotFound("There is no such media here")
 
 
 def clean_content_type(content_type: str | None) -> str:
