@@ -9,7 +9,6 @@ import base64
 import binascii
 import hashlib
 import json
-import re
 from typing import Any
 
 import orjson
@@ -19,10 +18,6 @@ from homeserver.protocol.redaction import redact
 from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
 
 MAX_INTEGER = 2**53 - 1
-
-# orjson writes canonical JSON, except that it spells some floats unlike Python ("1e-7", not
-# "1e-07") and that it writes NaN as null.  Both can only stand where a value can.
-MAYBE_FLOAT = re.compile(rb"(?:^|[:\[,])(?:-?[0-9]+[.e]|null)")
 
 
 class NotCanonical(ValueError):
@@ -36,14 +31,28 @@ def encode_canonical_json(value: Any) -> bytes:
     5; :func:`check_strict` refuses them.  Raises :class:`NotCanonical` for what JSON has no
     spelling of: lone surrogates, NaN, infinities, or nesting without end.
     """
+    if _has_float(value):
+        # orjson spells some floats unlike Python ("1e-7", not "1e-07"), and NaN as null
+        return _encode_slowly(value)
     try:
-        encoded = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         # integers beyond 64 bits, subclasses of str as keys, or an error
         return _encode_slowly(value)
-    if MAYBE_FLOAT.search(encoded):
-        return _encode_slowly(value)
-    return encoded
+
+
+def _has_float(value: Any) -> bool:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        kind = type(item)
+        if kind is dict:
+            stack.extend(item.values())
+        elif kind is list or kind is tuple:
+            stack.extend(item)
+        elif kind is not str and isinstance(item, float):
+            return True
+    return False
 
 
 def _encode_slowly(value: Any) -> bytes:

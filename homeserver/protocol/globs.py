@@ -22,13 +22,13 @@ WORD_BOUNDARY = rf"(?:(?<!{WORD})|(?!{WORD}))"
 @lru_cache(maxsize=4096)
 def glob_to_regex(glob: str, *, ignore_case: bool = False) -> re.Pattern[str]:
     """A compiled pattern that matches the whole of a text; use its ``match``."""
-    pieces = _pieces(glob)
-    if len(pieces) == 1:
-        source = pieces[0]
-    else:
-        middle = "".join(f"(?>.*?{piece})" for piece in pieces[1:-1] if piece)
-        source = f"{pieces[0]}{middle}.*{pieces[-1]}"
-    return re.compile(rf"{source}\Z", re.DOTALL | (re.IGNORECASE if ignore_case else 0))
+    flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
+    return re.compile(_whole(_pieces(glob)), flags)
+
+
+def star_source(pattern: str) -> str:
+    """The source of a pattern in which only ``*`` is a wildcard; compile it with ``DOTALL``."""
+    return _whole([re.escape(piece) for piece in pattern.split("*")])
 
 
 @lru_cache(maxsize=4096)
@@ -41,6 +41,14 @@ def glob_to_word_regex(glob: str) -> re.Pattern[str]:
     pieces[0] = WORD_BOUNDARY + pieces[0]
     pieces[-1] = pieces[-1] + WORD_BOUNDARY
     return re.compile("".join(f"(?>.*?{piece})" for piece in pieces), re.DOTALL)
+
+
+def _whole(pieces: list[str]) -> str:
+    """The source of a pattern for a whole text: the pieces, in order, with anything between."""
+    if len(pieces) == 1:
+        return rf"{pieces[0]}\Z"
+    middle = "".join(f"(?>.*?{piece})" for piece in pieces[1:-1] if piece)
+    return rf"{pieces[0]}{middle}.*{pieces[-1]}\Z"
 
 
 def is_glob(text: str) -> bool:

@@ -207,7 +207,10 @@ class RoomId(_Identifier):
 
 
 class EventId(_Identifier):
-    """``$opaque:server`` in room versions 1 and 2, ``$hash`` since.  Spec: appendices, event IDs."""
+    """``$opaque:server`` in room versions 1 and 2, ``$hash`` since.
+
+    Spec: appendices, event IDs.
+    """
 
     __slots__ = ()
 

@@ -1,0 +1,256 @@
+"""Filters that clients put on what they are sent.
+
+Spec: client-server API, filtering.  A filter is parsed once, when it is uploaded or given inline,
+and compiled so that a filter that filters nothing costs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from homeserver.protocol.events import Event, JsonObject
+from homeserver.protocol.globs import star_source
+from homeserver.protocol.identifiers import InvalidIdentifier, RoomId, UserId
+from homeserver.protocol.paths import get_path, set_path, split_path
+
+MAX_LIST = 10_000
+
+
+class InvalidFilter(ValueError):
+    """A filter that is not as the spec has it; the text names the property."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events to include, by sender and type, and how many.
+
+    Spec: client-server API, ``EventFilter``.  ``None`` for a list means that it is absent, and then
+    it excludes nothing; an empty list of what to include excludes all.
+    """
+
+    limit: int | None = None
+    senders: frozenset[str] | None = None
+    not_senders: frozenset[str] = frozenset()
+    types: re.Pattern[str] | None = None
+    not_types: re.Pattern[str] | None = None
+
+    def allows(self, sender: str | None, event_type: str) -> bool:
+        """Whether it lets through an event of that sender and type.
+
+        ``sender``: None where there is none, as in account data; then senders are not considered.
+        """
+        if sender is not None and (
+            sender in self.not_senders or (self.senders is not None and sender not in self.senders)
+        ):
+            return False
+        if self.not_types is not None and self.not_types.match(event_type):
+            return False
+        return self.types is None or self.types.match(event_type) is not None
+
+    @property
+    def allows_nothing(self) -> bool:
+        """Whether it cannot let anything through, so that nothing need be looked up for it."""
+        return self.types is NO_TYPE or self.senders == frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEventFilter(EventFilter):
+    """Which events of which rooms to include.
+
+    Spec: client-server API, ``RoomEventFilter``.
+    """
+
+    rooms: frozenset[str] | None = None
+    not_rooms: frozenset[str] = frozenset()
+    contains_url: bool | None = None
+    lazy_load_members: bool = False
+    include_redundant_members: bool = False
+    unread_thread_notifications: bool = False
+    is_empty: bool = True  # it excludes no event
+
+    @classmethod
+    def parse(cls, value: Any, name: str = "filter") -> RoomEventFilter:
+        """A filter as ``/messages`` and ``/context`` take it, or as part of a sync filter.
+
+        Raises: :class:`InvalidFilter`.
+        """
+        return _parse_room_event_filter(value, name)
+
+    def allows_room(self, room_id: str) -> bool:
+        """Whether it lets through anything of a room."""
+        return room_id not in self.not_rooms and (self.rooms is None or room_id in self.rooms)
+
+    def matches(self, event: Event) -> bool:
+        """Whether it lets an event through."""
+        return self.is_empty or (
+            self.allows(event.sender, event.type)
+            and self.allows_room(event.room_id)
+            and (self.contains_url is None or ("url" in event.content) == self.contains_url)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFilter:
+    """What a client wants of ``/sync``.  Spec: client-server API, ``Filter``."""
+
+    presence: EventFilter = EventFilter()
+    account_data: EventFilter = EventFilter()
+    rooms: frozenset[str] | None = None
+    not_rooms: frozenset[str] = frozenset()
+    include_leave: bool = False
+    state: RoomEventFilter = RoomEventFilter()
+    timeline: RoomEventFilter = RoomEventFilter()
+    ephemeral: RoomEventFilter = RoomEventFilter()
+    room_account_data: RoomEventFilter = RoomEventFilter()
+    event_fields: tuple[tuple[str, ...], ...] | None = None
+    event_format: str = "client"
+
+    @classmethod
+    def parse(cls, value: Any) -> SyncFilter:
+        """A filter as a client uploads it or gives it inline.  Raises :class:`InvalidFilter`."""
+        return _parse_sync_filter(value)
+
+    def allows_room(self, room_id: str) -> bool:
+        """Whether a room is to be in the response at all."""
+        return room_id not in self.not_rooms and (self.rooms is None or room_id in self.rooms)
+
+    @property
+    def lazy_load_members(self) -> bool:
+        """Whether only the members who matter for the response are to be sent."""
+        return self.state.lazy_load_members
+
+    def select_fields(self, event: JsonObject) -> JsonObject:
+        """The fields of a client event that the client asked for."""
+        if self.event_fields is None:
+            return event
+        selected: JsonObject = {}
+        for path in self.event_fields:
+            found = get_path(event, path)
+            if found is not None:
+                set_path(selected, path, found)
+        return selected
+
+
+BadFilter = InvalidFilter
+NO_TYPE = re.compile(r"(?!)")
+EMPTY_FILTER = SyncFilter()
+
+
+# ---------------------------------------------------------------- parsing
+
+
+def _parse_sync_filter(value: Any) -> SyncFilter:
+    value = _object(value, "filter")
+    room = _object(value.get("room"), "room")
+    event_format = value.get("event_format", "client")
+    if event_format not in ("client", "federation"):
+        raise InvalidFilter("'event_format' must be 'client' or 'federation'")
+    return SyncFilter(
+        presence=EventFilter(**_event_filter(_object(value.get("presence"), "presence"))),
+        account_data=EventFilter(
+            **_event_filter(_object(value.get("account_data"), "account_data"))
+        ),
+        rooms=_ids(room, "rooms", RoomId.parse),
+        not_rooms=_ids(room, "not_rooms", RoomId.parse) or frozenset(),
+        include_leave=_boolean(room, "include_leave") or False,
+        state=_parse_room_event_filter(room.get("state"), "room.state"),
+        timeline=_parse_room_event_filter(room.get("timeline"), "room.timeline"),
+        ephemeral=_parse_room_event_filter(room.get("ephemeral"), "room.ephemeral"),
+        room_account_data=_parse_room_event_filter(room.get("account_data"), "room.account_data"),
+        event_fields=_event_fields(value),
+        event_format=event_format,
+    )
+
+
+def _parse_room_event_filter(value: Any, name: str) -> RoomEventFilter:
+    value = _object(value, name)
+    parts = _event_filter(value)
+    parts["rooms"] = _ids(value, "rooms", RoomId.parse)
+    parts["not_rooms"] = _ids(value, "not_rooms", RoomId.parse) or frozenset()
+    parts["contains_url"] = _boolean(value, "contains_url")
+    is_empty = all(parts[key] is None or parts[key] == frozenset() for key in EXCLUDING) and (
+        parts["senders"] is None and parts["rooms"] is None
+    )
+    return RoomEventFilter(
+        **parts,
+        lazy_load_members=_boolean(value, "lazy_load_members") or False,
+        include_redundant_members=_boolean(value, "include_redundant_members") or False,
+        unread_thread_notifications=_boolean(value, "unread_thread_notifications") or False,
+        is_empty=is_empty,
+    )
+
+
+EXCLUDING = ("not_senders", "types", "not_types", "not_rooms", "contains_url")
+
+
+def _event_filter(value: Mapping[str, Any]) -> dict[str, Any]:
+    limit = value.get("limit")
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise InvalidFilter("'limit' must be an integer greater than 0")
+    return {
+        "limit": limit,
+        "senders": _ids(value, "senders", UserId.parse),
+        "not_senders": _ids(value, "not_senders", UserId.parse) or frozenset(),
+        "types": _types(value, "types", NO_TYPE),
+        "not_types": _types(value, "not_types", None),
+    }
+
+
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidFilter(f"'{name}' must be an object")
+    return value
+
+
+def _boolean(value: Mapping[str, Any], name: str) -> bool | None:
+    found = value.get(name)
+    if found is not None and not isinstance(found, bool):
+        raise InvalidFilter(f"'{name}' must be true or false")
+    return found
+
+
+def _strings(value: Mapping[str, Any], name: str) -> list[str] | None:
+    found = value.get(name)
+    if found is None:
+        return None
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise InvalidFilter(f"'{name}' must be an array of strings")
+    if len(found) > MAX_LIST:
+        raise InvalidFilter(f"'{name}' must have at most {MAX_LIST} entries")
+    return found
+
+
+def _ids(
+    value: Mapping[str, Any], name: str, parse: Callable[[object], str]
+) -> frozenset[str] | None:
+    found = _strings(value, name)
+    if found is None:
+        return None
+    try:
+        return frozenset(parse(item) for item in found)
+    except InvalidIdentifier as error:
+        raise InvalidFilter(f"'{name}': {error}") from error
+
+
+def _types(
+    value: Mapping[str, Any], name: str, if_empty: re.Pattern[str] | None
+) -> re.Pattern[str] | None:
+    """Types with ``*`` as a wildcard, as one pattern."""
+    found = _strings(value, name)
+    if found is None:
+        return None
+    if not found:
+        return if_empty
+    # Only `*` is a wildcard here; a `?` stands for itself.
+    sources = (star_source(item) for item in dict.fromkeys(found))
+    return re.compile("|".join(sources), re.DOTALL)
+
+
+def _event_fields(value: Mapping[str, Any]) -> tuple[tuple[str, ...], ...] | None:
+    found = _strings(value, "event_fields")
+    return None if found is None else tuple(split_path(item) for item in dict.fromkeys(found))
