@@ -17,10 +17,12 @@ Its share of one core is measured and shown, to tell whether it was in the way.
 What is measured:
 
 - `send`: 32 senders, each sending as soon as the last one was answered, in 8 rooms of 10
-  members, every member in a long-polling `/sync`; then the same rooms at a fixed rate that
-  every server can keep up with, which is where the delivery times come from.
+  members, every member in a long-polling `/sync`; then the same rooms at a fixed rate, low
+  enough for both kinds to keep up with, so that delivery times are not queueing times.
 - `pair`: the same in rooms that span two instances; delivery times are to the other side.
 - `size`: one sender, one message after another, in rooms with few and many members, with a
   short and a long history. What is asked is the ratio.
+- `connections`: what the open syncs of all members of the large room add to the memory.
+- `join`: how long a user of another instance takes to join the large room.
 - `process`: memory when idle, and the time from start to the first answer, existing data.
 """

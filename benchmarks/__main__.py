@@ -18,7 +18,9 @@ from . import measures, report
 from .measures import Figures, Scale
 
 KINDS = ("synapse", "comity")
-MEASURES = ("send", "pair", "size", "process")
+MEASURES = ("send", "size", "connections", "process", "join", "pair")
+NEED_A_CROWD = {"size", "connections", "join"}
+NEED_ANOTHER = {"join", "pair"}
 
 
 def _arguments() -> argparse.Namespace:
@@ -44,14 +46,21 @@ async def _run_kind(kind: str, wanted: set[str], scale: Scale) -> Figures:
         await first.start_async()
         if "send" in wanted:
             figures |= await _timed(f"{kind}: send", measures.send(first, scale))
-        if "size" in wanted:
-            figures |= await _timed(f"{kind}: size", measures.size(first, scale))
+        if wanted & NEED_A_CROWD:
+            many = await measures.crowd(first, scale)
+            if "size" in wanted:
+                figures |= await _timed(f"{kind}: size", measures.size(many, scale))
+            if "connections" in wanted:
+                figures |= await _timed(f"{kind}: connections", measures.connections(many))
         if "process" in wanted:
             figures |= await _timed(f"{kind}: process", measures.process(first))
-        if "pair" in wanted:
+        if wanted & NEED_ANOTHER:
             second = world.server(kind, "two")
             await second.start_async()
-            figures |= await _timed(f"{kind}: pair", measures.pair(first, second, scale))
+            if "join" in wanted:
+                figures |= await _timed(f"{kind}: join", measures.join(many, second))
+            if "pair" in wanted:
+                figures |= await _timed(f"{kind}: pair", measures.pair(first, second, scale))
     return figures
 
 

@@ -3,19 +3,20 @@
 import asyncio
 import gc
 import statistics
+import time
 from dataclasses import dataclass
 
 from tests.harness import Homeserver
 
 from .load import Audience, Record, Sender, flat_out, paced
-from .people import Room, User, open_room, register_many
+from .people import Room, User, join_room, open_room, register_many
 
 MIB = 2**20
 WARM_UP_SECONDS = 2.0
 STARTS = 3
 IDLE_SECONDS = 5.0
-PACE_PER_SECOND = 20.0
-PAIR_PACE_PER_SECOND = 10.0
+# What a Synapse on two cores can keep up with, alone and as a pair.
+PACE_PER_SECOND = 5.0
 
 Figures = dict[str, float]
 
@@ -74,9 +75,9 @@ async def pair(first: Homeserver, second: Homeserver, scale: Scale) -> Figures:
     senders = _senders(rooms, scale.senders)
     audience = Audience([*here, *there], only_remote=True)
 
-    full, calm = await _two_phases(audience, senders, scale, PAIR_PACE_PER_SECOND, half)
+    full, calm = await _two_phases(audience, senders, scale, PACE_PER_SECOND, half)
 
-    pace = f"{PAIR_PACE_PER_SECOND:.0f}/s"
+    pace = f"{PACE_PER_SECOND:.0f}/s"
     arrived = len(full.delivery_ms.values) / half / len(full.send_ms.values)
     return {
         "pair: sends per second": full.sends_per_second,
@@ -89,17 +90,20 @@ async def pair(first: Homeserver, second: Homeserver, scale: Scale) -> Figures:
     }
 
 
-async def size(server: Homeserver, scale: Scale) -> Figures:
+async def crowd(server: Homeserver, scale: Scale) -> Room:
+    """A room with many members, for the measures that need one."""
+    return await open_room(await register_many(server, scale.many_members))
+
+
+async def size(many: Room, scale: Scale) -> Figures:
     """What one send costs in small and large, young and old rooms."""
-    users = await register_many(server, scale.many_members)
+    users = many.members
     few = await open_room(users[: scale.members])
-    many = await open_room(users)
     old = await open_room(users[: scale.members])
     await _fill(old, scale.long_history)
 
     costs = {}
-    with_audience = Audience(users[1:2])
-    async with with_audience.listening():
+    async with Audience(users[1:2]).listening():
         for name, room in (("few", few), ("many", many), ("old", old)):
             costs[name] = await _cost_of_a_send(users[0], room, scale.sends)
 
@@ -110,6 +114,26 @@ async def size(server: Homeserver, scale: Scale) -> Figures:
         f"cost at {scale.many_members} to {scale.members} members": costs["many"] / costs["few"],
         "cost with long to short history": costs["old"] / costs["few"],
     }
+
+
+async def connections(many: Room) -> Figures:
+    """Memory that a long-polling sync of every member of the large room takes."""
+    server = many.members[0].server
+    before = server.resident_bytes()
+    async with Audience(many.members).listening():
+        await asyncio.sleep(WARM_UP_SECONDS)
+        after = server.resident_bytes()
+    return {f"{len(many.members)} open syncs, more memory (MiB)": (after - before) / MIB}
+
+
+async def join(many: Room, other: Homeserver) -> Figures:
+    """The time until a user of another instance is in the large room."""
+    guest = (await register_many(other, 1))[0]
+    small = await open_room(many.members[:2])
+    await join_room(small, guest)  # the instances have met, and know each other's keys
+    started = time.monotonic()
+    await join_room(many, guest)
+    return {f"join over federation, {len(many.members)} members (s)": time.monotonic() - started}
 
 
 async def process(server: Homeserver) -> Figures:
@@ -146,8 +170,9 @@ async def _two_phases(
     gc.collect()
     gc.freeze()
     async with audience.listening():
-        await flat_out(senders, Record(), WARM_UP_SECONDS)
-        await asyncio.sleep(WARM_UP_SECONDS)
+        warm_up = audience.record = Record()
+        await flat_out(senders, warm_up, WARM_UP_SECONDS)
+        await audience.drained(len(warm_up.send_ms.values) * readers_per_send)
         audience.record = calm
         await paced(senders, calm, scale.seconds, per_second)
         await audience.drained(len(calm.send_ms.values) * readers_per_send)

@@ -94,14 +94,14 @@ async def open_room(members: Sequence[User]) -> Room:
     remote = {m.server: m for m in members if m.server is not host.server}
     # The first one from a server brings the room there; the others find it in place.
     for guest in remote.values():
-        await join(room, guest)
+        await join_room(room, guest)
     await in_batches(
-        [m for m in members[1:] if m not in remote.values()], lambda member: join(room, member)
+        [m for m in members[1:] if m not in remote.values()], lambda member: join_room(room, member)
     )
     return room
 
 
-async def join(room: Room, member: User) -> None:
+async def join_room(room: Room, member: User) -> None:
     """Join through the server of the room's maker."""
     via = quote(room.members[0].server.server_name)
     target = f"/_matrix/client/v3/join/{quote(room.room_id)}?server_name={via}&via={via}"

@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -44,11 +43,13 @@ def binaries() -> Path:
 
 
 class PostgresCluster:
-    """One cluster in a directory of its own, on a port of 127.0.0.1."""
+    """One cluster in a directory of its own, listening on a Unix socket in it.
+
+    Not on TCP: Synapse makes many small queries, and would pay for each.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = _free_port()
         self._data = directory / "data"
         self._log = directory / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,9 +71,8 @@ class PostgresCluster:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    binaries() / "postgres",
-                    *("-D", self._data, "-p", str(self.port), "-h", "127.0.0.1"),
-                    *("-k", "", *settings),
+                    str(binaries() / "postgres"),
+                    *("-D", str(self._data), "-h", "", "-k", str(self.directory), *settings),
                 ],
                 stdout=log,
                 stderr=log,
@@ -84,11 +84,9 @@ class PostgresCluster:
 
     def create_database(self, name: str) -> str:
         """Create a database with C collation (Synapse insists) and return its DSN."""
-        self._run(
-            "createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-T",
-            "template0", "-l", "C", "-E", "UTF8", name,
-        )  # fmt: skip
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+        options = "-U postgres -T template0 -l C -E UTF8"
+        self._run("createdb", "-h", str(self.directory), *options.split(), name)
+        return f"postgresql://postgres@/{name}?host={self.directory}"
 
     def stop(self) -> None:
         """Stop it; connections that are still open are closed."""
@@ -105,7 +103,7 @@ class PostgresCluster:
 
     def _wait(self) -> None:
         deadline = time.monotonic() + 30
-        probe = [str(binaries() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        probe = [str(binaries() / "pg_isready"), "-q", "-h", str(self.directory)]
         while subprocess.run(probe, check=False).returncode != 0:
             if time.monotonic() > deadline or (self._process and self._process.poll() is not None):
                 raise RuntimeError(f"PostgreSQL did not start:\n{self._log.read_text()[-3000:]}")
@@ -122,10 +120,3 @@ class PostgresCluster:
         )
         if result.returncode != 0:
             raise RuntimeError(f"{program} failed: {result.stdout}{result.stderr}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

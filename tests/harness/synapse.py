@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
@@ -114,8 +114,7 @@ def _database(dsn: str) -> dict[str, Any]:
         "name": "psycopg2",
         "args": {
             "user": parts.username,
-            "host": parts.hostname,
-            "port": parts.port,
+            "host": parse_qs(parts.query)["host"][0],
             "dbname": parts.path.lstrip("/"),
             "cp_min": 5,
             "cp_max": 10,
