@@ -376,7 +376,8 @@ CREATE INDEX media_pending_uploader ON media_pending (uploader);
 
 CREATE TABLE destination_sets (                    -- distinct sets of receiving instances
     set_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    servers text[] NOT NULL UNIQUE                 -- sorted
+    servers text[] NOT NULL,                       -- sorted
+    servers_hash bytea NOT NULL UNIQUE             -- SHA-256: thousands of names fit no index row
 );
 CREATE INDEX destination_sets_servers ON destination_sets USING gin (servers);
 
