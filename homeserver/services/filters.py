@@ -9,7 +9,7 @@ import orjson
 
 from homeserver.errors import BadJson, InvalidParam, MatrixError, NotFound, NotJson
 from homeserver.protocol.events import JsonObject
-from homeserver.protocol.filters import InvalidFilter, SyncFilter
+from homeserver.protocol.filters import BadFilter, SyncFilter
 from homeserver.storage import filters as storage
 from homeserver.storage.database import Database
 
@@ -93,5 +93,5 @@ def parse_filter(definition: object) -> SyncFilter:
         raise InvalidParam("A filter must be a JSON object")
     try:
         return SyncFilter.parse(definition)
-    except InvalidFilter as error:
+    except BadFilter as error:
         raise BadJson(f"The filter is not valid: {error}") from error

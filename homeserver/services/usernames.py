@@ -7,13 +7,13 @@ import secrets
 from homeserver.errors import MatrixError
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import (
-    MAX_LENGTH_BYTES,
     InvalidIdentifier,
     UserId,
     is_new_localpart,
     parse_address,
 )
 
+MAX_USER_ID_BYTES = 255
 GENERATED_LOCALPART_LENGTH = 12
 
 
@@ -51,8 +51,8 @@ def new_user_id(username: str | None, server_name: str) -> UserId:
         raise InvalidUsername("A user name consists of the letters a to z, digits, and . _ = - / +")
     if user_id.server_name != server_name:
         raise InvalidUsername(f"Accounts made here are on {server_name}")
-    if len(user_id.encode()) > MAX_LENGTH_BYTES:
-        raise InvalidUsername(f"A user ID has at most {MAX_LENGTH_BYTES} bytes")
+    if len(user_id.encode()) > MAX_USER_ID_BYTES:
+        raise InvalidUsername(f"A user ID has at most {MAX_USER_ID_BYTES} bytes")
     return user_id
 
 
