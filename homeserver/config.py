@@ -1,0 +1,398 @@
+"""The configuration: YAML, checked against a JSON schema, every key also an environment variable.
+
+``config.schema.yaml`` beside this module is where a key's type, limits and default are written;
+the classes here give the values names and types.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ENVIRONMENT_PREFIX = "COMITY_"
+SEPARATOR = "__"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; each problem names a key, what was found, what may be."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a listener listens."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """``host:port``, IPv6 in brackets."""
+        host, _, port = text.rpartition(":")
+        return cls(host.strip("[]"), int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """``listen.tls``."""
+
+    certificate: Path | None
+    key: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListenConfig:
+    """``listen``."""
+
+    client: Address
+    federation: Address
+    tls: TlsConfig
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseConfig:
+    """``database``."""
+
+    dsn: str | None
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateConfig:
+    """One of ``rate_limits``."""
+
+    per_second: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitsConfig:
+    """``rate_limits``; ``rates`` by action."""
+
+    enabled: bool
+    rates: Mapping[str, RateConfig]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationConfig:
+    """``registration``."""
+
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class FederationConfig:
+    """``federation``."""
+
+    allow_private_networks: bool
+    extra_ca_file: Path | None
+    private_zones: Mapping[str, str | Mapping[str, list[str]]]
+    allow: list[str] | None
+    deny: list[str]
+    notaries: list[str]
+    timeout_seconds: float
+    max_response_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentConfig:
+    """``consent``."""
+
+    cross_instance: str
+    message_default: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """``policy``; each rule as it stands in the YAML."""
+
+    rules: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceConfig:
+    """``presence``."""
+
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MediaConfig:
+    """``media``."""
+
+    max_upload_bytes: int
+    unauthenticated_downloads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """``limits``."""
+
+    request_body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomsConfig:
+    """``rooms``."""
+
+    default_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """``log``."""
+
+    format: str
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration, defaults filled in."""
+
+    server_name: str
+    data_dir: Path
+    public_base_url: str
+    well_known_server: str
+    signing_key_file: Path
+    database: DatabaseConfig
+    listen: ListenConfig
+    registration: RegistrationConfig
+    rate_limits: RateLimitsConfig
+    federation: FederationConfig
+    consent: ConsentConfig
+    policy: PolicyConfig
+    presence: PresenceConfig
+    media: MediaConfig
+    limits: LimitsConfig
+    rooms: RoomsConfig
+    log: LogConfig
+
+
+# ---------------------------------------------------------------- the schema
+
+
+@lru_cache(maxsize=1)
+def schema() -> dict[str, Any]:
+    """The JSON schema of the configuration."""
+    text = resources.files("homeserver").joinpath("config.schema.yaml").read_text("utf-8")
+    loaded: dict[str, Any] = yaml.load(text, Loader=_loader())
+    return loaded
+
+
+def _loader() -> Any:
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def leaves(node: dict[str, Any] | None = None, path: str = "") -> Iterator[tuple[str, Any]]:
+    """``(dotted key, its schema)`` of every key that holds a value."""
+    for name, child in (node or schema())["properties"].items():
+        key = f"{path}.{name}" if path else name
+        if child.get("type") == "object" and "properties" in child:
+            yield from leaves(child, key)
+        else:
+            yield key, child
+
+
+# ---------------------------------------------------------------- loading
+
+
+def load_config(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read, check and complete the configuration.
+
+    ``environ``: ``COMITY_REGISTRATION__MODE=open`` stands above ``registration.mode`` in the file.
+    Raises: :class:`ConfigError`.
+    """
+    document = _read(path) if path is not None else {}
+    problems = _override(document, os.environ if environ is None else environ)
+    problems += check(document)
+    if problems:
+        raise ConfigError(problems)
+    _fill_defaults(document, schema())
+    config = _build(document, path.resolve().parent if path is not None else Path.cwd())
+    problems = list(_check_together(config))
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.load(path.read_text("utf-8"), Loader=_loader())
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: not YAML: {error}"]) from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError([f"{path}: found {_shown(document)}, expected keys and values"])
+    return document
+
+
+def _override(document: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
+    """Put environment variables over the file; the problems found."""
+    problems = []
+    known = {key: key.split(".") for key, _ in leaves()}
+    for key, parts in known.items():
+        name = ENVIRONMENT_PREFIX + SEPARATOR.join(part.upper() for part in parts)
+        if name not in environ:
+            continue
+        try:
+            value = yaml.load(environ[name], Loader=_loader())
+        except yaml.YAMLError:
+            problems.append(f"{key}: the environment variable {name} is not a YAML value")
+            continue
+        wanted = _schema_of(key)
+        if wanted.get("type") == "string" or "enum" in wanted:
+            value = value if isinstance(value, str) else environ[name]
+        inner = document
+        for part in parts[:-1]:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                break
+        else:
+            inner[parts[-1]] = value
+    return problems
+
+
+def _schema_of(key: str) -> dict[str, Any]:
+    return dict(leaves())[key] if key in dict(leaves()) else {}
+
+
+def check(document: dict[str, Any]) -> list[str]:
+    """What is wrong with a document, a line each; empty if nothing is."""
+    import jsonschema  # slow to import, and only needed at the start
+
+    validator = jsonschema.Draft202012Validator(schema())
+    return [
+        line
+        for error in sorted(validator.iter_errors(document), key=lambda e: list(map(str, e.path)))
+        for line in _explain(error)
+    ]
+
+
+def _explain(error: Any) -> Iterator[str]:
+    """A validation error in plain words: the key, what was found, what is allowed."""
+    path = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        allowed = list(error.schema.get("properties", {}))
+        for name in error.instance:
+            if name not in allowed:
+                key = f"{path}.{name}" if path else str(name)
+                near = difflib.get_close_matches(str(name), allowed, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(allowed)}"
+                yield f"{key}: there is no such key; {hint}"
+    elif error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        for name in missing:
+            yield f"{path + '.' if path else ''}{name}: missing; it must be set"
+    else:
+        yield f"{path}: found {_shown(error.instance)}; allowed: {_allowed(error)}"
+
+
+def _allowed(error: Any) -> str:
+    value = error.validator_value
+    match error.validator:
+        case "enum":
+            return ", ".join(map(str, value))
+        case "type":
+            return " or ".join(value) if isinstance(value, list) else str(value)
+        case "pattern":
+            return f"{error.schema.get('description', 'text')} (it must match {value})"
+        case "minimum" | "exclusiveMinimum":
+            return f"at least {value}"
+        case "maximum":
+            return f"at most {value}"
+        case _:
+            return str(error.message)
+
+
+def _shown(value: Any) -> str:
+    kind = {str: "the text", int: "the number", float: "the number", bool: "the switch"}
+    word = kind.get(type(value), f"{type(value).__name__}")
+    return f"{word} {str(value)[:60]!r}"
+
+
+def _fill_defaults(document: dict[str, Any], node: dict[str, Any]) -> None:
+    for name, child in node["properties"].items():
+        if child.get("type") == "object" and "properties" in child:
+            if document.get(name) is None:
+                document[name] = {}
+            _fill_defaults(document[name], child)
+        elif name not in document and "default" in child:
+            document[name] = child["default"]
+
+
+def _build(document: dict[str, Any], base: Path) -> Config:
+    def path(value: str | None) -> Path | None:
+        return (base / Path(value).expanduser()).resolve() if value is not None else None
+
+    listen, rates, federation = document["listen"], document["rate_limits"], document["federation"]
+    data_dir = path(document["data_dir"]) or base
+    client, server = Address.parse(listen["client"]), Address.parse(listen["federation"])
+    host = document["server_name"]
+    if ":" in host.rpartition("]")[2]:
+        host = host.rpartition(":")[0]
+    return Config(
+        server_name=document["server_name"],
+        data_dir=data_dir,
+        public_base_url=(document["public_base_url"] or f"http://{client}").rstrip("/"),
+        well_known_server=document["well_known_server"] or f"{host}:{server.port}",
+        signing_key_file=path(document["signing_key_file"]) or data_dir / "signing.key",
+        database=DatabaseConfig(**document["database"]),
+        listen=ListenConfig(
+            client,
+            server,
+            TlsConfig(path(listen["tls"]["certificate"]), path(listen["tls"]["key"])),
+        ),
+        registration=RegistrationConfig(**document["registration"]),
+        rate_limits=RateLimitsConfig(
+            rates["enabled"],
+            {name: RateConfig(**rate) for name, rate in rates.items() if name != "enabled"},
+        ),
+        federation=FederationConfig(
+            **{**federation, "extra_ca_file": path(federation["extra_ca_file"])}
+        ),
+        consent=ConsentConfig(**document["consent"]),
+        policy=PolicyConfig(**document["policy"]),
+        presence=PresenceConfig(**document["presence"]),
+        media=MediaConfig(**document["media"]),
+        limits=LimitsConfig(**document["limits"]),
+        rooms=RoomsConfig(**document["rooms"]),
+        log=LogConfig(**document["log"]),
+    )
+
+
+def _check_together(config: Config) -> Iterator[str]:
+    """Values that are possible one by one but not together."""
+    tls = config.listen.tls
+    if (tls.certificate is None) != (tls.key is None):
+        missing = "certificate" if tls.certificate is None else "key"
+        yield f"listen.tls.{missing}: missing; a certificate and its key go together"
+    for key, file in (("certificate", tls.certificate), ("key", tls.key)):
+        if file is not None and not file.is_file():
+            yield f"listen.tls.{key}: found {str(file)!r}; allowed: a file that exists"
+    authority = config.federation.extra_ca_file
+    if authority is not None and not authority.is_file():
+        yield f"federation.extra_ca_file: found {str(authority)!r}; allowed: a file that exists"
+    for key, address in (("client", config.listen.client), ("federation", config.listen.federation)):
+        if not 0 < address.port < 65536:
+            yield f"listen.{key}: found the port {address.port}; allowed: 1 to 65535"
+    names = [rule["name"] for rule in config.policy.rules]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"policy.rules: found the name {name!r} twice; allowed: each name once"
