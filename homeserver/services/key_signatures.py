@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from nacl.exceptions import CryptoError
-from nacl.signing import VerifyKey
-
-from homeserver.protocol.canonical import decode_base64, encode_canonical_json
 from homeserver.protocol.events import JsonObject
+from homeserver.protocol.signing import BadKey, BadSignature, VerifyKey, verify_json
 
 
 def is_signed(key: JsonObject, signer: str, public_key: str, key_id: str | None = None) -> bool:
@@ -15,10 +12,8 @@ def is_signed(key: JsonObject, signer: str, public_key: str, key_id: str | None 
     The signature is looked for under ``key_id``, or ``ed25519:`` and the public key itself.
     """
     try:
-        signature = key["signatures"][signer][key_id or f"ed25519:{public_key}"]
-        signed = {name: key[name] for name in key if name not in ("signatures", "unsigned")}
-        message = encode_canonical_json(signed)
-        VerifyKey(decode_base64(public_key)).verify(message, decode_base64(signature))
-    except (KeyError, TypeError, ValueError, CryptoError):
+        verify_key = VerifyKey.from_base64(public_key)
+        verify_json(key, signer, key_id or f"ed25519:{public_key}", verify_key)
+    except (BadKey, BadSignature):
         return False
     return True

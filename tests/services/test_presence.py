@@ -1,0 +1,158 @@
+"""Presence: how it moves with what a user does, and with time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from homeserver.errors import BadJson, Forbidden
+from homeserver.services.presence import PresenceService
+from homeserver.services.presence_state import ABSENT_MS, CURRENTLY_ACTIVE_MS, IDLE_MS
+from tests.services.doubles import ALICE, BOB, CAROL, PEER, SERVER, Clock, Edus, set_membership
+
+
+@dataclass
+class Stage:
+    """The service, and what stands around it."""
+
+    service: PresenceService
+    edus: Edus
+    clock: Clock
+    database: Any
+
+    async def of(self, user_id: str) -> str:
+        """How a user is, as Alice sees it."""
+        presence: str = (await self.service.get(ALICE, user_id))["presence"]
+        return presence
+
+    def pass_time(self, milliseconds: int) -> None:
+        """Let time go by."""
+        self.clock.now += milliseconds
+        self.service.sweep()
+
+
+@pytest.fixture
+async def stage(database):
+    edus, clock = Edus(), Clock()
+    service = PresenceService(server_name=SERVER, database=database, edus=edus, clock_ms=clock)
+    for user_id in (ALICE, BOB, CAROL):
+        await set_membership(database, user_id)
+    return Stage(service, edus, clock, database)
+
+
+async def test_a_sync_brings_a_user_online_and_its_end_offline_again(stage):
+    with stage.service.syncing(BOB):
+        stage.pass_time(ABSENT_MS * 2)
+        during = await stage.of(BOB)
+    stage.pass_time(1)
+    soon_after = await stage.of(BOB)
+    stage.pass_time(ABSENT_MS)
+
+    assert (during, soon_after, await stage.of(BOB)) == ("online", "online", "offline")
+
+
+async def test_an_idle_user_is_unavailable_until_they_do_something(stage):
+    with stage.service.syncing(BOB):
+        active = (await stage.service.get(ALICE, BOB))["currently_active"]
+        stage.pass_time(CURRENTLY_ACTIVE_MS + 1)
+        quiet = (await stage.service.get(ALICE, BOB))["currently_active"]
+        stage.pass_time(IDLE_MS)
+        idle = await stage.of(BOB)
+        stage.service.active(BOB)
+
+        assert (active, quiet, idle) == (True, False, "unavailable")
+        assert await stage.of(BOB) == "online"
+
+
+async def test_a_sync_of_an_idle_user_leaves_them_idle(stage):
+    with stage.service.syncing(BOB):
+        stage.pass_time(IDLE_MS + 1)
+    with stage.service.syncing(BOB):
+        assert await stage.of(BOB) == "unavailable"
+
+
+async def test_a_sync_may_leave_presence_alone(stage):
+    with stage.service.syncing(BOB, "offline"):
+        assert await stage.of(BOB) == "offline"
+
+
+async def test_a_status_is_kept_over_a_restart(stage):
+    await stage.service.start()
+    await stage.service.set_status(BOB, "online", "in a meeting")
+    await stage.service.close()
+
+    again = PresenceService(
+        server_name=SERVER, database=stage.database, edus=Edus(), clock_ms=stage.clock
+    )
+
+    content = await again.get(ALICE, BOB)
+    assert (content["presence"], content["status_msg"]) == ("offline", "in a meeting")
+
+
+async def test_changes_reach_who_shares_a_room_and_nobody_else(stage):
+    version = stage.service.version
+    await stage.service.set_status(BOB, "online", None)
+
+    ((event),) = await stage.service.presence_since(ALICE, version)
+
+    assert (event["type"], event["sender"]) == ("m.presence", BOB)
+    assert await stage.service.presence_since("@dora:one.example", version) == []
+    assert await stage.service.presence_since(ALICE, stage.service.version) == []
+    with pytest.raises(Forbidden):
+        await stage.service.get("@dora:one.example", BOB)
+
+
+async def test_an_impossible_presence_is_refused(stage):
+    with pytest.raises(BadJson):
+        await stage.service.set_status(BOB, "busy bee", None)
+
+
+async def test_peers_are_told_once_whatever_happens_between(stage):
+    for number in range(5):
+        await stage.service.set_status(BOB, "online", f"status {number}")
+
+    await stage.service._send()
+
+    ((to, kind, content),) = stage.edus.ephemeral
+    assert (to, kind) == (PEER, "m.presence")
+    assert content["push"][0]["user_id"] == BOB
+    assert content["push"][0]["status_msg"] == "status 4"
+
+
+async def test_a_peers_presence_is_taken_for_its_users_whom_we_know(stage):
+    def push(user_id: str) -> dict[str, Any]:
+        return {"user_id": user_id, "presence": "online", "last_active_ago": 5}
+
+    entries = [push(CAROL), push(BOB), push("@eve:two.example"), {"user_id": CAROL}, 3]
+    await stage.service.receive(PEER, {"push": entries})
+
+    assert await stage.of(CAROL) == "online"
+    assert await stage.of(BOB) == "offline"
+    events = await stage.service.presence_since(ALICE, 0)
+    assert [event["sender"] for event in events] == [CAROL]
+
+
+async def test_a_silent_peers_users_go_offline(stage):
+    entry = {"user_id": CAROL, "presence": "online", "last_active_ago": 5}
+    await stage.service.receive(PEER, {"push": [entry]})
+
+    stage.pass_time(31 * 60_000)
+
+    assert await stage.of(CAROL) == "offline"
+
+
+async def test_switched_off_presence_says_nothing(stage):
+    service = PresenceService(
+        server_name=SERVER,
+        database=stage.database,
+        edus=stage.edus,
+        clock_ms=stage.clock,
+        enabled=False,
+    )
+    with service.syncing(BOB):
+        await service.set_status(BOB, "online", "here")
+
+    assert await service.get(ALICE, BOB) == {"presence": "offline"}
+    assert await service.presence_since(ALICE, 0) == []
