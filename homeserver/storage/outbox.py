@@ -61,7 +61,7 @@ VALUES ($1, $2, $3, $4)
 ON CONFLICT (server_name) DO UPDATE SET failing_since = EXCLUDED.failing_since,
     retry_at = EXCLUDED.retry_at, retry_interval_ms = EXCLUDED.retry_interval_ms
 """
-UPSERT_ALIVE = """
+UPSERT_SUCCESS = """
 INSERT INTO destinations (server_name, last_success_at) VALUES ($1, $2)
 ON CONFLICT (server_name) DO UPDATE SET last_success_at = EXCLUDED.last_success_at,
     failing_since = NULL, retry_at = NULL, retry_interval_ms = 0
@@ -202,9 +202,9 @@ async def save_failure(db: Queryable, failing: FailingDestination) -> None:
     )
 
 
-async def save_alive(db: Queryable, server_name: str, now_ms: int) -> None:
-    """Note that an instance answers."""
-    await db.execute(UPSERT_ALIVE, server_name, now_ms)
+async def save_success(db: Queryable, server_name: str, now_ms: int) -> None:
+    """Note that there was traffic with an instance, and that it does not fail (any more)."""
+    await db.execute(UPSERT_SUCCESS, server_name, now_ms)
 
 
 async def get_failing(db: Queryable) -> list[FailingDestination]:
@@ -213,13 +213,13 @@ async def get_failing(db: Queryable) -> list[FailingDestination]:
 
 
 async def get_last_success(db: Queryable) -> int | None:
-    """When any instance answered last, in ms."""
+    """When there was traffic with any instance last, in ms."""
     last: int | None = await db.fetchval(SELECT_LAST_SUCCESS)
     return last
 
 
 async def get_recent(db: Queryable, since_ms: int, limit: int) -> list[str]:
-    """The instances that answered since then, the latest first."""
+    """The instances with which there was traffic since then, the latest first."""
     return [row["server_name"] for row in await db.fetch(SELECT_RECENT, since_ms, limit)]
 
 
