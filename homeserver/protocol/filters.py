@@ -17,6 +17,7 @@ from homeserver.protocol.identifiers import InvalidIdentifier, RoomId, UserId
 from homeserver.protocol.paths import get_path, set_path, split_path
 
 MAX_LIST = 10_000
+MISSING = object()
 
 
 class InvalidFilter(ValueError):
@@ -128,8 +129,8 @@ class SyncFilter:
             return event
         selected: JsonObject = {}
         for path in self.event_fields:
-            found = get_path(event, path)
-            if found is not None:
+            found = get_path(event, path, MISSING)
+            if found is not MISSING:
                 set_path(selected, path, found)
         return selected
 

@@ -11,6 +11,7 @@ is at most the length of the text times the length of the pattern.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 WORD = "[A-Za-z0-9_]"
@@ -32,15 +33,22 @@ def star_source(pattern: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def glob_to_word_regex(glob: str) -> re.Pattern[str]:
-    """A compiled pattern that matches a part of a text that starts and ends at word boundaries.
+def word_matcher(glob: str) -> Callable[[str], bool]:
+    """Whether a text has a part that starts and ends at word boundaries and matches the glob.
 
-    Use its ``match``.  Spec: push module, conditions, ``event_match`` on ``content.body``.
+    Spec: push module, conditions, ``event_match`` on ``content.body``.
     """
     pieces = _pieces(glob)
     pieces[0] = WORD_BOUNDARY + pieces[0]
-    pieces[-1] = pieces[-1] + WORD_BOUNDARY
-    return re.compile("".join(f"(?>.*?{piece})" for piece in pieces), re.DOTALL)
+    pieces[-1] += WORD_BOUNDARY
+    pattern = re.compile("".join(f"(?>.*?{piece})" for piece in pieces), re.DOTALL)
+    literal = max(re.split(r"[*?]", glob), key=len)
+
+    def matches(text: str) -> bool:
+        # A plain search is some twenty times faster, and mostly there is nothing to find.
+        return literal in text and pattern.match(text) is not None
+
+    return matches
 
 
 def _whole(pieces: list[str]) -> str:

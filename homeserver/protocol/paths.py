@@ -33,13 +33,13 @@ def split_path(path: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def get_path(value: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    """The property at a path; :data:`None` if there is none, or if it is null."""
+def get_path(value: Mapping[str, Any], path: tuple[str, ...], default: Any = None) -> Any:
+    """The property at a path, or the default if there is none."""
     found: Any = value
     for name in path:
-        if not isinstance(found, Mapping):
-            return None
-        found = found.get(name)
+        if not isinstance(found, dict) or name not in found:
+            return default
+        found = found[name]
     return found
 
 
