@@ -52,6 +52,7 @@ def _config(
         federation["private_zones"] = {f"*.{ZONE}": network.address}
     config: dict[str, Any] = {
         "server_name": identity.server_name,
+        "well_known_server": identity.delegation,
         "data_dir": str(directory / "data"),
         "signing_key_file": str(directory / "signing.key"),
         "listen": {

@@ -33,10 +33,14 @@ PORTS = range(20_000, 32_000)
 
 @dataclass(frozen=True)
 class Identity:
-    """Where one server lives, and what it proves it with."""
+    """Where one server lives, and what it proves it with.
+
+    `delegation` is what `/.well-known/matrix/server` says of it.
+    """
 
     label: str
     server_name: str
+    delegation: str
     address: str
     client_port: int
     federation_port: int
@@ -138,7 +142,14 @@ class Network:
             server_name = f"{host}:{federation_port}"
         certificate, key = self._issue(label, host)
         return Identity(
-            label, server_name, self.address, client_port, federation_port, certificate, key
+            label,
+            server_name,
+            f"{host}:{federation_port}",
+            self.address,
+            client_port,
+            federation_port,
+            certificate,
+            key,
         )
 
     def close(self) -> None:

