@@ -107,9 +107,8 @@ class InteractiveAuth:
         Raises: :class:`AuthenticationRequired` as long as no flow is completed.
         """
         attempt = await self._resume(operation, auth)
-        stage = auth.get("type") if auth else None
-        if auth and stage is not None and stage not in attempt.session.completed:
-            await self._try_stage(operation, attempt, stage, auth)
+        if auth and auth.get("type") is not None:
+            await self._try_stage(operation, attempt, str(auth["type"]), auth)
         completed = attempt.session.completed
         if any(all(s in completed for s in stages) for stages in operation.flows):
             if await self._finish(attempt):
@@ -170,20 +169,22 @@ class InteractiveAuth:
         )
 
     async def _try_stage(
-        self, operation: Operation, attempt: _Attempt, stage: object, auth: JsonObject
+        self, operation: Operation, attempt: _Attempt, stage: str, auth: JsonObject
     ) -> None:
+        if stage in attempt.session.completed:
+            return
         try:
             self._check_order(operation, attempt, stage)
-            result = await self._stages[str(stage)](auth, operation.user_id)
+            result = await self._stages[stage](auth, operation.user_id)
         except LimitExceeded:
             raise
         except MatrixError as error:
             await self._store(attempt)
             raise AuthenticationRequired(operation, attempt.session, error) from error
-        attempt.session.completed[str(stage)] = result
-        attempt.results[str(stage)] = result
+        attempt.session.completed[stage] = result
+        attempt.results[stage] = result
 
-    def _check_order(self, operation: Operation, attempt: _Attempt, stage: object) -> None:
+    def _check_order(self, operation: Operation, attempt: _Attempt, stage: str) -> None:
         """Spec: "the flow's stages must be completed in order"."""
         done = attempt.session.completed
         for stages in operation.flows:

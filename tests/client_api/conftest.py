@@ -150,12 +150,12 @@ class Server:
     async def delete(self, path: str, body: Any = None, **kwargs: Any) -> dict[str, Any]:
         return await self.request("DELETE", path, body, **kwargs)
 
-    async def new_account(self, name: str, password: str = "sesame", **login: Any) -> "Account":
+    async def new_account(self, name: str, password: str = "sesame", **login: Any) -> Account:
         """Make an account and log in to it."""
         await self.app[app_keys.ACCOUNTS].create(name, password)
         return await self.log_in(name, password, **login)
 
-    async def log_in(self, name: str, password: str = "sesame", **login: Any) -> "Account":
+    async def log_in(self, name: str, password: str = "sesame", **login: Any) -> Account:
         """One more session."""
         answer = await self.post(
             "/login",
