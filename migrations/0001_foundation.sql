@@ -208,7 +208,6 @@ CREATE TABLE login_tokens (                        -- m.login.token, short-lived
 CREATE TABLE registration_tokens (
     token text PRIMARY KEY,
     uses_allowed int,                              -- null: any number
-    uses_pending int NOT NULL DEFAULT 0,
     uses_completed int NOT NULL DEFAULT 0,
     expires_at bigint,                             -- ms
     created_at bigint NOT NULL                     -- ms
@@ -222,6 +221,7 @@ CREATE TABLE uia_sessions (                        -- user-interactive authentic
     completed jsonb NOT NULL DEFAULT '{}',         -- stage -> what it yielded
     created_at bigint NOT NULL                     -- ms
 );
+CREATE INDEX uia_sessions_age ON uia_sessions (created_at);
 
 CREATE TABLE profiles (
     user_id text PRIMARY KEY,
@@ -237,6 +237,7 @@ CREATE TABLE account_data (
     PRIMARY KEY (user_id, room_id, type)
 );
 CREATE INDEX account_data_position ON account_data (user_id, position);
+CREATE INDEX account_data_push_rules ON account_data (user_id) WHERE type = 'm.push_rules';
 
 CREATE TABLE filters (
     user_id text NOT NULL,
