@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 
 from homeserver.protocol.globs import glob_to_regex
 from homeserver.protocol.identifiers import InvalidIdentifier, parse_server_name
 
 
 class ServerRules:
-    """Globs over server names.  Denied wins; an empty allow list lets everyone else in.
+    """Globs over server names.  Denied wins; without an allow list everyone else may come in.
 
     A pattern is matched against the name with and without its port, so that no port gets around a
     denial.
     """
 
-    def __init__(self, *, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
-        self._allow = [glob_to_regex(pattern, ignore_case=True) for pattern in allow]
-        self._deny = [glob_to_regex(pattern, ignore_case=True) for pattern in deny]
+    def __init__(self, *, allow: Sequence[str] | None = None, deny: Sequence[str] = ()) -> None:
+        self._allow = _compiled(allow) if allow is not None else None
+        self._deny = _compiled(deny)
 
     def allows(self, server_name: str) -> bool:
         """Whether anything is sent to, or taken from, this instance."""
@@ -26,8 +27,14 @@ class ServerRules:
             names.add(parse_server_name(server_name).host)
         except InvalidIdentifier:
             return False
-        if any(pattern.match(name) for pattern in self._deny for name in names):
+        if _any_match(self._deny, names):
             return False
-        return not self._allow or any(
-            pattern.match(name) for pattern in self._allow for name in names
-        )
+        return self._allow is None or _any_match(self._allow, names)
+
+
+def _compiled(globs: Sequence[str]) -> list[re.Pattern[str]]:
+    return [glob_to_regex(glob, ignore_case=True) for glob in globs]
+
+
+def _any_match(patterns: Sequence[re.Pattern[str]], names: Collection[str]) -> bool:
+    return any(pattern.match(name) for pattern in patterns for name in names)
