@@ -310,7 +310,14 @@ class MediaService:
                 stored = await self._files.receive(remote.chunks, self.max_upload_bytes)
             except TooLarge as error:
                 raise RemoteTooLarge("The other server's file is too large") from error
-            row = self._row(origin, media_id, None, stored, remote.content_type, remote.upload_name)
+            row = self._row(
+                origin,
+                media_id,
+                stored,
+                uploader=None,
+                content_type=remote.content_type,
+                upload_name=remote.upload_name,
+            )
         await storage.insert_media(self._database, row)
         return row
 

@@ -19,7 +19,7 @@ FROM media WHERE origin = $1 AND media_id = $2
 """
 TOUCH_MEDIA = """
 UPDATE media SET last_access_at = $3
-WHERE origin = $1 AND media_id = $2 AND coalesce(last_access_at, 0) < $3 - $4
+WHERE origin = $1 AND media_id = $2 AND coalesce(last_access_at, 0) < $3::bigint - $4::bigint
 """
 INSERT_PENDING = """
 INSERT INTO media_pending (media_id, uploader, expires_at)
