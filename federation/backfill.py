@@ -112,9 +112,7 @@ class Backfill:
         for event, order in zip(new, orders, strict=True):
             missing = [p for p in event.prev_event_ids if p not in have and p not in placed]
             records.append(
-                EventRecord(
-                    event, live=False, timeline_order=order, missing_prev_event_ids=missing
-                )
+                EventRecord(event, live=False, timeline_order=order, missing_prev_event_ids=missing)
             )
             if event.redacts is not None:
                 records[-1].redacts = event.redacts if event.redacts in placed else None

@@ -150,9 +150,7 @@ class Fetching:
             if stored.event.is_state and stored.rejected is None
         }
 
-    async def _have(
-        self, room: LiveRoom, event: Event, event_ids: set[str], origin: str
-    ) -> None:
+    async def _have(self, room: LiveRoom, event: Event, event_ids: set[str], origin: str) -> None:
         """Have these events: one by one if they are few, else the state as a whole."""
         missing = event_ids - (await self._store.get_many(event_ids)).keys()
         if len(missing) <= MAX_SINGLE_FETCHES:

@@ -94,9 +94,7 @@ class Handshakes:
             if authorised is not None:
                 content["join_authorised_via_users_server"] = authorised
         async with room.lock:
-            event = await self._rooms.build(
-                room, Draft(user_id, "m.room.member", content, user_id)
-            )
+            event = await self._rooms.build(room, Draft(user_id, "m.room.member", content, user_id))
         template = {key: event.pdu[key] for key in TEMPLATE_FIELDS if key in event.pdu}
         return {"room_version": room.version.identifier, "event": template}
 

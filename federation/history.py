@@ -145,9 +145,7 @@ class History:
                 if stored.timeline_order is None and stored.snapshot_after is None:
                     continue  # an outlier: we do not know where it stands
                 found[event.event_id] = stored
-                frontier.extend(
-                    p for p in event.prev_event_ids if p not in found and p not in stop
-                )
+                frontier.extend(p for p in event.prev_event_ids if p not in found and p not in stop)
         ordered = sorted(found.values(), key=lambda s: -s.event.depth)
         return ordered[:limit]
 
@@ -195,4 +193,3 @@ class History:
 def as_transaction(server_name: str, now_ms: int, pdus: list[Any]) -> dict[str, Any]:
     """PDUs in the form of a transaction, as backfill and event answer."""
     return {"origin": server_name, "origin_server_ts": now_ms, "pdus": pdus}
-

@@ -90,9 +90,7 @@ class Joining:
             servers, lambda server: self._join_through(server, user_id, room_id, content)
         )
 
-    async def _through(
-        self, servers: Iterable[str], attempt: Callable[[str], Awaitable[T]]
-    ) -> T:
+    async def _through(self, servers: Iterable[str], attempt: Callable[[str], Awaitable[T]]) -> T:
         """Try servers in turn; the last failure is the answer if none succeeds."""
         failure: Exception | None = None
         for server in servers:
@@ -111,7 +109,12 @@ class Joining:
         self, server: str, user_id: UserId, room_id: str, content: JsonObject
     ) -> Sent:
         version, event = await self._template(
-            "make_join", server, user_id, room_id, content, keep=("join_authorised_via_users_server",)
+            "make_join",
+            server,
+            user_id,
+            room_id,
+            content,
+            keep=("join_authorised_via_users_server",),
         )
         answer = await self._client.put(
             server,
@@ -124,9 +127,7 @@ class Joining:
         known = await self._rooms.find(room_id)
         if known is not None and known.joined_local:
             await self._fetching.keep_outliers(known, [*chain, *state])
-            await self._arrivals.receive(
-                event, state_before={e.key: e.event_id for e in state}
-            )
+            await self._arrivals.receive(event, state_before={e.key: e.event_id for e in state})
             stored = await self._store.get(event.event_id)
             return Sent(event, stored.position if stored is not None else 0)
         return await self._room_import.import_room(
@@ -196,9 +197,7 @@ class Joining:
             raise BadEvent("the answer to send_join has no state")
         chain = await self._checker.check_many(chain_pdus, version)
         state = [
-            event
-            for event in await self._checker.check_many(state_pdus, version)
-            if event.is_state
+            event for event in await self._checker.check_many(state_pdus, version) if event.is_state
         ]
         create = next((e for e in state if e.key == ("m.room.create", "")), None)
         if create is None or create.room_id != join.room_id:
@@ -264,9 +263,7 @@ class Joining:
         change = MembershipChange(
             room_id, user_id, "leave", stored.event.event_id, user_id, local=True
         )
-        await self._log.append(
-            EventRecord(stored.event, live=False, memberships=(change,))
-        )
+        await self._log.append(EventRecord(stored.event, live=False, memberships=(change,)))
 
     async def keep_membership(
         self,
@@ -294,9 +291,7 @@ class Joining:
 
     # ------------------------------------------------------------ inviting
 
-    async def invite(
-        self, room: LiveRoom, event: Event, stripped_state: list[JsonObject]
-    ) -> Event:
+    async def invite(self, room: LiveRoom, event: Event, stripped_state: list[JsonObject]) -> Event:
         """Have the invited user's server sign an invite; the event with both signatures."""
         assert event.state_key is not None
         server = server_name_of(event.state_key)

@@ -24,6 +24,7 @@ from homeserver.services.membership import Membership
 from homeserver.services.presence import PresenceService
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.profiles import ProfileService
+from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.receipts import ReceiptService
 from homeserver.services.registration import RegistrationService
@@ -44,6 +45,7 @@ FILTERS = web.AppKey("FILTERS", FilterService)
 INTERACTIVE_AUTH = web.AppKey("INTERACTIVE_AUTH", InteractiveAuth)
 OPENID = web.AppKey("OPENID", OpenIdTokens)
 PROFILES = web.AppKey("PROFILES", ProfileService)
+PUSH_RULES = web.AppKey("PUSH_RULES", PushRuleService)
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
 REGISTRATION = web.AppKey("REGISTRATION", RegistrationService)
 SESSIONS = web.AppKey("SESSIONS", SessionService)

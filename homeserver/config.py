@@ -390,7 +390,10 @@ def _check_together(config: Config) -> Iterator[str]:
     authority = config.federation.extra_ca_file
     if authority is not None and not authority.is_file():
         yield f"federation.extra_ca_file: found {str(authority)!r}; allowed: a file that exists"
-    for key, address in (("client", config.listen.client), ("federation", config.listen.federation)):
+    for key, address in (
+        ("client", config.listen.client),
+        ("federation", config.listen.federation),
+    ):
         if not 0 < address.port < 65536:
             yield f"listen.{key}: found the port {address.port}; allowed: 1 to 65535"
     names = [rule["name"] for rule in config.policy.rules]

@@ -206,9 +206,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPNotFound:
         return error_response(Unrecognized("No such endpoint"))
     except web.HTTPMethodNotAllowed:
-        return error_response(
-            Unrecognized("This endpoint does not take that method", status=405)
-        )
+        return error_response(Unrecognized("This endpoint does not take that method", status=405))
     except web.HTTPRequestEntityTooLarge:
         return error_response(TooLarge("The request body is too large"))
     except web.HTTPException:

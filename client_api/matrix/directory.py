@@ -85,9 +85,7 @@ async def set_room_visibility_on_directory(request: web.Request) -> web.Response
 @routes.get("/publicRooms")
 async def get_public_rooms(request: web.Request) -> web.Response:
     """A page of the directory."""
-    query = DirectoryQuery(
-        limit=query_int(request, "limit", 100), since=request.query.get("since")
-    )
+    query = DirectoryQuery(limit=query_int(request, "limit", 100), since=request.query.get("since"))
     page = await request.app[DIRECTORY].public_rooms(query, request.query.get("server"))
     return json_response(page)
 

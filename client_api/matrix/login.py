@@ -67,16 +67,13 @@ async def _check_password(request: web.Request, body: JsonObject) -> UserId:
 
 def logged_in(request: web.Request, tokens: Tokens) -> dict[str, Any]:
     """What a client that is logged in is told."""
-    answer: dict[str, Any] = {
+    return {
         "user_id": tokens.user_id,
         "device_id": tokens.device_id,
         "home_server": tokens.user_id.server_name,
+        "well_known": {"m.homeserver": {"base_url": request.app[CONFIG].public_base_url}},
         **token_fields(tokens),
     }
-    base_url = request.app[CONFIG].public_base_url
-    if base_url is not None:
-        answer["well_known"] = {"m.homeserver": {"base_url": base_url}}
-    return answer
 
 
 def token_fields(tokens: Tokens) -> dict[str, Any]:

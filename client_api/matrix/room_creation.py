@@ -46,7 +46,9 @@ def parse_room_request(body: dict[str, Any]) -> RoomRequest:
         invites=user_id_list(body, "invite"),
         is_direct=optional(body, "is_direct", bool, False) or False,
         creation_content=optional(body, "creation_content", dict) or {},
-        initial_state=[_initial_state(item) for item in optional(body, "initial_state", list) or []],
+        initial_state=[
+            _initial_state(item) for item in optional(body, "initial_state", list) or []
+        ],
         power_levels=optional(body, "power_level_content_override", dict) or {},
     )
 

@@ -108,9 +108,7 @@ async def _member_state(
     except InvalidIdentifier as error:
         raise BadJson("The state key of a member event must be a user ID") from error
     if content.get("membership") == "invite":
-        await request.app[MEMBERSHIP].invite(
-            requester.user_id, room_id, target, content=content
-        )
+        await request.app[MEMBERSHIP].invite(requester.user_id, room_id, target, content=content)
         room = await request.app[ROOMS].get(room_id)
         return room.state[("m.room.member", state_key)]
     return await request.app[ROOMS].send_state(

@@ -6,7 +6,6 @@ from aiohttp import web
 
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import CONFIG
-from homeserver.errors import NotFound
 from homeserver.web import json_response
 
 routes = ClientRoutes()
@@ -14,10 +13,7 @@ routes = ClientRoutes()
 
 async def get_wellknown(request: web.Request) -> web.Response:
     """Where clients of this instance connect to."""
-    base_url = request.app[CONFIG].public_base_url
-    if base_url is None:
-        raise NotFound("This server does not say where its clients connect to")
-    return json_response({"m.homeserver": {"base_url": base_url}})
+    return json_response({"m.homeserver": {"base_url": request.app[CONFIG].public_base_url}})
 
 
 routes.definitions.append(web.get("/.well-known/matrix/client", get_wellknown))

@@ -22,9 +22,7 @@ class FederationRoutes:
                 await authenticate_request(request)
                 return await handler(request)
 
-            self.definitions.append(
-                web.route(method, f"/_matrix/federation{path}", verified)
-            )
+            self.definitions.append(web.route(method, f"/_matrix/federation{path}", verified))
             return handler
 
         return register

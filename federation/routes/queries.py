@@ -49,9 +49,7 @@ async def query_room_directory(request: web.Request) -> web.Response:
 @routes.get("/v1/publicRooms")
 async def get_public_rooms(request: web.Request) -> web.Response:
     """A page of our directory."""
-    query = DirectoryQuery(
-        limit=query_int(request, "limit", 100), since=request.query.get("since")
-    )
+    query = DirectoryQuery(limit=query_int(request, "limit", 100), since=request.query.get("since"))
     return json_response(await request.app[DIRECTORY].public_rooms(query))
 
 

@@ -34,6 +34,19 @@ def encode_canonical_json(value: Any) -> bytes:
     if _has_float(value):
         # orjson spells some floats unlike Python ("1e-7", not "1e-07"), and NaN as null
         return _encode_slowly(value)
+    return _encode_without_floats(value)
+
+
+def encode_strict_json(value: Any) -> bytes:
+    """The same, of a value without floats and large integers.
+
+    Spec: room version 6, canonical JSON.  Raises :class:`NotCanonical` if it has any.
+    """
+    check_strict(value)
+    return _encode_without_floats(value)
+
+
+def _encode_without_floats(value: Any) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from homeserver.protocol.canonical import NotCanonical, check_strict, encode_canonical_json
+from homeserver.protocol.canonical import (
+    NotCanonical,
+    encode_canonical_json,
+    encode_strict_json,
+)
 from homeserver.protocol.identifiers import EventId, InvalidIdentifier, RoomId, UserId
 from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
@@ -148,18 +152,17 @@ def _check_json(pdu: JsonObject, version: RoomVersion) -> None:
     if "unsigned" in pdu:
         # Each server that passes an event on may put its own there.
         measured = {key: value for key, value in pdu.items() if key != "unsigned"}
+    encode = encode_strict_json if version.strict_canonical_json else encode_canonical_json
     try:
-        encoded = encode_canonical_json(measured)
-        if len(encoded) > MAX_PDU_BYTES:
-            raise BadEvent(f"an event must be at most {MAX_PDU_BYTES} bytes long")
-        if encoded.count(b"{") + encoded.count(b"[") > MAX_NESTING and (
-            _nesting(measured) > MAX_NESTING
-        ):
-            raise BadEvent(f"an event must be nested at most {MAX_NESTING} deep")
-        if version.strict_canonical_json:
-            check_strict(measured)
+        encoded = encode(measured)
     except NotCanonical as error:
         raise BadEvent(str(error)) from error
+    if len(encoded) > MAX_PDU_BYTES:
+        raise BadEvent(f"an event must be at most {MAX_PDU_BYTES} bytes long")
+    if encoded.count(b"{") + encoded.count(b"[") > MAX_NESTING and (
+        _nesting(measured) > MAX_NESTING
+    ):
+        raise BadEvent(f"an event must be nested at most {MAX_NESTING} deep")
 
 
 def _nesting(value: Any) -> int:

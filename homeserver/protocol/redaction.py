@@ -77,10 +77,13 @@ def redact_content(event_type: Any, content: Any, room_version: RoomVersion) -> 
         return content
     redacted = {key: content[key] for key in kept_keys if key in content}
     if event_type == "m.room.member" and room_version.updated_redaction_rules:
-        # v11: of third_party_invite, the key signed stays
+        # v11: of third_party_invite, the key signed stays.  Where it has none, Synapse and ruma
+        # keep an empty object, and the hash must be theirs.
         invite = content.get("third_party_invite")
-        if isinstance(invite, dict) and "signed" in invite:
-            redacted["third_party_invite"] = {"signed": invite["signed"]}
+        if isinstance(invite, dict):
+            redacted["third_party_invite"] = {
+                key: value for key, value in invite.items() if key == "signed"
+            }
     return redacted
 
 

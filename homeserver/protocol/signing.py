@@ -157,9 +157,12 @@ def sign_json(value: JsonObject, signer_name: str, key: SigningKey) -> JsonObjec
 
 
 def with_signature(value: JsonObject, signer_name: str, key_id: str, signature: str) -> JsonObject:
-    """A copy of an object with one more signature."""
-    signatures = dict(value.get("signatures") or {})
-    signatures[signer_name] = {**signatures.get(signer_name, {}), key_id: signature}
+    """A copy of an object with one more signature; what it has of no use is dropped."""
+    signatures = value.get("signatures")
+    signatures = dict(signatures) if isinstance(signatures, dict) else {}
+    by_signer = signatures.get(signer_name)
+    by_signer = dict(by_signer) if isinstance(by_signer, dict) else {}
+    signatures[signer_name] = {**by_signer, key_id: signature}
     return {**value, "signatures": signatures}
 
 
@@ -249,8 +252,9 @@ def required_signers(pdu: JsonObject, room_version: RoomVersion) -> set[str]:
         # v1, v2: and the server that chose the event ID
         signers.add(server_name_of(pdu["event_id"]))
     if room_version.restricted_join_rule and is_member:
-        # v8 rule 4.2: and the server whose user let the joining one in
-        authoriser = content.get("join_authorised_via_users_server")
-        if isinstance(authoriser, str):
-            signers.add(server_name_of(authoriser))
+        # v8 rule 4.2: and the server whose user let the joining one in.  What is no user ID gives
+        # the empty name, and nobody can sign with that.
+        if "join_authorised_via_users_server" in content:
+            authoriser = content["join_authorised_via_users_server"]
+            signers.add(server_name_of(authoriser) if isinstance(authoriser, str) else "")
     return signers

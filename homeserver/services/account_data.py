@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Protocol
 
 from homeserver.errors import InvalidParam, MatrixError
 from homeserver.protocol.events import JsonObject
 from homeserver.storage import account_data as storage
-from homeserver.storage.account_data import GLOBAL, AccountDataRecord, AccountDataRow
+from homeserver.storage.account_data import (
+    GLOBAL,
+    PUSH_RULES,
+    AccountDataRecord,
+    AccountDataRow,
+)
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log, Notice
 
-MANAGED_BY_SERVER = frozenset({"m.fully_read", "m.push_rules"})
+MANAGED_BY_SERVER = frozenset({"m.fully_read", PUSH_RULES})
 MAX_TYPE_BYTES = 255
 CACHED_CONTENTS = 10_000
 
@@ -25,18 +31,28 @@ class ManagedByServer(MatrixError):
     errcode, status = "M_BAD_JSON", 405
 
 
+class Rulesets(Protocol):
+    """Whole push rules, of which only deviations are stored."""
+
+    def ruleset(self, user_id: str) -> dict[str, list[JsonObject]]:
+        """All rules of a user by kind."""
+
+
 class AccountDataService:
     """Keeps account data.  What the server itself asks for often is kept in memory."""
 
-    def __init__(self, *, database: Database, log: Log) -> None:
+    def __init__(self, *, database: Database, log: Log, push_rules: Rulesets) -> None:
         self._database = database
         self._log = log
+        self._push_rules = push_rules
         self._cache: OrderedDict[Key, JsonObject | None] = OrderedDict()
         self._changes = 0
         log.subscribe(self._on_notice)
 
     async def get(self, user_id: str, type_: str, *, room_id: str = GLOBAL) -> JsonObject | None:
         """The content of one type, or None if it was never set."""
+        if type_ == PUSH_RULES and room_id == GLOBAL:
+            return self._whole_push_rules(user_id)
         key = (user_id, room_id, type_)
         if key in self._cache:
             self._cache.move_to_end(key)
@@ -66,8 +82,20 @@ class AccountDataService:
         await self._log.append(AccountDataRecord(user_id, room_id, type_, content))
 
     async def changes(self, user_id: str, since: int, upto: int) -> Sequence[AccountDataRow]:
-        """What a sync has to report: set at ``since < position <= upto``."""
-        return await storage.get_changes(self._database, user_id, since, upto)
+        """What a sync has to report: set at ``since < position <= upto``.
+
+        The first sync (``since`` 0) has the push rules in any case: everybody has some.
+        """
+        rows = await storage.get_changes(self._database, user_id, since, upto)
+        changed = {row.type for row in rows if row.room_id == GLOBAL}
+        if since > 0 and PUSH_RULES not in changed:
+            return rows
+        push_rules = self._whole_push_rules(user_id)
+        others = [row for row in rows if row.room_id != GLOBAL or row.type != PUSH_RULES]
+        return [AccountDataRow(GLOBAL, PUSH_RULES, push_rules, since), *others]
+
+    def _whole_push_rules(self, user_id: str) -> JsonObject:
+        return {"global": self._push_rules.ruleset(user_id)}
 
     def _on_notice(self, notice: Notice) -> None:
         for _, record in notice.records:

@@ -110,9 +110,7 @@ class Arrivals:
 
     # ------------------------------------------------------------ judging
 
-    async def _state_before(
-        self, room: LiveRoom, event: Event, given: State | None
-    ) -> _Before:
+    async def _state_before(self, room: LiveRoom, event: Event, given: State | None) -> _Before:
         if set(event.prev_event_ids) == room.extremities.keys():
             return _Before(room.state, room.snapshot_id, linear=True)
         await room.settle()
@@ -159,9 +157,7 @@ class Arrivals:
         keys = self._rooms.auth_keys(event)
         ids = {key: state[key] for key in keys if key in state}
         found = await self._store.get_many(ids.values())
-        return {
-            key: found[event_id].event for key, event_id in ids.items() if event_id in found
-        }
+        return {key: found[event_id].event for key, event_id in ids.items() if event_id in found}
 
     # ------------------------------------------------------------ placing
 
@@ -214,16 +210,12 @@ class Arrivals:
             return None
         return event.redacts if self._rooms.may_redact(room, event, target.event) else None
 
-    def _snapshot_before(
-        self, room: LiveRoom, before: _Before
-    ) -> tuple[int, list[NewSnapshot]]:
+    def _snapshot_before(self, room: LiveRoom, before: _Before) -> tuple[int, list[NewSnapshot]]:
         """The stored snapshot of the state before, written now if there was none."""
         if before.snapshot_id is not None:
             return before.snapshot_id, []
         snapshot_id = self._live_rooms.take_snapshot_id()
-        return snapshot_id, [
-            NewSnapshot(snapshot_id, room.room_id, None, 0, dict(before.state))
-        ]
+        return snapshot_id, [NewSnapshot(snapshot_id, room.room_id, None, 0, dict(before.state))]
 
     def _refused(
         self, room: LiveRoom, event: Event, before: _Before, judgement: Judgement
@@ -255,9 +247,7 @@ class Arrivals:
                 new = NewSnapshot(snapshot_after, room.room_id, None, 0, dict(state_after))
             else:
                 delta = {event.key: event.event_id}
-                new = NewSnapshot(
-                    snapshot_after, room.room_id, snapshot_before, chain + 1, delta
-                )
+                new = NewSnapshot(snapshot_after, room.room_id, snapshot_before, chain + 1, delta)
             snapshots.append(new)
         record = EventRecord(
             event,
@@ -268,9 +258,7 @@ class Arrivals:
         self._store.expect(record)
         room.add_extremity(event)
         if snapshot_after != room.snapshot_id:
-            extra, record.memberships = await self._settle_state(
-                room, snapshot_after, state_after
-            )
+            extra, record.memberships = await self._settle_state(room, snapshot_after, state_after)
             snapshots.extend(extra)
         record.snapshots = snapshots
         return record
@@ -299,18 +287,14 @@ class Arrivals:
                 return [], memberships
         room.snapshot_id = self._live_rooms.take_snapshot_id()
         room.chain_length = 0
-        return [
-            NewSnapshot(room.snapshot_id, room.room_id, None, 0, dict(resolved))
-        ], memberships
+        return [NewSnapshot(room.snapshot_id, room.room_id, None, 0, dict(resolved))], memberships
 
     async def _follow_members(
         self, room: LiveRoom, changed: set[StateKey]
     ) -> list[MembershipChange]:
         """Memberships after the state changed as a whole."""
         keys = {key for key in changed if key[0] == "m.room.member"}
-        found = await self._store.get_many(
-            [room.state[key] for key in keys if key in room.state]
-        )
+        found = await self._store.get_many([room.state[key] for key in keys if key in room.state])
         changes = []
         for key in keys:
             user_id = key[1]
@@ -321,9 +305,7 @@ class Arrivals:
             if room.membership(user_id) != membership or stored is not None:
                 sender = stored.event.sender if stored else user_id
                 changes.append(
-                    MembershipChange(
-                        room.room_id, user_id, membership, event_id, sender, local
-                    )
+                    MembershipChange(room.room_id, user_id, membership, event_id, sender, local)
                 )
             room.set_membership(user_id, membership)
         return changes

@@ -134,9 +134,7 @@ class RoomCreation:
             raise MatrixError("That room alias is taken", errcode="M_ROOM_IN_USE")
         return alias
 
-    def _create_event(
-        self, version: RoomVersion, creator: UserId, request: RoomRequest
-    ) -> Event:
+    def _create_event(self, version: RoomVersion, creator: UserId, request: RoomRequest) -> Event:
         content = {**request.creation_content, "room_version": version.identifier}
         content.pop("creator", None)
         if not version.implicit_room_creator:

@@ -157,9 +157,7 @@ class Directory:
             raise NotFound("This server does not know that room")
         return row.published
 
-    async def publish(
-        self, user_id: UserId, room_id: str, visibility: str, *, admin: bool
-    ) -> None:
+    async def publish(self, user_id: UserId, room_id: str, visibility: str, *, admin: bool) -> None:
         """List a room, or take it out; a moderator of the room or an admin may."""
         if visibility not in ("public", "private"):
             raise InvalidParam("'visibility' must be public or private")
@@ -262,4 +260,3 @@ def page(chunks: list[JsonObject], query: DirectoryQuery) -> JsonObject:
     if start > 0:
         body["prev_batch"] = str(max(0, start - limit))
     return body
-

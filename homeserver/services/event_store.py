@@ -78,6 +78,15 @@ class EventStore:
         events = await self.get_many(chain)
         return {event_id: stored.event for event_id, stored in events.items()}
 
+    async def cited_chain(self, event_ids: Iterable[str]) -> set[str]:
+        """What the events cite as auth events, and so on; not the events themselves."""
+        return await storage.cited_chain_ids(self._database, event_ids)
+
+    async def rejected(self, event_ids: Iterable[str]) -> set[str]:
+        """Those of the events that the auth rules refused."""
+        found = await self.get_many(event_ids)
+        return {event_id for event_id, stored in found.items() if stored.rejected is not None}
+
 
 def stored_event(position: int, record: EventRecord) -> StoredEvent:
     """A record as it lies in the database once committed."""

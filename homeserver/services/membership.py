@@ -41,18 +41,14 @@ class RemoteRooms(Protocol):
     ) -> None:
         """Reject an invite or take back a knock (make_leave, send_leave)."""
 
-    async def invite(
-        self, room: LiveRoom, event: Event, stripped_state: list[JsonObject]
-    ) -> Event:
+    async def invite(self, room: LiveRoom, event: Event, stripped_state: list[JsonObject]) -> Event:
         """Have the invited user's server sign an invite; the event with its signature."""
 
 
 class InviteGate(Protocol):
     """Consent and policy for invites."""
 
-    async def check_invite(
-        self, inviter: UserId, invitee: UserId, *, is_direct: bool
-    ) -> None:
+    async def check_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> None:
         """Raise ``M_INVITE_BLOCKED``, ``M_CONSENT_NOT_GIVEN``, ... if it may not be sent."""
 
 
@@ -312,9 +308,7 @@ class Membership:
 
     async def leave_all(self, user_id: UserId) -> None:
         """Leave every room and reject every invite: for an account that is deactivated."""
-        rows = await storage.get_user_rooms(
-            self._database, user_id, ("join", "invite", "knock")
-        )
+        rows = await storage.get_user_rooms(self._database, user_id, ("join", "invite", "knock"))
         for row in rows:
             try:
                 await self.leave(user_id, row.room_id)

@@ -42,8 +42,7 @@ class Rule:
     keywords: re.Pattern[str] | None = None
 
     def matches(self, subject: Subject) -> bool:
-        """Whether an event is what the rule names.  Encrypted text is never pretended to be read.
-        """
+        """Whether an event is what the rule names; what is encrypted is not read."""
         return (
             (self.direction is None or self.direction == subject.direction)
             and (self.server is None or bool(self.server.match(subject.origin)))
@@ -176,18 +175,14 @@ class Policy:
             room.room_id,
             event.event_id,
         )
-        await self._write(
-            "auth", judgement.rule, judgement.action.value, subject, judgement.reason
-        )
+        await self._write("auth", judgement.rule, judgement.action.value, subject, judgement.reason)
 
     async def record_refusal(
         self, stage: str, rule: str, *, origin: str, sender: str, room_id: str, reason: str
     ) -> None:
         """Leave an audit row for what was refused before it became an event here."""
         local = origin == self._server_name
-        subject = Subject(
-            "out" if local else "in", origin, sender, "m.room.member", {}, room_id
-        )
+        subject = Subject("out" if local else "in", origin, sender, "m.room.member", {}, room_id)
         await self._write(stage, rule, "reject", subject, reason)
 
     async def _write(

@@ -11,33 +11,25 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from homeserver.config import RateConfig
 from homeserver.errors import LimitExceeded
 
 MAX_BUCKETS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """So many at once, and then so many per second."""
-
-    per_second: float
-    burst: int
-
-
-DEFAULT_RATES: dict[str, Rate] = {
-    "login": Rate(per_second=0.2, burst=20),  # by address
-    "login_account": Rate(per_second=0.1, burst=10),  # by user, wrong passwords included
-    "registration": Rate(per_second=0.1, burst=10),  # by address
-    "registration_token": Rate(per_second=0.1, burst=10),  # by address: guesses
-    "login_token": Rate(per_second=1 / 60, burst=3),
-    "profile": Rate(per_second=5, burst=50),
-    "invite": Rate(per_second=0.5, burst=20),
-    "join": Rate(per_second=0.5, burst=20),
-    "message": Rate(per_second=10, burst=50),
+DEFAULT_RATES: dict[str, RateConfig] = {
+    "login": RateConfig(per_second=0.2, burst=10),  # by address
+    "registration": RateConfig(per_second=0.1, burst=5),  # by address
+    "login_token": RateConfig(per_second=1 / 60, burst=3),
+    "profile": RateConfig(per_second=5, burst=50),
 }
-OTHER = Rate(per_second=10, burst=100)
+# Actions that are counted by themselves, at the rate of another.
+RATE_OF = {
+    "login_account": "login",  # by user: wrong passwords, wherever they come from
+    "registration_token": "registration",  # guesses at one, by address
+}
+OTHER = RateConfig(per_second=10, burst=100)
 
 
 class RateLimits:
@@ -46,7 +38,7 @@ class RateLimits:
     def __init__(
         self,
         *,
-        rates: Mapping[str, Rate] | None = None,
+        rates: Mapping[str, RateConfig] | None = None,
         enabled: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -59,7 +51,7 @@ class RateLimits:
         """Count one request; raise :class:`LimitExceeded` if it comes too soon."""
         if not self._enabled:
             return
-        rate = self._rates.get(action, OTHER)
+        rate = self._rates.get(action) or self._rates.get(RATE_OF.get(action, ""), OTHER)
         now = self._clock()
         full_at = max(self._full_at.get((action, key), now), now) + 1 / rate.per_second
         wait = full_at - now - rate.burst / rate.per_second

@@ -127,9 +127,7 @@ class RoomImport:
         ]
         before = await room_storage.get_room_memberships(self._database, room.room_id)
         old = {user_id: membership for user_id, membership, _ in before}
-        changes = [
-            change for change in changes if old.get(change.user_id) != change.membership
-        ]
+        changes = [change for change in changes if old.get(change.user_id) != change.membership]
         changes.extend(
             MembershipChange(room.room_id, user_id, "leave", "", user_id, local)
             for user_id, membership, local in before

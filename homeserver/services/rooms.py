@@ -350,9 +350,7 @@ class Rooms:
         """The state that goes with an event as stripped state: for invites and knocks."""
         return stripped_state_keys(event.sender) if event.membership in INVITED else ()
 
-    def commit(
-        self, room: LiveRoom, records: Sequence[EventRecord]
-    ) -> asyncio.Future[list[int]]:
+    def commit(self, room: LiveRoom, records: Sequence[EventRecord]) -> asyncio.Future[list[int]]:
         """Give records that moved a room to the log, guarded by the room's revision."""
         base = room.revision
         room.revision += 1

@@ -84,6 +84,4 @@ class OutgoingGate:
 
     async def invite_accepted(self, invitee: UserId, inviter: str) -> None:
         """Accepting an invite grants its sender the right to write."""
-        await self._consent.grant_if_new(
-            invitee, inviter, Scope.MESSAGE, how="accepted invite"
-        )
+        await self._consent.grant_if_new(invitee, inviter, Scope.MESSAGE, how="accepted invite")

@@ -7,7 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from homeserver.protocol.events import StateKey
 from homeserver.protocol.room_versions import RoomVersion
-from homeserver.protocol.state_resolution import needed_auth_chain_roots, resolve
+from homeserver.protocol.state_resolution import (
+    needed_auth_chain_roots,
+    needed_unconflicted,
+    resolve,
+    separate,
+)
 from homeserver.services.event_store import EventStore
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
@@ -44,9 +49,17 @@ class States:
 
     async def resolve(self, version: RoomVersion, states: Sequence[State]) -> dict[StateKey, str]:
         """One state out of several.  Spec: room versions, state resolution."""
-        roots = needed_auth_chain_roots(states)
-        events = await self._store.auth_chain(roots)
-        return resolve(version, states, events)
+        events = dict(await self._store.auth_chain(needed_auth_chain_roots(states)))
+        agreed = await self._store.get_many(needed_unconflicted(states, events))
+        events.update((event_id, stored.event) for event_id, stored in agreed.items())
+        unconflicted, _ = separate(states)
+        return resolve(
+            version,
+            states,
+            events,
+            unconflicted_chain=await self._store.cited_chain(unconflicted.values()),
+            rejected=await self._store.rejected(events),
+        )
 
     async def resolve_snapshots(
         self, version: RoomVersion, snapshot_ids: Iterable[int]

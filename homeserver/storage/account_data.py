@@ -10,6 +10,7 @@ from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.log import Record
 
 GLOBAL = ""  # the `room_id` of what belongs to no room
+PUSH_RULES = "m.push_rules"  # stored as the user's deviations from the default rules
 
 UPSERT_ACCOUNT_DATA = """
 INSERT INTO account_data (user_id, room_id, type, content, position)
@@ -23,6 +24,9 @@ SELECT content FROM account_data WHERE user_id = $1 AND room_id = $2 AND type = 
 SELECT_CHANGES = """
 SELECT room_id, type, content, position FROM account_data
 WHERE user_id = $1 AND position > $2 AND position <= $3 ORDER BY position
+"""
+SELECT_ALL_PUSH_RULES = """
+SELECT user_id, content FROM account_data WHERE type = 'm.push_rules' AND room_id = ''
 """
 
 
@@ -77,3 +81,9 @@ async def get_changes(db: Queryable, user_id: str, since: int, upto: int) -> lis
     """What was set at ``since < position <= upto``; all there is, for ``since`` 0."""
     rows = await db.fetch(SELECT_CHANGES, user_id, since, upto)
     return [AccountDataRow(**row) for row in rows]
+
+
+async def get_all_push_rules(db: Queryable) -> list[tuple[str, JsonObject]]:
+    """Every user whose push rules are stored, with what is stored."""
+    rows = await db.fetch(SELECT_ALL_PUSH_RULES)
+    return [(row["user_id"], row["content"]) for row in rows]

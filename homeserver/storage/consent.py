@@ -78,9 +78,7 @@ class ConsentChange:
     expires_at: int | None
 
 
-async def get_consent(
-    db: Queryable, owner: str
-) -> dict[tuple[str, str], tuple[str, int | None]]:
+async def get_consent(db: Queryable, owner: str) -> dict[tuple[str, str], tuple[str, int | None]]:
     """``(scope, peer)`` -> (state, expiry in ms), as it stands now."""
     rows = await db.fetch(SELECT_CONSENT, owner)
     return {(row["scope"], row["peer"]): (row["state"], row["expires_at"]) for row in rows}

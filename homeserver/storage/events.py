@@ -130,6 +130,14 @@ WITH RECURSIVE chain (event_id) AS (
 )
 SELECT event_id FROM chain
 """
+SELECT_CITED_CHAIN = """
+WITH RECURSIVE chain (event_id) AS (
+    SELECT unnest(auth_event_ids) FROM events WHERE event_id = ANY($1::text[])
+    UNION
+    SELECT unnest(e.auth_event_ids) FROM chain JOIN events e USING (event_id)
+)
+SELECT event_id FROM chain
+"""
 SELECT_TRANSACTION = """
 SELECT event_id FROM client_transactions
 WHERE user_id = $1 AND device_id = $2 AND path = $3 AND txn_id = $4
@@ -249,9 +257,7 @@ class EventRecord(Record):
         return [change.user_id for change in self.memberships if change.local]
 
     @classmethod
-    async def write(
-        cls, connection: Connection, batch: Sequence[tuple[int, EventRecord]]
-    ) -> None:
+    async def write(cls, connection: Connection, batch: Sequence[tuple[int, EventRecord]]) -> None:
         """Write events and what hangs on them, a statement per table that has something to say."""
         await _write_rooms(connection, batch)
         await _write_snapshots(connection, batch)
@@ -533,6 +539,12 @@ async def known_event_ids(
 async def auth_chain_ids(db: Queryable, event_ids: Iterable[str]) -> set[str]:
     """``event_ids`` and all that they cite as auth events, and so on, as far as we have them."""
     rows = await db.fetch(SELECT_AUTH_CHAIN, list(event_ids))
+    return {row["event_id"] for row in rows}
+
+
+async def cited_chain_ids(db: Queryable, event_ids: Iterable[str]) -> set[str]:
+    """What the events cite as auth events, and so on; not the events themselves, unless cited."""
+    rows = await db.fetch(SELECT_CITED_CHAIN, list(event_ids))
     return {row["event_id"] for row in rows}
 
 

@@ -21,12 +21,13 @@ from client_api.matrix import (
     login,
     openid,
     profiles,
-    # push_rules,
+    push_rules,
     registration,
     versions,
     wellknown,
 )
 from homeserver import app_keys
+from homeserver.config import RateConfig
 from homeserver.errors import NotFound
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.accounts import AccountService
@@ -44,8 +45,8 @@ from homeserver.services.openid import OpenIdTokens
 from homeserver.services.passwords import Passwords
 from homeserver.services.profiles import ProfileService
 
-# from homeserver.services.push_rules import PushRuleService
-from homeserver.services.rate_limits import Rate, RateLimits
+from homeserver.services.push_rules import PushRuleService
+from homeserver.services.rate_limits import RateLimits
 from homeserver.services.registration import RegistrationService
 from homeserver.services.sessions import SessionService
 from homeserver.storage.log import Log
@@ -62,7 +63,7 @@ MODULES = (
     login,
     openid,
     profiles,
-    # push_rules,
+    push_rules,
     registration,
     versions,
     wellknown,
@@ -191,7 +192,7 @@ class _DeviceLists:
 
 
 def build(
-    database: Any, log: Log, *, mode: str = "open", rates: dict[str, Rate] | None = None
+    database: Any, log: Log, *, mode: str = "open", rates: dict[str, RateConfig] | None = None
 ) -> Any:
     """Every service of the account side, wired as the real application wires them."""
     clock, others = Clock(), Others()
@@ -231,7 +232,10 @@ def build(
         ),
         REGISTRATION_TOKEN: registration_service.token_stage,
     }
-    account_data_service = AccountDataService(database=database, log=log)
+    push_rule_service = PushRuleService(database=database, log=log)
+    account_data_service = AccountDataService(
+        database=database, log=log, push_rules=push_rule_service
+    )
     app = web.Application(middlewares=[cors_middleware, error_middleware])
     app.on_response_prepare.append(add_cors_headers)
     app[app_keys.CONFIG] = config

@@ -3,7 +3,7 @@
 import pytest
 
 from homeserver import app_keys
-from homeserver.services.rate_limits import Rate
+from homeserver.config import RateConfig
 from tests.client_api.conftest import Account, Server
 
 
@@ -268,7 +268,7 @@ async def test_a_login_token_expires(server: Server):
 
 
 async def test_too_many_logins_are_told_to_wait(start_server):
-    server = await start_server(rates={"login": Rate(per_second=0.5, burst=2)})
+    server = await start_server(rates={"login": RateConfig(per_second=0.5, burst=2)})
     await server.app[app_keys.ACCOUNTS].create("alice", "sesame")
     for _ in range(2):
         await server.post("/login", password_login("alice"))
@@ -281,7 +281,10 @@ async def test_too_many_logins_are_told_to_wait(start_server):
 
 async def test_guesses_at_one_account_are_limited_wherever_they_come_from(start_server):
     server = await start_server(
-        rates={"login": Rate(1000, 1000), "login_account": Rate(per_second=0.5, burst=2)}
+        rates={
+            "login": RateConfig(1000, 1000),
+            "login_account": RateConfig(per_second=0.5, burst=2),
+        }
     )
     await server.app[app_keys.ACCOUNTS].create("alice", "sesame")
     for _ in range(2):

@@ -2,8 +2,9 @@
 
 import pytest
 
+from homeserver.config import RateConfig
 from homeserver.errors import LimitExceeded
-from homeserver.services.rate_limits import Rate, RateLimits
+from homeserver.services.rate_limits import RateLimits
 
 
 class Clock:
@@ -17,7 +18,9 @@ class Clock:
 
 
 def limits(clock: Clock, *, enabled: bool = True) -> RateLimits:
-    return RateLimits(rates={"login": Rate(per_second=2, burst=3)}, enabled=enabled, clock=clock)
+    return RateLimits(
+        rates={"login": RateConfig(per_second=2, burst=3)}, enabled=enabled, clock=clock
+    )
 
 
 def test_a_burst_passes_and_the_next_request_is_told_when_to_come_back():

@@ -10,9 +10,7 @@ from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.protocol.power_levels import PowerLevels
 
 
-def check_membership(
-    event: Event, state: StateMap, create: Event, levels: PowerLevels
-) -> Verdict:
+def check_membership(event: Event, state: StateMap, create: Event, levels: PowerLevels) -> Verdict:
     """Whether a membership may change as the event says."""
     # 5.1
     if event.state_key is None or event.membership is None:
@@ -49,9 +47,7 @@ def join_rule_in(state: StateMap) -> str:
     return rule if isinstance(rule, str) else "invite"
 
 
-def _check_join(
-    event: Event, state: StateMap, create: Event, levels: PowerLevels
-) -> Verdict:
+def _check_join(event: Event, state: StateMap, create: Event, levels: PowerLevels) -> Verdict:
     version = event.room_version
     # 5.3.1: the creator's first join
     creator = create.sender if version.implicit_room_creator else create.content.get("creator")
@@ -162,5 +158,3 @@ def _check_knock(event: Event, state: StateMap) -> Verdict:
 
 def _allow_if(condition: bool, otherwise: str) -> Verdict:
     return ALLOWED if condition else Rejected(otherwise)
-
-

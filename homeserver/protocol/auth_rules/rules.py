@@ -62,9 +62,9 @@ def check_auth(event: Event, state: StateMap) -> Verdict:
     if create is None or create.room_id != event.room_id:
         return Rejected("the room has no create event")
     # 4: m.federate
-    if create.content.get("m.federate") is False and server_name_of(
-        event.sender
-    ) != server_name_of(create.sender):
+    if create.content.get("m.federate") is False and server_name_of(event.sender) != server_name_of(
+        create.sender
+    ):
         return Rejected("the room is closed to other servers")
     version = event.room_version
     # v1 to v5, 4: m.room.aliases
