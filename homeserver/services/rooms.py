@@ -7,7 +7,8 @@ build, authorise, ask policy and consent, give to the log.  See ``docs/architect
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +47,7 @@ logger = structlog.get_logger(__name__)
 
 MAX_PREV_EVENTS = 10
 MAX_REBUILDS = 20
+RECENT_TRANSACTIONS = 10_000
 INVITED = ("invite", "knock")
 
 
@@ -67,6 +69,40 @@ class Sent:
 
     event: Event
     position: int
+
+
+class RecentTransactions:
+    """Clients' transactions that this process has in hand or has seen lately.
+
+    A client that sends one again gets the first answer without a look into the database, where the
+    older ones are (a unique index makes sure that each has one event, whatever process it reached).
+    """
+
+    def __init__(self) -> None:
+        self._tasks: OrderedDict[tuple[str, str, str, str], asyncio.Task[Sent]] = OrderedDict()
+
+    async def once(
+        self, transaction: ClientTransaction, send: Callable[[], Coroutine[None, None, Sent]]
+    ) -> Sent:
+        """Run ``send``, or wait for the run that is under way or over; failures are forgotten."""
+        key = (
+            transaction.user_id,
+            transaction.device_id,
+            transaction.path,
+            transaction.txn_id,
+        )
+        task = self._tasks.get(key)
+        if task is None:
+            task = asyncio.create_task(send())
+            self._tasks[key] = task
+            if len(self._tasks) > RECENT_TRANSACTIONS:
+                self._tasks.popitem(last=False)
+        try:
+            return await asyncio.shield(task)
+        except BaseException:
+            if task.done():
+                self._tasks.pop(key, None)
+            raise
 
 
 class SendGate(Protocol):
@@ -119,6 +155,7 @@ class Rooms:
         self._destination_sets = destination_sets
         self._clock_ms = clock_ms
         self._random_id = random_id
+        self._transactions = RecentTransactions()
 
     # ------------------------------------------------------------ reading
 
@@ -151,6 +188,15 @@ class Rooms:
         Raises: :class:`NotFound`, :class:`Forbidden`, :class:`TooLarge`, and what policy and
         consent raise.
         """
+        if transaction is None:
+            return await self._send(room_id, draft, None)
+        return await self._transactions.once(
+            transaction, lambda: self._send(room_id, draft, transaction)
+        )
+
+    async def _send(
+        self, room_id: str, draft: Draft, transaction: ClientTransaction | None
+    ) -> Sent:
         for _ in range(MAX_REBUILDS):
             room = await self.get(room_id)
             judgement = await self._gate.check_send(room, draft)

@@ -74,10 +74,10 @@ SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[
 ON CONFLICT DO NOTHING
 """
 
+# A conflict fails the event: its transaction was seen before, and has its event.
 INSERT_TRANSACTIONS = """
 INSERT INTO client_transactions (user_id, device_id, path, txn_id, event_id, created_at)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
-ON CONFLICT DO NOTHING
 """
 
 INSERT_NOTIFICATIONS = """
