@@ -5,14 +5,11 @@ Spec: server-server API, device management, end-to-end encryption.
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from federation.client import FederationClient
 from federation.errors import FederationFailure
+from federation.paths import api_path
 from homeserver.errors import PeerFailed
 from homeserver.protocol.events import JsonObject
-
-PREFIX = "/_matrix/federation/v1/user"
 
 
 class RemoteKeysClient:
@@ -28,7 +25,7 @@ class RemoteKeysClient:
         try:
             return await self._client.get(
                 server_name,
-                f"{PREFIX}/devices/{quote(user_id, safe='')}",
+                api_path("user/devices", user_id),
                 timeout_seconds=timeout_seconds,
             )
         except FederationFailure as error:
@@ -39,7 +36,7 @@ class RemoteKeysClient:
     ) -> JsonObject:
         """Identity keys of some users.  Raises :class:`PeerFailed`."""
         return await self._post(
-            server_name, "keys/query", {"device_keys": device_keys}, timeout_seconds
+            server_name, "user/keys/query", {"device_keys": device_keys}, timeout_seconds
         )
 
     async def claim_keys(
@@ -50,7 +47,7 @@ class RemoteKeysClient:
     ) -> JsonObject:
         """One-time keys of some devices.  Raises :class:`PeerFailed`."""
         return await self._post(
-            server_name, "keys/claim", {"one_time_keys": one_time_keys}, timeout_seconds
+            server_name, "user/keys/claim", {"one_time_keys": one_time_keys}, timeout_seconds
         )
 
     async def _post(
@@ -58,7 +55,7 @@ class RemoteKeysClient:
     ) -> JsonObject:
         try:
             return await self._client.post(
-                server_name, f"{PREFIX}/{path}", body=body, timeout_seconds=timeout_seconds
+                server_name, api_path(path), body=body, timeout_seconds=timeout_seconds
             )
         except FederationFailure as error:
             raise PeerFailed(f"{server_name} did not answer") from error

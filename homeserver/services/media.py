@@ -339,7 +339,9 @@ def clean_content_type(content_type: str | None) -> str:
     if content_type is None or len(content_type) > MAX_TYPE:
         return UNKNOWN_TYPE
     content_type = content_type.strip()
-    return content_type if _CONTENT_TYPE.fullmatch(content_type) else UNKNOWN_TYPE
+    if content_type.startswith("multipart/") or not _CONTENT_TYPE.fullmatch(content_type):
+        return UNKNOWN_TYPE
+    return content_type
 
 
 def clean_name(name: str | None) -> str | None:
