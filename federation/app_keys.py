@@ -8,8 +8,10 @@ from federation.gate import Gate
 from federation.handshakes import Handshakes
 from federation.history import History
 from federation.joining import Joining
+from federation.notary import Notary
 
 GATE = web.AppKey("GATE", Gate)
 HANDSHAKES = web.AppKey("HANDSHAKES", Handshakes)
 HISTORY = web.AppKey("HISTORY", History)
 JOINING = web.AppKey("JOINING", Joining)
+NOTARY = web.AppKey("NOTARY", Notary)

@@ -35,7 +35,8 @@ logger = structlog.get_logger(__name__)
 
 Query = Mapping[str, str] | Sequence[tuple[str, str]]
 
-# what may stand in a path as it is (RFC 3986); '%' too, for callers that have quoted already
+# what may stand in a path as it is (RFC 3986); '%' too: identifiers in it are quoted already
+# (federation/paths.py)
 PATH_SAFE = "/:@!$&'()*+,;=-._~%"
 IDLE_SECONDS = 30.0
 LONGEST_STREAM_SECONDS = 600.0
@@ -43,16 +44,6 @@ MAX_ERROR_BYTES = 64 * 1024
 MAX_TEXT = 500
 DOWN = frozenset({502, 503, 504})  # a proxy whose server does not answer
 TOO_MANY_REQUESTS = 429
-
-
-def path_of(operation: str, *segments: str) -> str:
-    """A path with identifiers in it, quoted: ``path_of("v1/make_join", room_id, user_id)``.
-
-    Identifiers may contain ``/``, ``?`` and ``#``, so they must not go into a path as they are.
-    """
-    return "/".join(
-        ("/_matrix/federation", operation, *(quote(segment, safe="") for segment in segments))
-    )
 
 
 @dataclass(frozen=True, slots=True)
