@@ -27,6 +27,7 @@ from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
 ALGORITHM = "ed25519"
 SEED_BYTES = 32
 SIGNATURE_BYTES = 64
+AUTHORISER = "join_authorised_via_users_server"
 KEY_VERSION = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -251,10 +252,9 @@ def required_signers(pdu: JsonObject, room_version: RoomVersion) -> set[str]:
     if room_version.event_id_format is EventIdFormat.ASSIGNED:
         # v1, v2: and the server that chose the event ID
         signers.add(server_name_of(pdu["event_id"]))
-    if room_version.restricted_join_rule and is_member:
+    if room_version.restricted_join_rule and is_member and AUTHORISER in content:
         # v8 rule 4.2: and the server whose user let the joining one in.  What is no user ID gives
         # the empty name, and nobody can sign with that.
-        if "join_authorised_via_users_server" in content:
-            authoriser = content["join_authorised_via_users_server"]
-            signers.add(server_name_of(authoriser) if isinstance(authoriser, str) else "")
+        authoriser = content[AUTHORISER]
+        signers.add(server_name_of(authoriser) if isinstance(authoriser, str) else "")
     return signers
