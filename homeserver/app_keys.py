@@ -21,8 +21,8 @@ from homeserver.services.filters import FilterService
 from homeserver.services.interactive_auth import InteractiveAuth
 from homeserver.services.media import MediaService
 from homeserver.services.membership import Membership
-from homeserver.services.presence import PresenceService
 from homeserver.services.openid import OpenIdTokens
+from homeserver.services.presence import PresenceService
 from homeserver.services.profiles import ProfileService
 from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits

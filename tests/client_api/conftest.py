@@ -44,7 +44,6 @@ from homeserver.services.interactive_auth import (
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.passwords import Passwords
 from homeserver.services.profiles import ProfileService
-
 from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.registration import RegistrationService
@@ -253,7 +252,7 @@ def build(
     app[app_keys.PROFILES] = ProfileService(
         server_name=SERVER_NAME, database=database, remote=others, members=others
     )
-    #     app[app_keys.PUSH_RULES] = PushRuleService(account_data=account_data_service)
+    app[app_keys.PUSH_RULES] = push_rule_service
     for module in MODULES:
         app.add_routes(module.routes.definitions)
     return app, clock, others

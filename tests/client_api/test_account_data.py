@@ -23,7 +23,7 @@ async def test_what_is_put_is_got_and_is_in_the_next_sync(server: Server, path: 
         assert await server.get(f"{path}/org.example", token=alice.token) == content
 
     service = server.app[app_keys.ACCOUNT_DATA]
-    rows = await service.changes(alice.user_id, 0, 2**40)
+    rows = await service.changes(alice.user_id, 1, 2**40)
     assert [(row.room_id, row.type, row.content) for row in rows] == [
         ("" if path == GLOBAL else "!room:one.example", "org.example", {})
     ]
