@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import orjson
@@ -34,12 +34,12 @@ class User:
         identity = self.server.identity
         return Connection(identity.address, identity.client_port, self.token)
 
-    async def call(self, method: str, target: str, body: object = None) -> dict[str, str]:
+    async def call(self, method: str, target: str, body: object = None) -> dict[str, Any]:
         """One request on a connection of its own, repeated when the server is in trouble."""
         for attempt in range(ATTEMPTS):
             connection = self.connection()
             try:
-                answer: dict[str, str] = await connection.json(method, target, body)
+                answer: dict[str, Any] = await connection.json(method, target, body)
                 return answer
             except (RequestRefused, ConnectionError):
                 if attempt == ATTEMPTS - 1:
