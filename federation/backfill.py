@@ -12,7 +12,7 @@ import structlog
 from federation.client import FederationClient
 from federation.errors import FederationFailure
 from federation.fetching import Fetching
-from federation.paths import api_path
+from federation.paths import path_of
 from federation.pdus import PduChecker
 from homeserver.protocol.events import Event
 from homeserver.services.event_store import EventStore
@@ -71,7 +71,7 @@ class Backfill:
             try:
                 answer = await self._client.get(
                     server,
-                    api_path("backfill", room_id),
+                    path_of("v1/backfill", room_id),
                     query=[("limit", str(min(max(limit, 20), MAX_EVENTS)))]
                     + [("v", event_id) for event_id in wanted],
                 )

@@ -13,7 +13,7 @@ import structlog
 
 from federation.client import FederationClient
 from federation.errors import FederationFailure
-from federation.paths import api_path
+from federation.paths import path_of
 from federation.pdus import PduChecker, authorise_chain
 from homeserver.protocol.events import BadEvent, Event, StateKey
 from homeserver.protocol.room_versions import RoomVersion
@@ -52,7 +52,7 @@ class Fetching:
         try:
             answer = await self._client.post(
                 origin,
-                api_path("get_missing_events", room.room_id),
+                path_of("v1/get_missing_events", room.room_id),
                 body={
                     "earliest_events": earliest,
                     "latest_events": [event.event_id],
@@ -80,7 +80,7 @@ class Fetching:
         events: list[Event] = []
         for event_id in list(event_ids)[:MAX_SINGLE_FETCHES]:
             try:
-                answer = await self._client.get(origin, api_path("event", event_id))
+                answer = await self._client.get(origin, path_of("v1/event", event_id))
                 pdus = answer.get("pdus")
                 if isinstance(pdus, list) and pdus:
                     event = await self._checker.check(pdus[0], version)
@@ -97,7 +97,7 @@ class Fetching:
             return
         try:
             answer = await self._client.get(
-                origin, api_path("event_auth", room.room_id, event.event_id)
+                origin, path_of("v1/event_auth", room.room_id, event.event_id)
             )
         except FederationFailure as error:
             logger.info("auth chain not had", origin=origin, reason=str(error))
@@ -129,7 +129,7 @@ class Fetching:
         self, room: LiveRoom, event: Event, origin: str
     ) -> dict[StateKey, str] | None:
         """The state before an event whose ancestors we lack, as the origin has it."""
-        path = api_path("state_ids", room.room_id)
+        path = path_of("v1/state_ids", room.room_id)
         try:
             answer = await self._client.get(
                 origin,
@@ -158,7 +158,7 @@ class Fetching:
         else:
             answer = await self._client.get(
                 origin,
-                api_path("state", room.room_id),
+                path_of("v1/state", room.room_id),
                 query={"event_id": event.event_id},
                 timeout_seconds=STATE_TIMEOUT_SECONDS,
             )

@@ -13,7 +13,7 @@ import structlog
 from federation.client import FederationClient
 from federation.errors import FederationFailure
 from federation.fetching import Fetching
-from federation.paths import api_path
+from federation.paths import path_of
 from federation.pdus import PduChecker, authorise_chain
 from homeserver.errors import Forbidden, IncompatibleRoomVersion, MatrixError, PeerFailed
 from homeserver.protocol.auth_rules import Rejected, check_auth
@@ -118,7 +118,7 @@ class Joining:
         )
         answer = await self._client.put(
             server,
-            api_path("send_join", room_id, event.event_id, version="v2"),
+            path_of("v2/send_join", room_id, event.event_id),
             body=event.pdu,
             timeout_seconds=JOIN_TIMEOUT_SECONDS,
         )
@@ -148,7 +148,7 @@ class Joining:
         query = [("ver", identifier) for identifier in ROOM_VERSIONS]
         answer = await self._client.get(
             server,
-            api_path(operation, room_id, user_id),
+            path_of(f"v1/{operation}", room_id, user_id),
             query=query if operation != "make_leave" else None,
         )
         version = ROOM_VERSIONS.get(str(answer.get("room_version", "1")))
@@ -226,7 +226,7 @@ class Joining:
             version, event = await self._template("make_knock", server, user_id, room_id, content)
             answer = await self._client.put(
                 server,
-                api_path("send_knock", room_id, event.event_id),
+                path_of("v1/send_knock", room_id, event.event_id),
                 body=event.pdu,
             )
             stripped = stripped_events(answer.get("knock_room_state"))
@@ -244,7 +244,7 @@ class Joining:
             version, event = await self._template("make_leave", server, user_id, room_id, content)
             await self._client.put(
                 server,
-                api_path("send_leave", room_id, event.event_id, version="v2"),
+                path_of("v2/send_leave", room_id, event.event_id),
                 body=event.pdu,
             )
             await self.keep_membership(event, version, None)
@@ -298,7 +298,7 @@ class Joining:
         try:
             answer = await self._client.put(
                 server,
-                api_path("invite", room.room_id, event.event_id, version="v2"),
+                path_of("v2/invite", room.room_id, event.event_id),
                 body={
                     "event": event.pdu,
                     "room_version": room.version.identifier,

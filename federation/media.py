@@ -20,7 +20,7 @@ from yarl import URL
 from federation.client import FederationClient
 from federation.connections import Connections
 from federation.errors import FederationFailure, PeerError
-from federation.paths import api_path
+from federation.paths import path_of
 from homeserver.errors import MatrixError, NotFound, PeerFailed
 from homeserver.services.media import NotYetUploaded, RemoteTooLarge
 
@@ -75,7 +75,7 @@ class RemoteMediaClient:
     async def _open(self, origin: str, media_id: str, timeout_ms: int) -> AsyncIterator[OpenFile]:
         async with self._client.stream(
             origin,
-            api_path("media/download", media_id),
+            path_of("v1/media/download", media_id),
             query={"timeout_ms": str(timeout_ms)},
             timeout_seconds=timeout_ms / 1000 + EXTRA_SECONDS,
         ) as response:

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from federation.errors import FederationFailure
 from federation.keyring import Keyring
 from homeserver.protocol.auth_rules import Rejected, check_auth, check_auth_events
 from homeserver.protocol.events import (
@@ -24,7 +25,7 @@ from homeserver.protocol.events import (
 )
 from homeserver.protocol.redaction import redact
 from homeserver.protocol.room_versions import RoomVersion
-from homeserver.protocol.signing import required_signers
+from homeserver.protocol.signing import BadSignature, required_signers
 
 logger = structlog.get_logger(__name__)
 
@@ -66,7 +67,7 @@ class PduChecker:
         for result in results:
             if isinstance(result, Event):
                 events.append(result)
-            elif isinstance(result, BadEvent):
+            elif isinstance(result, BadEvent | FederationFailure):
                 logger.info("pdu dropped", reason=str(result))
             else:
                 raise result
@@ -76,12 +77,15 @@ class PduChecker:
         """Check the signatures of all servers that must have signed.  Raises :class:`BadEvent`."""
         signed = redact(event.pdu, event.room_version)
         for server_name in required_signers(event.pdu, event.room_version):
-            await self._keyring.verify_json_signed_by(
-                server_name,
-                signed,
-                event.origin_server_ts,
-                enforce_validity=event.room_version.enforce_key_validity,
-            )
+            try:
+                await self._keyring.verify_json_signed_by(
+                    server_name,
+                    signed,
+                    event.origin_server_ts,
+                    enforce_validity=event.room_version.enforce_key_validity,
+                )
+            except BadSignature as error:
+                raise BadEvent(f"not validly signed by {server_name}: {error}") from error
 
 
 def authorise_chain(

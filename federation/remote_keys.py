@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from federation.client import FederationClient
 from federation.errors import FederationFailure
-from federation.paths import api_path
+from federation.paths import path_of
 from homeserver.errors import PeerFailed
 from homeserver.protocol.events import JsonObject
 
@@ -25,7 +25,7 @@ class RemoteKeysClient:
         try:
             return await self._client.get(
                 server_name,
-                api_path("user/devices", user_id),
+                path_of("v1/user/devices", user_id),
                 timeout_seconds=timeout_seconds,
             )
         except FederationFailure as error:
@@ -55,7 +55,7 @@ class RemoteKeysClient:
     ) -> JsonObject:
         try:
             return await self._client.post(
-                server_name, api_path(path), body=body, timeout_seconds=timeout_seconds
+                server_name, path_of(f"v1/{path}"), body=body, timeout_seconds=timeout_seconds
             )
         except FederationFailure as error:
             raise PeerFailed(f"{server_name} did not answer") from error

@@ -27,6 +27,7 @@ from homeserver.errors import (
     TooLarge,
     Unrecognized,
 )
+from homeserver.metrics import REQUEST_SECONDS, REQUESTS
 
 logger = structlog.get_logger(__name__)
 
@@ -236,11 +237,15 @@ async def request_middleware(request: web.Request, handler: Handler) -> web.Stre
         status = response.status
         return response
     finally:
+        seconds = time.perf_counter() - started
         resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "none"
+        REQUESTS.labels(request.method, route, status).inc()
+        REQUEST_SECONDS.labels(route).observe(seconds)
         logger.info(
             "request",
             method=request.method,
-            route=resource.canonical if resource is not None else "none",
+            route=route,
             status=status,
-            duration_ms=round((time.perf_counter() - started) * 1000, 1),
+            duration_ms=round(seconds * 1000, 1),
         )

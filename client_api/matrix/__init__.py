@@ -1,1 +1,61 @@
 """The Client-Server API, one module per module of the Matrix spec."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from client_api.matrix import (
+    account,
+    account_data,
+    auth_fallback,
+    capabilities,
+    devices,
+    directory,
+    filters,
+    keys,
+    login,
+    media,
+    membership,
+    openid,
+    presence,
+    profiles,
+    push_rules,
+    receipts,
+    registration,
+    room_creation,
+    sending,
+    to_device,
+    typing,
+    versions,
+    wellknown,
+)
+
+ALL_ROUTES: list[web.RouteDef] = [
+    definition
+    for module in (
+        account,
+        account_data,
+        auth_fallback,
+        capabilities,
+        devices,
+        directory,
+        filters,
+        keys,
+        login,
+        media,
+        membership,
+        openid,
+        presence,
+        profiles,
+        push_rules,
+        receipts,
+        registration,
+        room_creation,
+        sending,
+        to_device,
+        typing,
+        versions,
+        wellknown,
+    )
+    for definition in module.routes.definitions
+]

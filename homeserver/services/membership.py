@@ -48,7 +48,7 @@ class RemoteRooms(Protocol):
 class InviteGate(Protocol):
     """Consent and policy for invites."""
 
-    async def check_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> None:
+    async def check_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> object:
         """Raise ``M_INVITE_BLOCKED``, ``M_CONSENT_NOT_GIVEN``, ... if it may not be sent."""
 
 

@@ -41,6 +41,23 @@ class Rule:
     min_size_bytes: int | None = None
     keywords: re.Pattern[str] | None = None
 
+    @classmethod
+    def parse(cls, rule: dict[str, Any]) -> Rule:
+        """A rule as it stands in the configuration, whose schema has checked it."""
+        match = rule["match"]
+        return cls(
+            name=rule["name"],
+            action=rule["action"],
+            message=rule.get("message", DEFAULT_MESSAGE),
+            direction=match.get("direction"),
+            server=glob(match.get("server")),
+            sender=glob(match.get("sender")),
+            event_type=glob(match.get("event_type")),
+            msgtype=match.get("msgtype"),
+            min_size_bytes=match.get("min_size_bytes"),
+            keywords=keyword_pattern(match.get("keywords", ())),
+        )
+
     def matches(self, subject: Subject) -> bool:
         """Whether an event is what the rule names; what is encrypted is not read."""
         return (

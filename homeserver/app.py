@@ -1,0 +1,179 @@
+"""The application: every part under its key, every route, and the two listeners.
+
+Together with ``wiring.py`` the only module that knows all parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable
+
+import structlog
+from aiohttp import web
+
+from client_api.matrix import ALL_ROUTES as CLIENT_ROUTES
+from client_api.web import consent as consent_page
+from federation import app_keys as federation_keys
+from federation.routes import ALL_ROUTES as FEDERATION_ROUTES
+from federation.server import AUTHENTICATOR
+from homeserver import app_keys, health
+from homeserver.config import Address, Config
+from homeserver.protocol.signing import SigningKey, parse_signing_key_file
+from homeserver.storage import migrations
+from homeserver.storage.database import Database
+from homeserver.storage.embedded import EmbeddedPostgres
+from homeserver.web import (
+    add_cors_headers,
+    cors_middleware,
+    error_middleware,
+    request_middleware,
+)
+from homeserver.wiring import Wiring
+
+logger = structlog.get_logger(__name__)
+
+SHUTDOWN_SECONDS = 10.0
+
+
+def build_app(wiring: Wiring) -> web.Application:
+    """The web application of a wired server: both listeners serve all of it."""
+    app = web.Application(
+        middlewares=[request_middleware, cors_middleware, error_middleware],
+        client_max_size=wiring.config.limits.request_body_bytes,
+    )
+    app.on_response_prepare.append(add_cors_headers)
+    _provide(app, wiring)
+    for routes in (
+        CLIENT_ROUTES,
+        FEDERATION_ROUTES,
+        list(consent_page.routes),
+        list(health.routes),
+    ):
+        app.add_routes(routes)
+    app.router.add_route("OPTIONS", "/{path:.*}", _preflight)
+    return app
+
+
+async def _preflight(_request: web.Request) -> web.Response:
+    return web.Response()
+
+
+def _provide(app: web.Application, wiring: Wiring) -> None:
+    app[app_keys.CONFIG] = wiring.config
+    app[app_keys.DATABASE] = wiring.database
+    app[app_keys.ACCOUNT_DATA] = wiring.account_data
+    app[app_keys.ACCOUNTS] = wiring.accounts
+    app[app_keys.CONSENT] = wiring.consent
+    app[app_keys.CROSS_SIGNING] = wiring.cross_signing
+    app[app_keys.DEVICE_LISTS] = wiring.device_lists
+    app[app_keys.DEVICES] = wiring.devices
+    app[app_keys.DIRECTORY] = wiring.directory
+    app[app_keys.END_TO_END_KEYS] = wiring.end_to_end_keys
+    app[app_keys.FILTERS] = wiring.filters
+    app[app_keys.INTERACTIVE_AUTH] = wiring.interactive_auth
+    app[app_keys.MEDIA] = wiring.media
+    app[app_keys.MEMBERSHIP] = wiring.membership
+    app[app_keys.OPENID] = wiring.openid
+    app[app_keys.PRESENCE] = wiring.presence
+    app[app_keys.PROFILES] = wiring.profiles
+    app[app_keys.PUSH_RULES] = wiring.push_rules
+    app[app_keys.RATE_LIMITS] = wiring.rate_limits
+    app[app_keys.RECEIPTS] = wiring.receipts
+    app[app_keys.REGISTRATION] = wiring.registration
+    app[app_keys.REMOTE_DEVICES] = wiring.remote_devices
+    app[app_keys.ROOM_CREATION] = wiring.creation
+    app[app_keys.ROOMS] = wiring.rooms
+    app[app_keys.SESSIONS] = wiring.sessions
+    app[app_keys.TO_DEVICE] = wiring.to_device
+    app[app_keys.TYPING] = wiring.typing
+    app[AUTHENTICATOR] = wiring.transport.authenticator
+    app[consent_page.CONSENT_LINKS] = wiring.consent_links
+    app[federation_keys.GATE] = wiring.gate
+    app[federation_keys.HANDSHAKES] = wiring.handshakes
+    app[federation_keys.HISTORY] = wiring.history
+    app[federation_keys.JOINING] = wiring.joining
+
+
+# ---------------------------------------------------------------- running
+
+
+@contextlib.asynccontextmanager
+async def open_database(config: Config) -> AsyncIterator[Database]:
+    """The database of the configuration, migrated; the embedded one is started and stopped."""
+    embedded: EmbeddedPostgres | None = None
+    dsn = config.database.dsn
+    if dsn is None:
+        embedded = EmbeddedPostgres(config.data_dir / "postgres")
+        dsn = await embedded.start()
+    try:
+        database = await Database.connect(dsn, max_size=config.database.max_connections)
+        try:
+            for name in await migrations.apply(database):
+                logger.info("migrated", migration=name)
+            yield database
+        finally:
+            await database.close()
+    finally:
+        if embedded is not None:
+            await embedded.stop()
+
+
+def load_signing_keys(config: Config) -> list[SigningKey]:
+    """The signing keys; the first one signs.  Raises what reading or parsing the file raises."""
+    return parse_signing_key_file(config.signing_key_file.read_text("utf-8"))
+
+
+async def serve(config: Config, *, ready: Callable[[str], None]) -> None:
+    """Run until SIGINT or SIGTERM; ``ready`` is called with a line once requests are answered.
+
+    At the end requests in flight finish, connections close, and what was queued is written.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with open_database(config) as database:
+        wiring = Wiring(config, database, load_signing_keys(config))
+        await wiring.start()
+        runner = web.AppRunner(
+            build_app(wiring),
+            access_log=None,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            handler_cancellation=False,
+        )
+        try:
+            await runner.setup()
+            for site in _sites(runner, config):
+                await site.start()
+            ready(f"comity is ready: {config.public_base_url}")
+            await stop.wait()
+            logger.info("stopping")
+        finally:
+            wiring.stop_waiting()
+            await runner.cleanup()
+            await wiring.close()
+
+
+def _sites(runner: web.AppRunner, config: Config) -> Iterable[web.TCPSite]:
+    """A site for each listener."""
+
+    def site(address: Address, context: ssl.SSLContext | None) -> web.TCPSite:
+        return web.TCPSite(
+            runner, address.host, address.port, ssl_context=context, backlog=1024
+        )
+
+    yield site(config.listen.client, None)
+    if config.listen.federation != config.listen.client:
+        yield site(config.listen.federation, _tls_context(config))
+
+
+def _tls_context(config: Config) -> ssl.SSLContext | None:
+    tls = config.listen.tls
+    if tls.certificate is None or tls.key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls.certificate, tls.key)
+    return context

@@ -1,0 +1,74 @@
+"""Logs: structlog, JSON in production, readable in a terminal.  No secret ever reaches one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import structlog
+
+SECRET_KEYS = frozenset(
+    {
+        "access_token",
+        "authorization",
+        "body",
+        "content",
+        "key",
+        "new_password",
+        "password",
+        "refresh_token",
+        "token",
+    }
+)
+
+
+def redact_secrets(_logger: Any, _method: str, event: structlog.typing.EventDict) -> Any:
+    """Replace the values of keys that could bear a secret or a message's text."""
+    for key in event.keys() & SECRET_KEYS:
+        event[key] = "<redacted>"
+    return event
+
+
+def configure(log_format: str, level: str) -> None:
+    """Set logging up for the process: ``json`` or ``console``, to standard error."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    renderer: list[Callable[..., Any]]
+    if log_format == "json":
+        renderer = [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(
+                serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
+            ),
+        ]
+    else:
+        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            redact_secrets,
+            *renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso"),
+                redact_secrets,
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *renderer,
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)

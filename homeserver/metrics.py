@@ -1,0 +1,31 @@
+"""Figures for Prometheus, in one registry.  Names end in their unit."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+REQUESTS = Counter(
+    "comity_requests_total",
+    "Requests answered",
+    ("method", "route", "status"),
+    registry=REGISTRY,
+)
+REQUEST_SECONDS = Histogram(
+    "comity_request_duration_seconds",
+    "How long requests took",
+    ("route",),
+    registry=REGISTRY,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
+LOG_COMMITS = Counter("comity_log_commits_total", "Transactions of the log", registry=REGISTRY)
+LOG_RECORDS = Counter("comity_log_records_total", "Records in the log", registry=REGISTRY)
+EVENTS_RECEIVED = Counter(
+    "comity_federation_events_total",
+    "Events of other instances, by what became of them",
+    ("verdict",),
+    registry=REGISTRY,
+)
