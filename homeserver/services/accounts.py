@@ -5,6 +5,7 @@ Spec: client-server API, account management.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -58,6 +59,7 @@ class AccountService:
         self._devices = devices
         self._rooms = rooms
         self._clock_ms = clock_ms
+        self._task: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------ making and finding
 
@@ -167,11 +169,19 @@ class AccountService:
                 await storage.erase_account(connection, user_id)
         await self._remove_everywhere(user_id)
 
-    async def finish_deactivations(self) -> None:
-        """Finish what the server was about when it stopped.  Called at the start."""
-        for user_id in await storage.get_unfinished_deactivations(self._database):
+    async def resume(self) -> None:
+        """Begin to finish what the server was about when it stopped.  Called at the start."""
+        unfinished = await storage.get_unfinished_deactivations(self._database)
+        if unfinished:
+            self._task = asyncio.create_task(self._finish(unfinished), name="deactivations")
+
+    async def _finish(self, user_ids: list[str]) -> None:
+        for user_id in user_ids:
             logger.info("resuming a deactivation", user_id=user_id)
-            await self._remove_everywhere(UserId(user_id))
+            try:
+                await self._remove_everywhere(UserId(user_id))
+            except Exception:
+                logger.exception("could not finish a deactivation", user_id=user_id)
 
     async def _remove_everywhere(self, user_id: UserId) -> None:
         await self._sessions.revoke(user_id, None)

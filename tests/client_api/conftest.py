@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ class Others:
     """Stands for rooms, device lists and other instances, and remembers what was asked of it."""
 
     left_all: list[str] = field(default_factory=list)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
     renamed: list[tuple[str, str]] = field(default_factory=list)
     deleted: list[tuple[str, str]] = field(default_factory=list)
     rooms: list[str] = field(default_factory=list)
@@ -92,6 +94,7 @@ class Others:
 
     async def leave_all(self, user_id: str) -> None:
         self.left_all.append(user_id)
+        self.left.set()
 
     async def changed(self, user_id: str, device_id: str) -> None:
         self.renamed.append((user_id, device_id))

@@ -1,5 +1,7 @@
 """Password, deactivation, third-party identifiers, and the authentication they ask for."""
 
+import asyncio
+
 import pytest
 
 from homeserver import app_keys
@@ -215,8 +217,8 @@ async def test_what_a_crash_interrupts_is_finished_at_the_next_start(server: Ser
     alice = await server.new_account("alice")
     await database.execute("UPDATE accounts SET deactivated_at = 1")
 
-    await server.app[app_keys.ACCOUNTS].finish_deactivations()
-    await server.app[app_keys.ACCOUNTS].finish_deactivations()
+    await server.app[app_keys.ACCOUNTS].resume()
+    await asyncio.wait_for(server.others.left.wait(), 10)
 
     assert server.others.left_all == [alice.user_id]
     assert await database.fetchval("SELECT count(*) FROM access_tokens") == 0
