@@ -17,11 +17,44 @@ from homeserver.protocol.identifiers import InvalidIdentifier, RoomId, UserId
 from homeserver.protocol.paths import get_path, set_path, split_path
 
 MAX_LIST = 10_000
+MAX_WILDCARDS = 100
+MAX_WILDCARD_LENGTH = 255
 MISSING = object()
 
 
 class InvalidFilter(ValueError):
     """A filter that is not as the spec has it; the text names the property."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeSet:
+    """Event types, some of them with ``*`` as a wildcard."""
+
+    exact: frozenset[str] = frozenset()
+    wildcards: tuple[re.Pattern[str], ...] = ()
+
+    @classmethod
+    def parse(cls, types: list[str], name: str) -> TypeSet:
+        """The types that a filter names.  Raises :class:`InvalidFilter` for too many wildcards."""
+        patterns = {item for item in types if "*" in item}
+        if len(patterns) > MAX_WILDCARDS or any(
+            len(pattern) > MAX_WILDCARD_LENGTH for pattern in patterns
+        ):
+            raise InvalidFilter(f"'{name}' must have at most {MAX_WILDCARDS} short wildcards")
+        return cls(
+            frozenset(types) - patterns,
+            tuple(re.compile(star_source(pattern), re.DOTALL) for pattern in sorted(patterns)),
+        )
+
+    def __contains__(self, event_type: str) -> bool:
+        return event_type in self.exact or any(
+            pattern.match(event_type) for pattern in self.wildcards
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no type is among them."""
+        return not self.exact and not self.wildcards
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +68,8 @@ class EventFilter:
     limit: int | None = None
     senders: frozenset[str] | None = None
     not_senders: frozenset[str] = frozenset()
-    types: re.Pattern[str] | None = None
-    not_types: re.Pattern[str] | None = None
+    types: TypeSet | None = None
+    not_types: TypeSet = TypeSet()
 
     def allows(self, sender: str | None, event_type: str) -> bool:
         """Whether it lets through an event of that sender and type.
@@ -47,14 +80,14 @@ class EventFilter:
             sender in self.not_senders or (self.senders is not None and sender not in self.senders)
         ):
             return False
-        if self.not_types is not None and self.not_types.match(event_type):
+        if event_type in self.not_types:
             return False
-        return self.types is None or self.types.match(event_type) is not None
+        return self.types is None or event_type in self.types
 
     @property
     def allows_nothing(self) -> bool:
         """Whether it cannot let anything through, so that nothing need be looked up for it."""
-        return self.types is NO_TYPE or self.senders == frozenset()
+        return self.senders == frozenset() or (self.types is not None and self.types.is_empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +156,16 @@ class SyncFilter:
         """Whether only the members who matter for the response are to be sent."""
         return self.state.lazy_load_members
 
+    @property
+    def include_redundant_members(self) -> bool:
+        """Whether members are to be sent again that the client was sent before."""
+        return self.state.include_redundant_members
+
+    @property
+    def unread_thread_notifications(self) -> bool:
+        """Whether unread counts are to be given per thread."""
+        return self.timeline.unread_thread_notifications
+
     def select_fields(self, event: JsonObject) -> JsonObject:
         """The fields of a client event that the client asked for."""
         if self.event_fields is None:
@@ -136,7 +179,6 @@ class SyncFilter:
 
 
 BadFilter = InvalidFilter
-NO_TYPE = re.compile(r"(?!)")
 EMPTY_FILTER = SyncFilter()
 
 
@@ -172,19 +214,24 @@ def _parse_room_event_filter(value: Any, name: str) -> RoomEventFilter:
     parts["rooms"] = _ids(value, "rooms", RoomId.parse)
     parts["not_rooms"] = _ids(value, "not_rooms", RoomId.parse) or frozenset()
     parts["contains_url"] = _boolean(value, "contains_url")
-    is_empty = all(parts[key] is None or parts[key] == frozenset() for key in EXCLUDING) and (
-        parts["senders"] is None and parts["rooms"] is None
-    )
     return RoomEventFilter(
         **parts,
         lazy_load_members=_boolean(value, "lazy_load_members") or False,
         include_redundant_members=_boolean(value, "include_redundant_members") or False,
         unread_thread_notifications=_boolean(value, "unread_thread_notifications") or False,
-        is_empty=is_empty,
+        is_empty=all(parts[name] == default for name, default in EXCLUDES_NOTHING.items()),
     )
 
 
-EXCLUDING = ("not_senders", "types", "not_types", "not_rooms", "contains_url")
+EXCLUDES_NOTHING: dict[str, Any] = {
+    "senders": None,
+    "not_senders": frozenset(),
+    "types": None,
+    "not_types": TypeSet(),
+    "rooms": None,
+    "not_rooms": frozenset(),
+    "contains_url": None,
+}
 
 
 def _event_filter(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,8 +242,8 @@ def _event_filter(value: Mapping[str, Any]) -> dict[str, Any]:
         "limit": limit,
         "senders": _ids(value, "senders", UserId.parse),
         "not_senders": _ids(value, "not_senders", UserId.parse) or frozenset(),
-        "types": _types(value, "types", NO_TYPE),
-        "not_types": _types(value, "not_types", None),
+        "types": _types(value, "types"),
+        "not_types": _types(value, "not_types") or TypeSet(),
     }
 
 
@@ -238,18 +285,9 @@ def _ids(
         raise InvalidFilter(f"'{name}': {error}") from error
 
 
-def _types(
-    value: Mapping[str, Any], name: str, if_empty: re.Pattern[str] | None
-) -> re.Pattern[str] | None:
-    """Types with ``*`` as a wildcard, as one pattern."""
+def _types(value: Mapping[str, Any], name: str) -> TypeSet | None:
     found = _strings(value, name)
-    if found is None:
-        return None
-    if not found:
-        return if_empty
-    # Only `*` is a wildcard here; a `?` stands for itself.
-    sources = (star_source(item) for item in dict.fromkeys(found))
-    return re.compile("|".join(sources), re.DOTALL)
+    return None if found is None else TypeSet.parse(found, name)
 
 
 def _event_fields(value: Mapping[str, Any]) -> tuple[tuple[str, ...], ...] | None:

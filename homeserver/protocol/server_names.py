@@ -15,10 +15,12 @@ from typing import Any
 from homeserver.protocol.globs import glob_to_regex
 
 MAX_DNS_NAME_LENGTH = 255
+MAX_SERVER_NAME_LENGTH = MAX_DNS_NAME_LENGTH + len(":65535")
 
 WITH_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 DOTTED_QUAD = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}", re.ASCII)
 DNS_NAME = re.compile(r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*", re.ASCII)
+STARS = re.compile(r"\*+")
 IPV6_CHARACTERS = re.compile(r"[0-9A-Fa-f:.]{2,45}", re.ASCII)
 
 
@@ -42,8 +44,13 @@ class ServerName:
         return self.host if self.port is None else f"{self.host}:{self.port}"
 
 
-@lru_cache(maxsize=16_384)
 def _parse(text: str) -> ServerName | None:
+    # Long texts would fill the cache with what somebody made up.
+    return _parse_short(text) if len(text) <= MAX_SERVER_NAME_LENGTH else None
+
+
+@lru_cache(maxsize=16_384)
+def _parse_short(text: str) -> ServerName | None:
     found = WITH_PORT.fullmatch(text)
     if found is None or not _is_host(found["host"]):
         return None
@@ -103,7 +110,12 @@ def server_allowed_by_acl(server_name: str, acl: Mapping[str, Any]) -> bool:
 
 def _any_matches(patterns: object, host: str) -> bool:
     return isinstance(patterns, list) and any(
-        glob_to_regex(pattern, ignore_case=True).match(host)
+        glob_to_regex(STARS.sub("*", pattern), ignore_case=True).match(host)
         for pattern in patterns
-        if isinstance(pattern, str)
+        if isinstance(pattern, str) and _can_match(pattern)
     )
+
+
+def _can_match(pattern: str) -> bool:
+    """Whether a pattern is short enough to match any server name; others are not compiled."""
+    return len(pattern) - pattern.count("*") <= MAX_DNS_NAME_LENGTH
