@@ -29,7 +29,8 @@ What there is:
 
 Packages beyond Comity's own: `tests/interop/requirements.txt`, all wheels. Only loopback is
 used once they are installed. `COMITY_KEEP_WORLD=1` keeps the directory and its logs;
-`COMITY_SYNAPSE_LOG=INFO` makes Synapse talk.
+`COMITY_SYNAPSE_LOG=INFO` makes Synapse talk. The interop and crash tests take minutes: a plain
+run of the tests leaves them out with `--ignore=tests/interop --ignore=tests/crash`.
 """
 
 from .client import MatrixRefused, RawClient, eventually, raw_session
