@@ -1,0 +1,227 @@
+"""The outbox: whatever must reach other instances, durable and per destination.
+
+An event carries the set of instances that it is for (``homeserver/storage/outbox.py``); upon
+commit it is handed over in memory, and after a failure or a restart it is read from the database
+again.  Implements :class:`homeserver.services.outgoing.EduQueue` and
+:class:`homeserver.services.rooms.DestinationSets`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
+
+import structlog
+
+from federation.client import FederationClient
+from federation.destination_queue import DestinationQueue, QueueParts
+from federation.health import DestinationHealth
+from federation.server_rules import ServerRules
+from federation.transactions_out import OutgoingPdu
+from homeserver.protocol.events import JsonObject
+from homeserver.storage import outbox as storage
+from homeserver.storage.database import Connection, Database
+from homeserver.storage.events import EventRecord
+from homeserver.storage.log import Log, Notice
+from homeserver.storage.outbox import DestinationSets
+
+logger = structlog.get_logger(__name__)
+
+AT_ONCE = 256  # transactions under way, to instances that answer
+FAILING_AT_ONCE = 32  # and to those that did not
+OUTAGE_MS = 10_000  # silent for longer than this: we may have been missed
+KNOWN_FOR_MS = 30 * 24 * 3600 * 1000
+MOST_GREETED = 2000
+GREETING_PAUSE_SECONDS = 0.02
+LATE_COMMIT_SECONDS = 1.0
+CLOSE_TIMEOUT_SECONDS = 5.0
+
+
+class Outbox:
+    """The queues of all destinations."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        database: Database,
+        client: FederationClient,
+        health: DestinationHealth,
+        rules: ServerRules,
+        log: Log,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._server_name = server_name
+        self._database = database
+        self._health = health
+        self._rules = rules
+        self._sets = DestinationSets(database)
+        self._clock_ms = clock_ms
+        self._queues: dict[str, DestinationQueue] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._uncommitted: set[str] = set()
+        self._acks: dict[str, int] = {}
+        self._ack_writer: asyncio.Task[None] | None = None
+        self._closing = False
+        self._parts = QueueParts(
+            database=database,
+            client=client,
+            health=health,
+            clock_ms=clock_ms,
+            slots=asyncio.Semaphore(AT_ONCE),
+            failing_slots=asyncio.Semaphore(FAILING_AT_ONCE),
+            acked=self._acked,
+            spawn=self._spawn,
+        )
+        health.subscribe(self._recovered)
+        log.subscribe(self.on_notice)
+
+    # ------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Take up what waited when the process ended, and tell known peers that we are back."""
+        self._spawn(self._resume())
+
+    async def _resume(self) -> None:
+        last = await storage.get_last_success(self._database)
+        for server_name in await storage.get_backlogged(self._database):
+            self._with_queue(server_name, DestinationQueue.schedule)
+        now = self._clock_ms()
+        if last is None or now - last < OUTAGE_MS:
+            return
+        peers = await storage.get_recent(self._database, now - KNOWN_FOR_MS, MOST_GREETED)
+        logger.info("telling peers that we are back", peers=len(peers), silent_ms=now - last)
+        for server_name in peers:
+            if self._closing:
+                return
+            self._with_queue(server_name, DestinationQueue.greet)
+            await asyncio.sleep(GREETING_PAUSE_SECONDS)
+
+    async def close(self) -> None:
+        """Let transactions under way end.  What has not arrived is in the database."""
+        self._closing = True
+        for queue in self._queues.values():
+            queue.stop()
+        if self._tasks:
+            _, late = await asyncio.wait(set(self._tasks), timeout=CLOSE_TIMEOUT_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        if self._ack_writer is not None:
+            await self._ack_writer
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("outbox task failed", exc_info=task.exception())
+
+    # ------------------------------------------------------------ events
+
+    async def id_for(self, servers: frozenset[str]) -> int:
+        """The number of a set of receiving instances; made if there is none."""
+        return await self._sets.id_for(servers)
+
+    def on_notice(self, notice: Notice) -> None:
+        """Listens to the log: hand over the events that were committed."""
+        if self._uncommitted:
+            # EDUs that were queued inside the transaction that has just been committed
+            self.wake(self._uncommitted)
+            self._uncommitted = set()
+        for position, record in notice.records:
+            if isinstance(record, EventRecord) and record.destination_set is not None:
+                servers = self._sets.cached_servers_of(record.destination_set)
+                if servers is None:
+                    self._spawn(self._read_set(record.destination_set))
+                    continue
+                pdu = OutgoingPdu.from_event(position, record.event)
+                for server_name in servers:
+                    self._with_queue(server_name, DestinationQueue.add_pdu, pdu)
+
+    async def _read_set(self, set_id: int) -> None:
+        for server_name in await self._sets.servers_of(set_id):
+            self._with_queue(server_name, DestinationQueue.read_anew)
+
+    def _with_queue(self, server_name: str, act: Callable[..., None], *arguments: Any) -> None:
+        """Do something with a destination's queue, unless nothing may be sent there."""
+        if self._closing or server_name == self._server_name:
+            return
+        if not self._rules.allows(server_name):
+            return
+        queue = self._queues.get(server_name)
+        if queue is None:
+            queue = self._queues[server_name] = DestinationQueue(server_name, self._parts)
+        act(queue, *arguments)
+
+    def _recovered(self, server_name: str) -> None:
+        if server_name in self._queues:
+            self._queues[server_name].schedule()
+
+    # ------------------------------------------------------------ EDUs
+
+    async def queue_edu(
+        self,
+        destinations: Collection[str],
+        edu_type: str,
+        content: JsonObject,
+        coalesce_key: str | None = None,
+        connection: Connection | None = None,
+    ) -> None:
+        """Queue an EDU that must arrive, inside the transaction of ``connection`` if given.
+
+        A later one of the same key replaces it.  Inside a transaction of the log it is sent as
+        soon as that is committed; inside another one, call :meth:`wake` after the commit.
+        """
+        allowed = [
+            server_name
+            for server_name in destinations
+            if server_name != self._server_name and self._rules.allows(server_name)
+        ]
+        if not allowed:
+            return
+        await storage.add_edu(
+            connection or self._database, allowed, edu_type, content, coalesce_key
+        )
+        if connection is None:
+            self.wake(allowed)
+            return
+        self._uncommitted.update(allowed)
+        asyncio.get_running_loop().call_later(LATE_COMMIT_SECONDS, self.wake, allowed)
+
+    def wake(self, destinations: Collection[str]) -> None:
+        """There are EDUs in the database for these."""
+        for server_name in destinations:
+            self._with_queue(server_name, DestinationQueue.edus_waiting)
+
+    def queue_ephemeral(
+        self, destinations: Collection[str], edu_type: str, content: JsonObject, key: str
+    ) -> None:
+        """Queue an EDU that need not arrive; instances that are down do not get it."""
+        for server_name in destinations:
+            if not self._health.is_failing(server_name):
+                self._with_queue(
+                    server_name, DestinationQueue.add_ephemeral, edu_type, content, key
+                )
+
+    # ------------------------------------------------------------ acknowledgements
+
+    def _acked(self, server_name: str, position: int) -> None:
+        """Note how far a destination has got; written together with others' as soon as possible."""
+        self._acks[server_name] = position
+        if self._ack_writer is None or self._ack_writer.done():
+            self._ack_writer = asyncio.create_task(self._write_acks(), name="outbox acks")
+
+    async def _write_acks(self) -> None:
+        while self._acks:
+            acks, self._acks = self._acks, {}
+            try:
+                await storage.save_acks(self._database, acks, self._clock_ms())
+            except Exception:
+                # what arrived may be sent again; the other side knows it by its ID
+                logger.exception("acknowledgements not saved", count=len(acks))
