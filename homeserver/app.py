@@ -95,6 +95,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[federation_keys.HANDSHAKES] = wiring.handshakes
     app[federation_keys.HISTORY] = wiring.history
     app[federation_keys.JOINING] = wiring.joining
+    app[federation_keys.NOTARY] = wiring.transport.notary
 
 
 # ---------------------------------------------------------------- running
@@ -161,9 +162,7 @@ def _sites(runner: web.AppRunner, config: Config) -> Iterable[web.TCPSite]:
     """A site for each listener."""
 
     def site(address: Address, context: ssl.SSLContext | None) -> web.TCPSite:
-        return web.TCPSite(
-            runner, address.host, address.port, ssl_context=context, backlog=1024
-        )
+        return web.TCPSite(runner, address.host, address.port, ssl_context=context, backlog=1024)
 
     yield site(config.listen.client, None)
     if config.listen.federation != config.listen.client:

@@ -6,8 +6,6 @@ import secrets
 import time
 from collections.abc import Sequence
 
-from federation.outbox import Outbox
-
 from client_api.web.consent import ConsentLinks
 from federation.backfill import Backfill
 from federation.client import FederationClient
@@ -24,6 +22,8 @@ from federation.joining import Joining
 from federation.key_fetching import KeyFetcher
 from federation.keyring import Keyring
 from federation.media import RemoteMediaClient
+from federation.notary import Notary
+from federation.outbox import Outbox
 from federation.own_keys import OwnKeys
 from federation.pdus import PduChecker
 from federation.remote import RemoteQueries
@@ -134,6 +134,13 @@ class Transport:
             fetcher=KeyFetcher(self.client, clock_ms),
             rules=self.rules,
             notaries=settings.notaries,
+            clock_ms=clock_ms,
+        )
+        self.notary = Notary(
+            database=database,
+            own_keys=self.own_keys,
+            keyring=self.keyring,
+            rules=self.rules,
             clock_ms=clock_ms,
         )
         self.authenticator = Authenticator(
@@ -352,9 +359,7 @@ class Wiring:
             ),
             REGISTRATION_TOKEN: self.registration.token_stage,
         }
-        self.interactive_auth = InteractiveAuth(
-            database=database, stages=stages, clock_ms=clock_ms
-        )
+        self.interactive_auth = InteractiveAuth(database=database, stages=stages, clock_ms=clock_ms)
         self.filters = FilterService(database=database)
         self.openid = OpenIdTokens(secret=bytes(self.signing_key.seed), clock_ms=clock_ms)
 

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from federation.routes import events, handshakes, media, queries, user_devices, user_keys
+from federation.routes import (
+    events,
+    handshakes,
+    keys,
+    media,
+    queries,
+    user_devices,
+    user_keys,
+    version,
+)
 
-ALL_ROUTES: list[web.RouteDef] = [
-    definition
-    for module in (events, handshakes, media, queries, user_devices, user_keys)
-    for definition in module.routes.definitions
+ALL_ROUTES: list[web.AbstractRouteDef] = [
+    *keys.routes,
+    *version.routes,
+    *(
+        definition
+        for module in (events, handshakes, media, queries, user_devices, user_keys)
+        for definition in module.routes.definitions
+    ),
 ]
