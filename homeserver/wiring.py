@@ -154,7 +154,6 @@ class Transport:
         self.outbox = Outbox(
             server_name=config.server_name,
             database=database,
-            log=log,
             client=self.client,
             health=self.health,
             rules=self.rules,
@@ -221,7 +220,7 @@ class Wiring:
         )
         self.live_rooms = LiveRooms(database, self.store, config.server_name)
         self.states = States(database, self.store)
-        self.unread = UnreadCounter(database=database, log=self.log, push_rules=self.push_rules)
+        self.unread = UnreadCounter(server_name=config.server_name, rulesets=self.push_rules)
         self.rooms = Rooms(
             server_name=config.server_name,
             signing_key=self.signing_key,

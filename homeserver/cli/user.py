@@ -1,0 +1,119 @@
+"""``comity user``: accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+
+from homeserver.cli import config_option
+from homeserver.cli.loading import load, with_database
+from homeserver.config import Config
+from homeserver.errors import MatrixError
+from homeserver.protocol.identifiers import InvalidIdentifier, UserId, parse_address
+from homeserver.storage.database import Database
+from homeserver.wiring import Wiring
+
+
+@click.group()
+def user() -> None:
+    """Make, list and change accounts; works while the server runs and while it does not."""
+
+
+def _with_wiring(config: Config, work: Callable[[Wiring], Awaitable[None]]) -> None:
+    from homeserver.app import load_signing_keys
+    from homeserver.cli.up import prepare_signing_key
+
+    prepare_signing_key(config)
+
+    async def run(database: Database) -> None:
+        wiring = Wiring(config, database, load_signing_keys(config))
+        await wiring.log.start()
+        try:
+            await work(wiring)
+        except MatrixError as error:
+            raise click.ClickException(error.text) from error
+        finally:
+            await wiring.log.close()
+            await wiring.transport.connections.close()
+            await wiring.transport.resolver.close()
+            wiring.passwords.close()
+
+    with_database(config, run)
+
+
+def _user_id(wiring: Wiring, name: str) -> UserId:
+    """``alice``, ``alice@this.server`` or ``@alice:this.server``."""
+    if "@" not in name:
+        name = f"@{name}:{wiring.config.server_name}"
+    try:
+        return parse_address(name)
+    except InvalidIdentifier as error:
+        raise click.ClickException(f"'{name}' is not a user name") from error
+
+
+@user.command()
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="May administer this server.")
+@click.password_option(help="The password; asked for if it is not given.")
+@config_option
+def add(name: str, admin: bool, password: str, config_path: Path | None) -> None:
+    """Make the account NAME (alice, alice@this.server or @alice:this.server)."""
+
+    async def work(wiring: Wiring) -> None:
+        user_id = await wiring.accounts.create(name, password, admin)
+        click.echo(f"made {user_id}")
+
+    _with_wiring(load(config_path), work)
+
+
+@user.command("list")
+@config_option
+def list_users(config_path: Path | None) -> None:
+    """Show all accounts."""
+
+    async def work(wiring: Wiring) -> None:
+        for account in await wiring.accounts.list_accounts():
+            marks = [
+                word
+                for word, set_ in (
+                    ("admin", account.admin),
+                    ("guest", account.guest),
+                    ("deactivated", account.deactivated_at is not None),
+                )
+                if set_
+            ]
+            click.echo(" ".join((account.user_id, *marks)))
+
+    _with_wiring(load(config_path), work)
+
+
+@user.command()
+@click.argument("name")
+@click.option("--erase", is_flag=True, help="Also hide what they wrote from new members.")
+@config_option
+def deactivate(name: str, erase: bool, config_path: Path | None) -> None:
+    """Close the account NAME for good: nobody can log in to it or take its name."""
+
+    async def work(wiring: Wiring) -> None:
+        user_id = _user_id(wiring, name)
+        await wiring.accounts.deactivate(user_id, erase=erase)
+        click.echo(f"deactivated {user_id}")
+
+    _with_wiring(load(config_path), work)
+
+
+@user.command()
+@click.argument("name")
+@click.option("--revoke", is_flag=True, help="Take the right away.")
+@config_option
+def admin(name: str, revoke: bool, config_path: Path | None) -> None:
+    """Let the account NAME administer this server."""
+
+    async def work(wiring: Wiring) -> None:
+        user_id = _user_id(wiring, name)
+        await wiring.accounts.set_admin(user_id, not revoke)
+        click.echo(f"{user_id} is {'no longer an' if revoke else 'an'} admin")
+
+    _with_wiring(load(config_path), work)
