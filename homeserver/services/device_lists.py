@@ -13,6 +13,7 @@ from homeserver.protocol.events import JsonObject
 from homeserver.services.outgoing import EduQueue
 from homeserver.services.published_keys import published_keys
 from homeserver.storage import device_lists as storage
+from homeserver.storage import shared_rooms
 from homeserver.storage.database import Connection, Database
 from homeserver.storage.device_lists import DeviceListRecord
 from homeserver.storage.end_to_end_keys import Signatures
@@ -61,7 +62,7 @@ class DeviceListService:
         await self._log.append(
             DeviceListRecord(
                 user_id,
-                rooms=await storage.get_joined_rooms(self._database, user_id),
+                rooms=await shared_rooms.get_joined_rooms(self._database, user_id),
                 cross_signing=keys,
                 announce=self._signing_key_update(user_id, servers),
             )
@@ -69,7 +70,7 @@ class DeviceListService:
 
     async def signatures_uploaded(self, user_id: str, signatures: Sequence[Signatures]) -> None:
         """Store a user's signatures.  On their own keys all see them, on others' only they do."""
-        rooms = await storage.get_joined_rooms(self._database, user_id)
+        rooms = await shared_rooms.get_joined_rooms(self._database, user_id)
         servers = await servers_sharing_rooms(self._database, user_id)
         devices = await storage.get_device_ids(self._database, user_id)
         records = []
@@ -106,7 +107,7 @@ class DeviceListService:
         keys: JsonObject | None = None,
         deleted: bool = False,
     ) -> None:
-        rooms = await storage.get_joined_rooms(self._database, user_id)
+        rooms = await shared_rooms.get_joined_rooms(self._database, user_id)
         servers = await servers_sharing_rooms(self._database, user_id)
         records = [
             self._device_record(user_id, device_id, rooms, servers, keys=keys, deleted=deleted)
@@ -162,17 +163,19 @@ class DeviceListService:
         Spec: client-server API, extensions to /sync (``device_lists``), and ``/keys/changes``.
         """
         changed = await storage.get_changed(self._database, user_id, since, upto)
-        joined, left = await storage.get_members_moved(self._database, user_id, since, upto)
-        rooms_joined, rooms_left = await storage.get_rooms_moved(
+        rooms_joined, rooms_left = await shared_rooms.get_rooms_moved(
             self._database, user_id, since, upto
         )
+        joined, left = await shared_rooms.get_members_moved(
+            self._database, user_id, since, upto, besides=rooms_joined
+        )
         if rooms_joined:
-            joined |= await storage.get_joined_members(self._database, rooms_joined)
+            joined |= await shared_rooms.get_joined_members(self._database, rooms_joined)
         if rooms_left:
-            left |= await storage.get_joined_members(self._database, rooms_left)
+            left |= await shared_rooms.get_joined_members(self._database, rooms_left)
         left -= {user_id}
         if left:
-            left -= await storage.sharing_rooms(self._database, user_id, left)
+            left -= await shared_rooms.sharing_rooms(self._database, user_id, left)
         return DeviceListChanges(sorted((changed | joined) - left), sorted(left))
 
     async def stream_id(self, user_id: str) -> int:

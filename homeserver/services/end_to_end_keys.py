@@ -33,6 +33,7 @@ from homeserver.storage import device_lists as list_storage
 from homeserver.storage import end_to_end_keys as storage
 from homeserver.storage.database import Database
 from homeserver.storage.end_to_end_keys import Key, Wanted
+from homeserver.storage.shared_rooms import sharing_with_us
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 LONGEST_TIMEOUT_SECONDS = 30.0
@@ -219,7 +220,7 @@ class EndToEndKeyService:
 
     async def _bring_in(self, user_ids: list[str]) -> set[str]:
         """Those users whose lists are cached; lists worth keeping are fetched first."""
-        shared = await list_storage.sharing_with_us(self._database, user_ids)
+        shared = await sharing_with_us(self._database, user_ids)
         tracked = await list_storage.get_tracked(self._database, shared)
         fresh = {user_id for user_id, entry in tracked.items() if not entry.stale}
         missing = sorted(shared - fresh)

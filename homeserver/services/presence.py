@@ -23,8 +23,8 @@ from homeserver.services.presence_state import OFFLINE, ONLINE, STATES, UNAVAILA
 from homeserver.services.values import is_integer, is_user_id
 from homeserver.storage import presence as storage
 from homeserver.storage.database import Database
-from homeserver.storage.device_lists import sharing_rooms, sharing_with_us
 from homeserver.storage.rooms import servers_sharing_rooms
+from homeserver.storage.shared_rooms import sharing_rooms, sharing_with_us
 
 logger = structlog.get_logger(__name__)
 

@@ -27,6 +27,7 @@ from homeserver.storage import end_to_end_keys as key_storage
 from homeserver.storage.database import Database
 from homeserver.storage.device_lists import DeviceListRecord, RemoteDeviceListRecord, TrackedList
 from homeserver.storage.log import Log
+from homeserver.storage.shared_rooms import get_joined_rooms, sharing_with_us
 
 logger = structlog.get_logger(__name__)
 
@@ -112,7 +113,7 @@ class RemoteDevices:
         async with self._locks.setdefault(user_id, asyncio.Lock()):
             tracked = (await storage.get_tracked(self._database, [user_id])).get(user_id)
             if tracked is None:
-                if await storage.sharing_with_us(self._database, [user_id]):
+                if await sharing_with_us(self._database, [user_id]):
                     await self._note_change(user_id, device_id)
             elif tracked.stream_id != stream_id or tracked.stale:
                 await self._apply(tracked, content)
@@ -134,7 +135,7 @@ class RemoteDevices:
             DeviceListRecord(
                 user_id,
                 device_id,
-                rooms=await storage.get_joined_rooms(self._database, user_id),
+                rooms=await get_joined_rooms(self._database, user_id),
                 keys=keys,
                 deleted=deleted,
                 stream=(tracked.stream_id, content["stream_id"]) if follows else None,
@@ -146,7 +147,7 @@ class RemoteDevices:
         user_id = content.get("user_id")
         if not is_user_id(user_id) or server_name_of(user_id) != origin:
             return
-        if not await storage.sharing_with_us(self._database, [user_id]):
+        if not await sharing_with_us(self._database, [user_id]):
             return
         keys = {
             usage: content[field]
@@ -156,13 +157,13 @@ class RemoteDevices:
         await self._log.append(
             DeviceListRecord(
                 user_id,
-                rooms=await storage.get_joined_rooms(self._database, user_id),
+                rooms=await get_joined_rooms(self._database, user_id),
                 cross_signing=keys,
             )
         )
 
     async def _note_change(self, user_id: str, device_id: str) -> None:
-        rooms = await storage.get_joined_rooms(self._database, user_id)
+        rooms = await get_joined_rooms(self._database, user_id)
         await self._log.append(DeviceListRecord(user_id, device_id, rooms=rooms))
 
     # ------------------------------------------------------------ fetching
@@ -213,7 +214,7 @@ class RemoteDevices:
             cross_signing,
             self._clock_ms(),
             changed,
-            await storage.get_joined_rooms(self._database, user_id) if changed else (),
+            await get_joined_rooms(self._database, user_id) if changed else (),
         )
 
     async def _is_cached(

@@ -26,6 +26,7 @@ MAX_MESSAGE_BYTES = 65_536
 MAX_EDU_BYTES = 65_536
 MESSAGES_PER_SYNC = 100
 SEEN_FOR_MS = 30 * 24 * 3_600_000
+SWEEP_EVERY_MS = 24 * 3_600_000
 
 Messages = Mapping[str, Mapping[str, JsonObject]]  # user ID -> device ID or `*` -> content
 
@@ -59,6 +60,7 @@ class ToDeviceService:
         self._log = log
         self._edus = edus
         self._clock_ms = clock_ms
+        self._swept_at = 0
 
     # ------------------------------------------------------------ sending
 
@@ -129,10 +131,14 @@ class ToDeviceService:
             await self._log.append(
                 ToDeviceRecord(sender, event_type, local, source, self._clock_ms())
             )
+            await self._sweep()
 
-    async def forget_seen(self) -> None:
-        """Forget message IDs so old that no peer will repeat them; to be called now and then."""
-        await storage.forget_seen(self._database, self._clock_ms() - SEEN_FOR_MS)
+    async def _sweep(self) -> None:
+        """Once a day, forget message IDs so old that no peer will repeat them."""
+        now = self._clock_ms()
+        if now - self._swept_at > SWEEP_EVERY_MS:
+            self._swept_at = now
+            await storage.forget_seen(self._database, now - SEEN_FOR_MS)
 
     # ------------------------------------------------------------ for sync
 

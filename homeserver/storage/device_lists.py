@@ -78,44 +78,7 @@ WHERE m.room_id = $1 AND m.membership = 'join' AND NOT m.local AND r.user_id = m
 DELETE_DEVICES_EXCEPT = """
 DELETE FROM device_keys WHERE user_id = $1 AND NOT device_id = ANY($2::text[])
 """
-# Remote users who are joined to a room to which one of ours is joined.
-SELECT_SHARED_WITH_US = """
-SELECT wanted.user_id FROM unnest($1::text[]) AS wanted (user_id)
-WHERE EXISTS (
-    SELECT 1 FROM memberships theirs JOIN memberships ours USING (room_id)
-    WHERE theirs.user_id = wanted.user_id AND theirs.membership = 'join'
-        AND ours.local AND ours.membership = 'join')
-"""
 
-# ---- who came to share a room with a reader, and who ceased to
-
-SELECT_ROOMS_MOVED = """
-SELECT DISTINCT c.room_id,
-    coalesce((SELECT p.membership = 'join' FROM membership_changes p
-        WHERE p.room_id = c.room_id AND p.user_id = $1 AND p.position <= $2
-        ORDER BY p.position DESC LIMIT 1), false) AS before,
-    coalesce((SELECT m.membership = 'join' FROM memberships m
-        WHERE m.room_id = c.room_id AND m.user_id = $1), false) AS now
-FROM membership_changes c WHERE c.user_id = $1 AND c.position > $2 AND c.position <= $3
-"""
-SELECT_JOINED_MEMBERS = """
-SELECT DISTINCT user_id FROM memberships WHERE room_id = ANY($1::text[]) AND membership = 'join'
-"""
-# Members whose membership moved in a room of the reader's; ``event_id`` is what moved it.
-SELECT_MEMBERS_MOVED = """
-SELECT theirs.room_id, theirs.user_id, theirs.membership FROM memberships theirs
-JOIN memberships mine ON mine.room_id = theirs.room_id AND mine.user_id = $1
-WHERE theirs.position > $2 AND theirs.position <= $3 AND mine.membership = 'join'
-    AND theirs.user_id <> $1
-"""
-SELECT_SHARING = """
-SELECT wanted.user_id FROM unnest($2::text[]) AS wanted (user_id)
-WHERE EXISTS (
-    SELECT 1 FROM memberships theirs JOIN memberships mine USING (room_id)
-    WHERE theirs.user_id = wanted.user_id AND theirs.membership = 'join'
-        AND mine.user_id = $1 AND mine.membership = 'join')
-"""
-SELECT_JOINED_ROOMS = "SELECT room_id FROM memberships WHERE user_id = $1 AND membership = 'join'"
 
 Announcement = Callable[[Connection, int], Awaitable[None]]
 
@@ -285,11 +248,6 @@ async def get_device_ids(db: Queryable, user_id: str) -> list[str]:
     return [row["device_id"] for row in await db.fetch(SELECT_DEVICE_IDS, user_id)]
 
 
-async def get_joined_rooms(db: Queryable, user_id: str) -> list[str]:
-    """The rooms to which a user is joined."""
-    return [row["room_id"] for row in await db.fetch(SELECT_JOINED_ROOMS, user_id)]
-
-
 # ---------------------------------------------------------------- remote users' lists
 
 
@@ -314,52 +272,10 @@ async def untrack_room(db: Queryable, room_id: str) -> None:
     await db.execute(UNTRACK_ROOM, room_id)
 
 
-async def sharing_with_us(db: Queryable, user_ids: Iterable[str]) -> set[str]:
-    """Those of ``user_ids`` who share a room with any local user."""
-    rows = await db.fetch(SELECT_SHARED_WITH_US, list(user_ids))
-    return {row["user_id"] for row in rows}
-
-
 # ---------------------------------------------------------------- what a reader must fetch again
 
 
 async def get_changed(db: Queryable, reader: str, since: int, upto: int) -> set[str]:
     """Users the reader shares a room with, whose lists changed at ``since < position <= upto``."""
     rows = await db.fetch(SELECT_CHANGED, reader, since, upto)
-    return {row["user_id"] for row in rows}
-
-
-async def get_rooms_moved(
-    db: Queryable, reader: str, since: int, upto: int
-) -> tuple[list[str], list[str]]:
-    """The rooms that the reader has joined, and those they have left, since a position."""
-    rows = await db.fetch(SELECT_ROOMS_MOVED, reader, since, upto)
-    joined = [row["room_id"] for row in rows if row["now"] and not row["before"]]
-    left = [row["room_id"] for row in rows if row["before"] and not row["now"]]
-    return joined, left
-
-
-async def get_joined_members(db: Queryable, room_ids: Iterable[str]) -> set[str]:
-    """Everybody joined to any of these rooms."""
-    rows = await db.fetch(SELECT_JOINED_MEMBERS, list(room_ids))
-    return {row["user_id"] for row in rows}
-
-
-async def get_members_moved(
-    db: Queryable, reader: str, since: int, upto: int
-) -> tuple[set[str], set[str]]:
-    """Who joined, and who left, a room of the reader's since a position."""
-    joined: set[str] = set()
-    left: set[str] = set()
-    for row in await db.fetch(SELECT_MEMBERS_MOVED, reader, since, upto):
-        if row["membership"] == "join":
-            joined.add(row["user_id"])
-        elif row["membership"] in ("leave", "ban"):
-            left.add(row["user_id"])
-    return joined, left
-
-
-async def sharing_rooms(db: Queryable, reader: str, among: Iterable[str]) -> set[str]:
-    """Those of ``among`` who share a room with the reader."""
-    rows = await db.fetch(SELECT_SHARING, reader, list(among))
     return {row["user_id"] for row in rows}

@@ -10,15 +10,18 @@ import pytest
 
 from homeserver.services import remote_devices as remote_devices_module
 from homeserver.services.device_lists import DeviceListService
+from homeserver.services.device_sharing import DeviceSharing
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.storage import end_to_end_keys as key_storage
 from homeserver.storage.device_lists import get_tracked
-from homeserver.storage.log import Log
+from homeserver.storage.events import EventRecord, MembershipChange
+from homeserver.storage.log import Log, Notice
 from tests.services.doubles import (
     ALICE,
     BOB,
     CAROL,
     PEER,
+    ROOM,
     Clock,
     Edus,
     Peers,
@@ -277,3 +280,63 @@ async def test_lists_are_forgotten_when_we_come_into_a_room_anew(stage):
     await stage.remote.room_joined("!room:one.example")
 
     assert await get_tracked(stage.database, [CAROL]) == {}
+
+
+INSERT_MEMBER_EVENT = """
+INSERT INTO events (event_id, position, room_id, timeline_order, type, state_key, sender, depth,
+    origin_server_ts, auth_event_ids, prev_event_ids, pdu)
+VALUES ($1, $2, '!room:one.example', $2, 'm.room.member', $3, $3, $2, 1, '{}', '{}', $4)
+"""
+JOINED = b'{"content": {"membership": "join", "displayname": "\\u0000"}}'
+
+
+async def test_who_only_changes_their_name_has_not_changed(stage):
+    await stage.database.execute(INSERT_MEMBER_EVENT, "$join", 1, BOB, JOINED)
+    since = await stage.database.fetchval("SELECT last_value FROM log_position")
+    position = await set_membership(stage.database, BOB)
+    await stage.database.execute(INSERT_MEMBER_EVENT, "$e", position, BOB, JOINED)
+
+    assert await stage.changed_for(ALICE, since) == ([], [])
+
+
+# ---------------------------------------------------------------- joins
+
+
+async def test_a_join_tells_the_instances_that_did_not_share_a_room_before(stage):
+    sharing = DeviceSharing(
+        database=stage.database,
+        log=stage.log,
+        device_lists=stage.lists,
+        remote_devices=stage.remote,
+    )
+    await stage.track_carol()
+    for user_id in ("@dave:three.example", CAROL, BOB):
+        position = await set_membership(stage.database, user_id, room_id=OTHER_ROOM)
+
+    record = EventRecord.__new__(EventRecord)
+    record.memberships = (MembershipChange(OTHER_ROOM, BOB, "join", "$e", BOB, True),)
+    sharing._on_notice(Notice(position, [(position, record)]))
+    await sharing.close()
+
+    told = [(to, content["device_id"]) for to, _, content in stage.edus.durable]
+    assert told == [("three.example", "PHONE")]
+    assert await get_tracked(stage.database, [CAROL]) == {}
+
+
+async def test_a_changed_name_tells_nobody_anything(stage):
+    sharing = DeviceSharing(
+        database=stage.database,
+        log=stage.log,
+        device_lists=stage.lists,
+        remote_devices=stage.remote,
+    )
+    await stage.track_carol()
+    position = await set_membership(stage.database, BOB)
+
+    record = EventRecord.__new__(EventRecord)
+    record.memberships = (MembershipChange(ROOM, BOB, "join", "$e", BOB, True),)
+    sharing._on_notice(Notice(position, [(position, record)]))
+    await sharing.close()
+
+    assert stage.edus.durable == []
+    assert CAROL in await get_tracked(stage.database, [CAROL])
