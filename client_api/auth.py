@@ -46,7 +46,7 @@ async def find_user(request: web.Request) -> Requester | None:
     token = access_token(request)
     if token is None:
         return None
-    return await request.app[SESSIONS].authenticate(token, origin(request))
+    return await request.app[SESSIONS].authenticate(token, lambda: origin(request))
 
 
 def require_self(requester: Requester, user_id: UserId) -> None:
@@ -60,19 +60,35 @@ def origin(request: web.Request) -> Origin:
     agent = request.headers.get(hdrs.USER_AGENT)
     if agent is not None:
         agent = agent.replace("\0", "")[:MAX_USER_AGENT_LENGTH]
-    return Origin(request.remote, agent)
+    return Origin(_address(request), agent)
 
 
 def caller_key(request: web.Request) -> str:
     """The caller's address, to count their requests by; of IPv6 the network of 64 bits."""
-    remote = request.remote or ""
-    if ":" not in remote:
-        return remote
+    text = _address(request)
+    if ":" not in text:
+        return text
+    network = int(ipaddress.IPv6Address(text)) >> 64 << 64
+    return str(ipaddress.IPv6Network((network, 64)))
+
+
+def _address(request: web.Request) -> str:
+    """The caller's address: the one that a proxy on this machine names, or the peer's own."""
+    peer = _parse_address(request.remote or "")
+    forwarded = request.headers.get(hdrs.X_FORWARDED_FOR)
+    if forwarded and (peer is None or peer.is_loopback):
+        named = _parse_address(forwarded.rpartition(",")[2].strip())
+        peer = named if named is not None else peer
+    return str(peer) if peer is not None else ""
+
+
+def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.IPv6Address(remote.partition("%")[0])
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
-        return remote
-    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped if mapped is not None else address
 
 
 async def authenticate_interactively(

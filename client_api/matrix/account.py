@@ -35,7 +35,8 @@ async def whoami(request: web.Request) -> web.Response:
 
 async def _owner(request: web.Request, body: JsonObject, requester: Requester | None) -> UserId:
     """Whose account is changed: the caller's, or without a token theirs who gave the password."""
-    request.app[RATE_LIMITS].check("login", caller_key(request))
+    action = "login" if body.get("auth") else "challenge"
+    request.app[RATE_LIMITS].check(action, caller_key(request))
     results = await authenticate_interactively(request, body, requester)
     user_id = requester.user_id if requester is not None else user_of_results(results)
     if user_id is None:

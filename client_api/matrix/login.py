@@ -7,7 +7,6 @@ from typing import Any
 from aiohttp import web
 
 from client_api.auth import (
-    access_token,
     authenticate_interactively,
     caller_key,
     origin,
@@ -59,10 +58,12 @@ async def login(request: web.Request) -> web.Response:
 
 async def _check_password(request: web.Request, body: JsonObject) -> UserId:
     password = required(body, "password", str)
-    user_id = identified_user(body, request.app[CONFIG].server_name)
-    if user_id is not None:
-        request.app[RATE_LIMITS].check("login_account", user_id)
-    return await request.app[ACCOUNTS].check_password(user_id, password)
+    named = identified_user(body, request.app[CONFIG].server_name)
+    if named is not None:
+        request.app[RATE_LIMITS].check("login_account", named)
+    user_id = await request.app[ACCOUNTS].check_password(named, password)
+    request.app[RATE_LIMITS].reset("login_account", user_id)
+    return user_id
 
 
 def logged_in(request: web.Request, tokens: Tokens) -> dict[str, Any]:
@@ -110,12 +111,8 @@ async def logout(request: web.Request) -> web.Response:
     """Log out, and delete the device."""
     requester = await require_user(request)
     if requester.device_id is None:
-        token = access_token(request)
-        if token is None:
-            raise Forbidden("There is nothing to log out of")
-        await request.app[SESSIONS].revoke_token(token)
-    else:
-        await request.app[DEVICES].remove(requester.user_id, [requester.device_id])
+        raise Forbidden("This access token belongs to no device: there is nothing to log out of")
+    await request.app[DEVICES].remove(requester.user_id, [requester.device_id])
     return json_response({})
 
 

@@ -11,6 +11,7 @@ from client_api.routing import V1, ClientRoutes
 from homeserver.app_keys import RATE_LIMITS, REGISTRATION, SESSIONS
 from homeserver.errors import Forbidden, InvalidParam, MissingParam
 from homeserver.services.interactive_auth import REGISTRATION_TOKEN
+from homeserver.services.passwords import check_strength
 from homeserver.web import json_response, optional, read_json
 
 routes = ClientRoutes()
@@ -19,8 +20,9 @@ routes = ClientRoutes()
 @routes.post("/register")
 async def register(request: web.Request) -> web.Response:
     """Make an account, and log in to it unless the client does not want to."""
-    request.app[RATE_LIMITS].check("registration", caller_key(request))
     body = await read_json(request, optional=True)
+    action = "registration" if body.get("auth") else "challenge"
+    request.app[RATE_LIMITS].check(action, caller_key(request))
     kind = request.query.get("kind", "user")
     if kind == "guest":
         raise Forbidden("This server has no guest accounts", errcode="M_GUEST_ACCESS_FORBIDDEN")
@@ -31,6 +33,8 @@ async def register(request: web.Request) -> web.Response:
     flows = registration.flows()
     user_id = await registration.check_available(optional(body, "username", str))
     password = optional(body, "password", str)
+    if password is not None:
+        check_strength(password)
     device_id = parsing.device_id(body)
     device_name = parsing.device_name(body, "initial_device_display_name")
     results = await authenticate_interactively(request, body, None, flows=flows)
@@ -53,7 +57,7 @@ async def register(request: web.Request) -> web.Response:
 @routes.get("/register/available")
 async def check_username_availability(request: web.Request) -> web.Response:
     """Whether a user name could be registered."""
-    request.app[RATE_LIMITS].check("registration", caller_key(request))
+    request.app[RATE_LIMITS].check("availability", caller_key(request))
     username = request.query.get("username")
     if not username:
         raise MissingParam("'username' is required")

@@ -130,7 +130,7 @@ class AccountService:
             raise Forbidden("Wrong user name or password")
         if self._passwords.needs_rehash(password_hash):
             rehashed = await self._passwords.hash(password)
-            await storage.set_password_hash(self._database, user_id, rehashed)
+            await storage.replace_password_hash(self._database, user_id, password_hash, rehashed)
         return user_id
 
     async def set_password(

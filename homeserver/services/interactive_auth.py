@@ -240,7 +240,9 @@ class PasswordStage:
             raise Forbidden("Give the password of the user who is logged in")
         if named is not None:
             self._rate_limits.check("login_account", named)
-        return await self._accounts.check_password(named, password)
+        confirmed = await self._accounts.check_password(named, password)
+        self._rate_limits.reset("login_account", confirmed)
+        return confirmed
 
 
 async def dummy_stage(_auth: JsonObject, _user_id: str | None) -> bool:

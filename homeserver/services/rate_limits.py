@@ -21,6 +21,8 @@ MAX_BUCKETS = 100_000
 DEFAULT_RATES: dict[str, RateConfig] = {
     "login": RateConfig(per_second=0.2, burst=10),  # by address
     "registration": RateConfig(per_second=0.1, burst=5),  # by address
+    "challenge": RateConfig(per_second=1, burst=20),  # by address: sessions begun
+    "availability": RateConfig(per_second=1, burst=20),  # by address: user names asked for
     "login_token": RateConfig(per_second=1 / 60, burst=3),
     "profile": RateConfig(per_second=5, burst=50),
 }

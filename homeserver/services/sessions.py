@@ -102,8 +102,8 @@ class SessionService:
 
     # ------------------------------------------------------------ recognising
 
-    async def authenticate(self, token: str, origin: Origin) -> Requester:
-        """Who bears an access token.
+    async def authenticate(self, token: str, origin: Callable[[], Origin]) -> Requester:
+        """Who bears an access token.  ``origin`` is asked only now and then.
 
         Raises: :class:`UnknownToken`, with ``soft_logout`` where the session lives on and the
         token only has to be refreshed.
@@ -117,7 +117,7 @@ class SessionService:
             raise UnknownToken("The access token has expired: refresh it", soft_logout=True)
         if now - session.seen_at >= SEEN_EVERY_MS:
             session.seen_at = now
-            self._note(session.requester, origin, now)
+            self._note(session.requester, origin(), now)
         return session.requester
 
     async def _load(self, token_hash: bytes, known: _Session | None, now: int) -> _Session:
@@ -285,12 +285,6 @@ class SessionService:
         async with self._database.transaction() as connection:
             await storage.delete_tokens(connection, user_id, device_ids)
         self.forget(user_id, device_ids)
-
-    async def revoke_token(self, token: str) -> None:
-        """Make one access token void: one that belongs to no device."""
-        token_hash = hash_token(token)
-        await storage.delete_access_token(self._database, token_hash)
-        self._drop(token_hash)
 
     def forget(self, user_id: str, device_ids: Sequence[str] | None = None) -> None:
         """Ask the database again about these devices' tokens."""

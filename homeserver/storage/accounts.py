@@ -22,6 +22,10 @@ SET_PASSWORD_HASH = """
 UPDATE accounts SET password_hash = $2 WHERE user_id = $1 AND deactivated_at IS NULL
 RETURNING user_id
 """
+# For a rehash: unless the password was changed meanwhile.
+REPLACE_PASSWORD_HASH = """
+UPDATE accounts SET password_hash = $3 WHERE user_id = $1 AND password_hash = $2
+"""
 SET_ADMIN = "UPDATE accounts SET admin = $2 WHERE user_id = $1 RETURNING user_id"
 DEACTIVATE = """
 UPDATE accounts SET deactivated_at = coalesce(deactivated_at, $2), password_hash = NULL,
@@ -86,6 +90,11 @@ async def get_accounts(
 async def set_password_hash(db: Queryable, user_id: str, password_hash: str | None) -> bool:
     """Set an account's password.  False if there is no such active account."""
     return await db.fetchval(SET_PASSWORD_HASH, user_id, password_hash) is not None
+
+
+async def replace_password_hash(db: Queryable, user_id: str, old: str, new: str) -> None:
+    """Store another hash of the same password."""
+    await db.execute(REPLACE_PASSWORD_HASH, user_id, old, new)
 
 
 async def set_admin(db: Queryable, user_id: str, admin: bool) -> bool:

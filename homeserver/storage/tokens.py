@@ -25,7 +25,6 @@ DELETE_REFRESH_TOKENS = """
 DELETE FROM refresh_tokens
 WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2::text[]))
 """
-DELETE_ACCESS_TOKEN = "DELETE FROM access_tokens WHERE token_hash = $1"
 
 INSERT_REFRESH_TOKEN = """
 INSERT INTO refresh_tokens (token_hash, user_id, device_id, created_at) VALUES ($1, $2, $3, $4)
@@ -128,11 +127,6 @@ async def delete_tokens(db: Queryable, user_id: str, device_ids: Sequence[str] |
     await db.execute(DELETE_REFRESH_TOKENS, user_id, ids)
     if device_ids is None:
         await db.execute(DELETE_USER_LOGIN_TOKENS, user_id)
-
-
-async def delete_access_token(db: Queryable, token_hash: bytes) -> None:
-    """Revoke one access token."""
-    await db.execute(DELETE_ACCESS_TOKEN, token_hash)
 
 
 # ---------------------------------------------------------------- refreshing

@@ -306,6 +306,22 @@ async def test_a_device_shows_when_and_from_where_it_was_last_seen(server: Serve
     assert device["last_seen_ip"] == "127.0.0.1"
 
 
+async def test_a_proxy_on_this_machine_says_from_where(server: Server):
+    alice = await server.new_account("alice")
+    server.clock.now += 61_000
+    headers = {
+        "Authorization": f"Bearer {alice.token}",
+        "X-Forwarded-For": "198.51.100.7, 2001:db8::7",
+    }
+    async with server.client.get("/_matrix/client/v3/account/whoami", headers=headers):
+        pass
+
+    await server.app[app_keys.SESSIONS].write_sightings()
+
+    device = await server.get(f"/devices/{alice.device_id}", token=alice.token)
+    assert device["last_seen_ip"] == "2001:db8::7"
+
+
 async def test_a_token_revoked_by_another_process_dies_within_a_minute(server: Server, database):
     alice = await server.new_account("alice")
     await whoami(server, alice.token)
