@@ -154,6 +154,7 @@ class Transport:
         self.outbox = Outbox(
             server_name=config.server_name,
             database=database,
+            log=log,
             client=self.client,
             health=self.health,
             rules=self.rules,

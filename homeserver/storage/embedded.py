@@ -14,6 +14,7 @@ import os
 import pwd
 import shutil
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class EmbeddedPostgres:
         self._cluster = self.directory / "cluster"
         self._log_file = self.directory / "postgres.log"
         self._user = _unprivileged_user()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def dsn(self) -> str:
@@ -89,13 +90,12 @@ class EmbeddedPostgres:
             return
         os.kill(pid, signal.SIGINT)  # PostgreSQL's "fast" shutdown
         for _ in range(int(STOP_TIMEOUT_SECONDS / 0.05)):
-            if self._process is not None and self._process.returncode is not None:
-                return
+            if self._process is not None:
+                self._process.poll()  # so that it does not stay a zombie
             if self.running_pid() is None:
-                break
+                return
             await asyncio.sleep(0.05)
-        if self._process is not None:
-            await self._process.wait()
+        logger.error("the embedded postgres did not stop in time", pid=pid)
 
     def running_pid(self) -> int | None:
         """The process that runs this cluster, if one does."""
@@ -145,13 +145,13 @@ class EmbeddedPostgres:
     async def _launch(self) -> None:
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
         with self._log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                str(_binaries(self._user) / "postgres"),
-                "-D",
-                str(self._cluster),
-                "-k",
-                str(self._socket_directory),
-                *settings,
+            # Not asyncio's: uvloop cannot start a process as another user.
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+                [
+                    str(_binaries(self._user) / "postgres"),
+                    *("-D", str(self._cluster), "-k", str(self._socket_directory)),
+                    *settings,
+                ],
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
@@ -165,7 +165,7 @@ class EmbeddedPostgres:
             try:
                 connection = await asyncpg.connect(dsn)
             except (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
-                if self._process is not None and self._process.returncode is not None:
+                if self._process is not None and self._process.poll() is not None:
                     break
                 await asyncio.sleep(0.05)
             else:
@@ -175,17 +175,18 @@ class EmbeddedPostgres:
         raise EmbeddedError(f"The embedded PostgreSQL did not start; its log ends:\n{tail}")
 
     async def _run(self, program: str, *arguments: str) -> None:
-        process = await asyncio.create_subprocess_exec(
-            str(_binaries(self._user) / program),
-            *arguments,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        result = await asyncio.to_thread(
+            subprocess.run,
+            [str(_binaries(self._user) / program), *arguments],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             cwd=self.directory,
             user=self._user,
         )
-        output, _ = await process.communicate()
-        if process.returncode != 0:
-            raise EmbeddedError(f"{program} failed:\n{output.decode('utf-8', 'replace')}")
+        if result.returncode != 0:
+            output = result.stdout.decode("utf-8", "replace")
+            raise EmbeddedError(f"{program} failed:\n{output}")
 
 
 def _unprivileged_user() -> str | None:

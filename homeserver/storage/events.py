@@ -60,8 +60,10 @@ SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[])
 UPSERT_MEMBERSHIPS = """
 INSERT INTO memberships (room_id, user_id, membership, event_id, sender, position, local,
     stripped_state)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],
-    $7::boolean[], $8::json[])
+SELECT room_id, user_id, membership, event_id, sender, position, local, stripped_state::json
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],
+    $7::boolean[], $8::text[])
+    AS new (room_id, user_id, membership, event_id, sender, position, local, stripped_state)
 ON CONFLICT (room_id, user_id) DO UPDATE SET
     membership = EXCLUDED.membership, event_id = EXCLUDED.event_id, sender = EXCLUDED.sender,
     position = EXCLUDED.position, stripped_state = EXCLUDED.stripped_state,
@@ -385,7 +387,10 @@ async def _write_memberships(
                 change.sender,
                 position,
                 change.local,
-                change.stripped_state,
+                # as text: asyncpg would take a list of lists for an array of two dimensions
+                None
+                if change.stripped_state is None
+                else orjson.dumps(change.stripped_state).decode(),
             )
             for position, change in latest.values()
         ]
