@@ -87,14 +87,14 @@ def test_nothing_but_bad_event_is_raised(changes: dict[str, Any], version: RoomV
 @pytest.mark.parametrize("key", ["type", "state_key"])
 @pytest.mark.parametrize("text", ["a" * 255, "é" * 127])
 def test_keys_may_have_255_bytes(key: str, text: str) -> None:
-    check_format(pdu(**{key: text}), V12)
+    check_format(pdu(V12, **{key: text}), V12)
 
 
 @pytest.mark.parametrize("key", ["type", "state_key"])
 @pytest.mark.parametrize("text", ["a" * 256, "é" * 128, None, 1, "nul\0", "\ud800"])
 def test_keys_may_not_have_more(key: str, text: Any) -> None:
     """Bytes count, not characters.  PostgreSQL cannot store NUL in a text."""
-    assert_bad(pdu(**{key: text}), match=key)
+    assert_bad(pdu(V12, **{key: text}), match=key)
 
 
 @pytest.mark.parametrize(
@@ -239,14 +239,14 @@ def test_lone_surrogates_are_refused(text: str) -> None:
 def test_the_number_of_references_is_limited(key: str, limit: int) -> None:
     ids = [f"${number}" for number in range(limit + 1)]
 
-    check_format(pdu(**{key: ids[:limit]}), V12)
-    assert_bad(pdu(**{key: ids}), match=key)
+    check_format(pdu(V12, **{key: ids[:limit]}), V12)
+    assert_bad(pdu(V12, **{key: ids}), match=key)
 
 
 @pytest.mark.parametrize("key", ["prev_events", "auth_events"])
 @pytest.mark.parametrize("wrong", [1, None, "", "x", "$" + "a" * 255, "$a\x1fb", ["$a", {}], "$\0"])
 def test_a_reference_is_an_event_id(key: str, wrong: Any) -> None:
-    assert_bad(pdu(**{key: [wrong]}), match=key)
+    assert_bad(pdu(V12, **{key: [wrong]}), match=key)
 
 
 @pytest.mark.parametrize("key", ["prev_events", "auth_events"])

@@ -270,7 +270,7 @@ def test_the_sender_of_a_third_party_invite_need_not_sign() -> None:
 def test_other_memberships_with_a_third_party_invite_must_be_signed(
     membership: str | None,
 ) -> None:
-    content = {"membership": membership, "third_party_invite": {"signed": {}}}
+    content: dict[str, Any] = {"membership": membership, "third_party_invite": {"signed": {}}}
     event = make_event(ROOM_VERSIONS["12"], type="m.room.member", state_key=BOB, content=content)
 
     assert required_signers(event.pdu, event.room_version) == {"domain"}
