@@ -1,0 +1,85 @@
+"""What other instances may ask about our users' keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from federation.routes import base, user_devices, user_keys
+from federation.server import CONTENT
+from homeserver.app_keys import END_TO_END_KEYS
+from homeserver.services.device_lists import DeviceListService
+from homeserver.services.end_to_end_keys import EndToEndKeyService
+from homeserver.services.remote_devices import RemoteDevices
+from homeserver.storage.log import Log
+from tests.client_api.stage import serve
+from tests.services.doubles import BOB, CAROL, SERVER, Clock, Edus, Peers, add_device, device_keys
+
+PREFIX = "/_matrix/federation/v1/user"
+
+
+@pytest.fixture
+async def http(database, monkeypatch):
+    async def trust(request: web.Request) -> None:
+        request[CONTENT] = await request.json() if request.can_read_body else {}
+
+    monkeypatch.setattr(base, "authenticate_request", trust)
+    log = Log(database)
+    await log.start()
+    peers: Any = Peers()
+    lists = DeviceListService(database=database, log=log, edus=Edus())
+    remote = RemoteDevices(database=database, log=log, remote=peers, clock_ms=Clock())
+    service = EndToEndKeyService(
+        server_name=SERVER,
+        database=database,
+        device_lists=lists,
+        remote_devices=remote,
+        remote=peers,
+    )
+    await add_device(database, BOB, "PHONE")
+    await service.upload(
+        BOB,
+        "PHONE",
+        device_keys=device_keys(BOB, "PHONE"),
+        one_time_keys={"signed_curve25519:A": {"key": "a"}},
+        fallback_keys={},
+    )
+    routes = [*user_devices.routes.definitions, *user_keys.routes.definitions]
+    async with serve(routes, {END_TO_END_KEYS: service}) as client:
+        yield client
+    await remote.close()
+    await log.close()
+
+
+async def test_a_peer_gets_the_device_list(http):
+    answer = await (await http.get(f"{PREFIX}/devices/{BOB}")).json()
+
+    assert [device["device_id"] for device in answer["devices"]] == ["PHONE"]
+    assert isinstance(answer["stream_id"], int)
+
+
+async def test_a_peer_gets_no_list_of_another_servers_users(http):
+    response = await http.get(f"{PREFIX}/devices/{CAROL}")
+
+    assert response.status == 404
+
+
+async def test_a_peer_queries_and_claims_keys_of_our_users_alone(http):
+    query = {"device_keys": {BOB: [], CAROL: []}}
+    claim = {"one_time_keys": {BOB: {"PHONE": "signed_curve25519"}, CAROL: {"DESK": "x"}}}
+
+    queried = await (await http.post(f"{PREFIX}/keys/query", json=query)).json()
+    claimed = await (await http.post(f"{PREFIX}/keys/claim", json=claim)).json()
+
+    assert queried["device_keys"] == {BOB: {"PHONE": device_keys(BOB, "PHONE")}}
+    assert "user_signing_keys" not in queried
+    assert claimed == {"one_time_keys": {BOB: {"PHONE": {"signed_curve25519:A": {"key": "a"}}}}}
+
+
+@pytest.mark.parametrize("path", ["query", "claim"])
+async def test_a_malformed_question_is_refused(http, path):
+    response = await http.post(f"{PREFIX}/keys/{path}", json={"device_keys": 1})
+
+    assert (response.status, (await response.json())["errcode"]) == (400, "M_BAD_JSON")
