@@ -270,8 +270,6 @@ class Joining:
         event: Event,
         version: RoomVersion,
         stripped_state: list[JsonObject] | None,
-        *,
-        notify: bool = False,
     ) -> None:
         """Note one of our users' membership of a room that we are not in."""
         assert event.state_key is not None

@@ -17,7 +17,7 @@ from aiohttp import web
 from client_api.matrix import ALL_ROUTES as CLIENT_ROUTES
 from client_api.web import consent as consent_page
 from federation import app_keys as federation_keys
-from federation.routes import ALL_ROUTES as FEDERATION_ROUTES
+from federation.routes import OPEN_ROUTES, SIGNED_ROUTES
 from federation.server import AUTHENTICATOR
 from homeserver import app_keys, health
 from homeserver.config import Address, Config
@@ -46,19 +46,11 @@ def build_app(wiring: Wiring) -> web.Application:
     )
     app.on_response_prepare.append(add_cors_headers)
     _provide(app, wiring)
-    for routes in (
-        CLIENT_ROUTES,
-        FEDERATION_ROUTES,
-        list(consent_page.routes),
-        list(health.routes),
-    ):
+    app.add_routes(CLIENT_ROUTES)
+    app.add_routes(SIGNED_ROUTES)
+    for routes in (*OPEN_ROUTES, consent_page.routes, health.routes):
         app.add_routes(routes)
-    app.router.add_route("OPTIONS", "/{path:.*}", _preflight)
     return app
-
-
-async def _preflight(_request: web.Request) -> web.Response:
-    return web.Response()
 
 
 def _provide(app: web.Application, wiring: Wiring) -> None:
@@ -95,6 +87,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[federation_keys.HANDSHAKES] = wiring.handshakes
     app[federation_keys.HISTORY] = wiring.history
     app[federation_keys.JOINING] = wiring.joining
+    app[federation_keys.NOTARY] = wiring.transport.notary
     app[federation_keys.NOTARY] = wiring.transport.notary
 
 

@@ -23,6 +23,7 @@ from federation.key_fetching import KeyFetcher
 from federation.keyring import Keyring
 from federation.media import RemoteMediaClient
 from federation.notary import Notary
+from federation.notary import Notary
 from federation.outbox import Outbox
 from federation.own_keys import OwnKeys
 from federation.pdus import PduChecker
@@ -141,6 +142,13 @@ class Transport:
             own_keys=self.own_keys,
             keyring=self.keyring,
             rules=self.rules,
+            clock_ms=clock_ms,
+        )
+        self.notary = Notary(
+            own_keys=self.own_keys,
+            keyring=self.keyring,
+            rules=self.rules,
+            database=database,
             clock_ms=clock_ms,
         )
         self.authenticator = Authenticator(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from aiohttp.web import RouteDef, RouteTableDef
 
 from federation.routes import (
     events,
@@ -15,12 +15,9 @@ from federation.routes import (
     version,
 )
 
-ALL_ROUTES: list[web.AbstractRouteDef] = [
-    *keys.routes,
-    *version.routes,
-    *(
-        definition
-        for module in (events, handshakes, media, queries, user_devices, user_keys)
-        for definition in module.routes.definitions
-    ),
+SIGNED_ROUTES: list[RouteDef] = [
+    definition
+    for module in (events, handshakes, media, queries, user_devices, user_keys)
+    for definition in module.routes.definitions
 ]
+OPEN_ROUTES: tuple[RouteTableDef, ...] = (keys.routes, version.routes)

@@ -27,7 +27,9 @@ def load(config_path: Path | None) -> Config:
         return load_config(path)
     except ConfigError as error:
         problems = "\n  ".join(error.problems)
-        raise click.ClickException(f"The configuration {path} cannot be used:\n  {problems}") from None
+        raise click.ClickException(
+            f"The configuration {path} cannot be used:\n  {problems}"
+        ) from None
 
 
 def with_database(config: Config, work: Callable[..., Awaitable[T]]) -> T:

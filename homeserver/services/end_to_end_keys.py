@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +86,8 @@ class EndToEndKeyService:
         self._device_lists = device_lists
         self._remote_devices = remote_devices
         self._remote = remote
+        self.on_counts_changed: Callable[[str, str], None] = lambda user_id, device_id: None
+        """Called with a local user's ID and a device's, when its keys were added or claimed."""
 
     # ------------------------------------------------------------ uploading
 
@@ -115,6 +117,7 @@ class EndToEndKeyService:
             await self._add_one_time_keys(user_id, device_id, once)
         if fallback:
             await storage.put_fallback_keys(self._database, user_id, device_id, fallback)
+        self.on_counts_changed(user_id, device_id)
         return await storage.count_one_time_keys(self._database, user_id, device_id)
 
     async def _stored_keys(self, user_id: str, device_id: str) -> JsonObject | None:
@@ -276,6 +279,7 @@ class EndToEndKeyService:
         claimed: Claimed = {}
         for want, key in found.items():
             claimed.setdefault(want.user_id, {})[want.device_id] = {key.name: key.key}
+            self.on_counts_changed(want.user_id, want.device_id)
         return claimed
 
     async def _claim_from(

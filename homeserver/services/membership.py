@@ -51,6 +51,9 @@ class InviteGate(Protocol):
     async def check_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> object:
         """Raise ``M_INVITE_BLOCKED``, ``M_CONSENT_NOT_GIVEN``, ... if it may not be sent."""
 
+    async def invite_accepted(self, invitee: UserId, inviter: str) -> None:
+        """Note that the invitee agreed to hear from the inviter."""
+
 
 class MemberProfiles(Protocol):
     """What goes into a member event of ours."""
@@ -108,6 +111,20 @@ class Membership:
         room = await self._rooms.find(room_id)
         if room is not None and room.is_joined(user_id):
             return
+        before = await storage.get_membership(self._database, room_id, user_id)
+        await self._enter(user_id, room_id, room, servers, content)
+        if before is not None and before.membership == "invite":
+            await self._gate.invite_accepted(user_id, before.sender)
+
+    async def _enter(
+        self,
+        user_id: UserId,
+        room_id: str,
+        room: LiveRoom | None,
+        servers: Iterable[str],
+        content: JsonObject,
+    ) -> None:
+        """Join from here if we are in the room and may let the user in, else through others."""
         if room is not None and room.joined_local:
             authorised = await self._authorising_user(room, user_id)
             if authorised is not None:
