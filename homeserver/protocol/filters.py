@@ -22,7 +22,7 @@ MAX_WILDCARD_LENGTH = 255
 MISSING = object()
 
 
-class InvalidFilter(ValueError):
+class BadFilter(ValueError):
     """A filter that is not as the spec has it; the text names the property."""
 
 
@@ -35,12 +35,12 @@ class TypeSet:
 
     @classmethod
     def parse(cls, types: list[str], name: str) -> TypeSet:
-        """The types that a filter names.  Raises :class:`InvalidFilter` for too many wildcards."""
+        """The types that a filter names.  Raises :class:`BadFilter` for too many wildcards."""
         patterns = {item for item in types if "*" in item}
         if len(patterns) > MAX_WILDCARDS or any(
             len(pattern) > MAX_WILDCARD_LENGTH for pattern in patterns
         ):
-            raise InvalidFilter(f"'{name}' must have at most {MAX_WILDCARDS} short wildcards")
+            raise BadFilter(f"'{name}' must have at most {MAX_WILDCARDS} short wildcards")
         return cls(
             frozenset(types) - patterns,
             tuple(re.compile(star_source(pattern), re.DOTALL) for pattern in sorted(patterns)),
@@ -109,7 +109,7 @@ class RoomEventFilter(EventFilter):
     def parse(cls, value: Any, name: str = "filter") -> RoomEventFilter:
         """A filter as ``/messages`` and ``/context`` take it, or as part of a sync filter.
 
-        Raises: :class:`InvalidFilter`.
+        Raises: :class:`BadFilter`.
         """
         return _parse_room_event_filter(value, name)
 
@@ -144,7 +144,7 @@ class SyncFilter:
 
     @classmethod
     def parse(cls, value: Any) -> SyncFilter:
-        """A filter as a client uploads it or gives it inline.  Raises :class:`InvalidFilter`."""
+        """A filter as a client uploads it or gives it inline.  Raises :class:`BadFilter`."""
         return _parse_sync_filter(value)
 
     def allows_room(self, room_id: str) -> bool:
@@ -178,7 +178,6 @@ class SyncFilter:
         return selected
 
 
-BadFilter = InvalidFilter
 EMPTY_FILTER = SyncFilter()
 
 
@@ -190,7 +189,7 @@ def _parse_sync_filter(value: Any) -> SyncFilter:
     room = _object(value.get("room"), "room")
     event_format = value.get("event_format", "client")
     if event_format not in ("client", "federation"):
-        raise InvalidFilter("'event_format' must be 'client' or 'federation'")
+        raise BadFilter("'event_format' must be 'client' or 'federation'")
     return SyncFilter(
         presence=EventFilter(**_event_filter(_object(value.get("presence"), "presence"))),
         account_data=EventFilter(
@@ -237,7 +236,7 @@ EXCLUDES_NOTHING: dict[str, Any] = {
 def _event_filter(value: Mapping[str, Any]) -> dict[str, Any]:
     limit = value.get("limit")
     if limit is not None and (type(limit) is not int or limit < 0):
-        raise InvalidFilter("'limit' must be an integer greater than 0")
+        raise BadFilter("'limit' must be an integer greater than 0")
     return {
         "limit": limit,
         "senders": _ids(value, "senders", UserId.parse),
@@ -251,14 +250,14 @@ def _object(value: Any, name: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise InvalidFilter(f"'{name}' must be an object")
+        raise BadFilter(f"'{name}' must be an object")
     return value
 
 
 def _boolean(value: Mapping[str, Any], name: str) -> bool | None:
     found = value.get(name)
     if found is not None and not isinstance(found, bool):
-        raise InvalidFilter(f"'{name}' must be true or false")
+        raise BadFilter(f"'{name}' must be true or false")
     return found
 
 
@@ -267,9 +266,9 @@ def _strings(value: Mapping[str, Any], name: str) -> list[str] | None:
     if found is None:
         return None
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise InvalidFilter(f"'{name}' must be an array of strings")
+        raise BadFilter(f"'{name}' must be an array of strings")
     if len(found) > MAX_LIST:
-        raise InvalidFilter(f"'{name}' must have at most {MAX_LIST} entries")
+        raise BadFilter(f"'{name}' must have at most {MAX_LIST} entries")
     return found
 
 
@@ -282,7 +281,7 @@ def _ids(
     try:
         return frozenset(parse(item) for item in found)
     except InvalidIdentifier as error:
-        raise InvalidFilter(f"'{name}': {error}") from error
+        raise BadFilter(f"'{name}': {error}") from error
 
 
 def _types(value: Mapping[str, Any], name: str) -> TypeSet | None:

@@ -20,7 +20,7 @@ WORD = "[A-Za-z0-9_]"
 WORD_BOUNDARY = rf"(?:(?<!{WORD})|(?!{WORD}))"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def glob_to_regex(glob: str, *, ignore_case: bool = False) -> re.Pattern[str]:
     """A compiled pattern that matches the whole of a text; use its ``match``."""
     flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
@@ -32,23 +32,26 @@ def star_source(pattern: str) -> str:
     return _whole([re.escape(piece) for piece in pattern.split("*")])
 
 
-@lru_cache(maxsize=4096)
 def word_matcher(glob: str) -> Callable[[str], bool]:
     """Whether a text has a part that starts and ends at word boundaries and matches the glob.
 
     Spec: push module, conditions, ``event_match`` on ``content.body``.
     """
-    pieces = _pieces(glob)
-    pieces[0] = WORD_BOUNDARY + pieces[0]
-    pieces[-1] += WORD_BOUNDARY
-    pattern = re.compile("".join(f"(?>.*?{piece})" for piece in pieces), re.DOTALL)
     literal = max(re.split(r"[*?]", glob), key=len)
 
     def matches(text: str) -> bool:
         # A plain search is some twenty times faster, and mostly there is nothing to find.
-        return literal in text and pattern.match(text) is not None
+        return literal in text and _word_regex(glob).match(text) is not None
 
     return matches
+
+
+@lru_cache(maxsize=1024)
+def _word_regex(glob: str) -> re.Pattern[str]:
+    pieces = _pieces(glob)
+    pieces[0] = WORD_BOUNDARY + pieces[0]
+    pieces[-1] += WORD_BOUNDARY
+    return re.compile("".join(f"(?>.*?{piece})" for piece in pieces), re.DOTALL)
 
 
 def _whole(pieces: list[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Self
 from homeserver.protocol.globs import glob_to_regex
 from homeserver.protocol.server_names import (
     InvalidIdentifier,
+    ServerAcl,
     ServerName,
     is_valid_server_name,
     parse_server_name,
@@ -25,6 +26,7 @@ __all__ = [
     "InvalidIdentifier",
     "RoomAlias",
     "RoomId",
+    "ServerAcl",
     "ServerName",
     "UserId",
     "glob_to_regex",

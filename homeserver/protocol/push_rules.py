@@ -111,16 +111,21 @@ class CompiledRuleset:
     the same deviations share it.
     """
 
-    __slots__ = ("_rules", "needs_display_name")
+    __slots__ = ("_above", "_below", "_rooms", "_senders", "needs_display_name")
 
     def __init__(self, deviations: PushDeviations) -> None:
-        rules = full_ruleset(deviations, USER_ID_PLACE)
-        compiled = [
-            _compile_rule(kind, rule) for kind in KINDS for rule in rules[kind] if rule["enabled"]
-        ]
-        self._rules = [rule for rule in compiled if never not in rule.conditions]
+        rules = {
+            kind: [rule for rule in rules if rule["enabled"]]
+            for kind, rules in full_ruleset(deviations, USER_ID_PLACE).items()
+        }
+        self._above = _compile(rules["override"]) + _compile(rules["content"])
+        self._rooms = {rule["rule_id"]: Actions.parse(rule["actions"]) for rule in rules["room"]}
+        self._senders = {
+            rule["rule_id"]: Actions.parse(rule["actions"]) for rule in rules["sender"]
+        }
+        self._below = _compile(rules["underride"])
         self.needs_display_name = any(
-            contains_display_name in rule.conditions for rule in self._rules
+            contains_display_name in rule.conditions for rule in self._above + self._below
         )
 
     def evaluate(
@@ -144,42 +149,46 @@ class CompiledRuleset:
     def _evaluate(
         self, event: PushEvent, room: RoomPushContext, user: UserPushContext | None
     ) -> Actions | None:
-        for rule in self._rules:
-            for condition in rule.conditions:
-                if not condition(event, room, user):
-                    break
-            else:
-                return rule.actions
-        return None
+        rule = _first_match(self._above, event, room, user)
+        if rule is not None:
+            return rule.actions
+        if event.event.room_id in self._rooms:
+            return self._rooms[event.event.room_id]
+        if event.event.sender in self._senders:
+            return self._senders[event.event.sender]
+        rule = _first_match(self._below, event, room, user)
+        return rule.actions if rule is not None else None
 
 
-def _compile_rule(kind: str, rule: JsonObject) -> _CompiledRule:
+def _first_match(
+    rules: list[_CompiledRule],
+    event: PushEvent,
+    room: RoomPushContext,
+    user: UserPushContext | None,
+) -> _CompiledRule | None:
+    for rule in rules:
+        for condition in rule.conditions:
+            if not condition(event, room, user):
+                break
+        else:
+            return rule
+    return None
+
+
+def _compile(rules: list[JsonObject]) -> list[_CompiledRule]:
+    compiled = [
+        _CompiledRule(_compile_conditions(rule), Actions.parse(rule["actions"])) for rule in rules
+    ]
+    return [rule for rule in compiled if never not in rule.conditions]
+
+
+def _compile_conditions(rule: JsonObject) -> tuple[Condition, ...]:
+    if "pattern" in rule:
+        # Content rules: "the match must match any substring of the content.body property".
+        body = {"kind": "event_match", "key": "content.body", "pattern": rule["pattern"]}
+        return (compile_condition(body),)
     compile_one = _compile_default_condition if rule["default"] else compile_condition
-    return _CompiledRule(
-        tuple(compile_one(item) for item in _conditions(kind, rule)),
-        Actions.parse(rule["actions"]),
-    )
-
-
-def _conditions(kind: str, rule: JsonObject) -> list[Any]:
-    """The conditions of a rule; those of content, room and sender rules are predefined."""
-    match kind:
-        case "content":
-            return [_match("content.body", rule.get("pattern"))]
-        case "room":
-            return [_is("room_id", rule["rule_id"])]
-        case "sender":
-            return [_is("sender", rule["rule_id"])]
-    conditions: list[Any] = rule.get("conditions", [])
-    return conditions
-
-
-def _match(key: str, pattern: Any) -> JsonObject:
-    return {"kind": "event_match", "key": key, "pattern": pattern}
-
-
-def _is(key: str, value: Any) -> JsonObject:
-    return {"kind": "event_property_is", "key": key, "value": value}
+    return tuple(compile_one(condition) for condition in rule["conditions"])
 
 
 def _compile_default_condition(condition: JsonObject) -> Condition:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from homeserver.protocol.globs import glob_to_regex
+from homeserver.protocol.globs import glob_to_regex, is_glob
 
 MAX_DNS_NAME_LENGTH = 255
+MAX_VERDICTS = 4_096
 MAX_SERVER_NAME_LENGTH = MAX_DNS_NAME_LENGTH + len(":65535")
 
 WITH_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
@@ -91,31 +92,60 @@ def is_valid_server_name(text: object) -> bool:
     return isinstance(text, str) and _parse(text) is not None
 
 
-def server_allowed_by_acl(server_name: str, acl: Mapping[str, Any]) -> bool:
-    """Whether the content of an ``m.room.server_acl`` event lets a server take part.
+class ServerAcl:
+    """The content of an ``m.room.server_acl`` event, ready to be asked for every event received.
 
-    The port is not considered.  Patterns that are not strings are ignored.
+    Rooms list thousands of servers, so a verdict is remembered.  The port is not considered;
+    patterns that are not strings are ignored.
     """
-    name = _parse(server_name)
-    if name is None:
-        return False
-    # Rule 2; "defaults to true if missing or otherwise not a boolean"
-    if acl.get("allow_ip_literals") is False and name.is_ip_literal:
-        return False
-    # Rules 3, 4 and 5
-    return not _any_matches(acl.get("deny"), name.host) and _any_matches(
-        acl.get("allow"), name.host
-    )
+
+    __slots__ = ("_allow", "_allow_ip_literals", "_deny", "_verdicts")
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        # "Defaults to true if missing or otherwise not a boolean."
+        self._allow_ip_literals = content.get("allow_ip_literals") is not False
+        self._allow = _patterns(content.get("allow"))
+        self._deny = _patterns(content.get("deny"))
+        self._verdicts: dict[str, bool] = {}
+
+    def allows(self, server_name: str) -> bool:
+        """Whether a server may take part."""
+        name = _parse(server_name)
+        if name is None:
+            return False
+        verdict = self._verdicts.get(name.host)
+        if verdict is None:
+            if len(self._verdicts) >= MAX_VERDICTS:
+                self._verdicts.clear()
+            verdict = self._verdicts[name.host] = self._judge(name)
+        return verdict
+
+    def _judge(self, name: ServerName) -> bool:
+        """Rules 2 to 5."""
+        if name.is_ip_literal and not self._allow_ip_literals:
+            return False
+        host = name.host.lower()
+        return not _any_matches(self._deny, host) and _any_matches(self._allow, host)
 
 
-def _any_matches(patterns: object, host: str) -> bool:
-    return isinstance(patterns, list) and any(
-        glob_to_regex(STARS.sub("*", pattern), ignore_case=True).match(host)
+def server_allowed_by_acl(server_name: str, acl: Mapping[str, Any]) -> bool:
+    """Whether an access control list allows a server; see :class:`ServerAcl` for many servers."""
+    return ServerAcl(acl).allows(server_name)
+
+
+def _patterns(value: object) -> list[str]:
+    """The patterns that are short enough to match any server name, in lower case."""
+    if not isinstance(value, list):
+        return []
+    return [
+        STARS.sub("*", pattern.lower())
+        for pattern in value
+        if isinstance(pattern, str) and len(pattern) - pattern.count("*") <= MAX_DNS_NAME_LENGTH
+    ]
+
+
+def _any_matches(patterns: list[str], host: str) -> bool:
+    return any(
+        glob_to_regex(pattern).match(host) is not None if is_glob(pattern) else pattern == host
         for pattern in patterns
-        if isinstance(pattern, str) and _can_match(pattern)
     )
-
-
-def _can_match(pattern: str) -> bool:
-    """Whether a pattern is short enough to match any server name; others are not compiled."""
-    return len(pattern) - pattern.count("*") <= MAX_DNS_NAME_LENGTH

@@ -11,7 +11,7 @@ from hypothesis import given
 from homeserver.protocol.events import Event, client_event
 from homeserver.protocol.filters import (
     EMPTY_FILTER,
-    InvalidFilter,
+    BadFilter,
     RoomEventFilter,
     SyncFilter,
     TypeSet,
@@ -217,23 +217,23 @@ def test_selecting_fields_leaves_the_event_as_it_is() -> None:
     ],
 )
 def test_a_malformed_filter_is_refused(definition: Any) -> None:
-    with pytest.raises(InvalidFilter):
+    with pytest.raises(BadFilter):
         SyncFilter.parse(definition)
 
 
 @given(json_values())
-def test_nothing_but_invalid_filter_is_raised(value: Any) -> None:
+def test_nothing_but_bad_filter_is_raised(value: Any) -> None:
     for definition in (value, {"room": value}, {"room": {"state": value}}, {"presence": value}):
         try:
             SyncFilter.parse(definition)
-        except InvalidFilter:
+        except BadFilter:
             continue
 
 
 def test_the_number_of_wildcards_is_limited() -> None:
-    with pytest.raises(InvalidFilter):
+    with pytest.raises(BadFilter):
         TypeSet.parse([f"{number}*" for number in range(101)], "types")
-    with pytest.raises(InvalidFilter):
+    with pytest.raises(BadFilter):
         TypeSet.parse(["*" * 256], "types")
     TypeSet.parse([str(number) for number in range(10_000)], "types")
 
