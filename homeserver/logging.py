@@ -44,7 +44,11 @@ def configure(log_format: str, level: str) -> None:
             ),
         ]
     else:
-        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # never local variables: they may hold passwords and tokens
+        plain = structlog.dev.plain_traceback
+        renderer = [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+        ]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
