@@ -31,6 +31,7 @@ from homeserver.services.registration import RegistrationService
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.rooms import Rooms
 from homeserver.services.sessions import SessionService
+from homeserver.services.sync import SyncService
 from homeserver.services.to_device import ToDeviceService
 from homeserver.services.typing import TypingService
 from homeserver.storage.database import Database
@@ -65,3 +66,5 @@ DIRECTORY = web.AppKey("DIRECTORY", Directory)
 MEMBERSHIP = web.AppKey("MEMBERSHIP", Membership)
 ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
 ROOMS = web.AppKey("ROOMS", Rooms)
+
+SYNC = web.AppKey("SYNC", SyncService)

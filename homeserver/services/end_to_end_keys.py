@@ -126,6 +126,9 @@ class EndToEndKeyService:
 
     async def _add_one_time_keys(self, user_id: str, device_id: str, keys: list[Key]) -> None:
         async with self._database.transaction() as connection:
+            # a client that lost the answer uploads again: what was claimed meanwhile is spent
+            spent = await storage.get_claimed_keys(connection, user_id, device_id, keys)
+            keys = [k for k in keys if k.name not in spent or spent[k.name].key != k.key]
             await storage.insert_one_time_keys(
                 connection, user_id, device_id, keys, time.time_ns() // 1000
             )

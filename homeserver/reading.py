@@ -1,0 +1,111 @@
+"""How the parts that readers need fit together: syncs and timelines.
+
+Each part follows the log from its construction on, so build this before the log starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from homeserver.services.account_data import AccountDataService
+from homeserver.services.client_events import ClientEvents
+from homeserver.services.device_lists import DeviceListService
+from homeserver.services.end_to_end_keys import EndToEndKeyService
+from homeserver.services.event_store import EventStore
+from homeserver.services.notifier import Notifier
+from homeserver.services.presence import PresenceService
+from homeserver.services.push_rules import PushRuleService
+from homeserver.services.receipts import ReceiptService
+from homeserver.services.recent_timeline import RecentTimeline
+from homeserver.services.state import States
+from homeserver.services.sync import SyncService
+from homeserver.services.sync_extras import SyncExtras
+from homeserver.services.sync_key_counts import CachedKeyCounts
+from homeserver.services.sync_room import SyncRooms
+from homeserver.services.sync_rooms import RoomsOfUsers
+from homeserver.services.sync_state import SyncStates
+from homeserver.services.sync_summary import RoomSummaries
+from homeserver.services.to_device import ToDeviceService
+from homeserver.services.typing import TypingService
+from homeserver.services.unread import UnreadCounts
+from homeserver.services.visibility import IgnoredUsers, Visibility
+from homeserver.storage.database import Database
+from homeserver.storage.log import Log
+
+
+class Reading:
+    """Everything between the log and a reader."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        log: Log,
+        store: EventStore,
+        states: States,
+        account_data: AccountDataService,
+        push_rules: PushRuleService,
+        receipts: ReceiptService,
+        typing: TypingService,
+        presence: PresenceService,
+        to_device: ToDeviceService,
+        device_lists: DeviceListService,
+        end_to_end_keys: EndToEndKeyService,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self.recent = RecentTimeline(log)
+        self.rooms_of_users = RoomsOfUsers(database=database, log=log)
+        self.unread_counts = UnreadCounts(
+            database=database, log=log, recent=self.recent, rulesets=push_rules
+        )
+        self.visibility = Visibility(database=database, log=log, store=store)
+        self.ignored_users = IgnoredUsers(account_data)
+        self.client_events = ClientEvents(
+            database=database, store=store, states=states, clock_ms=clock_ms
+        )
+        self.notifier = Notifier(database=database, log=log, rooms=self.rooms_of_users)
+        typing.on_change = self.notifier.room_changed
+        presence.on_change = self.notifier.presence_changed
+        key_counts = CachedKeyCounts(keys=end_to_end_keys, log=log)
+        end_to_end_keys.on_counts_changed = key_counts.forget
+        rooms = SyncRooms(
+            database=database,
+            recent=self.recent,
+            store=store,
+            events=self.client_events,
+            states=SyncStates(database=database, recent=self.recent, states=states),
+            summaries=RoomSummaries(database=database, log=log),
+            visibility=self.visibility,
+            unread=self.unread_counts,
+        )
+        extras = SyncExtras(
+            database=database,
+            recent=self.recent,
+            account_data=account_data,
+            push_rules=push_rules,
+            receipts=receipts,
+            typing=typing,
+            presence=presence,
+            to_device=to_device,
+            device_lists=device_lists,
+            key_counts=key_counts,
+        )
+        self.sync = SyncService(
+            database=database,
+            recent=self.recent,
+            notifier=self.notifier,
+            rooms_of_users=self.rooms_of_users,
+            rooms=rooms,
+            extras=extras,
+            store=store,
+            visibility=self.visibility,
+            reader_filter=self.ignored_users,
+        )
+
+    def start(self) -> None:
+        """Begin at the log's position; call it once the log has started."""
+        self.recent.start()
+
+    def close(self) -> None:
+        """Answer the syncs that wait."""
+        self.notifier.close()

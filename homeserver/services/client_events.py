@@ -1,0 +1,195 @@
+"""Events as clients get them: each is serialised once, and spliced as bytes into each answer.
+
+What depends on the reader or the moment (``unsigned``) is appended to the bytes that all share.
+Spec: client-server API, room event format; aggregations are served by their own endpoints.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import orjson
+
+from homeserver.protocol.events import Event, JsonObject, StateKey, client_event, redacted_copy
+from homeserver.protocol.filters import SyncFilter
+from homeserver.services.event_store import EventStore
+from homeserver.services.state import States
+from homeserver.storage import events as storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+
+CACHED_BYTES = 32 * 1024 * 1024
+CACHED_PREVIOUS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """What a state event replaced."""
+
+    event_id: str
+    stored: StoredEvent | None
+
+
+@dataclass(slots=True)
+class Beside:
+    """What goes into the ``unsigned`` of some events, read before they are serialised."""
+
+    previous: dict[str, Previous] = field(default_factory=dict)
+    redactions: dict[str, StoredEvent] = field(default_factory=dict)
+    transaction_ids: dict[str, str] = field(default_factory=dict)
+
+
+NOTHING_BESIDE = Beside()
+
+
+class ClientEvents:
+    """Serialises events for clients."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        store: EventStore,
+        states: States,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._states = states
+        self._clock_ms = clock_ms
+        self._shared: OrderedDict[tuple[str, str | None], bytes] = OrderedDict()
+        self._size = 0
+        self._previous: OrderedDict[str, Previous | None] = OrderedDict()
+
+    # ------------------------------------------------------------ what lies beside
+
+    async def beside(
+        self,
+        events: Iterable[StoredEvent],
+        *,
+        device: tuple[str, str | None] | None = None,
+        replaced: bool = True,
+    ) -> Beside:
+        """Read what goes into ``unsigned``: what state events replaced (unless not ``replaced``),
+        what redacted events, and which transactions made those that a device sent."""
+        plain = True
+        for stored in events:
+            if stored.redacted_by is not None or stored.event.state_key is not None:
+                plain = False
+                break
+        if plain and device is None:
+            return NOTHING_BESIDE
+        listed = list(events)
+        beside = Beside()
+        if replaced:
+            for stored in listed:
+                if stored.event.is_state:
+                    previous = await self._previous_of(stored)
+                    if previous is not None:
+                        beside.previous[stored.event.event_id] = previous
+        redactions = {s.redacted_by for s in listed if s.redacted_by is not None}
+        if redactions:
+            beside.redactions = await self._store.get_many(redactions)
+        if device is not None and device[1] is not None:
+            sent = [s.event.event_id for s in listed if s.event.sender == device[0]]
+            if sent:
+                beside.transaction_ids = await storage.get_transaction_ids(
+                    self._database, sent, device[0], device[1]
+                )
+        return beside
+
+    async def _previous_of(self, stored: StoredEvent) -> Previous | None:
+        event_id = stored.event.event_id
+        if event_id in self._previous:
+            return self._previous[event_id]
+        previous: Previous | None = None
+        if stored.snapshot_before is not None:
+            key: StateKey = stored.event.key
+            before = await self._states.get_keys(stored.snapshot_before, (key,))
+            previous_id = before.get(key)
+            if previous_id is not None and previous_id != event_id:
+                previous = Previous(previous_id, await self._store.get(previous_id))
+        self._previous[event_id] = previous
+        if len(self._previous) > CACHED_PREVIOUS:
+            self._previous.popitem(last=False)
+        return previous
+
+    # ------------------------------------------------------------ serialising
+
+    def serialise(
+        self,
+        stored: StoredEvent,
+        *,
+        membership: str | None,
+        beside: Beside = NOTHING_BESIDE,
+        with_room_id: bool = False,
+        may_see_previous: bool = True,
+        transaction_id: str | None = None,
+    ) -> bytes:
+        """An event in JSON.
+
+        ``membership``: the reader's at the event (v1.11).  ``may_see_previous``: whether the
+        reader may see what a state event replaced.
+        """
+        event = stored.event
+        parts = [self._without_unsigned(stored)]
+        if with_room_id:
+            parts.append(b',"room_id":' + orjson.dumps(event.room_id))
+        # The common case by hand: it is on the way of every message to every reader.
+        parts.append(b',"unsigned":{"age":%d' % (self._clock_ms() - event.origin_server_ts))
+        if membership is not None:
+            parts.append(b',"membership":"%s"' % membership.encode())
+        if transaction_id is None:
+            transaction_id = beside.transaction_ids.get(event.event_id)
+        if transaction_id is not None:
+            parts.append(b',"transaction_id":' + orjson.dumps(transaction_id))
+        if beside.previous or beside.redactions:
+            parts.append(self._rare_unsigned(stored, beside, may_see_previous))
+        parts.append(b"}}")
+        return b"".join(parts)
+
+    def _rare_unsigned(self, stored: StoredEvent, beside: Beside, may_see_previous: bool) -> bytes:
+        rare: JsonObject = {}
+        previous = beside.previous.get(stored.event.event_id)
+        if previous is not None:
+            rare["replaces_state"] = previous.event_id
+            if may_see_previous and previous.stored is not None:
+                rare["prev_content"] = shown_event(previous.stored).content
+        redaction = beside.redactions.get(stored.redacted_by or "")
+        if redaction is not None:
+            rare["redacted_because"] = orjson.Fragment(self._without_unsigned(redaction) + b"}")
+        return b"," + orjson.dumps(rare)[1:-1] if rare else b""
+
+    def _without_unsigned(self, stored: StoredEvent) -> bytes:
+        """An event's JSON up to, and without, the closing brace."""
+        key = (stored.event.event_id, stored.redacted_by)
+        shared = self._shared.get(key)
+        if shared is None:
+            event = shown_event(stored)
+            shared = orjson.dumps(client_event(event, include_room_id=False))[:-1]
+            self._shared[key] = shared
+            self._size += len(shared)
+            while self._size > CACHED_BYTES:
+                self._size -= len(self._shared.popitem(last=False)[1])
+        return shared
+
+
+def shown_event(stored: StoredEvent) -> Event:
+    """The event as readers may see it: redacted, if it was."""
+    return stored.event if stored.redacted_by is None else redacted_copy(stored.event)
+
+
+def as_filtered(event: bytes, stored: StoredEvent, sync_filter: SyncFilter) -> bytes:
+    """An event in the format, and with the fields, that a filter asks for.
+
+    Spec: client-server API, filtering (``event_format``, ``event_fields``).
+    """
+    if sync_filter.event_format == "federation":
+        pdu = shown_event(stored).pdu
+        unsigned: Mapping[str, object] = orjson.loads(event)["unsigned"]
+        return orjson.dumps({**pdu, "event_id": stored.event.event_id, "unsigned": unsigned})
+    if sync_filter.event_fields is not None:
+        return orjson.dumps(sync_filter.select_fields(orjson.loads(event)))
+    return event

@@ -1,0 +1,240 @@
+"""The newest events in memory, so that a sync that was woken by them asks the database nothing.
+
+Two things are kept up to date from the log: the last events of each room, and, for each kind of
+thing that a sync reports, when it last changed for whom.  Both are bounded, and both know how far
+back they reach: for an older token the answer comes from the database.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from homeserver.services.event_store import stored_event
+from homeserver.storage.account_data import AccountDataRecord
+from homeserver.storage.device_lists import DeviceListRecord, RemoteDeviceListRecord
+from homeserver.storage.events import ClientTransaction, EventRecord, Notification, StoredEvent
+from homeserver.storage.log import Log, Notice
+from homeserver.storage.receipts import ReceiptRecord
+from homeserver.storage.to_device import ToDeviceRecord
+
+EVENTS_PER_ROOM = 100
+EVENTS_IN_ALL = 10_000
+REMEMBERED_CHANGES = 20_000
+SHARED_BLOCKS = 16
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Changes(Generic[Key]):
+    """When each of many things changed last.  The oldest are forgotten."""
+
+    def __init__(self, limit: int = REMEMBERED_CHANGES) -> None:
+        self._limit = limit
+        self._latest: OrderedDict[Key, int] = OrderedDict()  # in the order of positions
+        self.floor = 0
+        """Of what changed up to here, some may be forgotten."""
+
+    def note(self, key: Key, position: int) -> None:
+        """The thing has changed at a position, the latest of all."""
+        self._latest[key] = position
+        self._latest.move_to_end(key)
+        if len(self._latest) > self._limit:
+            self.floor = self._latest.popitem(last=False)[1]
+
+    def changed(self, key: Key, since: int) -> bool:
+        """Whether the thing has, or, with an old ``since``, may have changed."""
+        return since < self.floor or self._latest.get(key, 0) > since
+
+    def since(self, since: int) -> list[Key] | None:
+        """The things that changed, the latest first; None if some may be forgotten."""
+        if since < self.floor:
+            return None
+        found: list[Key] = []
+        for key in reversed(self._latest):
+            if self._latest[key] <= since:
+                break
+            found.append(key)
+        return found
+
+
+@dataclass(slots=True, eq=False)
+class RecentEvent:
+    """An event with what its commit said beside it."""
+
+    stored: StoredEvent
+    transaction: ClientTransaction | None
+    notifications: Sequence[Notification]
+    room_snapshot: int | None  # the room's state after it, forks resolved
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it followed the room's whole state, so that it changed at most its own key."""
+        return self.room_snapshot is None or self.room_snapshot == self.stored.snapshot_after
+
+
+class RoomTimeline:
+    """The last events of a room: all since ``complete_after``."""
+
+    __slots__ = ("blocks", "complete_after", "events")
+
+    def __init__(self, complete_after: int) -> None:
+        self.events: deque[RecentEvent] = deque()
+        self.complete_after = complete_after
+        self.blocks: OrderedDict[Hashable, bytes] = OrderedDict()
+        """Timelines as they were last sent, to be sent to others alike."""
+
+    def between(self, since: int, upto: int) -> list[RecentEvent]:
+        """The events at ``since < position <= upto``, the oldest first."""
+        found: list[RecentEvent] = []
+        for recent in reversed(self.events):
+            position = recent.stored.position
+            if position <= since:
+                break
+            if position <= upto:
+                found.append(recent)
+        found.reverse()
+        return found
+
+    def append(self, recent: RecentEvent) -> int:
+        """Add an event; by how many the room has grown."""
+        self.events.append(recent)
+        self.blocks.clear()
+        if len(self.events) <= EVENTS_PER_ROOM:
+            return 1
+        self.complete_after = self.events.popleft().stored.position
+        return 0
+
+    def set_redacted(self, event_id: str, redaction_id: str) -> None:
+        """Mark an event as redacted, if it is one of these."""
+        for recent in self.events:
+            if recent.stored.event.event_id == event_id:
+                if recent.stored.redacted_by is None:
+                    recent.stored.redacted_by = redaction_id
+                self.blocks.clear()
+
+    def keep_block(self, key: Hashable, block: bytes) -> None:
+        """Keep a timeline for the next reader who needs the same."""
+        self.blocks[key] = block
+        if len(self.blocks) > SHARED_BLOCKS:
+            self.blocks.popitem(last=False)
+
+
+class RecentTimeline:
+    """The rooms' last events, and what else changed lately.  Follows the log."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._rooms: OrderedDict[str, RoomTimeline] = OrderedDict()
+        self._size = 0
+        self._floor = 0
+        self.rooms: Changes[str] = Changes()
+        """Rooms with a new event."""
+        self.members: Changes[str] = Changes()
+        """Rooms in which somebody's membership changed."""
+        self.memberships: Changes[str] = Changes()
+        """Local users whose own membership changed somewhere."""
+        self.receipts: Changes[str] = Changes()
+        """Rooms with a new public receipt."""
+        self.own_receipts: Changes[tuple[str, str]] = Changes()
+        """``(user, room)``: readers who moved a receipt of their own."""
+        self.account_data: Changes[str] = Changes()
+        self.to_device: Changes[str] = Changes()
+        self.device_rooms: Changes[str] = Changes()
+        """Rooms whose members' device lists, or membership, changed."""
+        self.device_users: Changes[str] = Changes()
+        """Users who see a change of device lists whatever room they are in."""
+        log.subscribe(self._on_notice)
+
+    @property
+    def position(self) -> int:
+        """How far all this goes: the last committed position."""
+        return self._log.position
+
+    def start(self) -> None:
+        """Begin at the log's present position; call it once the log has started."""
+        self._floor = self._log.position
+        for changes in (
+            self.rooms,
+            self.members,
+            self.memberships,
+            self.receipts,
+            self.own_receipts,
+            self.account_data,
+            self.to_device,
+            self.device_rooms,
+            self.device_users,
+        ):
+            changes.floor = self._floor
+
+    # ------------------------------------------------------------ reading
+
+    def room(self, room_id: str) -> RoomTimeline | None:
+        """A room's last events; None if there were none lately."""
+        return self._rooms.get(room_id)
+
+    def complete_after(self, room_id: str) -> int:
+        """From which position on all of a room's events are here."""
+        room = self._rooms.get(room_id)
+        return room.complete_after if room is not None else self._floor
+
+    # ------------------------------------------------------------ following the log
+
+    def _on_notice(self, notice: Notice) -> None:
+        for position, record in notice.records:
+            if isinstance(record, EventRecord):
+                self._take_event(position, record)
+            elif isinstance(record, ReceiptRecord):
+                self.own_receipts.note((record.user_id, record.room_id), position)
+                for room_id in record.touched_rooms():
+                    self.receipts.note(room_id, position)
+            elif isinstance(record, AccountDataRecord):
+                self.account_data.note(record.user_id, position)
+            elif isinstance(record, ToDeviceRecord):
+                for user_id in record.touched_users():
+                    self.to_device.note(user_id, position)
+            elif isinstance(record, DeviceListRecord | RemoteDeviceListRecord):
+                for room_id in record.touched_rooms():
+                    self.device_rooms.note(room_id, position)
+                for user_id in record.touched_users():
+                    self.device_users.note(user_id, position)
+
+    def _take_event(self, position: int, record: EventRecord) -> None:
+        for change in record.memberships:
+            self.members.note(change.room_id, position)
+            self.device_rooms.note(change.room_id, position)
+            if change.local:
+                self.memberships.note(change.user_id, position)
+                self.device_users.note(change.user_id, position)
+        if record.visible:
+            self._append(position, record)
+        if record.redacts is not None:
+            room = self._rooms.get(record.event.room_id)
+            if room is not None:
+                room.set_redacted(record.redacts, record.event.event_id)
+
+    def _append(self, position: int, record: EventRecord) -> None:
+        room_id = record.event.room_id
+        self.rooms.note(room_id, position)
+        room = self._rooms.get(room_id)
+        if room is None:
+            room = self._rooms[room_id] = RoomTimeline(self._floor)
+        self._rooms.move_to_end(room_id)
+        update = record.room
+        self._size += room.append(
+            RecentEvent(
+                stored_event(position, record),
+                record.transaction,
+                record.notifications,
+                update.snapshot_id if update is not None else record.snapshot_after,
+            )
+        )
+        while self._size > EVENTS_IN_ALL:
+            self._forget_coldest()
+
+    def _forget_coldest(self) -> None:
+        _, room = self._rooms.popitem(last=False)
+        self._size -= len(room.events)
+        self._floor = max(self._floor, room.events[-1].stored.position)

@@ -1,0 +1,343 @@
+"""Syncing: what is new for a client since it last asked, at once or as soon as there is anything.
+
+Spec: client-server API, ``GET /sync``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from homeserver.protocol.events import JsonObject, stripped_state
+from homeserver.protocol.filters import EMPTY_FILTER, SyncFilter
+from homeserver.services.event_store import EventStore
+from homeserver.services.notifier import Notifier, Waiter
+from homeserver.services.recent_timeline import RecentTimeline
+from homeserver.services.requester import Requester
+from homeserver.services.sync_extras import SyncExtras
+from homeserver.services.sync_room import Extras, SyncRooms, View
+from homeserver.services.sync_rooms import RoomsOfUsers, UserRooms
+from homeserver.services.sync_token import SyncToken
+from homeserver.services.visibility import ReaderFilter, Visibility
+from homeserver.storage import rooms as room_storage
+from homeserver.storage import sync as storage
+from homeserver.storage.database import Database
+from homeserver.storage.rooms import MembershipRow
+
+GONE = ("leave", "ban")
+ROOMS_AT_ONCE = 8
+NO_MESSAGES = orjson.Fragment(b'{"events":[]}')
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """What a client asks for."""
+
+    requester: Requester
+    since: SyncToken | None = None
+    filter: SyncFilter = EMPTY_FILTER
+    timeout_ms: int = 0
+    full_state: bool = False
+    use_state_after: bool = False
+    set_presence: str = "online"
+
+
+@dataclass(slots=True)
+class _Moves:
+    """Where the user's membership changed since the token."""
+
+    new: set[str] = field(default_factory=set)  # joined, and unknown to the client
+    left: list[tuple[MembershipRow, bool]] = field(default_factory=list)  # with: was it joined
+
+
+class SyncService:
+    """Answers syncs."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        recent: RecentTimeline,
+        notifier: Notifier,
+        rooms_of_users: RoomsOfUsers,
+        rooms: SyncRooms,
+        extras: SyncExtras,
+        store: EventStore,
+        visibility: Visibility,
+        reader_filter: ReaderFilter,
+    ) -> None:
+        self._database = database
+        self._recent = recent
+        self._notifier = notifier
+        self._rooms_of_users = rooms_of_users
+        self._rooms = rooms
+        self._extras = extras
+        self._store = store
+        self._visibility = visibility
+        self._reader_filter = reader_filter
+
+    async def sync(self, request: SyncRequest) -> bytes:
+        """The answer, as JSON.
+
+        An incremental sync waits for something new, up to the timeout; an initial one, and one
+        for the full state, does not.
+        """
+        user_id, device_id = request.requester.user_id, request.requester.device_id
+        if request.since is not None and device_id is not None:
+            await self._extras.acknowledge((user_id, device_id), request.since)
+        with (
+            self._extras.presence.syncing(user_id, request.set_presence),
+            self._notifier.waiter(user_id, device_id) as waiter,
+        ):
+            answer = await self._wait_for_news(request, waiter)
+        self._notifier.answered(user_id, device_id)
+        return orjson.dumps(answer)
+
+    async def _wait_for_news(self, request: SyncRequest, waiter: Waiter) -> JsonObject:
+        loop = asyncio.get_running_loop()
+        waits = request.since is not None and not request.full_state and request.timeout_ms > 0
+        deadline = loop.time() + request.timeout_ms / 1000
+        if waits:
+            rest = self._notifier.rest_seconds(waiter.device)
+            if rest > 0:
+                await asyncio.sleep(min(rest, request.timeout_ms / 1000))
+        while True:
+            waiter.woken = False
+            answer, is_news = await self._answer(request)
+            left = deadline - loop.time()
+            if is_news or not waits or left <= 0 or not await waiter.wait(left):
+                return answer
+
+    # ------------------------------------------------------------ one answer
+
+    async def _answer(self, request: SyncRequest) -> tuple[JsonObject, bool]:
+        """The answer as of now, and whether it bears anything new."""
+        requester, sync_filter, extras = request.requester, request.filter, self._extras
+        user_id, device_id = requester.user_id, requester.device_id
+        rooms = await self._rooms_of_users.get(user_id)
+        upto = self._recent.position
+        typing, presence = extras.typing.version, extras.presence.version
+        since = request.since
+        view = View(
+            user_id=user_id,
+            device=(user_id, device_id),
+            since=min(since.position, upto) if since is not None else None,
+            upto=upto,
+            filter=sync_filter,
+            withheld=await self._reader_filter.withheld_senders(user_id),
+            full_state=request.full_state,
+            use_state_after=request.use_state_after,
+        )
+        if since is None:
+            self._rooms.sent_members.forget(view.device)
+        answer: JsonObject = {"next_batch": ""}
+        account_data = await extras.account_data(user_id, view.since, upto)
+        own = [
+            event
+            for event in account_data.pop("", ())
+            if sync_filter.account_data.allows(None, event["type"])
+        ]
+        if own:
+            answer["account_data"] = {"events": own}
+        by_membership = await self._all_rooms(view, rooms, since, account_data)
+        if by_membership:
+            answer["rooms"] = by_membership
+        online = await extras.presence_events(
+            user_id, since.presence if since is not None else None, sync_filter
+        )
+        if online:
+            answer["presence"] = {"events": online}
+        if view.since is not None:
+            lists = await extras.device_lists(user_id, rooms.joined, view.since, upto)
+            if lists is not None:
+                answer["device_lists"] = lists
+        to_device = upto
+        if device_id is not None:
+            batch = await extras.to_device((user_id, device_id), since, upto)
+            if batch is not None:
+                to_device = batch.position
+                answer["to_device"] = {"events": batch.events}
+        is_news = len(answer) > 1
+        answer.setdefault("to_device", NO_MESSAGES)
+        answer["next_batch"] = str(SyncToken(upto, typing, presence, to_device))
+        await self._add_key_counts(answer, user_id, device_id)
+        return answer, is_news
+
+    async def _add_key_counts(
+        self, answer: JsonObject, user_id: str, device_id: str | None
+    ) -> None:
+        if device_id is not None:
+            counts = await self._extras.key_counts((user_id, device_id))
+            answer["device_one_time_keys_count"] = counts.one_time_keys
+            answer["device_unused_fallback_key_types"] = counts.unused_fallback_algorithms
+
+    # ------------------------------------------------------------ rooms
+
+    async def _all_rooms(
+        self,
+        view: View,
+        rooms: UserRooms,
+        since: SyncToken | None,
+        account_data: dict[str, list[JsonObject]],
+    ) -> JsonObject:
+        """The part ``rooms`` of the answer; empty if there is nothing new."""
+        moves = await self._moves(view, rooms)
+        joined = await self._joined(view, rooms, since, moves, account_data)
+        allows = view.filter.allows_room
+        parts: JsonObject = {}
+        if joined:
+            parts["join"] = joined
+        invited = {
+            room_id: {"invite_state": {"events": await self._stripped(row)}}
+            for room_id, row in rooms.invited.items()
+            if self._is_news(view, row) and row.sender not in view.withheld and allows(room_id)
+        }
+        if invited:
+            parts["invite"] = invited
+        knocked = {
+            room_id: {"knock_state": {"events": await self._stripped(row)}}
+            for room_id, row in rooms.knocked.items()
+            if self._is_news(view, row) and allows(room_id)
+        }
+        if knocked:
+            parts["knock"] = knocked
+        left = {
+            row.room_id: await self._rooms.left(
+                view, row.room_id, row.event_id, row.position, was_joined=was_joined
+            )
+            for row, was_joined in moves.left
+            if allows(row.room_id)
+        }
+        if left:
+            parts["leave"] = left
+        return parts
+
+    def _is_news(self, view: View, row: MembershipRow) -> bool:
+        return view.since is None or view.full_state or row.position > view.since
+
+    async def _stripped(self, row: MembershipRow) -> Sequence[JsonObject]:
+        """The stripped state of an invite or knock; at least the member event itself."""
+        if row.stripped_state:
+            return row.stripped_state
+        stored = await self._store.get(row.event_id)
+        return [stripped_state(stored.event)] if stored is not None else []
+
+    async def _moves(self, view: View, rooms: UserRooms) -> _Moves:
+        """Which rooms the user came into or went from."""
+        moves = _Moves()
+        since = view.since
+        if since is None:
+            moves.new.update(rooms.joined)
+            if view.filter.include_leave:
+                gone = await room_storage.get_user_rooms(self._database, view.user_id, GONE)
+                moves.left.extend((row, False) for row in gone if not row.forgotten)
+            return moves
+        if not self._recent.memberships.changed(view.user_id, since):
+            return moves
+        changes = await room_storage.get_membership_changes(
+            self._database, view.user_id, since, view.upto
+        )
+        moved = {change.room_id for change in changes}
+        before = await storage.get_memberships_at(self._database, view.user_id, moved, since)
+        away = {change.room_id for change in changes if change.membership != "join"}
+        for room_id in moved:
+            known = room_id in before and before[room_id].membership == "join"
+            if room_id in rooms.joined:
+                if not known or room_id in away:
+                    moves.new.add(room_id)
+                continue
+            row = await room_storage.get_membership(self._database, room_id, view.user_id)
+            if row is not None and row.membership in GONE and not row.forgotten:
+                moves.left.append((row, known))
+        return moves
+
+    async def _joined(
+        self,
+        view: View,
+        rooms: UserRooms,
+        since: SyncToken | None,
+        moves: _Moves,
+        account_data: dict[str, list[JsonObject]],
+    ) -> JsonObject:
+        """The joined rooms that have something new."""
+        allows, joined, extras = view.filter.allows_room, rooms.joined, self._extras
+        new = {room_id for room_id in moves.new if allows(room_id)}
+        if view.since is not None and new:
+            account_data.update(await extras.room_account_data(view.user_id, new))
+        receipts = await extras.receipts(
+            view.user_id, joined, new, view.since, view.upto, view.filter
+        )
+        typing = extras.typing_events(
+            joined, new, since.typing if since is not None else None, view.filter
+        )
+        counted: Collection[str] = ()
+        if view.since is not None:
+            counted = extras.own_receipt_rooms(view.user_id, joined, view.since)
+        wanted = dict.fromkeys(new)
+        wanted.update(dict.fromkeys(await self._changed_rooms(view, joined)))
+        for more in (receipts, typing, account_data, counted):
+            wanted.update(dict.fromkeys(room_id for room_id in more if room_id in joined))
+        if len(wanted) > 1:
+            await self._visibility.readers([r for r in wanted if r in new], view.user_id)
+
+        async def part(room_id: str) -> JsonObject | None:
+            return await self._rooms.joined(
+                view,
+                room_id,
+                Extras(
+                    _allowed(view, room_id, (typing.get(room_id), receipts.get(room_id))),
+                    self._room_account_data(view, room_id, account_data.get(room_id, ())),
+                    room_id in counted,
+                ),
+                is_new=room_id in new,
+            )
+
+        listed = [room_id for room_id in wanted if allows(room_id)]
+        parts: JsonObject = {}
+        for start in range(0, len(listed), ROOMS_AT_ONCE):
+            batch = listed[start : start + ROOMS_AT_ONCE]
+            if len(batch) == 1:
+                found = [await part(batch[0])]
+            else:
+                found = await asyncio.gather(*(part(room_id) for room_id in batch))
+            parts.update(
+                (room_id, made)
+                for room_id, made in zip(batch, found, strict=True)
+                if made is not None
+            )
+        return parts
+
+    async def _changed_rooms(self, view: View, joined: Collection[str]) -> Iterable[str]:
+        """The joined rooms that may have new events."""
+        if view.since is None:
+            return ()
+        if view.full_state:
+            return joined
+        changed = self._recent.rooms.since(view.since)
+        if changed is None:
+            return await storage.get_changed_rooms(
+                self._database, view.user_id, view.since, view.upto
+            )
+        if len(changed) <= len(joined):
+            return [room_id for room_id in changed if room_id in joined]
+        since, has_changed = view.since, self._recent.rooms.changed
+        return [room_id for room_id in joined if has_changed(room_id, since)]
+
+    def _room_account_data(
+        self, view: View, room_id: str, events: Sequence[JsonObject]
+    ) -> Sequence[JsonObject]:
+        wanted = view.filter.room_account_data
+        if not events or not wanted.allows_room(room_id):
+            return ()
+        return [event for event in events if wanted.allows(None, event["type"])]
+
+
+def _allowed(
+    view: View, room_id: str, events: Iterable[JsonObject | None]
+) -> Sequence[JsonObject]:
+    """The ephemeral events of a room that there are, if the filter lets any through."""
+    found = [event for event in events if event is not None]
+    return found if found and view.filter.ephemeral.allows_room(room_id) else ()

@@ -1,0 +1,423 @@
+"""One room's part of a sync: its timeline, its state, its counts.
+
+Spec: client-server API, syncing (``rooms.join``, ``rooms.leave``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from homeserver.protocol.events import JsonObject
+from homeserver.protocol.filters import SyncFilter
+from homeserver.services.client_events import ClientEvents, as_filtered
+from homeserver.services.event_store import EventStore
+from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
+from homeserver.services.sync_members import Device, SentMembers
+from homeserver.services.sync_state import MEMBER, Span, StateIds, SyncStates
+from homeserver.services.sync_summary import NAMES, RoomSummaries
+from homeserver.services.sync_token import timeline_token
+from homeserver.services.unread import UnreadCounts
+from homeserver.services.visibility import Reader, Visibility
+from homeserver.storage import events as event_storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+from homeserver.storage.receipts import MAIN_THREAD
+
+DEFAULT_LIMIT = 20
+LARGEST_LIMIT = 100
+MOST_SCANNED = 1_000
+BEFORE_LIVE = 0  # orders of backfilled history are negative
+
+NO_EVENTS = orjson.Fragment(b'{"events":[]}')
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Whose sync it is, and what they asked for."""
+
+    user_id: str
+    device: Device
+    since: int | None
+    upto: int
+    filter: SyncFilter
+    withheld: frozenset[str] = frozenset()
+    full_state: bool = False
+    use_state_after: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether events go out as all others get them."""
+        return self.filter.event_fields is None and self.filter.event_format == "client"
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a room's part bears besides events and state."""
+
+    ephemeral: Sequence[JsonObject] = ()
+    account_data: Sequence[JsonObject] = ()
+    counts_changed: bool = False
+
+
+class SyncRooms:
+    """Makes rooms' parts of syncs."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        recent: RecentTimeline,
+        store: EventStore,
+        events: ClientEvents,
+        states: SyncStates,
+        summaries: RoomSummaries,
+        visibility: Visibility,
+        unread: UnreadCounts,
+    ) -> None:
+        self._database = database
+        self._recent = recent
+        self._store = store
+        self._events = events
+        self._states = states
+        self._summaries = summaries
+        self._visibility = visibility
+        self._unread = unread
+        self.sent_members = SentMembers()
+
+    # ------------------------------------------------------------ the two kinds of room
+
+    async def joined(
+        self, view: View, room_id: str, extras: Extras, *, is_new: bool
+    ) -> JsonObject | None:
+        """The part of a joined room; None if there is nothing to tell.
+
+        ``is_new``: the reader knows nothing of the room, or came back to it.
+        """
+        since = None if is_new else view.since
+        reader = await self._visibility.reader(room_id, view.user_id) if since is None else None
+        span = await self._span(view, room_id, since, view.upto, reader)
+        full = is_new or view.full_state
+        if full:
+            span.since = None
+        members_changed = full or self._recent.members.changed(room_id, view.since or 0)
+        heroes: list[str] = []
+        summary: JsonObject = {}
+        if members_changed:
+            summary, heroes = await self._summary(view, span)
+        state = await self._state(view, span, heroes)
+        if not (
+            full
+            or span.shown
+            or span.limited
+            or state
+            or extras.ephemeral
+            or extras.account_data
+            or extras.counts_changed
+        ):
+            return None
+        part: JsonObject = {
+            "timeline": await self._timeline(view, span, reader),
+            self._state_name(view): await self._state_part(view, span, state),
+            "account_data": {"events": extras.account_data} if extras.account_data else NO_EVENTS,
+            "ephemeral": {"events": extras.ephemeral} if extras.ephemeral else NO_EVENTS,
+            "summary": summary,
+        }
+        await self._add_counts(view, room_id, part)
+        return part
+
+    async def left(
+        self, view: View, room_id: str, event_id: str, position: int, *, was_joined: bool
+    ) -> JsonObject:
+        """The part of a room that the reader left, was kicked or banned from.
+
+        ``event_id``, ``position``: of the leave.  ``was_joined``: at ``since``, so that the
+        reader knows the state of then.
+        """
+        since = view.since if was_joined else None
+        reader = await self._visibility.reader(room_id, view.user_id)
+        span = await self._span(view, room_id, since, min(position, view.upto), reader)
+        leave = await self._store.get(event_id)
+        span.end_snapshot = leave.snapshot_after if leave is not None else None
+        if leave is not None and not span.shown and leave.timeline_order is None and leave.shown:
+            span.shown = [leave]  # an invite turned down: all that we have of the room
+        if not was_joined or view.full_state:
+            span.since = None
+        state: list[StoredEvent] = []
+        if reader.ever_joined:
+            state = await self._state(view, span, [])
+        return {
+            "timeline": await self._timeline(view, span, reader),
+            self._state_name(view): await self._state_part(view, span, state),
+            "account_data": NO_EVENTS,
+        }
+
+    def _state_name(self, view: View) -> str:
+        return "state_after" if view.use_state_after else "state"
+
+    # ------------------------------------------------------------ timeline
+
+    async def _span(
+        self, view: View, room_id: str, since: int | None, upto: int, reader: Reader | None
+    ) -> Span:
+        """The newest events up to the filter's limit, from memory or from the database."""
+        limit = view.filter.timeline.limit
+        limit = DEFAULT_LIMIT if limit is None else min(limit, LARGEST_LIMIT)
+        floor = self._recent.complete_after(room_id)
+        start = BEFORE_LIVE if since is None else since
+        room = self._recent.room(room_id)
+        recent: list[RecentEvent] = []
+        if room is not None:
+            recent = room.between(max(start, floor), upto)
+            shown = [r.stored for r in recent if self._wanted(view, r.stored, reader)]
+            if len(shown) > limit:
+                complete = recent if floor <= start else None
+                newest = shown[len(shown) - limit :]
+                return Span(room_id, since, upto, newest, True, complete)
+        if floor <= start:
+            shown = [r.stored for r in recent if self._wanted(view, r.stored, reader)]
+            return Span(room_id, since, upto, shown, False, recent)
+        found, limited = await self._read(view, room_id, start, upto, limit, reader)
+        if since is None and not limited and found:
+            limited = await self._has_older(room_id, found[0], reader)
+        return Span(room_id, since, upto, found, limited)
+
+    async def _read(
+        self, view: View, room_id: str, since: int, upto: int, limit: int, reader: Reader | None
+    ) -> tuple[list[StoredEvent], bool]:
+        """Up to ``limit`` events that the reader wants, and whether there are more."""
+        found: list[StoredEvent] = []
+        newest, scanned = upto, 0
+        while scanned < MOST_SCANNED:
+            page = await event_storage.get_timeline(
+                self._database, room_id, newest=newest, oldest=since, limit=limit + 1
+            )
+            scanned += len(page)
+            for stored in page:
+                if self._wanted(view, stored, reader):
+                    if len(found) == limit:
+                        return found[::-1], True
+                    found.append(stored)
+            if len(page) <= limit:
+                return found[::-1], False
+            newest = page[-1].position - 1
+        return found[::-1], True
+
+    async def _has_older(self, room_id: str, first: StoredEvent, reader: Reader | None) -> bool:
+        """Whether there is history before all that is live here."""
+        if first.event.type == "m.room.create":
+            return False
+        found = await event_storage.get_timeline(
+            self._database, room_id, newest=first.position - 1, oldest=-(2**62), limit=1
+        )
+        return bool(found) or bool(
+            await event_storage.backward_extremities(self._database, room_id, 1)
+        )
+
+    def _wanted(self, view: View, stored: StoredEvent, reader: Reader | None) -> bool:
+        event = stored.event
+        return (
+            stored.shown
+            and view.filter.timeline.matches(event)
+            and (event.sender not in view.withheld or event.state_key is not None)
+            and (reader is None or reader.may_see(stored))
+        )
+
+    async def _timeline(self, view: View, span: Span, reader: Reader | None) -> JsonObject:
+        """The timeline's JSON.  Readers who see the same events get the same bytes."""
+        first = span.shown[0] if span.shown else None
+        if first is not None:
+            order = first.position - 1
+        else:
+            order = span.upto if view.since is None else view.since
+        return {
+            "events": orjson.Fragment(await self._shared_events(view, span, reader)),
+            "limited": span.limited,
+            "prev_batch": timeline_token(order),
+        }
+
+    async def _shared_events(self, view: View, span: Span, reader: Reader | None) -> bytes:
+        room = self._recent.room(span.room_id)
+        own = await self._transaction_ids(view, span)
+        if reader is not None or room is None or own or not view.is_plain:
+            return await self._events_json(view, span.shown, span.room_id, reader, own)
+        key = tuple([stored.position for stored in span.shown])
+        block = room.blocks.get(key)
+        if block is None:
+            history = await self._visibility.history(span.room_id)
+            if not history.always_shared:
+                reader = await self._visibility.reader(span.room_id, view.user_id)
+            block = await self._events_json(view, span.shown, span.room_id, reader, own)
+            if reader is None:
+                room.keep_block(key, block)
+        return block
+
+    async def _transaction_ids(self, view: View, span: Span) -> Mapping[str, str]:
+        """Event ID -> transaction ID, for what this device sent.  Spec: transaction IDs."""
+        user_id, device_id = view.device
+        if device_id is None:
+            return {}
+        if span.recent is not None:
+            return {
+                recent.stored.event.event_id: transaction.txn_id
+                for recent in span.recent
+                if (transaction := recent.transaction) is not None
+                and transaction.device_id == device_id
+                and transaction.user_id == user_id
+            }
+        sent = [s.event.event_id for s in span.shown if s.event.sender == user_id]
+        if not sent:
+            return {}
+        return await event_storage.get_transaction_ids(self._database, sent, user_id, device_id)
+
+    async def _events_json(
+        self,
+        view: View,
+        events: Sequence[StoredEvent],
+        room_id: str,
+        reader: Reader | None,
+        transaction_ids: Mapping[str, str],
+    ) -> bytes:
+        beside = await self._events.beside(events)
+        parts = []
+        for stored in events:
+            event_id = stored.event.event_id
+            previous = beside.previous.get(event_id)
+            part = self._events.serialise(
+                stored,
+                membership="join" if reader is None else reader.membership_at(stored),
+                beside=beside,
+                may_see_previous=reader is None
+                or previous is None
+                or previous.stored is None
+                or reader.may_see(previous.stored),
+                transaction_id=transaction_ids.get(event_id),
+            )
+            parts.append(part if view.is_plain else as_filtered(part, stored, view.filter))
+        return b"[" + b",".join(parts) + b"]"
+
+    # ------------------------------------------------------------ state
+
+    async def _state(self, view: View, span: Span, heroes: Sequence[str]) -> list[StoredEvent]:
+        """The state events that the reader needs, members among them as far as wanted."""
+        lazy = view.filter.lazy_load_members
+        ids = await self._state_ids(view, span)
+        if lazy:
+            await self._choose_members(view, span, ids, heroes)
+        if not ids:
+            return []
+        found = await self._store.get_many(ids.values())
+        matches = view.filter.state.matches
+        events = [stored for stored in found.values() if matches(stored.event)]
+        if lazy:
+            self._note_members(view, span.room_id, events)
+        return events
+
+    async def _state_ids(self, view: View, span: Span) -> StateIds:
+        if span.since is None:
+            if view.use_state_after:
+                return await self._states.at_end(span)
+            return await self._states.at_start(span)
+        if view.use_state_after:
+            return await self._states.changed_at_end(span)
+        return await self._states.changed_at_start(span)
+
+    async def _choose_members(
+        self, view: View, span: Span, ids: StateIds, heroes: Sequence[str]
+    ) -> None:
+        """Of the members, keep or add those who matter for what is shown."""
+        wanted = {stored.event.sender for stored in span.shown}
+        wanted.update(heroes)
+        if span.since is None:
+            wanted.add(view.user_id)
+            for key in [key for key in ids if key[0] == MEMBER and key[1] not in wanted]:
+                del ids[key]
+            return
+        if not wanted:
+            return
+        if view.use_state_after or not span.shown:
+            snapshot = await self._states.end_snapshot(span)
+        else:
+            snapshot = span.shown[0].snapshot_before
+        if snapshot is None:
+            return
+        redundant = view.filter.state.include_redundant_members
+        for user_id, event_id in (await self._states.member_ids(snapshot, wanted)).items():
+            if redundant or not self.sent_members.has(
+                view.device, span.room_id, user_id, event_id, span.since
+            ):
+                ids[(MEMBER, user_id)] = event_id
+
+    def _note_members(self, view: View, room_id: str, events: Sequence[StoredEvent]) -> None:
+        for stored in events:
+            event = stored.event
+            if event.type == MEMBER and event.state_key is not None:
+                self.sent_members.note(
+                    view.device, room_id, event.state_key, event.event_id, view.upto
+                )
+
+    async def _state_part(
+        self, view: View, span: Span, events: Sequence[StoredEvent]
+    ) -> JsonObject | orjson.Fragment:
+        if view.filter.lazy_load_members:
+            self._note_members(view, span.room_id, span.shown)
+        if not events:
+            return NO_EVENTS
+        reader = await self._visibility.reader(span.room_id, view.user_id)
+        beside = await self._events.beside(events, replaced=False)
+        parts = []
+        for stored in events:
+            part = self._events.serialise(
+                stored, membership=reader.membership_at(stored), beside=beside
+            )
+            part = part if view.is_plain else as_filtered(part, stored, view.filter)
+            parts.append(orjson.Fragment(part))
+        return {"events": parts}
+
+    # ------------------------------------------------------------ summary and counts
+
+    async def _summary(self, view: View, span: Span) -> tuple[JsonObject, list[str]]:
+        """A room's summary, and the heroes in it."""
+        summary = await self._summaries.get(span.room_id)
+        if await self._has_name(span):
+            return summary.to_json(None), []
+        heroes = summary.heroes(view.user_id)
+        return summary.to_json(heroes), heroes
+
+    async def _has_name(self, span: Span) -> bool:
+        snapshot = await self._states.end_snapshot(span)
+        ids = await self._states.keys(snapshot, NAMES) if snapshot is not None else {}
+        for stored in (await self._store.get_many(ids.values())).values():
+            content = stored.event.content
+            if content.get("name") or content.get("alias"):
+                return True
+        return False
+
+    async def _add_counts(self, view: View, room_id: str, part: JsonObject) -> None:
+        unread = await self._unread.get(view.user_id, room_id, view.upto)
+        threads = unread.threads
+        if not threads:
+            part["unread_notifications"] = NOTHING_UNREAD
+            return
+        if not view.filter.timeline.unread_thread_notifications:
+            part["unread_notifications"] = _counts(unread.notifications, unread.highlights)
+            return
+        # v1.4: then the room's own count is of its main timeline alone
+        main = threads.get(MAIN_THREAD)
+        part["unread_notifications"] = (
+            _counts(main.notifications, main.highlights) if main else NOTHING_UNREAD
+        )
+        part["unread_thread_notifications"] = {
+            thread_id: _counts(count.notifications, count.highlights)
+            for thread_id, count in threads.items()
+            if thread_id != MAIN_THREAD
+        }
+
+
+def _counts(notifications: int, highlights: int) -> JsonObject:
+    return {"highlight_count": highlights, "notification_count": notifications}
+
+
+NOTHING_UNREAD = orjson.Fragment(b'{"highlight_count":0,"notification_count":0}')

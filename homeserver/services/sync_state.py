@@ -1,0 +1,179 @@
+"""Room state as a sync reports it: in full, or what changed, at either end of the timeline.
+
+Where the events of a span are in memory and followed each other, what changed is known from them.
+Otherwise two snapshots are compared.
+
+Spec: client-server API, syncing (``state``, ``state_after``).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from homeserver.protocol.events import StateKey
+from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
+from homeserver.services.state import State, States
+from homeserver.storage import events as event_storage
+from homeserver.storage import sync as storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+
+CACHED_MEMBERS = 50_000
+BEFORE_ALL = -(2**62)
+MEMBER = "m.room.member"
+
+StateIds = dict[StateKey, str]
+
+
+@dataclass(slots=True)
+class Span:
+    """What a sync shows of a room's timeline, and what it covers.
+
+    ``since``: from where on the reader needs what changed; None for all of the state.
+    ``recent``: every event of the span, if memory has them all.
+    """
+
+    room_id: str
+    since: int | None
+    upto: int
+    shown: Sequence[StoredEvent]
+    limited: bool
+    recent: Sequence[RecentEvent] | None = None
+    end_snapshot: int | None = None  # the state at its end, where that is not the room's own
+
+
+class SyncStates:
+    """Reads the state that goes with a span of a room's timeline."""
+
+    def __init__(self, *, database: Database, recent: RecentTimeline, states: States) -> None:
+        self._database = database
+        self._recent = recent
+        self._states = states
+        self._members: OrderedDict[tuple[int, str], str | None] = OrderedDict()
+
+    # ------------------------------------------------------------ at the start of the timeline
+
+    async def at_start(self, span: Span) -> StateIds:
+        """All of the state before the first event shown."""
+        return await self._roll_back(await self.at_end(span), span.shown)
+
+    async def changed_at_start(self, span: Span) -> StateIds:
+        """What of it the reader, who has synced up to ``since``, does not know yet."""
+        assert span.since is not None
+        if _is_linear(span.recent):
+            first = span.shown[0].position if span.shown else span.upto + 1
+            keys = {
+                recent.stored.event.key
+                for recent in span.recent or ()
+                if recent.stored.event.state_key is not None and recent.stored.position < first
+            }
+            if not keys:
+                return {}
+            snapshot = span.shown[0].snapshot_before if span.shown else self._last(span)
+            if snapshot is not None:
+                return await self._states.get_keys(snapshot, keys)
+        return _difference(await self._known(span), await self.at_start(span))
+
+    # ------------------------------------------------------------ at the end of the timeline
+
+    async def at_end(self, span: Span) -> StateIds:
+        """All of the state after the span."""
+        snapshot = await self.end_snapshot(span)
+        return dict(await self._states.get(snapshot)) if snapshot is not None else {}
+
+    async def changed_at_end(self, span: Span) -> StateIds:
+        """What of it the reader, who has synced up to ``since``, does not know yet."""
+        assert span.since is not None
+        if _is_linear(span.recent):
+            keys = {
+                recent.stored.event.key
+                for recent in span.recent or ()
+                if recent.stored.event.state_key is not None
+            }
+            snapshot = self._last(span)
+            if not keys or snapshot is None:
+                return {}
+            return await self._states.get_keys(snapshot, keys)
+        return _difference(await self._known(span), await self.at_end(span))
+
+    # ------------------------------------------------------------ snapshots
+
+    async def end_snapshot(self, span: Span) -> int | None:
+        """The snapshot after a span: of the room's state, forks resolved."""
+        if span.end_snapshot is not None:
+            return span.end_snapshot
+        room = self._recent.room(span.room_id)
+        if room is not None:
+            for recent in reversed(room.events):
+                if recent.stored.position <= span.upto:
+                    return recent.room_snapshot
+        return await storage.get_room_snapshot(self._database, span.room_id)
+
+    async def snapshot_at(self, room_id: str, order: int) -> int | None:
+        """The snapshot after the last event up to an order; None if there is none."""
+        room = self._recent.room(room_id)
+        if room is not None:
+            for recent in reversed(room.events):
+                if recent.stored.position <= order:
+                    return recent.room_snapshot
+        found = await event_storage.get_timeline(
+            self._database, room_id, newest=order, oldest=BEFORE_ALL, limit=1
+        )
+        return found[0].snapshot_after if found else None
+
+    async def member_ids(self, snapshot_id: int, user_ids: Collection[str]) -> dict[str, str]:
+        """User ID -> member event ID in a snapshot."""
+        missing = [user for user in user_ids if (snapshot_id, user) not in self._members]
+        if missing:
+            keys = [(MEMBER, user_id) for user_id in missing]
+            found = await self._states.get_keys(snapshot_id, keys)
+            for key in keys:
+                self._members[(snapshot_id, key[1])] = found.get(key)
+            while len(self._members) > CACHED_MEMBERS:
+                self._members.popitem(last=False)
+        members: dict[str, str] = {}
+        for user_id in user_ids:
+            event_id = self._members.get((snapshot_id, user_id))
+            if event_id is not None:
+                members[user_id] = event_id
+        return members
+
+    async def keys(self, snapshot_id: int, keys: Iterable[StateKey]) -> StateIds:
+        """A few entries of a snapshot."""
+        return await self._states.get_keys(snapshot_id, keys)
+
+    def _last(self, span: Span) -> int | None:
+        return span.recent[-1].room_snapshot if span.recent else None
+
+    async def _known(self, span: Span) -> State:
+        """The state as the reader knows it."""
+        assert span.since is not None
+        snapshot = await self.snapshot_at(span.room_id, span.since)
+        return await self._states.get(snapshot) if snapshot is not None else {}
+
+    async def _roll_back(self, state: StateIds, shown: Sequence[StoredEvent]) -> StateIds:
+        """Undo what the timeline does to a state: the client applies it itself."""
+        keys = {stored.event.key for stored in shown if stored.event.state_key is not None}
+        snapshot = next(
+            (s.snapshot_before for s in shown if s.snapshot_before is not None), None
+        )
+        if not keys:
+            return state
+        before = await self._states.get_keys(snapshot, keys) if snapshot is not None else {}
+        for key in keys:
+            if key in before:
+                state[key] = before[key]
+            else:
+                state.pop(key, None)
+        return state
+
+
+def _is_linear(events: Sequence[RecentEvent] | None) -> bool:
+    """Whether a span is wholly in memory, and each event of it changed at most its own key."""
+    return events is not None and all(recent.is_linear for recent in events)
+
+
+def _difference(known: Mapping[StateKey, str], state: StateIds) -> StateIds:
+    return {key: event_id for key, event_id in state.items() if known.get(key) != event_id}

@@ -1,0 +1,83 @@
+"""Room summaries: how many are in a room, and whom to name it after.
+
+Spec: client-server API, ``RoomSummary`` of ``/sync``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from homeserver.protocol.events import JsonObject, StateKey
+from homeserver.storage import sync as storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import EventRecord
+from homeserver.storage.log import Log, Notice
+
+CACHED_ROOMS = 5_000
+HEROES = 5
+PRESENT = ("join", "invite")
+GONE = ("leave", "ban")
+NAMES: tuple[StateKey, ...] = (("m.room.name", ""), ("m.room.canonical_alias", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSummary:
+    """A room's counts, and its first members: one more than is shown, since nobody sees
+    themself among them."""
+
+    joined: int
+    invited: int
+    present: list[str]
+    gone: list[str]
+
+    def heroes(self, reader: str) -> list[str]:
+        """The members that a reader may name the room after."""
+        others = [user_id for user_id in self.present if user_id != reader]
+        others = others or [user_id for user_id in self.gone if user_id != reader]
+        return others[:HEROES]
+
+    def to_json(self, heroes: list[str] | None) -> JsonObject:
+        """As in the answer; without heroes for a room that has a name."""
+        summary: JsonObject = {
+            "m.joined_member_count": self.joined,
+            "m.invited_member_count": self.invited,
+        }
+        if heroes is not None:
+            summary["m.heroes"] = heroes
+        return summary
+
+
+class RoomSummaries:
+    """Keeps summaries until somebody's membership changes."""
+
+    def __init__(self, *, database: Database, log: Log) -> None:
+        self._database = database
+        self._summaries: OrderedDict[str, RoomSummary] = OrderedDict()
+        self._changes = 0
+        log.subscribe(self._on_notice)
+
+    async def get(self, room_id: str) -> RoomSummary:
+        """A room's summary as it is now."""
+        known = self._summaries.get(room_id)
+        if known is not None:
+            return known
+        changes = self._changes
+        counts = await storage.get_member_counts(self._database, room_id)
+        present = await storage.get_heroes(self._database, room_id, PRESENT, HEROES + 1)
+        gone: list[str] = []
+        if len(present) <= 1:
+            gone = await storage.get_heroes(self._database, room_id, GONE, HEROES + 1)
+        summary = RoomSummary(counts.get("join", 0), counts.get("invite", 0), present, gone)
+        if changes == self._changes:
+            self._summaries[room_id] = summary
+            if len(self._summaries) > CACHED_ROOMS:
+                self._summaries.popitem(last=False)
+        return summary
+
+    def _on_notice(self, notice: Notice) -> None:
+        for _, record in notice.records:
+            if isinstance(record, EventRecord):
+                for change in record.memberships:
+                    self._changes += 1
+                    self._summaries.pop(change.room_id, None)

@@ -1,0 +1,273 @@
+"""Unread counts, without a row per reader.
+
+An event is evaluated once for all who share the default push rules, and once for each user whom it
+singles out or who has rules of their own; each evaluation that notifies leaves one row for its
+*audience*: a ruleset's name, or a user ID.  A reader's count is the rows of their audiences past
+what they have read.  Sending reads, too: an event of a local user leaves a row for the audience
+``sent:`` and their ID, and what stands before it in its thread is read.
+
+Spec: client-server API, receiving notifications, marking notifications as read.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from homeserver.protocol.events import Event
+from homeserver.protocol.identifiers import server_name_of
+from homeserver.protocol.push_rules import (
+    Actions,
+    CompiledRuleset,
+    PushEvent,
+    RoomPushContext,
+    UserPushContext,
+    singled_out_user_ids,
+)
+from homeserver.protocol.relations import relation_of, thread_root
+from homeserver.services.live_room import LiveRoom
+from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
+from homeserver.storage import notifications as storage
+from homeserver.storage.account_data import PUSH_RULES, AccountDataRecord
+from homeserver.storage.database import Database
+from homeserver.storage.events import EventRecord, Notification
+from homeserver.storage.log import Log, Notice
+from homeserver.storage.receipts import MAIN_THREAD, READ, READ_PRIVATE, UNTHREADED, ReceiptRecord
+
+DEFAULT = "default"
+SENT = "sent:"
+MOST_COUNTED = 10_000
+MARKS_READ = 1_000
+CACHED_COUNTS = 50_000
+CACHED_THREADS = 20_000
+
+
+class Rulesets(Protocol):
+    """Everybody's push rules, compiled."""
+
+    def ruleset_name(self, user_id: str) -> str:
+        """``default``, or the user's own ID."""
+
+    def deviating(self, user_ids: Set[str]) -> Set[str]:
+        """Those who have rules of their own."""
+
+    def compiled(self, ruleset_name: str) -> CompiledRuleset:
+        """A ruleset by its name."""
+
+
+class UnreadCounter:
+    """Says for whom an event counts as unread."""
+
+    def __init__(self, *, server_name: str, rulesets: Rulesets) -> None:
+        self._server_name = server_name
+        self._rulesets = rulesets
+        self._threads: OrderedDict[str, str] = OrderedDict()
+
+    def notifications(self, room: LiveRoom, event: Event) -> Sequence[Notification]:
+        """One per ruleset that an event notifies, and one per user whom it singles out."""
+        thread_id = self._thread_of(event)
+        pushed = PushEvent(event)
+        levels = room.power_levels
+        context = RoomPushContext(
+            room.joined_count,
+            levels.user(event.sender),
+            {"room": levels.notification("room")},
+        )
+        generic = self._rulesets.compiled(DEFAULT).evaluate_generic(pushed, context)
+        found = []
+        if generic is not None:
+            found.append(Notification(DEFAULT, thread_id, generic.highlight))
+        single = self._singled_out(room, event) | self._rulesets.deviating(room.joined_local)
+        for user_id in single:
+            name = self._rulesets.ruleset_name(user_id)
+            actions = self._rulesets.compiled(name).evaluate(
+                pushed, context, UserPushContext(user_id, self._display_name(room, user_id))
+            )
+            if actions is not None and not (name == DEFAULT and _same(actions, generic)):
+                found.append(Notification(user_id, thread_id, actions.highlight))
+        if event.state_key is None and event.sender in room.joined_local:
+            found.append(Notification(SENT + event.sender, thread_id, False))
+        return found
+
+    def _singled_out(self, room: LiveRoom, event: Event) -> Set[str]:
+        named = singled_out_user_ids(event)
+        if not named:
+            return named
+        found = set(named & room.joined_local)
+        if event.state_key in named and server_name_of(event.state_key) == self._server_name:
+            found.add(event.state_key)
+        return found
+
+    def _display_name(self, room: LiveRoom, user_id: str) -> str | None:
+        name = room.content(("m.room.member", user_id)).get("displayname")
+        return name if isinstance(name, str) else None
+
+    def _thread_of(self, event: Event) -> str:
+        """The thread that an event belongs to, by its own word or by what it relates to.
+
+        Spec: client-server API, threading; a relation to an event of a thread belongs there, too.
+        """
+        root = thread_root(event.content)
+        if root is None:
+            relation = relation_of(event.content)
+            root = self._threads.get(relation.event_id) if relation is not None else None
+        if root is None:
+            return MAIN_THREAD
+        self._threads[event.event_id] = root
+        if len(self._threads) > CACHED_THREADS:
+            self._threads.popitem(last=False)
+        return root
+
+
+def _same(actions: Actions, generic: Actions | None) -> bool:
+    return generic is not None and generic.highlight == actions.highlight
+
+
+# ---------------------------------------------------------------- counting
+
+
+@dataclass(slots=True)
+class ThreadCount:
+    """How much is unread in a thread, or in the main timeline."""
+
+    notifications: int = 0
+    highlights: int = 0
+    last: int = 0  # position of the last one, or later
+
+
+@dataclass(slots=True)
+class Unread:
+    """How much a reader has not read in a room: counted as far as ``upto``."""
+
+    upto: int
+    threads: dict[str, ThreadCount] = field(default_factory=dict)
+
+    @property
+    def notifications(self) -> int:
+        """In the whole room."""
+        return sum(count.notifications for count in self.threads.values())
+
+    @property
+    def highlights(self) -> int:
+        """In the whole room."""
+        return sum(count.highlights for count in self.threads.values())
+
+
+class UnreadCounts:
+    """Keeps readers' counts, moved on by what the log brings."""
+
+    def __init__(
+        self, *, database: Database, log: Log, recent: RecentTimeline, rulesets: Rulesets
+    ) -> None:
+        self._database = database
+        self._recent = recent
+        self._rulesets = rulesets
+        self._counts: OrderedDict[tuple[str, str], Unread] = OrderedDict()
+        self._changes = 0
+        log.subscribe(self._on_notice)
+
+    async def get(self, user_id: str, room_id: str, upto: int) -> Unread:
+        """A reader's counts in a room, of what stands up to a position."""
+        key = (user_id, room_id)
+        unread = self._counts.get(key)
+        if unread is None or self._recent.complete_after(room_id) > unread.upto:
+            changes = self._changes
+            unread = await self._count(user_id, room_id, upto)
+            if changes == self._changes:
+                self._keep(key, unread)
+            return unread
+        if unread.upto < upto:
+            room = self._recent.room(room_id)
+            if room is not None:
+                self._advance(unread, user_id, room.between(unread.upto, upto))
+            unread.upto = upto
+        return unread
+
+    def _keep(self, key: tuple[str, str], unread: Unread) -> None:
+        self._counts[key] = unread
+        self._counts.move_to_end(key)
+        if len(self._counts) > CACHED_COUNTS:
+            self._counts.popitem(last=False)
+
+    def _advance(self, unread: Unread, user_id: str, events: Iterable[RecentEvent]) -> None:
+        ruleset = self._rulesets.ruleset_name(user_id)
+        mark = SENT + user_id
+        for recent in events:
+            counted = highlight = False
+            thread_id = MAIN_THREAD
+            for notification in recent.notifications:
+                audience = notification.audience
+                if audience in (ruleset, user_id):
+                    counted = True
+                    highlight = highlight or notification.highlight
+                    thread_id = notification.thread_id
+                elif audience == mark:
+                    unread.threads.pop(notification.thread_id, None)
+            if counted and recent.stored.event.sender != user_id:
+                count = unread.threads.setdefault(thread_id, ThreadCount())
+                count.notifications += 1
+                count.highlights += highlight
+                count.last = recent.stored.position
+
+    async def _count(self, user_id: str, room_id: str, upto: int) -> Unread:
+        read = await storage.get_read_upto(self._database, room_id, user_id)
+        joined_at = await storage.get_joined_at(self._database, room_id, user_id)
+        whole_room = max(read.pop(UNTHREADED, 0), joined_at)
+        sent = await storage.get_last_sent(
+            self._database, room_id, SENT + user_id, MARKS_READ
+        )
+        for thread_id, position in sent.items():
+            read[thread_id] = max(read.get(thread_id, 0), position)
+        rows = await storage.count_unread(
+            self._database,
+            room_id,
+            user_id,
+            {self._rulesets.ruleset_name(user_id), user_id},
+            after=whole_room,
+            upto=upto,
+            threads=read,
+            limit=MOST_COUNTED,
+        )
+        return Unread(
+            upto,
+            {row.thread_id: ThreadCount(row.notifications, row.highlights, upto) for row in rows},
+        )
+
+    # ------------------------------------------------------------ following the log
+
+    def _on_notice(self, notice: Notice) -> None:
+        for _, record in notice.records:
+            if isinstance(record, ReceiptRecord):
+                if record.receipt_type in (READ, READ_PRIVATE):
+                    self._changes += 1
+                    self._take_receipt(record)
+            elif isinstance(record, EventRecord):
+                for change in record.memberships:
+                    if change.local:
+                        self._changes += 1
+                        self._counts.pop((change.user_id, change.room_id), None)
+            elif isinstance(record, AccountDataRecord) and record.type == PUSH_RULES:
+                self._changes += 1
+                for key in [key for key in self._counts if key[0] == record.user_id]:
+                    del self._counts[key]
+
+    def _take_receipt(self, receipt: ReceiptRecord) -> None:
+        """Having read all that was counted is settled at once; anything else is counted anew."""
+        key = (receipt.user_id, receipt.room_id)
+        unread = self._counts.get(key)
+        if unread is None:
+            return
+        order = receipt.event_order
+        if order is not None and receipt.thread_id == UNTHREADED:
+            if all(count.last <= order for count in unread.threads.values()):
+                unread.threads.clear()
+                unread.upto = max(unread.upto, order)
+                return
+        elif order is not None and order <= unread.upto:
+            count = unread.threads.get(receipt.thread_id)
+            if count is None or count.last <= order:
+                unread.threads.pop(receipt.thread_id, None)
+                return
+        del self._counts[key]

@@ -1,0 +1,268 @@
+"""Who may read which events of a room.
+
+Answered from intervals of positions: where the room's history visibility changed, and where the
+reader's membership did.  Both are read once per room and reader, never per event.
+
+Spec: client-server API, room history visibility; ignoring users.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from homeserver.protocol.events import JsonObject
+from homeserver.protocol.history_visibility import (
+    SHARED,
+    WORLD_READABLE,
+    user_may_see,
+    visibility_of,
+)
+from homeserver.services.event_store import EventStore
+from homeserver.storage import rooms as room_storage
+from homeserver.storage import sync as storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import EventRecord, StoredEvent
+from homeserver.storage.log import Log, Notice
+
+CACHED_ROOMS = 5_000
+CACHED_READERS = 20_000
+CACHED_IGNORES = 10_000
+IGNORED_USER_LIST = "m.ignored_user_list"
+
+
+@dataclass(frozen=True, slots=True)
+class RoomHistory:
+    """A room's history visibility, by timeline order: each value is in force after its order."""
+
+    orders: Sequence[int]
+    values: Sequence[str]
+    before: str  # ahead of the first change
+
+    def at(self, order: int) -> str:
+        """What was in force when an event was sent."""
+        place = bisect_left(self.orders, order)
+        return self.values[place - 1] if place else self.before
+
+    def after(self, order: int) -> str:
+        """What is in force after an event."""
+        place = bisect_right(self.orders, order)
+        return self.values[place - 1] if place else self.before
+
+    @property
+    def always_shared(self) -> bool:
+        """Whether members may see all that there ever was."""
+        return {self.before, *self.values} <= {SHARED, WORLD_READABLE}
+
+    @property
+    def is_world_readable(self) -> bool:
+        """Whether anybody may read the room now."""
+        return (self.values[-1] if self.values else self.before) == WORLD_READABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A user's view of a room."""
+
+    user_id: str
+    history: RoomHistory
+    positions: Sequence[int]  # of the user's membership changes
+    memberships: Sequence[str]
+
+    @property
+    def membership(self) -> str:
+        """The user's membership now; ``leave`` for a stranger."""
+        return self.memberships[-1] if self.memberships else "leave"
+
+    @property
+    def ever_joined(self) -> bool:
+        """Whether the user was ever in the room."""
+        return "join" in self.memberships
+
+    @property
+    def left_at(self) -> int | None:
+        """The position at which the user, who is not in the room, left it."""
+        return last_left(self.positions, self.memberships)
+
+    def membership_before(self, stored: StoredEvent) -> str:
+        """The user's membership in the state that an event was sent in."""
+        return self._membership(bisect_left(self.positions, _order(stored)))
+
+    def membership_at(self, stored: StoredEvent) -> str:
+        """The user's membership after an event."""
+        return self._membership(bisect_right(self.positions, _order(stored)))
+
+    def _membership(self, place: int) -> str:
+        return self.memberships[place - 1] if place else "leave"
+
+    def may_see(self, stored: StoredEvent) -> bool:
+        """Whether the user may see an event."""
+        order = _order(stored)
+        place = bisect_right(self.positions, order)
+        before = self.membership_before(stored)
+        if before == "join":
+            return True
+        memberships, visibilities = {before}, {self.history.at(order)}
+        event = stored.event
+        if event.type == "m.room.member" and event.state_key == self.user_id:
+            memberships.add(event.membership or "leave")
+        elif event.type == "m.room.history_visibility" and event.state_key == "":
+            visibilities.add(visibility_of(event.content))
+        joined_later = "join" in self.memberships[place:]
+        return any(
+            user_may_see(visibility, membership, joined_later=joined_later)
+            for visibility in visibilities
+            for membership in memberships
+        )
+
+
+def last_left(positions: Sequence[int], memberships: Sequence[str]) -> int | None:
+    """The position of the change with which the last stay in the room ended."""
+    left_at = None
+    for place in range(1, len(memberships)):
+        if memberships[place - 1] == "join" and memberships[place] != "join":
+            left_at = positions[place]
+    return left_at
+
+
+def _order(stored: StoredEvent) -> int:
+    """An event's place among membership changes; backfilled history comes before them all."""
+    return stored.timeline_order if stored.timeline_order is not None else stored.position
+
+
+class Visibility:
+    """Keeps the intervals, and follows the log."""
+
+    def __init__(self, *, database: Database, log: Log, store: EventStore) -> None:
+        self._database = database
+        self._store = store
+        self._histories: OrderedDict[str, RoomHistory] = OrderedDict()
+        self._readers: OrderedDict[tuple[str, str], Reader] = OrderedDict()
+        self._changes = 0
+        log.subscribe(self._on_notice)
+
+    async def reader(self, room_id: str, user_id: str) -> Reader:
+        """A user's view of a room."""
+        known = self._readers.get((room_id, user_id))
+        if known is not None:
+            self._readers.move_to_end((room_id, user_id))
+            return known
+        return (await self.readers([room_id], user_id))[room_id]
+
+    async def readers(self, room_ids: Collection[str], user_id: str) -> dict[str, Reader]:
+        """A user's view of several rooms."""
+        found: dict[str, Reader] = {}
+        missing: dict[str, list[room_storage.MembershipChangeRow]] = {}
+        for room_id in room_ids:
+            known = self._readers.get((room_id, user_id))
+            if known is not None:
+                found[room_id] = known
+            else:
+                missing[room_id] = []
+        if missing:
+            changes = self._changes
+            for row in await storage.get_changes_in_rooms(self._database, user_id, missing):
+                missing[row.room_id].append(row)
+            for room_id, rows in missing.items():
+                history = await self.history(room_id)
+                reader = Reader(
+                    user_id,
+                    history,
+                    [row.position for row in rows],
+                    [row.membership for row in rows],
+                )
+                found[room_id] = reader
+                if changes == self._changes:
+                    self._readers[(room_id, user_id)] = reader
+            while len(self._readers) > CACHED_READERS:
+                self._readers.popitem(last=False)
+        return found
+
+    async def history(self, room_id: str) -> RoomHistory:
+        """A room's history visibility through time."""
+        known = self._histories.get(room_id)
+        if known is not None:
+            self._histories.move_to_end(room_id)
+            return known
+        changes = self._changes
+        rows = await storage.get_history_visibility(self._database, room_id)
+        events = await self._store.get_many(row.event_id for row in rows)
+        values = {
+            row.event_id: visibility_of(events[row.event_id].event.content)
+            for row in rows
+            if row.event_id in events
+        }
+        placed = sorted(
+            (row.timeline_order, values[row.event_id])
+            for row in rows
+            if row.timeline_order is not None and row.event_id in values
+        )
+        # What was in force when we came from outside, and has not been backfilled.
+        outside = [row for row in rows if row.timeline_order is None and row.event_id in values]
+        before = values[outside[-1].event_id] if outside else SHARED
+        history = RoomHistory(
+            [order for order, _ in placed], [value for _, value in placed], before
+        )
+        if changes == self._changes:
+            self._histories[room_id] = history
+            if len(self._histories) > CACHED_ROOMS:
+                self._histories.popitem(last=False)
+        return history
+
+    def _on_notice(self, notice: Notice) -> None:
+        for _, record in notice.records:
+            if not isinstance(record, EventRecord):
+                continue
+            if record.event.type == "m.room.history_visibility" and record.event.is_state:
+                self._changes += 1
+                room_id = record.event.room_id
+                self._histories.pop(room_id, None)
+                for key in [key for key in self._readers if key[0] == room_id]:
+                    del self._readers[key]
+            for change in record.memberships:
+                if change.local:
+                    self._changes += 1
+                    self._readers.pop((change.room_id, change.user_id), None)
+
+
+# ---------------------------------------------------------------- withheld senders
+
+
+class ReaderFilter(Protocol):
+    """Whose messages a reader does not get."""
+
+    async def withheld_senders(self, user_id: str) -> frozenset[str]:
+        """The senders whose events, state aside, are left out for this reader."""
+
+
+class AccountData(Protocol):
+    """A user's own account data."""
+
+    async def get(self, user_id: str, type_: str) -> JsonObject | None:
+        """The content of one type, or None if it was never set."""
+
+
+class IgnoredUsers:
+    """A reader gets nothing of those whom they ignore.  Spec: ignoring users."""
+
+    def __init__(self, account_data: AccountData) -> None:
+        self._account_data = account_data
+        self._parsed: OrderedDict[str, tuple[JsonObject, frozenset[str]]] = OrderedDict()
+
+    async def withheld_senders(self, user_id: str) -> frozenset[str]:
+        """The users whom a user ignores."""
+        content = await self._account_data.get(user_id, IGNORED_USER_LIST)
+        if not content:
+            return frozenset()
+        known = self._parsed.get(user_id)
+        if known is not None and known[0] is content:
+            return known[1]
+        ignored = content.get("ignored_users")
+        senders = frozenset(ignored) - {user_id} if isinstance(ignored, dict) else frozenset()
+        self._parsed[user_id] = (content, senders)
+        if len(self._parsed) > CACHED_IGNORES:
+            self._parsed.popitem(last=False)
+        return senders

@@ -1,0 +1,165 @@
+"""What a sync asks of the database when memory does not reach back far enough."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from homeserver.storage.account_data import AccountDataRow
+from homeserver.storage.database import Queryable
+from homeserver.storage.rooms import MembershipChangeRow
+
+# One look at an index for each joined room, whatever has happened in it.
+SELECT_CHANGED_ROOMS = """
+SELECT m.room_id FROM memberships m
+WHERE m.user_id = $1 AND m.membership = 'join' AND EXISTS (
+    SELECT 1 FROM events e WHERE e.room_id = m.room_id
+        AND e.timeline_order > $2 AND e.timeline_order <= $3)
+"""
+# The membership that a user had in each of these rooms at a position.
+SELECT_MEMBERSHIPS_AT = """
+SELECT wanted.room_id, c.membership, c.position FROM unnest($2::text[]) AS wanted (room_id)
+CROSS JOIN LATERAL (
+    SELECT membership, position FROM membership_changes
+    WHERE room_id = wanted.room_id AND user_id = $1 AND position <= $3
+    ORDER BY position DESC LIMIT 1
+) c
+"""
+SELECT_CHANGES_IN_ROOMS = """
+SELECT position, room_id, membership, event_id FROM membership_changes
+WHERE user_id = $1 AND room_id = ANY($2::text[]) ORDER BY position
+"""
+SELECT_HISTORY_VISIBILITY = """
+SELECT event_id, position, timeline_order FROM events
+WHERE room_id = $1 AND type = 'm.room.history_visibility' AND state_key = ''
+    AND rejected IS NULL AND NOT soft_failed ORDER BY position
+"""
+SELECT_MEMBER_COUNTS = """
+SELECT membership, count(*) AS members FROM memberships
+WHERE room_id = $1 AND membership IN ('join', 'invite') GROUP BY membership
+"""
+SELECT_HEROES = """
+SELECT user_id FROM memberships WHERE room_id = $1 AND membership = ANY($2::text[])
+ORDER BY position, user_id LIMIT $3
+"""
+SELECT_ROOM_SNAPSHOT = "SELECT snapshot_id FROM rooms WHERE room_id = $1"
+SELECT_ROOM_ACCOUNT_DATA = """
+SELECT room_id, type, content, position FROM account_data
+WHERE user_id = $1 AND room_id = ANY($2::text[]) ORDER BY position
+"""
+# Of these local users, those who share a room with one of the others.
+SELECT_WATCHERS = """
+SELECT DISTINCT mine.user_id FROM memberships theirs
+JOIN memberships mine ON mine.room_id = theirs.room_id AND mine.membership = 'join'
+WHERE theirs.user_id = ANY($1::text[]) AND theirs.membership = 'join'
+    AND mine.local AND mine.user_id = ANY($2::text[])
+"""
+SELECT_EVENT_NEAR_AFTER = """
+SELECT event_id, origin_server_ts FROM events
+WHERE room_id = $1 AND timeline_order IS NOT NULL AND origin_server_ts >= $2
+    AND rejected IS NULL AND NOT soft_failed AND withheld IS NULL
+ORDER BY origin_server_ts LIMIT $3
+"""
+SELECT_EVENT_NEAR_BEFORE = """
+SELECT event_id, origin_server_ts FROM events
+WHERE room_id = $1 AND timeline_order IS NOT NULL AND origin_server_ts <= $2
+    AND rejected IS NULL AND NOT soft_failed AND withheld IS NULL
+ORDER BY origin_server_ts DESC LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipAt:
+    """The membership that a user had at a position, and since which."""
+
+    membership: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryVisibilityRow:
+    """Where an ``m.room.history_visibility`` event stands."""
+
+    event_id: str
+    position: int
+    timeline_order: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventTime:
+    """An event and its time (ms)."""
+
+    event_id: str
+    origin_server_ts: int
+
+
+async def get_changed_rooms(db: Queryable, user_id: str, since: int, upto: int) -> set[str]:
+    """The user's rooms that have an event at ``since < position <= upto``."""
+    rows = await db.fetch(SELECT_CHANGED_ROOMS, user_id, since, upto)
+    return {row["room_id"] for row in rows}
+
+
+async def get_memberships_at(
+    db: Queryable, user_id: str, room_ids: Collection[str], position: int
+) -> dict[str, MembershipAt]:
+    """Room ID -> the user's membership at a position; rooms without one are left out."""
+    rows = await db.fetch(SELECT_MEMBERSHIPS_AT, user_id, list(room_ids), position)
+    return {row["room_id"]: MembershipAt(row["membership"], row["position"]) for row in rows}
+
+
+async def get_changes_in_rooms(
+    db: Queryable, user_id: str, room_ids: Collection[str]
+) -> list[MembershipChangeRow]:
+    """All membership changes of a local user in some rooms, the oldest first."""
+    rows = await db.fetch(SELECT_CHANGES_IN_ROOMS, user_id, list(room_ids))
+    return [MembershipChangeRow(**row) for row in rows]
+
+
+async def get_history_visibility(db: Queryable, room_id: str) -> list[HistoryVisibilityRow]:
+    """All events that set a room's history visibility, in the order in which they came."""
+    rows = await db.fetch(SELECT_HISTORY_VISIBILITY, room_id)
+    return [HistoryVisibilityRow(**row) for row in rows]
+
+
+async def get_member_counts(db: Queryable, room_id: str) -> dict[str, int]:
+    """How many are joined, and how many invited."""
+    rows = await db.fetch(SELECT_MEMBER_COUNTS, room_id)
+    return {row["membership"]: row["members"] for row in rows}
+
+
+async def get_heroes(
+    db: Queryable, room_id: str, memberships: Iterable[str], limit: int
+) -> list[str]:
+    """The first members with one of these memberships."""
+    rows = await db.fetch(SELECT_HEROES, room_id, list(memberships), limit)
+    return [row["user_id"] for row in rows]
+
+
+async def get_room_snapshot(db: Queryable, room_id: str) -> int | None:
+    """The snapshot of a room's current state."""
+    snapshot_id: int | None = await db.fetchval(SELECT_ROOM_SNAPSHOT, room_id)
+    return snapshot_id
+
+
+async def get_room_account_data(
+    db: Queryable, user_id: str, room_ids: Collection[str]
+) -> list[AccountDataRow]:
+    """All account data that a user attached to some rooms."""
+    rows = await db.fetch(SELECT_ROOM_ACCOUNT_DATA, user_id, list(room_ids))
+    return [AccountDataRow(**row) for row in rows]
+
+
+async def get_watchers(
+    db: Queryable, user_ids: Collection[str], among: Collection[str]
+) -> set[str]:
+    """Those local users of ``among`` who share a room with one of ``user_ids``."""
+    rows = await db.fetch(SELECT_WATCHERS, list(user_ids), list(among))
+    return {row["user_id"] for row in rows}
+
+
+async def get_events_near(
+    db: Queryable, room_id: str, ts: int, *, forwards: bool, limit: int
+) -> list[EventTime]:
+    """The events of a room that are next to a time (ms), the nearest first."""
+    query = SELECT_EVENT_NEAR_AFTER if forwards else SELECT_EVENT_NEAR_BEFORE
+    return [EventTime(**row) for row in await db.fetch(query, room_id, ts, limit)]
