@@ -306,6 +306,16 @@ CREATE TABLE one_time_keys (
     PRIMARY KEY (user_id, device_id, algorithm, key_id)
 );
 
+CREATE TABLE claimed_keys (                        -- so that an upload repeated does not revive them
+    user_id text NOT NULL,
+    device_id text NOT NULL,
+    algorithm text NOT NULL,
+    key_id text NOT NULL,
+    key json NOT NULL,
+    claimed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (user_id, device_id, algorithm, key_id)
+);
+
 CREATE TABLE fallback_keys (
     user_id text NOT NULL,
     device_id text NOT NULL,

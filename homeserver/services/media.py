@@ -254,8 +254,11 @@ class MediaService:
             row = await self._fetch(origin, media_id, wait_ms)
         if row.quarantined_by is not None:
             raise NotFound("There is no such media here")
+        path = self._files.path(row.sha256)
+        if not path.exists():
+            raise NotFound("There is no such media here")
         await storage.touch_media(self._database, origin, media_id, self._clock_ms())
-        return MediaFile(row, self._files.path(row.sha256))
+        return MediaFile(row, path)
 
     async def thumbnail(self, media: MediaFile, spec: ThumbnailSpec) -> Thumbnail:
         """A thumbnail of an image.  Spec: ``GET /media/thumbnail/{serverName}/{mediaId}``.
@@ -318,7 +321,7 @@ class MediaService:
                 content_type=remote.content_type,
                 upload_name=remote.upload_name,
             )
-        await storage.insert_media(self._database, row)
+        await storage.put_media(self._database, row)
         return row
 
 

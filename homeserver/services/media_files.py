@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import secrets
-import shutil
+import time
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import BinaryIO
 from homeserver.errors import TooLarge
 
 BUFFER_BYTES = 256 * 1024
+ABANDONED_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,11 @@ class MediaFiles:
         self._incoming = root / "incoming"
 
     def prepare(self) -> None:
-        """Make the directory, and clear what an interrupted upload left."""
-        shutil.rmtree(self._incoming, ignore_errors=True)
+        """Make the directory, and clear what interrupted uploads left a day ago or earlier."""
         self._incoming.mkdir(parents=True, exist_ok=True)
+        for path in self._incoming.iterdir():
+            if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+                path.unlink(missing_ok=True)
 
     def path(self, sha256: bytes) -> Path:
         """Where the content with this hash lies."""

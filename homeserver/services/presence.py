@@ -187,13 +187,22 @@ class PresenceService:
     async def _load(self, user_id: str) -> UserPresence:
         user = self._users.get(user_id)
         if user is not None:
+            if not user.recalled:
+                await self._recall([user])
             return user
-        rows = await storage.get_presence(self._database, [user_id])
-        user = self._users.get(user_id) or self._new(user_id)
-        if user_id in rows and user.version == 0:
-            user.status_msg = rows[user_id].status_msg
-            user.last_active_at = rows[user_id].last_active_at
+        user = self._new(user_id)
+        await self._recall([user])
         return user
+
+    async def _recall(self, users: list[UserPresence]) -> None:
+        """Take in what is on disk of users who said nothing since the server started."""
+        rows = await storage.get_presence(self._database, [user.user_id for user in users])
+        for user in users:
+            row = rows.get(user.user_id)
+            if row is not None and not user.recalled:
+                user.status_msg = row.status_msg
+                user.last_active_at = max(user.last_active_at, row.last_active_at)
+            user.recalled = True
 
     def _update(self, user: UserPresence, changed: bool) -> None:
         if user.presence != OFFLINE:
@@ -232,6 +241,9 @@ class PresenceService:
                 self._watched.discard(user_id)
 
     async def _send(self) -> None:
+        changed = [self._users[user_id] for user_id in self._unstored if user_id in self._users]
+        if strangers := [user for user in changed if not user.recalled]:
+            await self._recall(strangers)
         unsent, self._unsent = self._unsent, set()
         for user_id in unsent:
             user = self._users.get(user_id)

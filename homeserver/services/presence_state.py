@@ -31,6 +31,7 @@ class UserPresence:
     status_msg: str | None = None
     last_active_at: int = 0  # ms
     currently_active: bool = False
+    recalled: bool = False  # whether what is on disk was looked at
     syncs: int = 0  # under way
     seen_at: int = 0  # ms; the end of the last sync, or the last EDU
     version: int = 0
@@ -55,6 +56,7 @@ class UserPresence:
         """The user says so."""
         changed = self._move(presence) or self.status_msg != status_msg
         self.status_msg = status_msg
+        self.recalled = True
         if presence == ONLINE:
             changed = self._activate(now) or changed
         return changed
@@ -76,6 +78,7 @@ class UserPresence:
     def hear(self, entry: JsonObject, now: int) -> bool:
         """Their instance says so: an entry of an ``m.presence`` EDU."""
         before = (self.presence, self.status_msg, self.currently_active)
+        self.recalled = True
         status_msg = entry.get("status_msg")
         self.presence = entry["presence"]
         self.status_msg = (

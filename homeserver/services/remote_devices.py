@@ -71,6 +71,7 @@ class RemoteDevices:
         self._remote = remote
         self._clock_ms = clock_ms
         self._fetches: dict[str, asyncio.Task[None]] = {}
+        self._overtaken: set[str] = set()  # an EDU came while the list was being fetched
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._stale: dict[str, dict[str, None]] = {}  # server -> users, in order
@@ -111,6 +112,8 @@ class RemoteDevices:
         if server_name_of(user_id) != origin or not isinstance(prev_ids, list):
             return
         async with self._locks.setdefault(user_id, asyncio.Lock()):
+            if user_id in self._fetches:
+                self._overtaken.add(user_id)
             tracked = (await storage.get_tracked(self._database, [user_id])).get(user_id)
             if tracked is None:
                 if await sharing_with_us(self._database, [user_id]):
@@ -179,14 +182,19 @@ class RemoteDevices:
 
     def _fetched(self, user_id: str, task: asyncio.Task[None]) -> None:
         del self._fetches[user_id]
-        if not task.cancelled():
-            task.exception()  # whoever still waits is told; nobody need
+        if task.cancelled():
+            return
+        failed = task.exception() is not None  # whoever still waits is told; nobody need
+        if not failed and user_id in self._overtaken:
+            self._refetch([user_id])
 
     async def _fetch(self, user_id: str) -> None:
+        self._overtaken.discard(user_id)
         server_name = server_name_of(user_id)
+        answer = await self._remote.user_devices(server_name, user_id, FETCH_TIMEOUT_SECONDS)
         async with self._locks.setdefault(user_id, asyncio.Lock()):
-            answer = await self._remote.user_devices(server_name, user_id, FETCH_TIMEOUT_SECONDS)
             record = await self._record(user_id, answer)
+            record.stale = user_id in self._overtaken  # the answer may be older than the EDU
             await self._log.append(record)
 
     async def _record(self, user_id: str, answer: JsonObject) -> RemoteDeviceListRecord:

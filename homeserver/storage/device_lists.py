@@ -57,8 +57,8 @@ SELECT user_id, stream_id, stale FROM remote_device_lists WHERE user_id = ANY($1
 """
 UPSERT_TRACKED = """
 INSERT INTO remote_device_lists (user_id, stream_id, stale, fetched_at)
-VALUES ($1, $2, false, $3)
-ON CONFLICT (user_id) DO UPDATE SET stream_id = EXCLUDED.stream_id, stale = false,
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (user_id) DO UPDATE SET stream_id = EXCLUDED.stream_id, stale = EXCLUDED.stale,
     fetched_at = EXCLUDED.fetched_at
 """
 ADVANCE_TRACKED = """
@@ -158,6 +158,7 @@ class RemoteDeviceListRecord(Record):
     fetched_at: int
     changed: bool
     rooms: Sequence[str] = ()
+    stale: bool = False  # it must be fetched again all the same
 
     def touched_rooms(self) -> Sequence[str]:
         """Every room the user is in, if there is something to fetch again."""
@@ -176,7 +177,9 @@ class RemoteDeviceListRecord(Record):
             await key_storage.replace_cross_signing_keys(
                 connection, user_id, record.cross_signing, position
             )
-            await connection.execute(UPSERT_TRACKED, user_id, record.stream_id, record.fetched_at)
+            await connection.execute(
+                UPSERT_TRACKED, user_id, record.stream_id, record.stale, record.fetched_at
+            )
         changes = [(position, r.user_id, None, None) for position, r in batch if r.changed]
         if changes:
             await write_changes(connection, changes)

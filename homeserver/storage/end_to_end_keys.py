@@ -20,6 +20,7 @@ ON CONFLICT (user_id, device_id) DO UPDATE SET keys = EXCLUDED.keys, position = 
 DELETE_DEVICE = (
     "DELETE FROM device_keys WHERE user_id = $1 AND device_id = $2",
     "DELETE FROM one_time_keys WHERE user_id = $1 AND device_id = $2",
+    "DELETE FROM claimed_keys WHERE user_id = $1 AND device_id = $2",
     "DELETE FROM fallback_keys WHERE user_id = $1 AND device_id = $2",
     "DELETE FROM to_device_messages WHERE user_id = $1 AND device_id = $2",
     "DELETE FROM key_signatures WHERE signer = $1 AND target_user_id = $1 AND target_key = $2",
@@ -35,6 +36,15 @@ SELECT_ONE_TIME_KEYS = """
 SELECT algorithm, key_id, key FROM one_time_keys
 JOIN unnest($3::text[], $4::text[]) AS wanted (algorithm, key_id) USING (algorithm, key_id)
 WHERE user_id = $1 AND device_id = $2
+"""
+SELECT_CLAIMED_KEYS = """
+SELECT algorithm, key_id, key FROM claimed_keys
+JOIN unnest($3::text[], $4::text[]) AS wanted (algorithm, key_id) USING (algorithm, key_id)
+WHERE user_id = $1 AND device_id = $2
+"""
+DELETE_LONG_CLAIMED = """
+DELETE FROM claimed_keys
+WHERE user_id = $1 AND device_id = $2 AND claimed_at < now() - interval '7 days'
 """
 COUNT_ONE_TIME_KEYS = """
 SELECT algorithm, count(*) AS keys FROM one_time_keys
@@ -52,11 +62,18 @@ WITH chosen AS MATERIALIZED (
             AND k.algorithm = wanted.algorithm
         ORDER BY k.uploaded, k.key_id LIMIT 1 FOR UPDATE SKIP LOCKED
     ) oldest
+), taken AS (
+    DELETE FROM one_time_keys k USING chosen
+    WHERE k.user_id = chosen.user_id AND k.device_id = chosen.device_id
+        AND k.algorithm = chosen.algorithm AND k.key_id = chosen.key_id
+    RETURNING k.user_id, k.device_id, k.algorithm, k.key_id, k.key
+), remembered AS (
+    INSERT INTO claimed_keys (user_id, device_id, algorithm, key_id, key)
+    SELECT user_id, device_id, algorithm, key_id, key FROM taken
+    ON CONFLICT (user_id, device_id, algorithm, key_id)
+        DO UPDATE SET key = EXCLUDED.key, claimed_at = now()
 )
-DELETE FROM one_time_keys k USING chosen
-WHERE k.user_id = chosen.user_id AND k.device_id = chosen.device_id
-    AND k.algorithm = chosen.algorithm AND k.key_id = chosen.key_id
-RETURNING k.user_id, k.device_id, k.algorithm, k.key_id, k.key
+SELECT user_id, device_id, algorithm, key_id, key FROM taken
 """
 UPSERT_FALLBACK_KEYS = """
 INSERT INTO fallback_keys (user_id, device_id, algorithm, key_id, key, used)
@@ -194,8 +211,22 @@ async def get_one_time_keys(
     db: Queryable, user_id: str, device_id: str, keys: Sequence[Key]
 ) -> dict[str, Key]:
     """The stored keys that bear the names of ``keys``, by name."""
+    return await _get_named(db, SELECT_ONE_TIME_KEYS, user_id, device_id, keys)
+
+
+async def get_claimed_keys(
+    db: Queryable, user_id: str, device_id: str, keys: Sequence[Key]
+) -> dict[str, Key]:
+    """The lately claimed keys that bear the names of ``keys``; what is older is forgotten."""
+    await db.execute(DELETE_LONG_CLAIMED, user_id, device_id)
+    return await _get_named(db, SELECT_CLAIMED_KEYS, user_id, device_id, keys)
+
+
+async def _get_named(
+    db: Queryable, statement: str, user_id: str, device_id: str, keys: Sequence[Key]
+) -> dict[str, Key]:
     rows = await db.fetch(
-        SELECT_ONE_TIME_KEYS,
+        statement,
         user_id,
         device_id,
         [key.algorithm for key in keys],

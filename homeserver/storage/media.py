@@ -12,6 +12,14 @@ INSERT INTO media (origin, media_id, uploader, content_type, upload_name, size_b
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
 ON CONFLICT (origin, media_id) DO NOTHING
 """
+UPSERT_MEDIA = """
+INSERT INTO media (origin, media_id, uploader, content_type, upload_name, size_bytes, sha256,
+    created_at, last_access_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+ON CONFLICT (origin, media_id) DO UPDATE SET content_type = EXCLUDED.content_type,
+    upload_name = EXCLUDED.upload_name, size_bytes = EXCLUDED.size_bytes,
+    sha256 = EXCLUDED.sha256
+"""
 SELECT_MEDIA = """
 SELECT origin, media_id, uploader, content_type, upload_name, size_bytes, sha256, created_at,
     quarantined_by
@@ -57,8 +65,17 @@ class PendingMedia:
 
 async def insert_media(db: Queryable, media: MediaRow) -> bool:
     """Note a file; False if its ID has content already."""
-    status = await db.execute(
-        INSERT_MEDIA,
+    status: str = await db.execute(INSERT_MEDIA, *_columns(media))
+    return not status.endswith(" 0")
+
+
+async def put_media(db: Queryable, media: MediaRow) -> None:
+    """Note a file that was fetched, perhaps again since it was gone from here."""
+    await db.execute(UPSERT_MEDIA, *_columns(media))
+
+
+def _columns(media: MediaRow) -> tuple[object, ...]:
+    return (
         media.origin,
         media.media_id,
         media.uploader,
@@ -68,7 +85,6 @@ async def insert_media(db: Queryable, media: MediaRow) -> bool:
         media.sha256,
         media.created_at,
     )
-    return not status.endswith(" 0")
 
 
 async def get_media(db: Queryable, origin: str, media_id: str) -> MediaRow | None:

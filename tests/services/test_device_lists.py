@@ -262,6 +262,33 @@ async def test_a_forged_or_malformed_update_changes_nothing(stage, content):
     assert await stage.carols_devices() == {"DESK": "curve"}
 
 
+async def test_a_list_that_an_update_overtook_while_it_was_fetched_is_fetched_again(stage):
+    await stage.track_carol(5)
+    answer = stage.peers.user_devices
+    arrived = asyncio.Event()
+
+    async def slowly(*arguments: Any) -> Any:
+        old = await answer(*arguments)
+        arrived.set()
+        await asyncio.sleep(0.1)
+        return old
+
+    stage.peers.user_devices = slowly
+    fetch = asyncio.create_task(stage.remote.fetch(CAROL))
+    await arrived.wait()
+    new = device_keys(CAROL, "DESK", "new")
+    stage.peers.lists[CAROL] = {
+        "stream_id": 6,
+        "devices": [{"device_id": "DESK", "keys": new}],
+    }
+    await asyncio.wait_for(stage.remote.receive_update(PEER, update(6, [5], keys=new)), 0.09)
+    await fetch
+    await asyncio.sleep(0.3)
+
+    assert await stage.carols_devices() == {"DESK": "new"}
+    assert not await stage.is_stale()
+
+
 async def test_new_signing_keys_of_a_peer_are_announced_to_clients(stage):
     await stage.track_carol(5)
     since = stage.log.position

@@ -143,6 +143,20 @@ async def test_no_key_is_claimed_twice_however_many_claim_at_once(stage):
     assert (await stage.keys.counts(BOB, "PHONE")).one_time_keys == {}
 
 
+async def test_a_claimed_key_uploaded_again_is_spent_and_another_of_its_id_is_not(stage):
+    await stage.upload(2)
+    claimed = await stage.claim()
+
+    again = await stage.upload(2)
+    other = {name: {"key": "other"} for name in claimed}
+    counts = await stage.keys.upload(
+        BOB, "PHONE", device_keys=None, one_time_keys=other, fallback_keys={}
+    )
+
+    assert again == {ALGORITHM: 1}
+    assert counts == {ALGORITHM: 2}
+
+
 async def test_keys_are_claimed_in_the_order_of_their_upload(stage):
     await stage.upload(1, first=9)
     await stage.upload(1, first=5)

@@ -91,6 +91,22 @@ async def test_a_status_is_kept_over_a_restart(stage):
     assert (content["presence"], content["status_msg"]) == ("offline", "in a meeting")
 
 
+async def test_a_sync_after_a_restart_keeps_the_status(stage):
+    await stage.service.start()
+    await stage.service.set_status(BOB, "online", "in a meeting")
+    await stage.service.close()
+    again = PresenceService(
+        server_name=SERVER, database=stage.database, edus=Edus(), clock_ms=stage.clock
+    )
+
+    with again.syncing(BOB):
+        await again._send()
+        await again._store()
+        content = await again.get(ALICE, BOB)
+
+    assert (content["presence"], content["status_msg"]) == ("online", "in a meeting")
+
+
 async def test_changes_reach_who_shares_a_room_and_nobody_else(stage):
     version = stage.service.version
     await stage.service.set_status(BOB, "online", None)
