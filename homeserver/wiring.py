@@ -38,6 +38,7 @@ from homeserver.protocol.signing import SigningKey
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.accounts import AccountService
 from homeserver.services.arrivals import Arrivals
+from homeserver.services.client_events import ClientEvents
 from homeserver.services.consent import Consent, Defaults
 from homeserver.services.creation import RoomCreation
 from homeserver.services.cross_signing import CrossSigningService
@@ -60,6 +61,7 @@ from homeserver.services.live_room import LiveRooms
 from homeserver.services.media import MediaService
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.membership import Membership
+from homeserver.services.notifier import Notifier
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.passwords import Passwords
 from homeserver.services.policy import Policy, Rule
@@ -67,6 +69,7 @@ from homeserver.services.presence import PresenceService
 from homeserver.services.profiles import ProfileService
 from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits
+from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.receipts import ReceiptService
 from homeserver.services.registration import RegistrationService
 from homeserver.services.remote_devices import RemoteDevices
@@ -76,10 +79,18 @@ from homeserver.services.rooms import Rooms
 from homeserver.services.send_gate import OutgoingGate
 from homeserver.services.sessions import SessionService
 from homeserver.services.state import States
+from homeserver.services.sync import SyncService
+from homeserver.services.sync_extras import SyncExtras
+from homeserver.services.sync_key_counts import CachedKeyCounts
+from homeserver.services.sync_room import SyncRooms
+from homeserver.services.sync_rooms import RoomsOfUsers
+from homeserver.services.sync_state import SyncStates
+from homeserver.services.sync_summary import RoomSummaries
 from homeserver.services.thumbnails import Thumbnails
 from homeserver.services.to_device import ToDeviceService
 from homeserver.services.typing import TypingService
-from homeserver.services.unread import UnreadCounter
+from homeserver.services.unread import UnreadCounter, UnreadCounts
+from homeserver.services.visibility import Visibility
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log
 
@@ -428,7 +439,52 @@ class Wiring:
     # ------------------------------------------------------------ reading, and the way in
 
     def _reading(self) -> None:
-        """Sync and timelines."""
+        """Sync.  The notifier is the log's last listener: it wakes whom the others have served."""
+        database, log = self.database, self.log
+        self.recent = RecentTimeline(log)
+        visibility = Visibility(database=database, log=log, store=self.store)
+        events = ClientEvents(
+            database=database, store=self.store, states=self.states, clock_ms=clock_ms
+        )
+        rooms_of_users = RoomsOfUsers(database=database, log=log)
+        sync_rooms = SyncRooms(
+            database=database,
+            recent=self.recent,
+            store=self.store,
+            events=events,
+            states=SyncStates(database=database, recent=self.recent, states=self.states),
+            summaries=RoomSummaries(database=database, log=log),
+            visibility=visibility,
+            unread=UnreadCounts(
+                database=database, log=log, recent=self.recent, rulesets=self.push_rules
+            ),
+        )
+        extras = SyncExtras(
+            database=database,
+            recent=self.recent,
+            account_data=self.account_data,
+            push_rules=self.push_rules,
+            receipts=self.receipts,
+            typing=self.typing,
+            presence=self.presence,
+            to_device=self.to_device,
+            device_lists=self.device_lists,
+            key_counts=CachedKeyCounts(keys=self.end_to_end_keys, log=log),
+        )
+        self.notifier = Notifier(database=database, log=log, rooms=rooms_of_users)
+        self.typing.on_change = self.notifier.room_changed
+        self.presence.on_change = self.notifier.presence_changed
+        self.sync = SyncService(
+            database=database,
+            recent=self.recent,
+            notifier=self.notifier,
+            rooms_of_users=rooms_of_users,
+            rooms=sync_rooms,
+            extras=extras,
+            store=self.store,
+            visibility=visibility,
+            reader_filter=self.consent,
+        )
 
     def _gate(self) -> None:
         config = self.config
@@ -470,6 +526,7 @@ class Wiring:
     async def start(self) -> None:
         """Start what runs in the background, the log first."""
         await self.log.start()
+        self.recent.start()
         await self.transport.own_keys.start()
         await self.transport.health.start()
         await self.push_rules.start()
@@ -483,6 +540,7 @@ class Wiring:
 
     def stop_waiting(self) -> None:
         """Answer the syncs that wait, so that the listeners can close."""
+        self.notifier.close()
 
     async def close(self) -> None:
         """Stop in the opposite order: what comes in, what goes out, the log last."""
