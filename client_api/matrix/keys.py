@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from aiohttp import web
 
 from client_api.auth import authenticate_interactively, require_user
@@ -14,12 +12,10 @@ from homeserver.protocol.events import JsonObject
 from homeserver.services.end_to_end_keys import DEFAULT_TIMEOUT_SECONDS
 from homeserver.services.key_checks import parse_claims, parse_query
 from homeserver.services.requester import Requester
+from homeserver.services.sync_token import SyncToken
 from homeserver.web import json_response, optional, read_json
 
 routes = ClientRoutes()
-
-# A sync token is a position of the log, with what is not durable after it.
-_POSITION = re.compile(r"[a-z]?(\d{1,18})(?!\d)")
 
 
 def require_device(requester: Requester) -> str:
@@ -38,10 +34,7 @@ def _position(request: web.Request, key: str) -> int:
     token = request.query.get(key)
     if token is None:
         raise MissingParam(f"'{key}' is required")
-    match = _POSITION.match(token)
-    if match is None:
-        raise InvalidParam(f"'{key}' is not a token of this server")
-    return int(match[1])
+    return SyncToken.parse(token).position
 
 
 @routes.post("/keys/upload")

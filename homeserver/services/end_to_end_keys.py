@@ -36,6 +36,7 @@ from homeserver.storage.end_to_end_keys import Key, Wanted
 from homeserver.storage.shared_rooms import sharing_with_us
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
+SHORTEST_TIMEOUT_SECONDS = 1.0  # less would leave no time for what is cached here
 LONGEST_TIMEOUT_SECONDS = 30.0
 MAX_ONE_TIME_KEYS = 2_000  # of one device
 MAX_LISTS_FETCHED = 20  # of one instance, for one query; more are asked for in one request
@@ -156,7 +157,7 @@ class EndToEndKeyService:
 
         Spec: ``POST /keys/query``.
         """
-        timeout = min(timeout_seconds, LONGEST_TIMEOUT_SECONDS)
+        timeout = min(max(timeout_seconds, SHORTEST_TIMEOUT_SECONDS), LONGEST_TIMEOUT_SECONDS)
         result = KeyQueryResult()
         by_server = _by_server(wanted)
         local = by_server.pop(self._server_name, {})
@@ -247,7 +248,7 @@ class EndToEndKeyService:
         self, claims: Claims, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     ) -> ClaimResult:
         """Take one key of each device, local and remote.  Spec: ``POST /keys/claim``."""
-        timeout = min(timeout_seconds, LONGEST_TIMEOUT_SECONDS)
+        timeout = min(max(timeout_seconds, SHORTEST_TIMEOUT_SECONDS), LONGEST_TIMEOUT_SECONDS)
         result = ClaimResult()
         by_server: dict[str, dict[str, Mapping[str, str]]] = {}
         for user_id, by_device in claims.items():
