@@ -108,6 +108,8 @@ class Reader:
         memberships, visibilities = {before}, {self.history.at(order)}
         event = stored.event
         if event.type == "m.room.member" and event.state_key == self.user_id:
+            if before in ("invite", "knock"):
+                return True  # what became of it, a refusal too
             memberships.add(event.membership or "leave")
         elif event.type == "m.room.history_visibility" and event.state_key == "":
             visibilities.add(visibility_of(event.content))
