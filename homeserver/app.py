@@ -79,7 +79,6 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.ROOM_CREATION] = wiring.creation
     app[app_keys.ROOMS] = wiring.rooms
     app[app_keys.SESSIONS] = wiring.sessions
-    app[app_keys.SYNC] = wiring.reading.sync
     app[app_keys.SYNC] = wiring.sync
     app[app_keys.TO_DEVICE] = wiring.to_device
     app[app_keys.TYPING] = wiring.typing

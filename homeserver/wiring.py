@@ -35,7 +35,6 @@ from federation.server_rules import ServerRules
 from federation.well_known import WellKnown
 from homeserver.config import Config
 from homeserver.protocol.signing import SigningKey
-from homeserver.reading import Reading
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.accounts import AccountService
 from homeserver.services.arrivals import Arrivals
@@ -527,7 +526,6 @@ class Wiring:
     async def start(self) -> None:
         """Start what runs in the background, the log first."""
         await self.log.start()
-        self.reading.start()
         self.recent.start()
         await self.transport.own_keys.start()
         await self.transport.health.start()
@@ -542,7 +540,6 @@ class Wiring:
 
     def stop_waiting(self) -> None:
         """Answer the syncs that wait, so that the listeners can close."""
-        self.reading.close()
         self.notifier.close()
 
     async def close(self) -> None:

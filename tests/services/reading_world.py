@@ -11,7 +11,7 @@ import orjson
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import SyncFilter
 from homeserver.protocol.identifiers import UserId
-from homeserver.reading import Reading
+from tests.services.reading import Reading
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.end_to_end_keys import EndToEndKeyService
