@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from federation.fetching import Fetching
 from federation.pdus import PduChecker
 from homeserver.errors import BadJson, MatrixError
 from homeserver.protocol.events import BadEvent, Event, parse_event
+from homeserver.protocol.room_versions import RoomVersion
 from homeserver.protocol.server_names import server_allowed_by_acl
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.event_store import EventStore
@@ -38,6 +39,7 @@ MAX_PDUS = 50
 MAX_EDUS = 100
 MAX_RECURSION = 2
 RETRY_SECONDS = 5.0
+JOIN_POLL_SECONDS = 0.05
 MAX_QUEUE = 500  # events of one room held in memory; the rest waits in the database
 
 EduHandler = Callable[[str, dict[str, Any]], Awaitable[None]]
@@ -63,8 +65,12 @@ class Gate:
         checker: PduChecker,
         fetching: Fetching,
         handle_edu: EduHandler,
+        joining: Mapping[str, RoomVersion],
         clock_ms: Callable[[], int],
     ) -> None:
+        """``joining``: rooms that we are about to be in; what comes for them is kept."""
+        self._joining = joining
+        self._overflowed: set[str] = set()
         self._database = database
         self._rooms = rooms
         self._store = store
@@ -135,15 +141,18 @@ class Gate:
         """Decide whether a PDU goes to the inbox; what is no event is answered with an error."""
         room_id = pdu.get("room_id") if isinstance(pdu, dict) else None
         room = await self._rooms.find(room_id) if isinstance(room_id, str) else None
-        if room is None or not room.joined_local:
+        if room is not None and not room.joined_local:
+            room = None
+        version = room.version if room is not None else self._joining.get(str(room_id))
+        if version is None:
             logger.info("pdu for a room that we are not in", origin=origin)
             return
         try:
-            event = parse_event(pdu, room.version)
+            event = parse_event(pdu, version)
         except BadEvent as error:
             logger.info("pdu dropped", origin=origin, reason=str(error))
             return
-        if not acl_allows(room, origin):
+        if room is not None and not acl_allows(room, origin):
             results[event.event_id] = {"error": "Your server is not allowed in this room"}
             return
         results[event.event_id] = {}
@@ -162,7 +171,9 @@ class Gate:
 
     def _queue(self, room_id: str, waiting: _Waiting) -> None:
         queue = self._queues.setdefault(room_id, deque())
-        if len(queue) < MAX_QUEUE:
+        if len(queue) >= MAX_QUEUE:
+            self._overflowed.add(room_id)
+        if room_id not in self._overflowed:  # else it follows those that wait in the database
             queue.append(waiting)
         self._wake(room_id)
 
@@ -174,6 +185,8 @@ class Gate:
     async def _work(self, room_id: str) -> None:
         """Place a room's waiting events until none is left."""
         try:
+            while room_id in self._joining and not self._closing:
+                await asyncio.sleep(JOIN_POLL_SECONDS)
             while not self._closing:
                 queue = self._queues.get(room_id)
                 if queue:
@@ -192,9 +205,13 @@ class Gate:
 
     async def _refill(self, room_id: str) -> bool:
         """Read what waits in the database and not in memory; False if nothing does."""
-        rows = await inbox.get_waiting(self._database, room_id)
         room = await self._rooms.find(room_id)
+        if room is not None:
+            await room.settle()  # what is on its way to the disk still has its row
+        rows = await inbox.get_waiting(self._database, room_id)
         queue = self._queues.setdefault(room_id, deque())
+        if len(rows) < inbox.PAGE:
+            self._overflowed.discard(room_id)
         held = {waiting.inbox_id for waiting in queue}
         for row in rows:
             if row.inbox_id in held:
@@ -253,7 +270,7 @@ class Gate:
         if missing:
             state_before = await self._fetching.state_before(room, event, origin)
         judgement = await self._arrivals.receive(
-            event, inbox_id=inbox_id, state_before=state_before
+            event, inbox_id=inbox_id, state_before=state_before, wait=inbox_id is None
         )
         logger.info("pdu", verdict=judgement.action.value, rule=judgement.rule, type=event.type)
         return None if judgement.action is Action.DUPLICATE else judgement

@@ -75,6 +75,8 @@ class Joining:
         self._gate = gate
         self._clock_ms = clock_ms
         self._random_id = random_id
+        self.in_progress: dict[str, RoomVersion] = {}
+        """Rooms that we are about to be in: others may send us their events already."""
 
     # ------------------------------------------------------------ joining
 
@@ -116,15 +118,23 @@ class Joining:
             content,
             keep=("join_authorised_via_users_server",),
         )
-        answer = await self._client.put(
-            server,
-            path_of("v2/send_join", room_id, event.event_id),
-            body=event.pdu,
-            timeout_seconds=JOIN_TIMEOUT_SECONDS,
-        )
+        self.in_progress[room_id] = version
+        try:
+            answer = await self._client.put(
+                server,
+                path_of("v2/send_join", room_id, event.event_id),
+                body=event.pdu,
+                timeout_seconds=JOIN_TIMEOUT_SECONDS,
+            )
+            return await self._enter(answer, event, version)
+        finally:
+            self.in_progress.pop(room_id, None)
+
+    async def _enter(self, answer: JsonObject, event: Event, version: RoomVersion) -> Sent:
+        """Take in what ``send_join`` answered; the join is then on disk."""
         event = await self._countersigned(answer.get("event"), event, version)
         state, chain = await self._checked_state(answer, event, version)
-        known = await self._rooms.find(room_id)
+        known = await self._rooms.find(event.room_id)
         if known is not None and known.joined_local:
             await self._fetching.keep_outliers(known, [*chain, *state])
             await self._arrivals.receive(event, state_before={e.key: e.event_id for e in state})

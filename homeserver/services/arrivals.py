@@ -87,8 +87,12 @@ class Arrivals:
         inbox_id: int | None = None,
         state_before: State | None = None,
         relay_from: str | None = None,
+        wait: bool = True,
     ) -> Judgement:
-        """Take in one event; returns when it is on disk.
+        """Take in one event; returns when it is on disk, or, without ``wait``, on its way there.
+
+        Only an event that is in the inbox need not be waited for: should the commit fail, it is
+        still there.
 
         ``state_before`` is what another instance said, for an event whose ancestors we lack.
         ``relay_from``: pass it on to every instance in the room but this one (a join or knock
@@ -103,7 +107,8 @@ class Arrivals:
             before = await self._state_before(room, event, state_before)
             judgement = await self._judge(room, event, before)
             done = await self._place(room, event, before, judgement, inbox_id, relay_from)
-        await asyncio.shield(done)
+        if wait:
+            await asyncio.shield(done)
         if judgement.action is not Action.ACCEPT:
             await self._policy.record_verdict(room, event, judgement)
         return judgement

@@ -29,6 +29,9 @@ DELETE = "DELETE FROM inbox WHERE inbox_id = $1"
 DELETE_OLD_TRANSACTIONS = "DELETE FROM inbox_transactions WHERE received_at < $1"
 
 
+PAGE = 100  # how many waiting PDUs are read at once
+
+
 @dataclass(frozen=True, slots=True)
 class InboxRow:
     """A PDU that waits for its place in its room."""
@@ -73,7 +76,7 @@ async def rooms_waiting(db: Queryable) -> list[str]:
 
 
 async def get_waiting(
-    db: Queryable, room_id: str, *, after: int = 0, limit: int = 100
+    db: Queryable, room_id: str, *, after: int = 0, limit: int = PAGE
 ) -> list[InboxRow]:
     """A room's waiting PDUs in the order of their arrival."""
     return [InboxRow(**row) for row in await db.fetch(SELECT_ROOM, room_id, after, limit)]
