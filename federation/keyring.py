@@ -70,6 +70,7 @@ class Keyring:
         self._clock = clock
         self._verifier = Verifier()
         self._known: ExpiringCache[str, Keys] = ExpiringCache(SERVERS_IN_MEMORY, clock)
+        self._changes = 0  # how often keys have been written
         # (server, key) -> when it may be asked for again, and how often that has failed
         self._failures: ExpiringCache[tuple[str, str], tuple[float, int]] = ExpiringCache(
             SERVERS_IN_MEMORY, clock
@@ -151,11 +152,20 @@ class Keyring:
 
     async def _stored(self, server_name: str) -> Keys:
         known = self._known.get(server_name)
-        if known is None:
+        while known is None:
+            changes = self._changes
             found = await storage.get_keys(self._database, server_name)
-            known = {key.key_id: key for key in found}
-            self._known.put(server_name, known, IN_MEMORY_SECONDS)
+            if changes == self._changes:  # else what was read may be out of date by now
+                known = {key.key_id: key for key in found}
+                self._known.put(server_name, known, IN_MEMORY_SECONDS)
         return known
+
+    async def _keep(
+        self, server_name: str, keys: list[ServerKey], response: JsonObject, *, direct: bool
+    ) -> None:
+        await storage.save_keys(self._database, keys, response, direct=direct)
+        self._changes += 1
+        self._known.drop(server_name)
 
     async def _refresh(self, server_name: str, key_id: str, at_ts: int | None) -> Keys:
         """Ask anew, unless that was done just now."""
@@ -200,8 +210,7 @@ class Keyring:
     async def _fetch(self, server_name: str) -> None:
         self._fetched.put(server_name, True, FIRST_PAUSE_SECONDS)
         keys, response = await self._fetcher.fetch(server_name)
-        await storage.save_keys(self._database, keys, response, direct=True)
-        self._known.drop(server_name)
+        await self._keep(server_name, keys, response, direct=True)
 
     async def _ask_notaries(
         self, server_name: str, key_id: str, needed_until: int, at_ts: int | None
@@ -227,8 +236,7 @@ class Keyring:
         for response in responses:
             await self._check_notary(notary, response, now)
             keys = parse_key_response(server_name, response, now)
-            await storage.save_keys(self._database, keys, response, direct=False)
-        self._known.drop(server_name)
+            await self._keep(server_name, keys, response, direct=False)
 
     async def _check_notary(self, notary: str, response: JsonObject, now: int) -> None:
         """The notary's own keys come from itself alone: notaries do not vouch for each other."""
