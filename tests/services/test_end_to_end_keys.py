@@ -185,6 +185,17 @@ async def test_a_fallback_key_is_given_again_and_again_and_then_counts_as_used(s
     assert (await stage.keys.counts(BOB, "PHONE")).unused_fallback_algorithms == []
 
 
+async def test_who_counts_keys_is_told_of_uploads_and_claims(stage):
+    told: list[tuple[str, str]] = []
+    stage.keys.on_counts_changed = lambda *device: told.append(device)
+
+    await stage.upload(1)
+    await stage.claim()
+    await stage.claim()
+
+    assert told == [(BOB, "PHONE")] * 2
+
+
 async def test_the_used_fallback_key_uploaded_again_stays_used(stage):
     fallback = {f"{ALGORITHM}:F": {"key": "f", "fallback": True}}
     upload = {"device_keys": None, "one_time_keys": {}, "fallback_keys": fallback}
