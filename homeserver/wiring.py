@@ -504,6 +504,7 @@ class Wiring:
             checker=self.checker,
             fetching=self.fetching,
             handle_edu=edus.handle,
+            joining=self.joining.in_progress,
             clock_ms=clock_ms,
         )
         self.handshakes = Handshakes(
