@@ -60,6 +60,7 @@ class DestinationQueue:
         self.server_name = server_name
         self._parts = parts
         self._acked: int | None = None
+        self._newest = 0  # the position of the last event that was put in memory
         self._pdus: deque[OutgoingPdu] = deque()
         self._behind = True  # there is, or may be, more in the database than in memory
         self._edus_waiting = True
@@ -76,15 +77,11 @@ class DestinationQueue:
 
     def add_pdu(self, pdu: OutgoingPdu) -> None:
         """Queue an event that has been committed."""
-        if not self._behind:
+        if not self._behind and pdu.position > self._newest:
+            self._newest = pdu.position
             self._pdus.append(pdu)
             if len(self._pdus) > MAX_IN_MEMORY:
                 self._fall_behind()
-        self.schedule()
-
-    def read_anew(self) -> None:
-        """Something was committed that is not at hand: it will be read from the database."""
-        self._fall_behind()
         self.schedule()
 
     def add_ephemeral(self, edu_type: str, content: JsonObject, key: str) -> None:
@@ -224,6 +221,7 @@ class DestinationQueue:
         if not self._behind:
             page.extend(pdu for pdu in self._pdus if pdu.position > newest)
         self._pdus = deque(page)
+        self._newest = page[-1].position if page else newest
 
     async def _put(self, transaction: Transaction) -> None:
         parts = self._parts

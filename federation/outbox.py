@@ -9,17 +9,22 @@ again.  Implements :class:`homeserver.services.outgoing.EduQueue` and
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import structlog
 
 from federation.client import FederationClient
-from federation.destination_queue import DestinationQueue, QueueParts
+from federation.destination_queue import (
+    DATABASE_PAUSE_SECONDS,
+    DestinationQueue,
+    QueueParts,
+)
 from federation.health import DestinationHealth
 from federation.server_rules import ServerRules
 from federation.transactions_out import OutgoingPdu
-from homeserver.protocol.events import JsonObject
+from homeserver.protocol.events import Event, JsonObject
 from homeserver.storage import outbox as storage
 from homeserver.storage.database import Connection, Database
 from homeserver.storage.events import EventRecord
@@ -61,6 +66,8 @@ class Outbox:
         self._queues: dict[str, DestinationQueue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._uncommitted: set[str] = set()
+        self._undispatched: deque[tuple[int, Event, int]] = deque()
+        self._dispatching = False
         self._acks: dict[str, int] = {}
         self._ack_writer: asyncio.Task[None] | None = None
         self._closing = False
@@ -136,17 +143,39 @@ class Outbox:
             self._uncommitted = set()
         for position, record in notice.records:
             if isinstance(record, EventRecord) and record.destination_set is not None:
-                servers = self._sets.cached_servers_of(record.destination_set)
-                if servers is None:
-                    self._spawn(self._read_set(record.destination_set))
-                    continue
-                pdu = OutgoingPdu.from_event(position, record.event)
-                for server_name in servers:
-                    self._with_queue(server_name, DestinationQueue.add_pdu, pdu)
+                self._undispatched.append((position, record.event, record.destination_set))
+        if not self._dispatching:
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Hand events over in their order; where a set is not in memory, once it has been read.
+
+        None may overtake another: a destination that has got one counts as having all before it.
+        """
+        while self._undispatched and not self._closing:
+            position, event, set_id = self._undispatched[0]
+            servers = self._sets.cached_servers_of(set_id)
+            if servers is None:
+                self._dispatching = True
+                self._spawn(self._read_set(set_id))
+                return
+            self._undispatched.popleft()
+            pdu = OutgoingPdu.from_event(position, event)
+            for server_name in servers:
+                self._with_queue(server_name, DestinationQueue.add_pdu, pdu)
 
     async def _read_set(self, set_id: int) -> None:
-        for server_name in await self._sets.servers_of(set_id):
-            self._with_queue(server_name, DestinationQueue.read_anew)
+        try:
+            while not self._closing:
+                try:
+                    await self._sets.servers_of(set_id)
+                    break
+                except Exception:
+                    logger.exception("receivers of an event cannot be read", set_id=set_id)
+                    await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+        finally:
+            self._dispatching = False
+        self._dispatch()
 
     def _with_queue(self, server_name: str, act: Callable[..., None], *arguments: Any) -> None:
         """Do something with a destination's queue, unless nothing may be sent there."""
