@@ -222,7 +222,7 @@ BAD_INPUT = [
     ("PUT", "/sendToDevice/m.test/%00", {"messages": {}}, 400),
     ("POST", f"/rooms/{ROOM}/receipt/m.read/$1", {"thread_id": 1}, 400),
     ("POST", f"/rooms/{ROOM}/receipt/m.read/$1", {"thread_id": None}, 400),
-    ("POST", f"/rooms/{ROOM}/receipt/m.read/%00", {}, 404),
+    ("POST", f"/rooms/{ROOM}/receipt/m.read/%00", {}, 400),
     ("POST", f"/rooms/{ROOM}/read_markers", {"m.read": 5}, 400),
     ("PUT", f"/rooms/{ROOM}/typing/{BOB}", {"typing": "yes"}, 400),
     ("PUT", "/rooms/nonsense/typing/@bob:one.example", {"typing": True}, 400),
