@@ -80,6 +80,8 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.ROOMS] = wiring.rooms
     app[app_keys.SESSIONS] = wiring.sessions
     app[app_keys.SYNC] = wiring.sync
+    app[app_keys.TIMELINE] = wiring.timeline
+    app[app_keys.TIMELINE_STATE] = wiring.timeline_state
     app[app_keys.TO_DEVICE] = wiring.to_device
     app[app_keys.TYPING] = wiring.typing
     app[AUTHENTICATOR] = wiring.transport.authenticator

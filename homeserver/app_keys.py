@@ -32,6 +32,8 @@ from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.rooms import Rooms
 from homeserver.services.sessions import SessionService
 from homeserver.services.sync import SyncService
+from homeserver.services.timeline import Timeline
+from homeserver.services.timeline_state import TimelineState
 from homeserver.services.to_device import ToDeviceService
 from homeserver.services.typing import TypingService
 from homeserver.storage.database import Database
@@ -68,3 +70,5 @@ ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
 ROOMS = web.AppKey("ROOMS", Rooms)
 
 SYNC = web.AppKey("SYNC", SyncService)
+TIMELINE = web.AppKey("TIMELINE", Timeline)
+TIMELINE_STATE = web.AppKey("TIMELINE_STATE", TimelineState)

@@ -87,6 +87,8 @@ from homeserver.services.sync_rooms import RoomsOfUsers
 from homeserver.services.sync_state import SyncStates
 from homeserver.services.sync_summary import RoomSummaries
 from homeserver.services.thumbnails import Thumbnails
+from homeserver.services.timeline import Timeline
+from homeserver.services.timeline_state import TimelineState
 from homeserver.services.to_device import ToDeviceService
 from homeserver.services.typing import TypingService
 from homeserver.services.unread import UnreadCounter, UnreadCounts
@@ -447,18 +449,21 @@ class Wiring:
             database=database, store=self.store, states=self.states, clock_ms=clock_ms
         )
         rooms_of_users = RoomsOfUsers(database=database, log=log)
+        states = SyncStates(database=database, recent=self.recent, states=self.states)
         sync_rooms = SyncRooms(
             database=database,
             recent=self.recent,
             store=self.store,
             events=events,
-            states=SyncStates(database=database, recent=self.recent, states=self.states),
+            states=states,
             summaries=RoomSummaries(database=database, log=log),
             visibility=visibility,
             unread=UnreadCounts(
                 database=database, log=log, recent=self.recent, rulesets=self.push_rules
             ),
         )
+        key_counts = CachedKeyCounts(keys=self.end_to_end_keys, log=log)
+        self.end_to_end_keys.on_counts_changed = key_counts.forget
         extras = SyncExtras(
             database=database,
             recent=self.recent,
@@ -469,7 +474,7 @@ class Wiring:
             presence=self.presence,
             to_device=self.to_device,
             device_lists=self.device_lists,
-            key_counts=CachedKeyCounts(keys=self.end_to_end_keys, log=log),
+            key_counts=key_counts,
         )
         self.notifier = Notifier(database=database, log=log, rooms=rooms_of_users)
         self.typing.on_change = self.notifier.room_changed
@@ -484,6 +489,23 @@ class Wiring:
             store=self.store,
             visibility=visibility,
             reader_filter=self.consent,
+        )
+        self.timeline = Timeline(
+            database=database,
+            recent=self.recent,
+            store=self.store,
+            states=states,
+            events=events,
+            visibility=visibility,
+            reader_filter=self.consent,
+            backfiller=self.backfill,
+        )
+        self.timeline_state = TimelineState(
+            recent=self.recent,
+            store=self.store,
+            states=states,
+            timeline=self.timeline,
+            rooms_of_users=rooms_of_users,
         )
 
     def _gate(self) -> None:

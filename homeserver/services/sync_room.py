@@ -16,7 +16,7 @@ from homeserver.services.client_events import ClientEvents, as_filtered
 from homeserver.services.event_store import EventStore
 from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
 from homeserver.services.sync_members import Device, SentMembers
-from homeserver.services.sync_state import MEMBER, Span, StateIds, SyncStates
+from homeserver.services.sync_state import BEFORE_ALL, MEMBER, Span, StateIds, SyncStates
 from homeserver.services.sync_summary import NAMES, RoomSummaries
 from homeserver.services.sync_token import timeline_token
 from homeserver.services.unread import UnreadCounts
@@ -210,7 +210,7 @@ class SyncRooms:
         if first.event.type == "m.room.create":
             return False
         found = await event_storage.get_timeline(
-            self._database, room_id, newest=first.position - 1, oldest=-(2**62), limit=1
+            self._database, room_id, newest=first.position - 1, oldest=BEFORE_ALL, limit=1
         )
         return bool(found) or bool(
             await event_storage.backward_extremities(self._database, room_id, 1)

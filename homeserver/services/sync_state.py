@@ -21,7 +21,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 
 CACHED_MEMBERS = 50_000
-BEFORE_ALL = -(2**62)
+BEFORE_ALL = -(10**17)  # of all orders
 MEMBER = "m.room.member"
 
 StateIds = dict[StateKey, str]
@@ -104,12 +104,16 @@ class SyncStates:
         """The snapshot after a span: of the room's state, forks resolved."""
         if span.end_snapshot is not None:
             return span.end_snapshot
-        room = self._recent.room(span.room_id)
+        return await self.room_snapshot(span.room_id, span.upto)
+
+    async def room_snapshot(self, room_id: str, upto: int) -> int | None:
+        """The snapshot of a room's state at a position, one of the latest: forks resolved."""
+        room = self._recent.room(room_id)
         if room is not None:
             for recent in reversed(room.events):
-                if recent.stored.position <= span.upto:
+                if recent.stored.position <= upto:
                     return recent.room_snapshot
-        return await storage.get_room_snapshot(self._database, span.room_id)
+        return await storage.get_room_snapshot(self._database, room_id)
 
     async def snapshot_at(self, room_id: str, order: int) -> int | None:
         """The snapshot after the last event up to an order; None if there is none."""
@@ -139,6 +143,10 @@ class SyncStates:
             if event_id is not None:
                 members[user_id] = event_id
         return members
+
+    async def snapshot(self, snapshot_id: int) -> StateIds:
+        """A snapshot in full."""
+        return dict(await self._states.get(snapshot_id))
 
     async def keys(self, snapshot_id: int, keys: Iterable[StateKey]) -> StateIds:
         """A few entries of a snapshot."""

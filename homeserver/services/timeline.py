@@ -1,0 +1,362 @@
+"""Reading a room's history: pages of it, what surrounds an event, single events.
+
+Everything passes the room's history visibility; rejected, soft-failed and withheld events never
+show.  Where our history ends and the room's does not, more is fetched from other instances.
+
+Spec: client-server API, ``/messages``, ``/context``, ``/event``, ``/timestamp_to_event``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+import structlog
+
+from homeserver.errors import Forbidden, NotFound
+from homeserver.protocol.events import JsonObject
+from homeserver.protocol.filters import RoomEventFilter
+from homeserver.services.client_events import ClientEvents
+from homeserver.services.event_store import EventStore
+from homeserver.services.recent_timeline import RecentTimeline
+from homeserver.services.requester import Requester
+from homeserver.services.sync_state import BEFORE_ALL, MEMBER, SyncStates
+from homeserver.services.sync_token import timeline_token
+from homeserver.services.visibility import Reader, ReaderFilter, Visibility
+from homeserver.storage import events as storage
+from homeserver.storage import rooms as room_storage
+from homeserver.storage import sync as sync_storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+
+logger = structlog.get_logger(__name__)
+
+MOST_SCANNED = 2_000
+MOST_BACKFILLS = 3
+BACKFILL_SECONDS = 20.0
+MOST_NEAR = 100
+NO_FILTER = RoomEventFilter()
+
+
+class Backfiller(Protocol):
+    """Where older history comes from."""
+
+    async def backfill(self, room_id: str, limit: int) -> bool:
+        """Fetch older events of a room; True if some came."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which part of a room's history is wanted.
+
+    Orders are points in the timeline, as tokens name them; None: where it ends, or begins.
+    """
+
+    backwards: bool
+    start: int | None = None
+    stop: int | None = None
+    limit: int = 10
+    filter: RoomEventFilter = NO_FILTER
+
+
+@dataclass(slots=True)
+class _Page:
+    events: list[StoredEvent]
+    next: int | None  # where to go on; None: there is no more
+
+
+class Timeline:
+    """Reads rooms' history for users."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        recent: RecentTimeline,
+        store: EventStore,
+        states: SyncStates,
+        events: ClientEvents,
+        visibility: Visibility,
+        reader_filter: ReaderFilter,
+        backfiller: Backfiller,
+    ) -> None:
+        self._database = database
+        self._recent = recent
+        self._store = store
+        self._states = states
+        self._events = events
+        self._visibility = visibility
+        self._reader_filter = reader_filter
+        self._backfiller = backfiller
+
+    # ------------------------------------------------------------ who may read
+
+    async def reader(self, room_id: str, user_id: str) -> Reader:
+        """A user's view of a room that they may read: members, those who left, and, where the
+        history is world-readable, anybody.  Raises :class:`Forbidden`."""
+        reader = await self._visibility.reader(room_id, user_id)
+        if reader.membership == "join" or reader.history.is_world_readable:
+            return reader
+        if reader.ever_joined:
+            row = await room_storage.get_membership(self._database, room_id, user_id)
+            if row is not None and not row.forgotten:
+                return reader
+        raise Forbidden("You are not in this room")
+
+    # ------------------------------------------------------------ pages
+
+    async def messages(
+        self, requester: Requester, room_id: str, request: PageRequest
+    ) -> JsonObject:
+        """A page of a room's history.  Spec: ``GET /rooms/{roomId}/messages``.
+
+        Raises :class:`Forbidden`.
+        """
+        reader = await self.reader(room_id, requester.user_id)
+        start = request.start
+        if start is None:
+            start = self._end(reader) if request.backwards else BEFORE_ALL
+        withheld = await self._reader_filter.withheld_senders(requester.user_id)
+        page = await self._page(room_id, reader, withheld, request, start)
+        answer: JsonObject = {
+            "start": timeline_token(start),
+            "chunk": await self.serialise(page.events, reader, requester),
+        }
+        if page.next is not None:
+            answer["end"] = timeline_token(page.next)
+        if request.filter.lazy_load_members and page.events:
+            members = await self._members(room_id, page.events)
+            answer["state"] = await self.serialise(members, reader, requester)
+        return answer
+
+    def _end(self, reader: Reader) -> int:
+        """Where the timeline ends for a reader: at their leave, if they have left."""
+        left_at = reader.left_at
+        if reader.membership == "join" or left_at is None or reader.history.is_world_readable:
+            return self._recent.position
+        return left_at
+
+    async def _page(
+        self,
+        room_id: str,
+        reader: Reader,
+        withheld: frozenset[str],
+        request: PageRequest,
+        start: int,
+    ) -> _Page:
+        found: list[StoredEvent] = []
+        point, scanned, backfills = start, 0, 0
+        while scanned < MOST_SCANNED:
+            wanted = request.limit - len(found)
+            rows = await self._rows(room_id, request, point, wanted)
+            scanned += len(rows)
+            found.extend(s for s in rows if self._shows(s, reader, withheld, request.filter))
+            if rows:
+                order = _order(rows[-1])
+                point = order - 1 if request.backwards else order
+            if len(found) >= request.limit:
+                return _Page(found, point)
+            if len(rows) < wanted:
+                if backfills >= MOST_BACKFILLS or not await self._backfill(
+                    room_id, reader, request
+                ):
+                    return _Page(found, None)
+                backfills += 1
+        return _Page(found, point)
+
+    async def _rows(
+        self, room_id: str, request: PageRequest, point: int, limit: int
+    ) -> Sequence[StoredEvent]:
+        if request.backwards:
+            stop = BEFORE_ALL if request.stop is None else request.stop
+            return await storage.get_timeline(
+                self._database, room_id, newest=point, oldest=stop, limit=limit
+            )
+        stop = self._recent.position if request.stop is None else request.stop
+        return await storage.get_timeline_forwards(
+            self._database, room_id, after=point, upto=stop, limit=limit
+        )
+
+    async def _backfill(self, room_id: str, reader: Reader, request: PageRequest) -> bool:
+        """Fetch what is before all that we have, if a member asks for it."""
+        if not request.backwards or request.stop is not None or reader.membership != "join":
+            return False
+        if not await storage.backward_extremities(self._database, room_id, 1):
+            return False
+        try:
+            async with asyncio.timeout(BACKFILL_SECONDS):
+                return await self._backfiller.backfill(room_id, request.limit)
+        except TimeoutError:
+            logger.info("backfill takes too long", room_id=room_id)
+            return False
+
+    def _shows(
+        self,
+        stored: StoredEvent,
+        reader: Reader,
+        withheld: frozenset[str],
+        event_filter: RoomEventFilter = NO_FILTER,
+    ) -> bool:
+        event = stored.event
+        return (
+            stored.shown
+            and event_filter.matches(event)
+            and (event.sender not in withheld or event.state_key is not None)
+            and reader.may_see(stored)
+        )
+
+    async def _members(
+        self, room_id: str, events: Sequence[StoredEvent]
+    ) -> list[StoredEvent]:
+        """The member events of those who sent these.  Spec: lazy-loading room members."""
+        snapshot = next(
+            (s.snapshot_before for s in events if s.snapshot_before is not None), None
+        )
+        if snapshot is None:
+            snapshot = await self._states.room_snapshot(room_id, self._recent.position)
+        if snapshot is None:
+            return []
+        senders = {stored.event.sender for stored in events}
+        ids = await self._states.member_ids(snapshot, senders)
+        return list((await self._store.get_many(ids.values())).values())
+
+    # ------------------------------------------------------------ single events
+
+    async def event(self, requester: Requester, room_id: str, event_id: str) -> orjson.Fragment:
+        """One event.  Spec: ``GET /rooms/{roomId}/event/{eventId}``.
+
+        Raises :class:`Forbidden`, :class:`NotFound`.
+        """
+        reader = await self.reader(room_id, requester.user_id)
+        stored = await self._visible_event(reader, room_id, event_id)
+        return (await self.serialise([stored], reader, requester))[0]
+
+    async def _visible_event(self, reader: Reader, room_id: str, event_id: str) -> StoredEvent:
+        stored = await self._store.get(event_id)
+        if stored is not None and stored.event.room_id == room_id:
+            withheld = await self._reader_filter.withheld_senders(reader.user_id)
+            if self._shows(stored, reader, withheld):
+                return stored
+        raise NotFound("There is no such event, or you may not see it")
+
+    async def context(
+        self,
+        requester: Requester,
+        room_id: str,
+        event_id: str,
+        limit: int,
+        event_filter: RoomEventFilter,
+    ) -> JsonObject:
+        """What surrounds an event.  Spec: ``GET /rooms/{roomId}/context/{eventId}``.
+
+        Raises :class:`Forbidden`, :class:`NotFound`.
+        """
+        reader = await self.reader(room_id, requester.user_id)
+        stored = await self._visible_event(reader, room_id, event_id)
+        if stored.timeline_order is None:
+            raise NotFound("That event is not in the part of the timeline that this server has")
+        order, half = stored.timeline_order, limit // 2
+        withheld = await self._reader_filter.withheld_senders(requester.user_id)
+        before = await self._page(
+            room_id,
+            reader,
+            withheld,
+            PageRequest(True, limit=half, filter=event_filter),
+            order - 1,
+        )
+        after = await self._page(
+            room_id,
+            reader,
+            withheld,
+            PageRequest(False, limit=limit - half, filter=event_filter),
+            order,
+        )
+        oldest = _order(before.events[-1]) if before.events else order
+        newest = after.events[-1] if after.events else stored
+        shown = [stored, *before.events, *after.events]
+        return {
+            "start": timeline_token(oldest - 1),
+            "end": timeline_token(_order(newest)),
+            "events_before": await self.serialise(before.events, reader, requester),
+            "event": (await self.serialise([stored], reader, requester))[0],
+            "events_after": await self.serialise(after.events, reader, requester),
+            "state": await self._context_state(requester, reader, newest, shown, event_filter),
+        }
+
+    async def _context_state(
+        self,
+        requester: Requester,
+        reader: Reader,
+        newest: StoredEvent,
+        shown: Iterable[StoredEvent],
+        event_filter: RoomEventFilter,
+    ) -> list[orjson.Fragment]:
+        """The state at the last event, with the members who sent what is shown."""
+        room_id = newest.event.room_id
+        snapshot = newest.snapshot_after
+        if snapshot is None:
+            snapshot = await self._states.room_snapshot(room_id, self._recent.position)
+        ids = await self._states.snapshot(snapshot) if snapshot is not None else {}
+        if event_filter.lazy_load_members:
+            senders = {stored.event.sender for stored in shown}
+            ids = {key: ids[key] for key in ids if key[0] != MEMBER or key[1] in senders}
+        found = await self._store.get_many(ids.values())
+        events = [stored for stored in found.values() if event_filter.matches(stored.event)]
+        return await self.serialise(events, reader, requester)
+
+    async def event_near(
+        self, requester: Requester, room_id: str, ts: int, *, forwards: bool
+    ) -> JsonObject:
+        """The event nearest to a time (ms).  Spec: ``GET /rooms/{roomId}/timestamp_to_event``.
+
+        Raises :class:`Forbidden`, :class:`NotFound`.
+        """
+        reader = await self.reader(room_id, requester.user_id)
+        near = await sync_storage.get_events_near(
+            self._database, room_id, ts, forwards=forwards, limit=MOST_NEAR
+        )
+        found = await self._store.get_many(event.event_id for event in near)
+        for event in near:
+            if event.event_id in found and self._shows(
+                found[event.event_id], reader, frozenset()
+            ):
+                return {"event_id": event.event_id, "origin_server_ts": event.origin_server_ts}
+        direction = "after" if forwards else "before"
+        raise NotFound(f"There is no event {direction} that time that you may see")
+
+    # ------------------------------------------------------------ serialising
+
+    async def serialise(
+        self, events: Sequence[StoredEvent], reader: Reader, requester: Requester
+    ) -> list[orjson.Fragment]:
+        """Events as a reader gets them, with the room's ID."""
+        beside = await self._events.beside(
+            events, device=(requester.user_id, requester.device_id)
+        )
+        parts = []
+        for stored in events:
+            previous = beside.previous.get(stored.event.event_id)
+            hidden = (
+                previous is not None
+                and previous.stored is not None
+                and not reader.may_see(previous.stored)
+            )
+            parts.append(
+                orjson.Fragment(
+                    self._events.serialise(
+                        stored,
+                        membership=reader.membership_at(stored),
+                        beside=beside,
+                        with_room_id=True,
+                        may_see_previous=not hidden,
+                    )
+                )
+            )
+        return parts
+
+
+def _order(stored: StoredEvent) -> int:
+    return stored.timeline_order if stored.timeline_order is not None else stored.position
