@@ -38,12 +38,17 @@ class Queryable(Protocol):
         """Run a statement for each tuple of arguments."""
 
 
+def encode_json(value: Any) -> str:
+    """JSON for the database; keys may be user IDs, which are a kind of text."""
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
 async def _set_up_connection(connection: Any) -> None:
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(
             kind,
             schema="pg_catalog",
-            encoder=lambda value: orjson.dumps(value).decode(),
+            encoder=encode_json,
             decoder=orjson.loads,
         )
 
