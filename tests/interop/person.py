@@ -92,12 +92,13 @@ class Person:
     # What they do
 
     async def create_room(self, room_version: str, *, encrypted: bool = False) -> str:
-        """Make a private room."""
+        """Make a private room, and wait until the own sync shows it: nio sends to no other."""
         state = [nio.EnableEncryptionBuilder().as_dict()] if encrypted else []
         response = await self.client.room_create(
             name="Verona", room_version=room_version, initial_state=state
         )
         room_id: str = _accepted(response, nio.RoomCreateResponse).room_id
+        await self.wait(lambda: room_id in self.client.rooms, "the new room")
         return room_id
 
     async def invite(self, room_id: str, guest: "Person") -> None:
