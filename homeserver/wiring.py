@@ -37,12 +37,14 @@ from homeserver.config import Config
 from homeserver.protocol.signing import SigningKey
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.accounts import AccountService
+from homeserver.services.activity import Activity
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.client_events import ClientEvents
 from homeserver.services.consent import Consent, Defaults
 from homeserver.services.creation import RoomCreation
 from homeserver.services.cross_signing import CrossSigningService
 from homeserver.services.device_lists import DeviceListService
+from homeserver.services.device_sharing import DeviceSharing
 from homeserver.services.devices import DeviceService
 from homeserver.services.directory import Directory
 from homeserver.services.end_to_end_keys import EndToEndKeyService
@@ -425,6 +427,18 @@ class Wiring:
             clock_ms=clock_ms,
             enabled=config.presence.enabled,
         )
+        self.log.subscribe(
+            Activity(
+                server_name=config.server_name, typing=self.typing, presence=self.presence
+            ).on_notice
+        )
+        self.device_sharing = DeviceSharing(
+            database=database,
+            log=self.log,
+            device_lists=self.device_lists,
+            remote_devices=self.remote_devices,
+        )
+        self.transport.health.subscribe(self.remote_devices.peer_alive)
         files = MediaFiles(config.data_dir / "media")
         self.thumbnails = Thumbnails(files)
         self.media = MediaService(
@@ -569,6 +583,7 @@ class Wiring:
         """Stop in the opposite order: what comes in, what goes out, the log last."""
         await self.gate.close()
         await self.transport.outbox.close()
+        await self.device_sharing.close()
         await self.remote_devices.close()
         await self.presence.close()
         self.typing.close()
