@@ -220,9 +220,13 @@ class FederationClient:
     def _note(self, destination: str, failure: FederationFailure) -> None:
         """Tell the shared health what a failure says of the instance as a whole."""
         if isinstance(failure, PeerError):
-            if failure.status in DOWN:
+            # A proxy that stands in for a dead server knows no errcode; a server that answers for
+            # one of its parts (504 M_NOT_YET_UPLOADED) does, and is alive.
+            if failure.status in DOWN and failure.errcode in (None, "", "M_UNKNOWN"):
                 self._health.failed(destination, failure.reason, failure.retry_after_seconds)
-            elif failure.status < 500 and failure.status != TOO_MANY_REQUESTS:
+            elif (
+                failure.status < 500 or failure.status in DOWN
+            ) and failure.status != TOO_MANY_REQUESTS:
                 self._health.succeeded(destination)
         elif isinstance(failure, Temporary):
             self._health.failed(destination, failure.reason)

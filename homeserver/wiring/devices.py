@@ -1,0 +1,94 @@
+"""Devices, and what they send beside events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from federation.media import RemoteMediaClient
+from federation.remote_keys import RemoteKeysClient
+from homeserver.services.activity import Activity
+from homeserver.services.cross_signing import CrossSigningService
+from homeserver.services.device_sharing import DeviceSharing
+from homeserver.services.end_to_end_keys import EndToEndKeyService
+from homeserver.services.media import MediaService
+from homeserver.services.media_files import MediaFiles
+from homeserver.services.presence import PresenceService
+from homeserver.services.receipts import ReceiptService
+from homeserver.services.remote_devices import RemoteDevices
+from homeserver.services.thumbnails import Thumbnails
+from homeserver.services.to_device import ToDeviceService
+from homeserver.services.typing import TypingService
+from homeserver.wiring.basics import clock_ms
+
+if TYPE_CHECKING:
+    from homeserver.wiring import Wiring
+
+
+class DeviceParts:
+    """Keys, messages and signs of life of devices; media."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        config, database, outbox = wiring.config, wiring.database, wiring.transport.outbox
+        remote_keys = RemoteKeysClient(wiring.transport.client)
+        self.remote_devices = RemoteDevices(
+            database=database, log=wiring.log, remote=remote_keys, clock_ms=clock_ms
+        )
+        self.end_to_end_keys = EndToEndKeyService(
+            server_name=config.server_name,
+            database=database,
+            device_lists=wiring.device_lists,
+            remote_devices=self.remote_devices,
+            remote=remote_keys,
+        )
+        self.cross_signing = CrossSigningService(
+            database=database, device_lists=wiring.device_lists, keys=self.end_to_end_keys
+        )
+        self.to_device = ToDeviceService(
+            server_name=config.server_name,
+            database=database,
+            log=wiring.log,
+            edus=outbox,
+            clock_ms=clock_ms,
+        )
+        self.receipts = ReceiptService(
+            server_name=config.server_name,
+            database=database,
+            log=wiring.log,
+            rooms=wiring.facts,
+            edus=outbox,
+            clock_ms=clock_ms,
+        )
+        self.typing = TypingService(
+            server_name=config.server_name, rooms=wiring.facts, edus=outbox, clock_ms=clock_ms
+        )
+        self.presence = PresenceService(
+            server_name=config.server_name,
+            database=database,
+            edus=outbox,
+            clock_ms=clock_ms,
+            enabled=config.presence.enabled,
+        )
+        wiring.log.subscribe(
+            Activity(
+                server_name=config.server_name, typing=self.typing, presence=self.presence
+            ).on_notice
+        )
+        self.device_sharing = DeviceSharing(
+            database=database,
+            log=wiring.log,
+            device_lists=wiring.device_lists,
+            remote_devices=self.remote_devices,
+        )
+        wiring.transport.health.subscribe(self.remote_devices.peer_alive)
+        files = MediaFiles(config.data_dir / "media")
+        self.thumbnails = Thumbnails(files)
+        self.media = MediaService(
+            server_name=config.server_name,
+            database=database,
+            files=files,
+            thumbnails=self.thumbnails,
+            remote=RemoteMediaClient(wiring.transport.client, wiring.transport.connections),
+            max_upload_bytes=config.media.max_upload_bytes,
+            unauthenticated_downloads=config.media.unauthenticated_downloads,
+            clock_ms=clock_ms,
+        )

@@ -1,0 +1,95 @@
+"""How people read: sync and timelines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from homeserver.services.client_events import ClientEvents
+from homeserver.services.notifier import Notifier
+from homeserver.services.recent_timeline import RecentTimeline
+from homeserver.services.sync import SyncService
+from homeserver.services.sync_extras import SyncExtras
+from homeserver.services.sync_key_counts import CachedKeyCounts
+from homeserver.services.sync_room import SyncRooms
+from homeserver.services.sync_rooms import RoomsOfUsers
+from homeserver.services.sync_state import SyncStates
+from homeserver.services.sync_summary import RoomSummaries
+from homeserver.services.timeline import Timeline
+from homeserver.services.timeline_state import TimelineState
+from homeserver.services.unread import UnreadCounts
+from homeserver.services.visibility import Visibility
+from homeserver.wiring.basics import clock_ms
+
+if TYPE_CHECKING:
+    from homeserver.wiring import Wiring
+
+
+class Reading:
+    """Sync and timelines.  The notifier is the log's last listener: it wakes whom others served."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        database, log = wiring.database, wiring.log
+        self.recent = RecentTimeline(log)
+        visibility = Visibility(database=database, log=log, store=wiring.store)
+        events = ClientEvents(
+            database=database, store=wiring.store, states=wiring.states, clock_ms=clock_ms
+        )
+        rooms_of_users = RoomsOfUsers(database=database, log=log)
+        states = SyncStates(database=database, recent=self.recent, states=wiring.states)
+        sync_rooms = SyncRooms(
+            database=database,
+            recent=self.recent,
+            store=wiring.store,
+            events=events,
+            states=states,
+            summaries=RoomSummaries(database=database, log=log),
+            visibility=visibility,
+            unread=UnreadCounts(
+                database=database, log=log, recent=self.recent, rulesets=wiring.push_rules
+            ),
+        )
+        key_counts = CachedKeyCounts(keys=wiring.device_parts.end_to_end_keys, log=log)
+        wiring.device_parts.end_to_end_keys.on_counts_changed = key_counts.forget
+        extras = SyncExtras(
+            database=database,
+            recent=self.recent,
+            account_data=wiring.account_data,
+            push_rules=wiring.push_rules,
+            receipts=wiring.device_parts.receipts,
+            typing=wiring.device_parts.typing,
+            presence=wiring.device_parts.presence,
+            to_device=wiring.device_parts.to_device,
+            device_lists=wiring.device_lists,
+            key_counts=key_counts,
+        )
+        self.notifier = Notifier(database=database, log=log, rooms=rooms_of_users)
+        wiring.device_parts.typing.on_change = self.notifier.room_changed
+        wiring.device_parts.presence.on_change = self.notifier.presence_changed
+        self.sync = SyncService(
+            database=database,
+            recent=self.recent,
+            notifier=self.notifier,
+            rooms_of_users=rooms_of_users,
+            rooms=sync_rooms,
+            extras=extras,
+            store=wiring.store,
+            visibility=visibility,
+            reader_filter=wiring.consent,
+        )
+        self.timeline = Timeline(
+            database=database,
+            recent=self.recent,
+            store=wiring.store,
+            states=states,
+            events=events,
+            visibility=visibility,
+            reader_filter=wiring.consent,
+            backfiller=wiring.backfill,
+        )
+        self.timeline_state = TimelineState(
+            recent=self.recent,
+            store=wiring.store,
+            states=states,
+            timeline=self.timeline,
+            rooms_of_users=rooms_of_users,
+        )
