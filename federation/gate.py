@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -39,7 +39,6 @@ MAX_PDUS = 50
 MAX_EDUS = 100
 MAX_RECURSION = 2
 RETRY_SECONDS = 5.0
-JOIN_POLL_SECONDS = 0.05
 MAX_QUEUE = 500  # events of one room held in memory; the rest waits in the database
 
 EduHandler = Callable[[str, dict[str, Any]], Awaitable[None]]
@@ -50,6 +49,14 @@ class _Waiting:
     inbox_id: int
     origin: str
     event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class JoinInProgress:
+    """A room that we are about to be in: others may send us its events already."""
+
+    version: RoomVersion
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Gate:
@@ -65,7 +72,7 @@ class Gate:
         checker: PduChecker,
         fetching: Fetching,
         handle_edu: EduHandler,
-        joining: Mapping[str, RoomVersion],
+        joining: Mapping[str, JoinInProgress],
         clock_ms: Callable[[], int],
     ) -> None:
         """``joining``: rooms that we are about to be in; what comes for them is kept."""
@@ -87,6 +94,7 @@ class Gate:
     async def start(self) -> None:
         """Take up what waited in the inbox when the process ended."""
         for room_id in await inbox.rooms_waiting(self._database):
+            self._overflowed.add(room_id)
             self._wake(room_id)
 
     async def close(self) -> None:
@@ -143,7 +151,8 @@ class Gate:
         room = await self._rooms.find(room_id) if isinstance(room_id, str) else None
         if room is not None and not room.joined_local:
             room = None
-        version = room.version if room is not None else self._joining.get(str(room_id))
+        joining = self._joining.get(str(room_id))
+        version = room.version if room is not None else joining and joining.version
         if version is None:
             logger.info("pdu for a room that we are not in", origin=origin)
             return
@@ -183,11 +192,16 @@ class Gate:
             self._workers[room_id] = task
 
     async def _work(self, room_id: str) -> None:
-        """Place a room's waiting events until none is left."""
+        """Place a room's waiting events, in the order of the inbox, until none is left."""
         try:
-            while room_id in self._joining and not self._closing:
-                await asyncio.sleep(JOIN_POLL_SECONDS)
+            joining = self._joining.get(room_id)
+            if joining is not None:
+                await joining.over.wait()
+            room = None
             while not self._closing:
+                before, room = room, await self._rooms.find(room_id)
+                if before is not None and room is not before:
+                    self._start_over(room_id)  # a commit failed: what it held is still waiting
                 queue = self._queues.get(room_id)
                 if queue:
                     await self._place(room_id, queue.popleft())
@@ -195,13 +209,19 @@ class Gate:
                     return
         except Exception:
             logger.exception("room worker failed", room_id=room_id)
+            self._start_over(room_id)
             await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._workers.pop(room_id, None)
-            if self._queues.get(room_id):
+            if self._queues.get(room_id) or room_id in self._overflowed:
                 self._wake(room_id)
             else:
                 self._queues.pop(room_id, None)
+
+    def _start_over(self, room_id: str) -> None:
+        """Read a room's waiting events anew from the inbox, so that none overtakes another."""
+        self._queues.pop(room_id, None)
+        self._overflowed.add(room_id)
 
     async def _refill(self, room_id: str) -> bool:
         """Read what waits in the database and not in memory; False if nothing does."""

@@ -14,6 +14,7 @@ from federation.client import FederationClient
 from federation.errors import FederationFailure
 from federation.fetching import Fetching
 from federation.paths import path_of
+from federation.gate import JoinInProgress
 from federation.pdus import PduChecker, authorise_chain
 from homeserver.errors import Forbidden, IncompatibleRoomVersion, MatrixError, PeerFailed
 from homeserver.protocol.auth_rules import Rejected, check_auth
@@ -75,8 +76,7 @@ class Joining:
         self._gate = gate
         self._clock_ms = clock_ms
         self._random_id = random_id
-        self.in_progress: dict[str, RoomVersion] = {}
-        """Rooms that we are about to be in: others may send us their events already."""
+        self.in_progress: dict[str, JoinInProgress] = {}
 
     # ------------------------------------------------------------ joining
 
@@ -118,7 +118,7 @@ class Joining:
             content,
             keep=("join_authorised_via_users_server",),
         )
-        self.in_progress[room_id] = version
+        joining = self.in_progress.setdefault(room_id, JoinInProgress(version))
         try:
             answer = await self._client.put(
                 server,
@@ -129,6 +129,7 @@ class Joining:
             return await self._enter(answer, event, version)
         finally:
             self.in_progress.pop(room_id, None)
+            joining.over.set()
 
     async def _enter(self, answer: JsonObject, event: Event, version: RoomVersion) -> Sent:
         """Take in what ``send_join`` answered; the join is then on disk."""
