@@ -152,7 +152,9 @@ class Gate:
         if room is not None and not room.joined_local:
             room = None
         joining = self._joining.get(str(room_id))
-        version = room.version if room is not None else joining and joining.version
+        version = joining.version if joining is not None else None
+        if room is not None:
+            version = room.version
         if version is None:
             logger.info("pdu for a room that we are not in", origin=origin)
             return

@@ -13,8 +13,8 @@ import structlog
 from federation.client import FederationClient
 from federation.errors import FederationFailure
 from federation.fetching import Fetching
-from federation.paths import path_of
 from federation.gate import JoinInProgress
+from federation.paths import path_of
 from federation.pdus import PduChecker, authorise_chain
 from homeserver.errors import Forbidden, IncompatibleRoomVersion, MatrixError, PeerFailed
 from homeserver.protocol.auth_rules import Rejected, check_auth
