@@ -1,7 +1,4 @@
-"""How the parts that readers need fit together: syncs and timelines.
-
-Each part follows the log from its construction on, so build this before the log starts.
-"""
+"""The parts that readers need, wired as in the real server but without what is around them."""
 
 from __future__ import annotations
 
@@ -25,6 +22,8 @@ from homeserver.services.sync_room import SyncRooms
 from homeserver.services.sync_rooms import RoomsOfUsers
 from homeserver.services.sync_state import SyncStates
 from homeserver.services.sync_summary import RoomSummaries
+from homeserver.services.timeline import Backfiller, Timeline
+from homeserver.services.timeline_state import TimelineState
 from homeserver.services.to_device import ToDeviceService
 from homeserver.services.typing import TypingService
 from homeserver.services.unread import UnreadCounts
@@ -51,6 +50,7 @@ class Reading:
         to_device: ToDeviceService,
         device_lists: DeviceListService,
         end_to_end_keys: EndToEndKeyService,
+        backfiller: Backfiller,
         clock_ms: Callable[[], int],
     ) -> None:
         self.recent = RecentTimeline(log)
@@ -68,12 +68,13 @@ class Reading:
         presence.on_change = self.notifier.presence_changed
         key_counts = CachedKeyCounts(keys=end_to_end_keys, log=log)
         end_to_end_keys.on_counts_changed = key_counts.forget
+        sync_states = SyncStates(database=database, recent=self.recent, states=states)
         rooms = SyncRooms(
             database=database,
             recent=self.recent,
             store=store,
             events=self.client_events,
-            states=SyncStates(database=database, recent=self.recent, states=states),
+            states=sync_states,
             summaries=RoomSummaries(database=database, log=log),
             visibility=self.visibility,
             unread=self.unread_counts,
@@ -100,6 +101,24 @@ class Reading:
             store=store,
             visibility=self.visibility,
             reader_filter=self.ignored_users,
+        )
+
+        self.timeline = Timeline(
+            database=database,
+            recent=self.recent,
+            store=store,
+            states=sync_states,
+            events=self.client_events,
+            visibility=self.visibility,
+            reader_filter=self.ignored_users,
+            backfiller=backfiller,
+        )
+        self.timeline_state = TimelineState(
+            recent=self.recent,
+            store=store,
+            states=sync_states,
+            timeline=self.timeline,
+            rooms_of_users=self.rooms_of_users,
         )
 
     def start(self) -> None:

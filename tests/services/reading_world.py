@@ -110,8 +110,13 @@ class ReadingWorld(RoomWorld):
             to_device=self.to_device,
             device_lists=device_lists,
             end_to_end_keys=self.keys,
+            backfiller=self,
             clock_ms=clock_ms,
         )
+
+    async def backfill(self, room_id: str, limit: int) -> bool:
+        """Ask other instances for history: there are none."""
+        return False
 
     async def start(self) -> None:
         await super().start()
