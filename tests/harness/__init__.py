@@ -27,7 +27,7 @@ What there is:
 - `client.RawClient`: Matrix requests without a full client. The matrix-nio clients of the
   interop tests are in `tests/interop/person.py`.
 
-Packages beyond Comity's own: `tests/interop/requirements.txt`, all wheels. Only loopback is
+Packages beyond Comity's own: the extra `interop` of `pyproject.toml`, all wheels. Only loopback is
 used once they are installed. `COMITY_KEEP_WORLD=1` keeps the directory and its logs;
 `COMITY_SYNAPSE_LOG=INFO` makes Synapse talk. The interop and crash tests take minutes: a plain
 run of the tests leaves them out with `--ignore=tests/interop --ignore=tests/crash`.

@@ -1,0 +1,47 @@
+# `make up` runs the server, `make test` runs its tests. Nothing else has to be installed first but
+# Python 3.11 with venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TESTED := $(VENV)/.installed-for-tests
+
+.PHONY: up test lint interop crash bench demo clean
+
+up: $(INSTALLED) ## run the server with the configuration in ./data, written if there is none
+	$(BIN)/comity up
+
+test: $(TESTED) ## the tests that need nothing but this machine
+	$(BIN)/python -m pytest tests --ignore=tests/interop --ignore=tests/crash -q
+
+lint: $(TESTED) ## style, types, and which part may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+interop: $(TESTED) ## other people's clients and servers: matrix-nio, Synapse
+	$(BIN)/python -m pytest tests/interop -q
+
+crash: $(TESTED) ## kill -9 under load
+	$(BIN)/python -m pytest tests/crash -q
+
+bench: $(TESTED) ## figures beside Synapse's, on this machine
+	$(BIN)/python -m benchmarks
+
+demo: $(INSTALLED) ## two throw-away instances, step by step
+	$(BIN)/comity demo
+
+clean: ## forget what was installed; ./data stays
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(TESTED): pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[test,lint,interop]'
+	touch $(INSTALLED) $@
