@@ -39,6 +39,7 @@ async def sync(request: web.Request) -> web.Response:
             full_state=query_bool(request, "full_state"),
             use_state_after=query_bool(request, "use_state_after"),
             set_presence=set_presence,
+            is_gone=lambda: request.transport is None or request.transport.is_closing(),
         )
     )
     return web.Response(body=answer, content_type="application/json")

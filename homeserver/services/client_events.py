@@ -22,6 +22,7 @@ from homeserver.storage.events import StoredEvent
 
 CACHED_BYTES = 32 * 1024 * 1024
 CACHED_PREVIOUS = 20_000
+_OPTION = orjson.OPT_NON_STR_KEYS  # which also takes keys that are checked identifiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class ClientEvents:
         shared = self._shared.get(key)
         if shared is None:
             event = shown_event(stored)
-            shared = orjson.dumps(client_event(event, include_room_id=False))[:-1]
+            shared = orjson.dumps(client_event(event, include_room_id=False), option=_OPTION)[:-1]
             self._shared[key] = shared
             self._size += len(shared)
             while self._size > CACHED_BYTES:

@@ -7,6 +7,7 @@ back they reach: for an older token the answer comes from the database.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ EVENTS_PER_ROOM = 100
 EVENTS_IN_ALL = 10_000
 REMEMBERED_CHANGES = 20_000
 SHARED_BLOCKS = 16
+BLOCK_SECONDS = 0.5  # an event says how old it is, so its bytes do not keep
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -78,13 +80,12 @@ class RecentEvent:
 class RoomTimeline:
     """The last events of a room: all since ``complete_after``."""
 
-    __slots__ = ("blocks", "complete_after", "events")
+    __slots__ = ("_blocks", "complete_after", "events")
 
     def __init__(self, complete_after: int) -> None:
         self.events: deque[RecentEvent] = deque()
         self.complete_after = complete_after
-        self.blocks: OrderedDict[Hashable, bytes] = OrderedDict()
-        """Timelines as they were last sent, to be sent to others alike."""
+        self._blocks: OrderedDict[Hashable, tuple[float, bytes]] = OrderedDict()
 
     def between(self, since: int, upto: int) -> list[RecentEvent]:
         """The events at ``since < position <= upto``, the oldest first."""
@@ -101,7 +102,6 @@ class RoomTimeline:
     def append(self, recent: RecentEvent) -> int:
         """Add an event; by how many the room has grown."""
         self.events.append(recent)
-        self.blocks.clear()
         if len(self.events) <= EVENTS_PER_ROOM:
             return 1
         self.complete_after = self.events.popleft().stored.position
@@ -113,13 +113,18 @@ class RoomTimeline:
             if recent.stored.event.event_id == event_id:
                 if recent.stored.redacted_by is None:
                     recent.stored.redacted_by = redaction_id
-                self.blocks.clear()
+                self._blocks.clear()
+
+    def block(self, key: Hashable) -> bytes | None:
+        """A timeline as it was just sent to somebody else."""
+        known = self._blocks.get(key)
+        return known[1] if known and time.monotonic() - known[0] < BLOCK_SECONDS else None
 
     def keep_block(self, key: Hashable, block: bytes) -> None:
         """Keep a timeline for the next reader who needs the same."""
-        self.blocks[key] = block
-        if len(self.blocks) > SHARED_BLOCKS:
-            self.blocks.popitem(last=False)
+        self._blocks[key] = (time.monotonic(), block)
+        if len(self._blocks) > SHARED_BLOCKS:
+            self._blocks.popitem(last=False)
 
 
 class RecentTimeline:

@@ -6,8 +6,8 @@ Spec: client-server API, ``GET /sync``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -43,6 +43,7 @@ class SyncRequest:
     full_state: bool = False
     use_state_after: bool = False
     set_presence: str = "online"
+    is_gone: Callable[[], bool] = lambda: False  # whether the client has hung up
 
 
 @dataclass(slots=True)
@@ -86,6 +87,9 @@ class SyncService:
         for the full state, does not.
         """
         user_id, device_id = request.requester.user_id, request.requester.device_id
+        if request.since is not None and request.since.position > self._recent.position:
+            # A token from before a backup was restored: what it knew of is lost.
+            request = replace(request, since=SyncToken(self._recent.position))
         if request.since is not None and device_id is not None:
             await self._extras.acknowledge((user_id, device_id), request.since)
         with (
@@ -94,7 +98,7 @@ class SyncService:
         ):
             answer = await self._wait_for_news(request, waiter)
         self._notifier.answered(user_id, device_id)
-        return orjson.dumps(answer)
+        return orjson.dumps(answer, option=orjson.OPT_NON_STR_KEYS)
 
     async def _wait_for_news(self, request: SyncRequest, waiter: Waiter) -> JsonObject:
         loop = asyncio.get_running_loop()
@@ -110,6 +114,8 @@ class SyncService:
             left = deadline - loop.time()
             if is_news or not waits or left <= 0 or not await waiter.wait(left):
                 return answer
+            if request.is_gone():
+                return answer
 
     # ------------------------------------------------------------ one answer
 
@@ -124,7 +130,7 @@ class SyncService:
         view = View(
             user_id=user_id,
             device=(user_id, device_id),
-            since=min(since.position, upto) if since is not None else None,
+            since=since.position if since is not None else None,
             upto=upto,
             filter=sync_filter,
             withheld=await self._reader_filter.withheld_senders(user_id),
@@ -275,7 +281,7 @@ class SyncService:
         )
         counted: Collection[str] = ()
         if view.since is not None:
-            counted = extras.own_receipt_rooms(view.user_id, joined, view.since)
+            counted = await extras.own_receipt_rooms(view.user_id, joined, view.since)
         wanted = dict.fromkeys(new)
         wanted.update(dict.fromkeys(await self._changed_rooms(view, joined)))
         for more in (receipts, typing, account_data, counted):

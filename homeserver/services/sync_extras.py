@@ -218,13 +218,13 @@ class SyncExtras:
         rooms.update(room_id for reader, room_id in own if reader == user_id and room_id in joined)
         return rooms
 
-    def own_receipt_rooms(
+    async def own_receipt_rooms(
         self, user_id: str, joined: Collection[str], since: int
     ) -> Collection[str]:
         """The joined rooms in which the user's own receipts moved, and so their counts."""
         own = self._recent.own_receipts.since(since)
         if own is None:
-            return joined
+            return await storage.get_own_receipt_rooms(self._database, user_id, joined, since)
         return {room_id for reader, room_id in own if reader == user_id and room_id in joined}
 
     def typing_events(

@@ -244,7 +244,7 @@ class SyncRooms:
         if reader is not None or room is None or own or not view.is_plain:
             return await self._events_json(view, span.shown, span.room_id, reader, own)
         key = tuple([stored.position for stored in span.shown])
-        block = room.blocks.get(key)
+        block = room.block(key)
         if block is None:
             history = await self._visibility.history(span.room_id)
             if not history.always_shared:

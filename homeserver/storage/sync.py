@@ -47,6 +47,11 @@ SELECT_ROOM_ACCOUNT_DATA = """
 SELECT room_id, type, content, position FROM account_data
 WHERE user_id = $1 AND room_id = ANY($2::text[]) ORDER BY position
 """
+SELECT_OWN_RECEIPT_ROOMS = """
+SELECT DISTINCT room_id FROM receipts
+WHERE room_id = ANY($2::text[]) AND receipt_type IN ('m.read', 'm.read.private')
+    AND user_id = $1 AND position > $3
+"""
 # Of these local users, those who share a room with one of the others.
 SELECT_WATCHERS = """
 SELECT DISTINCT mine.user_id FROM memberships theirs
@@ -147,6 +152,14 @@ async def get_room_account_data(
     """All account data that a user attached to some rooms."""
     rows = await db.fetch(SELECT_ROOM_ACCOUNT_DATA, user_id, list(room_ids))
     return [AccountDataRow(**row) for row in rows]
+
+
+async def get_own_receipt_rooms(
+    db: Queryable, user_id: str, room_ids: Collection[str], since: int
+) -> set[str]:
+    """The rooms of ``room_ids`` in which a user's own receipts moved after a position."""
+    rows = await db.fetch(SELECT_OWN_RECEIPT_ROOMS, user_id, list(room_ids), since)
+    return {row["room_id"] for row in rows}
 
 
 async def get_watchers(

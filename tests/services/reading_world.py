@@ -32,7 +32,7 @@ from homeserver.storage.events import ClientTransaction
 from tests.services.doubles import Edus, Peers, add_device
 from tests.services.room_world import RoomWorld
 
-SERVER = "one.test"
+SERVER = "one.example"
 
 
 def clock_ms() -> int:

@@ -286,7 +286,7 @@ async def test_a_busy_device_rests_and_then_gets_everything_at_once(
     await bob.sync()
     notifier = world.reading.notifier
     for number in range(400):  # as if very many devices were busy
-        notifier.answered(f"@busy{number}:one.test", "PHONE")
+        notifier.answered(f"@busy{number}:one.example", "PHONE")
     notifier.answered(bob.user_id, bob.device_id)
     await alice.say(room_id, "first")
     waiting = asyncio.create_task(bob.joined(room_id, timeout_ms=10_000))
