@@ -117,25 +117,7 @@ async def read_json(request: web.Request, *, optional: bool = False) -> dict[str
     value = parse_json(body)
     if not isinstance(value, dict):
         raise BadJson("The body must be a JSON object")
-    if rb"\u0000" in body and has_nul(value):
-        raise BadJson("The body has a NUL character, which this server cannot store")
     return value
-
-
-def has_nul(value: Any) -> bool:
-    """Whether any text in a value has a NUL character: PostgreSQL's texts cannot hold one."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            if "\0" in item:
-                return True
-        elif isinstance(item, dict):
-            stack.extend(item)
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
-    return False
 
 
 _TYPE_NAMES: dict[type, str] = {

@@ -25,7 +25,8 @@ class TestPostgres:
     __test__ = False
 
     def __init__(self, directory: Path) -> None:
-        self.server = EmbeddedPostgres(directory)
+        # what the tests write need not outlive a power cut
+        self.server = EmbeddedPostgres(directory, {"fsync": "off", "full_page_writes": "off"})
         self._numbers = itertools.count(1)
 
     async def start(self) -> None:

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
@@ -48,7 +49,9 @@ class EmbeddedError(Exception):
 class EmbeddedPostgres:
     """One cluster in ``directory``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
+        """``settings`` stand above the usual ones."""
+        self._settings = {**SETTINGS, **(settings or {})}
         self.directory = directory.resolve()
         self._cluster = self.directory / "cluster"
         self._log_file = self.directory / "postgres.log"
@@ -143,7 +146,7 @@ class EmbeddedPostgres:
         (self.directory / MADE).touch()
 
     async def _launch(self) -> None:
-        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         with self._log_file.open("ab") as log:
             # Not asyncio's: uvloop cannot start a process as another user.
             self._process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
