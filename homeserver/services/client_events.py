@@ -7,12 +7,12 @@ Spec: client-server API, room event format; aggregations are served by their own
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
 
-from homeserver.protocol.events import Event, JsonObject, StateKey, client_event, redacted_copy
+from homeserver.protocol.events import Event, JsonObject, client_event, redacted_copy
 from homeserver.protocol.filters import SyncFilter
 from homeserver.services.event_store import EventStore
 from homeserver.services.state import States
@@ -62,7 +62,7 @@ class ClientEvents:
         self._clock_ms = clock_ms
         self._shared: OrderedDict[tuple[str, str | None], bytes] = OrderedDict()
         self._size = 0
-        self._previous: OrderedDict[str, Previous | None] = OrderedDict()
+        self._previous: OrderedDict[str, str | None] = OrderedDict()
 
     # ------------------------------------------------------------ what lies beside
 
@@ -85,11 +85,7 @@ class ClientEvents:
         listed = list(events)
         beside = Beside()
         if replaced:
-            for stored in listed:
-                if stored.event.is_state:
-                    previous = await self._previous_of(stored)
-                    if previous is not None:
-                        beside.previous[stored.event.event_id] = previous
+            beside.previous = await self._previous_of(listed)
         redactions = {s.redacted_by for s in listed if s.redacted_by is not None}
         if redactions:
             beside.redactions = await self._store.get_many(redactions)
@@ -101,21 +97,45 @@ class ClientEvents:
                 )
         return beside
 
-    async def _previous_of(self, stored: StoredEvent) -> Previous | None:
-        event_id = stored.event.event_id
-        if event_id in self._previous:
-            return self._previous[event_id]
-        previous: Previous | None = None
-        if stored.snapshot_before is not None:
-            key: StateKey = stored.event.key
-            before = await self._states.get_keys(stored.snapshot_before, (key,))
-            previous_id = before.get(key)
-            if previous_id is not None and previous_id != event_id:
-                previous = Previous(previous_id, await self._store.get(previous_id))
-        self._previous[event_id] = previous
-        if len(self._previous) > CACHED_PREVIOUS:
+    async def _previous_of(self, events: Iterable[StoredEvent]) -> dict[str, Previous]:
+        """What state events replaced.
+
+        Where events follow each other, what one replaced is an earlier one of them, or is in the
+        state before the first: one look at the state serves them all.
+        """
+        ordered = sorted(
+            (s for s in events if s.snapshot_before is not None), key=lambda s: s.position
+        )
+        unknown = {
+            s.event.event_id
+            for s in ordered
+            if s.event.is_state and s.event.event_id not in self._previous
+        }
+        if unknown:
+            for run in _runs(ordered):
+                if any(stored.event.event_id in unknown for stored in run):
+                    await self._look_up(run)
+        found: dict[str, Previous] = {}
+        for stored in ordered:
+            event_id = stored.event.event_id
+            previous_id = self._previous.get(event_id)
+            if previous_id is not None:
+                found[event_id] = Previous(previous_id, await self._store.get(previous_id))
+        while len(self._previous) > CACHED_PREVIOUS:
             self._previous.popitem(last=False)
-        return previous
+        return found
+
+    async def _look_up(self, run: Sequence[StoredEvent]) -> None:
+        snapshot = run[0].snapshot_before
+        assert snapshot is not None
+        keys = {stored.event.key for stored in run if stored.event.is_state}
+        state = dict(await self._states.get_keys(snapshot, keys))
+        for stored in run:
+            event = stored.event
+            if event.is_state:
+                self._previous[event.event_id] = state.get(event.key)
+                state[event.key] = event.event_id
+        await self._store.get_many(state.values())
 
     # ------------------------------------------------------------ serialising
 
@@ -175,6 +195,18 @@ class ClientEvents:
             while self._size > CACHED_BYTES:
                 self._size -= len(self._shared.popitem(last=False)[1])
         return shared
+
+
+def _runs(events: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:
+    """Events in order, parted where one does not follow the state after the one before."""
+    run: list[StoredEvent] = []
+    for stored in events:
+        if run and run[-1].snapshot_after != stored.snapshot_before:
+            yield run
+            run = []
+        run.append(stored)
+    if run:
+        yield run
 
 
 def shown_event(stored: StoredEvent) -> Event:

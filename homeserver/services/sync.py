@@ -21,7 +21,7 @@ from homeserver.services.sync_extras import SyncExtras
 from homeserver.services.sync_room import Extras, SyncRooms, View
 from homeserver.services.sync_rooms import RoomsOfUsers, UserRooms
 from homeserver.services.sync_token import SyncToken
-from homeserver.services.visibility import ReaderFilter, Visibility
+from homeserver.services.visibility import ReaderFilter
 from homeserver.storage import rooms as room_storage
 from homeserver.storage import sync as storage
 from homeserver.storage.database import Database
@@ -67,7 +67,6 @@ class SyncService:
         rooms: SyncRooms,
         extras: SyncExtras,
         store: EventStore,
-        visibility: Visibility,
         reader_filter: ReaderFilter,
     ) -> None:
         self._database = database
@@ -77,7 +76,6 @@ class SyncService:
         self._rooms = rooms
         self._extras = extras
         self._store = store
-        self._visibility = visibility
         self._reader_filter = reader_filter
 
     async def sync(self, request: SyncRequest) -> bytes:
@@ -286,8 +284,8 @@ class SyncService:
         wanted.update(dict.fromkeys(await self._changed_rooms(view, joined)))
         for more in (receipts, typing, account_data, counted):
             wanted.update(dict.fromkeys(room_id for room_id in more if room_id in joined))
-        if len(wanted) > 1:
-            await self._visibility.readers([r for r in wanted if r in new], view.user_id)
+        if len(new) > 1:
+            await self._rooms.prepare(view, new)
 
         async def part(room_id: str) -> JsonObject | None:
             return await self._rooms.joined(

@@ -6,6 +6,7 @@ Spec: client-server API, ``RoomSummary`` of ``/sync``.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from homeserver.protocol.events import JsonObject, StateKey
@@ -60,20 +61,36 @@ class RoomSummaries:
     async def get(self, room_id: str) -> RoomSummary:
         """A room's summary as it is now."""
         known = self._summaries.get(room_id)
-        if known is not None:
-            return known
+        return known if known is not None else (await self._read([room_id]))[room_id]
+
+    async def prepare(self, room_ids: Iterable[str]) -> None:
+        """Read several at once, so that they are in memory when asked for."""
+        unknown = [room_id for room_id in room_ids if room_id not in self._summaries]
+        if unknown:
+            await self._read(unknown)
+
+    async def _read(self, room_ids: Sequence[str]) -> dict[str, RoomSummary]:
         changes = self._changes
-        counts = await storage.get_member_counts(self._database, room_id)
-        present = await storage.get_heroes(self._database, room_id, PRESENT, HEROES + 1)
-        gone: list[str] = []
-        if len(present) <= 1:
-            gone = await storage.get_heroes(self._database, room_id, GONE, HEROES + 1)
-        summary = RoomSummary(counts.get("join", 0), counts.get("invite", 0), present, gone)
+        counts = await storage.get_member_counts(self._database, room_ids)
+        present = await storage.get_heroes(self._database, room_ids, PRESENT, HEROES + 1)
+        alone = [room_id for room_id in room_ids if len(present.get(room_id, ())) <= 1]
+        gone: Mapping[str, list[str]] = {}
+        if alone:
+            gone = await storage.get_heroes(self._database, alone, GONE, HEROES + 1)
+        found = {
+            room_id: RoomSummary(
+                counts.get((room_id, "join"), 0),
+                counts.get((room_id, "invite"), 0),
+                present.get(room_id, []),
+                gone.get(room_id, []),
+            )
+            for room_id in room_ids
+        }
         if changes == self._changes:
-            self._summaries[room_id] = summary
-            if len(self._summaries) > CACHED_ROOMS:
+            self._summaries.update(found)
+            while len(self._summaries) > CACHED_ROOMS:
                 self._summaries.popitem(last=False)
-        return summary
+        return found
 
     def _on_notice(self, notice: Notice) -> None:
         for _, record in notice.records:

@@ -173,17 +173,19 @@ class UnreadCounts:
         key = (user_id, room_id)
         unread = self._counts.get(key)
         if unread is None or self._recent.complete_after(room_id) > unread.upto:
-            changes = self._changes
-            unread = await self._count(user_id, room_id, upto)
-            if changes == self._changes:
-                self._keep(key, unread)
-            return unread
+            return (await self._count(user_id, [room_id], upto))[room_id]
         if unread.upto < upto:
             room = self._recent.room(room_id)
             if room is not None:
                 self._advance(unread, user_id, room.between(unread.upto, upto))
             unread.upto = upto
         return unread
+
+    async def prepare(self, user_id: str, room_ids: Iterable[str], upto: int) -> None:
+        """Count several rooms at once, so that they are in memory when asked for."""
+        unknown = [room_id for room_id in room_ids if (user_id, room_id) not in self._counts]
+        if unknown:
+            await self._count(user_id, unknown, upto)
 
     def _keep(self, key: tuple[str, str], unread: Unread) -> None:
         self._counts[key] = unread
@@ -211,29 +213,27 @@ class UnreadCounts:
                 count.highlights += highlight
                 count.last = recent.stored.position
 
-    async def _count(self, user_id: str, room_id: str, upto: int) -> Unread:
-        read = await storage.get_read_upto(self._database, room_id, user_id)
-        joined_at = await storage.get_joined_at(self._database, room_id, user_id)
-        whole_room = max(read.pop(UNTHREADED, 0), joined_at)
-        sent = await storage.get_last_sent(
-            self._database, room_id, SENT + user_id, MARKS_READ
-        )
-        for thread_id, position in sent.items():
-            read[thread_id] = max(read.get(thread_id, 0), position)
-        rows = await storage.count_unread(
+    async def _count(
+        self, user_id: str, room_ids: Sequence[str], upto: int
+    ) -> dict[str, Unread]:
+        changes = self._changes
+        found = {room_id: Unread(upto) for room_id in room_ids}
+        for row in await storage.count_unread(
             self._database,
-            room_id,
+            room_ids,
             user_id,
-            {self._rulesets.ruleset_name(user_id), user_id},
-            after=whole_room,
+            audiences={self._rulesets.ruleset_name(user_id), user_id},
+            sent_audience=SENT + user_id,
             upto=upto,
-            threads=read,
+            marks=MARKS_READ,
             limit=MOST_COUNTED,
-        )
-        return Unread(
-            upto,
-            {row.thread_id: ThreadCount(row.notifications, row.highlights, upto) for row in rows},
-        )
+        ):
+            count = ThreadCount(row.notifications, row.highlights, upto)
+            found[row.room_id].threads[row.thread_id] = count
+        if changes == self._changes:
+            for room_id, unread in found.items():
+                self._keep((user_id, room_id), unread)
+        return found
 
     # ------------------------------------------------------------ following the log
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -168,11 +168,11 @@ class Visibility:
             changes = self._changes
             for row in await storage.get_changes_in_rooms(self._database, user_id, missing):
                 missing[row.room_id].append(row)
+            histories = await self.histories(missing)
             for room_id, rows in missing.items():
-                history = await self.history(room_id)
                 reader = Reader(
                     user_id,
-                    history,
+                    histories[room_id],
                     [row.position for row in rows],
                     [row.membership for row in rows],
                 )
@@ -186,33 +186,35 @@ class Visibility:
     async def history(self, room_id: str) -> RoomHistory:
         """A room's history visibility through time."""
         known = self._histories.get(room_id)
-        if known is not None:
-            self._histories.move_to_end(room_id)
-            return known
+        return known if known is not None else (await self.histories([room_id]))[room_id]
+
+    async def histories(self, room_ids: Collection[str]) -> dict[str, RoomHistory]:
+        """The history visibility of several rooms."""
+        found: dict[str, RoomHistory] = {}
+        missing: dict[str, list[storage.HistoryVisibilityRow]] = {}
+        for room_id in room_ids:
+            known = self._histories.get(room_id)
+            if known is not None:
+                found[room_id] = known
+            else:
+                missing[room_id] = []
+        if not missing:
+            return found
         changes = self._changes
-        rows = await storage.get_history_visibility(self._database, room_id)
+        rows = await storage.get_history_visibility(self._database, missing)
+        for row in rows:
+            missing[row.room_id].append(row)
         events = await self._store.get_many(row.event_id for row in rows)
         values = {
-            row.event_id: visibility_of(events[row.event_id].event.content)
-            for row in rows
-            if row.event_id in events
+            event_id: visibility_of(stored.event.content) for event_id, stored in events.items()
         }
-        placed = sorted(
-            (row.timeline_order, values[row.event_id])
-            for row in rows
-            if row.timeline_order is not None and row.event_id in values
-        )
-        # What was in force when we came from outside, and has not been backfilled.
-        outside = [row for row in rows if row.timeline_order is None and row.event_id in values]
-        before = values[outside[-1].event_id] if outside else SHARED
-        history = RoomHistory(
-            [order for order, _ in placed], [value for _, value in placed], before
-        )
-        if changes == self._changes:
-            self._histories[room_id] = history
-            if len(self._histories) > CACHED_ROOMS:
-                self._histories.popitem(last=False)
-        return history
+        for room_id, of_room in missing.items():
+            found[room_id] = _room_history(of_room, values)
+            if changes == self._changes:
+                self._histories[room_id] = found[room_id]
+        while len(self._histories) > CACHED_ROOMS:
+            self._histories.popitem(last=False)
+        return found
 
     def _on_notice(self, notice: Notice) -> None:
         for _, record in notice.records:
@@ -228,6 +230,20 @@ class Visibility:
                 if change.local:
                     self._changes += 1
                     self._readers.pop((change.room_id, change.user_id), None)
+
+
+def _room_history(
+    rows: Sequence[storage.HistoryVisibilityRow], values: Mapping[str, str]
+) -> RoomHistory:
+    placed = sorted(
+        (row.timeline_order, values[row.event_id])
+        for row in rows
+        if row.timeline_order is not None and row.event_id in values
+    )
+    # What was in force when we came from outside, and has not been backfilled.
+    outside = [row for row in rows if row.timeline_order is None and row.event_id in values]
+    before = values[outside[-1].event_id] if outside else SHARED
+    return RoomHistory([order for order, _ in placed], [value for _, value in placed], before)
 
 
 # ---------------------------------------------------------------- withheld senders

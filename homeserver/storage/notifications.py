@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from homeserver.storage.database import Queryable
 
-# An event that notifies several audiences of a reader counts once.  Of a thread counts what is
-# past both the reader's mark in the whole room and their mark in that thread.
-SELECT_UNREAD = """
-SELECT thread_id, count(*) AS notifications, count(*) FILTER (WHERE highlight) AS highlights
-FROM (
-    SELECT n.position, n.thread_id, bool_or(n.highlight) AS highlight
-    FROM notifications n
-    LEFT JOIN unnest($6::text[], $7::bigint[]) AS read (thread_id, upto)
-        ON read.thread_id = n.thread_id
-    WHERE n.room_id = $1 AND n.audience = ANY($2::text[]) AND n.position > $3
-        AND n.position <= $4 AND n.sender <> $5
-        AND (read.upto IS NULL OR n.position > read.upto)
-    GROUP BY n.position, n.thread_id ORDER BY n.position DESC LIMIT $8
-) counted GROUP BY thread_id
-"""
-SELECT_LAST_SENT = """
-SELECT thread_id, max(position) AS position FROM (
-    SELECT thread_id, position FROM notifications
-    WHERE room_id = $1 AND audience = $2 ORDER BY position DESC LIMIT $3
-) newest GROUP BY thread_id
-"""
-SELECT_LATEST_READ = """
-SELECT r.thread_id, max(coalesce(r.event_order, e.timeline_order)) AS upto FROM receipts r
-LEFT JOIN events e ON e.event_id = r.event_id AND e.room_id = r.room_id
-WHERE r.room_id = $1 AND r.user_id = $2 AND r.receipt_type IN ('m.read', 'm.read.private')
-GROUP BY r.thread_id
-"""
-SELECT_JOINED_AT = """
-SELECT position, membership FROM membership_changes
-WHERE room_id = $1 AND user_id = $2 ORDER BY position
+# For each room: how far it is read as a whole (a receipt for no thread, or the reader's join),
+# how far each thread is (a receipt for it, or an event that the reader sent there), and what of
+# the notifications for the reader's audiences is past both.  An event that notifies several of
+# the audiences counts once.
+COUNT_UNREAD = """
+SELECT wanted.room_id, counted.thread_id, counted.notifications, counted.highlights
+FROM unnest($1::text[]) AS wanted (room_id) CROSS JOIN LATERAL (
+    WITH receipt AS (
+        SELECT r.thread_id, max(coalesce(r.event_order, e.timeline_order)) AS upto
+        FROM receipts r LEFT JOIN events e
+            ON r.event_order IS NULL AND e.event_id = r.event_id AND e.room_id = r.room_id
+        WHERE r.room_id = wanted.room_id AND r.user_id = $2
+            AND r.receipt_type IN ('m.read', 'm.read.private')
+        GROUP BY r.thread_id
+    ), stay AS (
+        SELECT max(position) AS since FROM (
+            SELECT position, membership, lag(membership) OVER (ORDER BY position) AS before
+            FROM membership_changes WHERE room_id = wanted.room_id AND user_id = $2
+        ) changes WHERE membership = 'join' AND before IS DISTINCT FROM 'join'
+    ), sent AS (
+        SELECT thread_id, max(position) AS upto FROM (
+            SELECT thread_id, position FROM notifications
+            WHERE room_id = wanted.room_id AND audience = $4 ORDER BY position DESC LIMIT $6
+        ) newest GROUP BY thread_id
+    ), room_read AS (
+        SELECT greatest((SELECT upto FROM receipt WHERE thread_id = ''), (SELECT since FROM stay),
+            0) AS upto
+    ), thread_read AS (
+        SELECT thread_id, max(upto) AS upto
+        FROM (SELECT * FROM receipt WHERE thread_id <> '' UNION ALL SELECT * FROM sent) marks
+        GROUP BY thread_id
+    )
+    SELECT thread_id, count(*) AS notifications, count(*) FILTER (WHERE highlight) AS highlights
+    FROM (
+        SELECT n.position, n.thread_id, bool_or(n.highlight) AS highlight
+        FROM room_read CROSS JOIN notifications n
+        LEFT JOIN thread_read ON thread_read.thread_id = n.thread_id
+        WHERE n.room_id = wanted.room_id AND n.audience = ANY($3::text[])
+            AND n.position > room_read.upto AND n.position <= $5 AND n.sender <> $2
+            AND (thread_read.upto IS NULL OR n.position > thread_read.upto)
+        GROUP BY n.position, n.thread_id ORDER BY n.position DESC LIMIT $7
+    ) unread GROUP BY thread_id
+) counted
 """
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadRow:
-    """How much is unread in a thread, or in the main timeline."""
+    """How much is unread in a thread, or in the main timeline, of a room."""
 
+    room_id: str
     thread_id: str
     notifications: int
     highlights: int
@@ -51,52 +65,28 @@ class UnreadRow:
 
 async def count_unread(
     db: Queryable,
-    room_id: str,
+    room_ids: Collection[str],
     user_id: str,
-    audiences: Collection[str],
     *,
-    after: int,
+    audiences: Collection[str],
+    sent_audience: str,
     upto: int,
-    threads: Mapping[str, int],
+    marks: int,
     limit: int,
 ) -> list[UnreadRow]:
-    """Unread events of others at ``after < position <= upto``, the newest ``limit`` of them.
+    """What a reader who is joined has not read, of what stands up to a position.
 
-    ``threads``: how far single threads are read.
+    ``sent_audience``: the rows that stand for what the reader sent, of which the newest ``marks``
+    are looked at.  ``limit``: how many events are counted in a room at most.
     """
     rows = await db.fetch(
-        SELECT_UNREAD,
-        room_id,
-        list(audiences),
-        after,
-        upto,
+        COUNT_UNREAD,
+        list(room_ids),
         user_id,
-        list(threads),
-        list(threads.values()),
+        list(audiences),
+        sent_audience,
+        upto,
+        marks,
         limit,
     )
     return [UnreadRow(**row) for row in rows]
-
-
-async def get_last_sent(
-    db: Queryable, room_id: str, audience: str, limit: int
-) -> dict[str, int]:
-    """Thread ID -> the last position of this audience's rows, of which the newest are read."""
-    rows = await db.fetch(SELECT_LAST_SENT, room_id, audience, limit)
-    return {row["thread_id"]: row["position"] for row in rows}
-
-
-async def get_read_upto(db: Queryable, room_id: str, user_id: str) -> dict[str, int]:
-    """Thread ID (``''``: the whole room) -> timeline order of the last event that was read."""
-    rows = await db.fetch(SELECT_LATEST_READ, room_id, user_id)
-    return {row["thread_id"]: row["upto"] for row in rows if row["upto"] is not None}
-
-
-async def get_joined_at(db: Queryable, room_id: str, user_id: str) -> int:
-    """The position at which a user who is joined came in; profile changes do not count."""
-    joined_at, before = 0, "leave"
-    for row in await db.fetch(SELECT_JOINED_AT, room_id, user_id):
-        if row["membership"] == "join" and before != "join":
-            joined_at = row["position"]
-        before = row["membership"]
-    return joined_at

@@ -30,17 +30,21 @@ SELECT position, room_id, membership, event_id FROM membership_changes
 WHERE user_id = $1 AND room_id = ANY($2::text[]) ORDER BY position
 """
 SELECT_HISTORY_VISIBILITY = """
-SELECT event_id, position, timeline_order FROM events
-WHERE room_id = $1 AND type = 'm.room.history_visibility' AND state_key = ''
+SELECT room_id, event_id, timeline_order FROM events
+WHERE room_id = ANY($1::text[]) AND type = 'm.room.history_visibility' AND state_key = ''
     AND rejected IS NULL AND NOT soft_failed ORDER BY position
 """
 SELECT_MEMBER_COUNTS = """
-SELECT membership, count(*) AS members FROM memberships
-WHERE room_id = $1 AND membership IN ('join', 'invite') GROUP BY membership
+SELECT room_id, membership, count(*) AS members FROM memberships
+WHERE room_id = ANY($1::text[]) AND membership IN ('join', 'invite') GROUP BY room_id, membership
 """
 SELECT_HEROES = """
-SELECT user_id FROM memberships WHERE room_id = $1 AND membership = ANY($2::text[])
-ORDER BY position, user_id LIMIT $3
+SELECT wanted.room_id, m.user_id FROM unnest($1::text[]) AS wanted (room_id)
+CROSS JOIN LATERAL (
+    SELECT user_id FROM memberships
+    WHERE room_id = wanted.room_id AND membership = ANY($2::text[])
+    ORDER BY position, user_id LIMIT $3
+) m
 """
 SELECT_ROOM_SNAPSHOT = "SELECT snapshot_id FROM rooms WHERE room_id = $1"
 SELECT_ROOM_ACCOUNT_DATA = """
@@ -85,8 +89,8 @@ class MembershipAt:
 class HistoryVisibilityRow:
     """Where an ``m.room.history_visibility`` event stands."""
 
+    room_id: str
     event_id: str
-    position: int
     timeline_order: int | None
 
 
@@ -120,24 +124,28 @@ async def get_changes_in_rooms(
     return [MembershipChangeRow(**row) for row in rows]
 
 
-async def get_history_visibility(db: Queryable, room_id: str) -> list[HistoryVisibilityRow]:
-    """All events that set a room's history visibility, in the order in which they came."""
-    rows = await db.fetch(SELECT_HISTORY_VISIBILITY, room_id)
+async def get_history_visibility(
+    db: Queryable, room_ids: Collection[str]
+) -> list[HistoryVisibilityRow]:
+    """All events that set rooms' history visibility, in the order in which they came."""
+    rows = await db.fetch(SELECT_HISTORY_VISIBILITY, list(room_ids))
     return [HistoryVisibilityRow(**row) for row in rows]
 
 
-async def get_member_counts(db: Queryable, room_id: str) -> dict[str, int]:
-    """How many are joined, and how many invited."""
-    rows = await db.fetch(SELECT_MEMBER_COUNTS, room_id)
-    return {row["membership"]: row["members"] for row in rows}
+async def get_member_counts(db: Queryable, room_ids: Collection[str]) -> dict[tuple[str, str], int]:
+    """``(room ID, join or invite)`` -> how many."""
+    rows = await db.fetch(SELECT_MEMBER_COUNTS, list(room_ids))
+    return {(row["room_id"], row["membership"]): row["members"] for row in rows}
 
 
 async def get_heroes(
-    db: Queryable, room_id: str, memberships: Iterable[str], limit: int
-) -> list[str]:
-    """The first members with one of these memberships."""
-    rows = await db.fetch(SELECT_HEROES, room_id, list(memberships), limit)
-    return [row["user_id"] for row in rows]
+    db: Queryable, room_ids: Collection[str], memberships: Iterable[str], limit: int
+) -> dict[str, list[str]]:
+    """Room ID -> its first members with one of these memberships."""
+    found: dict[str, list[str]] = {}
+    for row in await db.fetch(SELECT_HEROES, list(room_ids), list(memberships), limit):
+        found.setdefault(row["room_id"], []).append(row["user_id"])
+    return found
 
 
 async def get_room_snapshot(db: Queryable, room_id: str) -> int | None:

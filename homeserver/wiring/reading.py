@@ -73,7 +73,6 @@ class Reading:
             rooms=sync_rooms,
             extras=extras,
             store=wiring.store,
-            visibility=visibility,
             reader_filter=wiring.consent,
         )
         self.timeline = Timeline(

@@ -99,7 +99,6 @@ class Reading:
             rooms=rooms,
             extras=extras,
             store=store,
-            visibility=self.visibility,
             reader_filter=self.ignored_users,
         )
 

@@ -11,7 +11,6 @@ import orjson
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import SyncFilter
 from homeserver.protocol.identifiers import UserId
-from tests.services.reading import Reading
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.end_to_end_keys import EndToEndKeyService
@@ -30,6 +29,7 @@ from homeserver.services.unread import UnreadCounter
 from homeserver.storage.database import Database
 from homeserver.storage.events import ClientTransaction
 from tests.services.doubles import Edus, Peers, add_device
+from tests.services.reading import Reading
 from tests.services.room_world import RoomWorld
 
 SERVER = "one.example"

@@ -334,7 +334,9 @@ async def test_redactions_show_in_history(
     assert page["chunk"][1]["unsigned"]["redacted_because"]["type"] == "m.room.redaction"
 
 
-@pytest.mark.parametrize("text", ["", "x", "s1", "t", "t1.5", "s1_2_3_4_5", "s-1_0_0", "t" + "9" * 30])
+@pytest.mark.parametrize(
+    "text", ["", "x", "s1", "t", "t1.5", "s1_2_3_4_5", "s-1_0_0", "t" + "9" * 30]
+)
 def test_a_token_that_is_not_ours_is_refused(text: str) -> None:
     with pytest.raises(InvalidParam):
         SyncToken.parse(text)
