@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import click
 
@@ -19,7 +20,7 @@ def default_config_path() -> Path:
 class LazyGroup(click.Group):
     """Imports a command's module only when the command is used, so that each starts quickly."""
 
-    modules = {
+    modules: ClassVar[dict[str, str]] = {
         "backup": "homeserver.cli.backup",
         "config": "homeserver.cli.config",
         "demo": "homeserver.cli.demo",

@@ -66,7 +66,10 @@ def found_room(version: RoomVersion, servers: list[Server], network: Network) ->
     creation: dict[str, Any] = {"room_version": version.identifier}
     if not version.implicit_room_creator:
         creation["creator"] = alice
-    levels = {"users": {} if version.privileged_creators else {alice: 100}}
+    users = {server.users[0]: 75 for server in servers[1:]}
+    if not version.privileged_creators:
+        users[alice] = 100
+    levels = {"users": users}
     drafts: list[tuple[str, str, dict[str, Any]]] = [
         ("m.room.create", "", creation),
         ("m.room.member", alice, {"membership": "join"}),
