@@ -179,16 +179,19 @@ class SyncRooms:
             recent = room.between(max(start, floor), upto)
             shown = [r.stored for r in recent if self._wanted(view, r.stored, reader)]
             if len(shown) > limit:
-                complete = recent if floor <= start else None
                 newest = shown[len(shown) - limit :]
-                return Span(room_id, since, upto, newest, True, complete)
+                return Span(
+                    room_id, since, upto, newest, True, recent if floor <= start else None
+                )
+        complete, limited = None, False
         if floor <= start:
+            complete = recent
             shown = [r.stored for r in recent if self._wanted(view, r.stored, reader)]
-            return Span(room_id, since, upto, shown, False, recent)
-        found, limited = await self._read(view, room_id, start, upto, limit, reader)
-        if since is None and not limited and found:
-            limited = await self._has_older(room_id, found[0], reader)
-        return Span(room_id, since, upto, found, limited)
+        else:
+            shown, limited = await self._read(view, room_id, start, upto, limit, reader)
+        if since is None and not limited and shown:
+            limited = await self._has_older(room_id, shown[0])
+        return Span(room_id, since, upto, shown, limited, complete)
 
     async def _read(
         self, view: View, room_id: str, since: int, upto: int, limit: int, reader: Reader | None
@@ -211,7 +214,7 @@ class SyncRooms:
             newest = page[-1].position - 1
         return found[::-1], True
 
-    async def _has_older(self, room_id: str, first: StoredEvent, reader: Reader | None) -> bool:
+    async def _has_older(self, room_id: str, first: StoredEvent) -> bool:
         """Whether there is history before all that is live here."""
         if first.event.type == "m.room.create":
             return False
