@@ -211,7 +211,10 @@ async def test_the_state_after_is_the_resolved_state_whatever_forks(
                 await follower.sync()
             case "restart":
                 ours.forget_memory()
+    await bob.set_state(room_id, "org.example", {"ours": "last"}, "1")
+    await theirs.rooms.send_state(room_id, Draft(alice, "org.example", {"theirs": "last"}, "1"))
     await carry(theirs, ours, room_id)
+    await bob.say(room_id, "merged")
     await follower.sync()
 
     room = await ours.rooms.get(room_id)
