@@ -22,6 +22,7 @@ from homeserver.storage.receipts import (
     READ_PRIVATE,
     UNTHREADED,
     EventPlace,
+    Receipt,
     ReceiptRecord,
 )
 
@@ -187,22 +188,27 @@ class ReceiptService:
             upto=upto,
             limit=MAX_RECEIPTS_PER_ROOM,
         )
-        contents: dict[str, JsonObject] = {}
-        for receipt in found:
-            data: JsonObject = {"ts": receipt.ts}
-            if receipt.thread_id != UNTHREADED:
-                data["thread_id"] = receipt.thread_id
-            by_type = contents.setdefault(receipt.room_id, {}).setdefault(receipt.event_id, {})
-            readers = by_type.setdefault(receipt.receipt_type, {})
-            if receipt.user_id not in readers or receipt.thread_id == UNTHREADED:
-                readers[receipt.user_id] = data
-        return contents
+        return receipt_contents(found)
 
     async def latest_read(
         self, user_id: str, room_ids: Collection[str]
     ) -> dict[str, dict[str, int]]:
         """Room ID -> thread ID (``''``: unthreaded) -> timeline order read up to."""
         return await storage.get_latest_read(self._database, user_id, room_ids)
+
+
+def receipt_contents(receipts: Iterable[Receipt | ReceiptRecord]) -> dict[str, JsonObject]:
+    """Room ID -> the content of an ``m.receipt`` event.  Spec: client-server API, receipts."""
+    contents: dict[str, JsonObject] = {}
+    for receipt in receipts:
+        data: JsonObject = {"ts": receipt.ts}
+        if receipt.thread_id != UNTHREADED:
+            data["thread_id"] = receipt.thread_id
+        by_type = contents.setdefault(receipt.room_id, {}).setdefault(receipt.event_id, {})
+        readers = by_type.setdefault(receipt.receipt_type, {})
+        if receipt.user_id not in readers or receipt.thread_id == UNTHREADED:
+            readers[receipt.user_id] = data
+    return contents
 
 
 def _parse(origin: str, room_id: str, by_user: object) -> Iterator[ReceiptRecord]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from homeserver.services.event_store import stored_event
+from homeserver.services.recent_receipts import RecentReceipts
 from homeserver.storage.account_data import AccountDataRecord
 from homeserver.storage.device_lists import DeviceListRecord, RemoteDeviceListRecord
 from homeserver.storage.events import ClientTransaction, EventRecord, Notification, StoredEvent
@@ -145,6 +146,7 @@ class RecentTimeline:
         """Rooms with a new public receipt."""
         self.own_receipts: Changes[tuple[str, str]] = Changes()
         """``(user, room)``: readers who moved a receipt of their own."""
+        self.recent_receipts = RecentReceipts()
         self.account_data: Changes[str] = Changes()
         self.to_device: Changes[str] = Changes()
         self.device_rooms: Changes[str] = Changes()
@@ -160,7 +162,7 @@ class RecentTimeline:
 
     def start(self) -> None:
         """Begin at the log's present position; call it once the log has started."""
-        self._floor = self._log.position
+        self._floor = self.recent_receipts.floor = self._log.position
         for changes in (
             self.rooms,
             self.members,
@@ -192,9 +194,8 @@ class RecentTimeline:
             if isinstance(record, EventRecord):
                 self._take_event(position, record)
             elif isinstance(record, ReceiptRecord):
-                self.own_receipts.note((record.user_id, record.room_id), position)
-                for room_id in record.touched_rooms():
-                    self.receipts.note(room_id, position)
+                if record.moved:
+                    self._take_receipt(position, record)
             elif isinstance(record, AccountDataRecord):
                 self.account_data.note(record.user_id, position)
             elif isinstance(record, ToDeviceRecord):
@@ -205,6 +206,12 @@ class RecentTimeline:
                     self.device_rooms.note(room_id, position)
                 for user_id in record.touched_users():
                     self.device_users.note(user_id, position)
+
+    def _take_receipt(self, position: int, receipt: ReceiptRecord) -> None:
+        self.own_receipts.note((receipt.user_id, receipt.room_id), position)
+        for room_id in receipt.touched_rooms():
+            self.receipts.note(room_id, position)
+        self.recent_receipts.add(position, receipt)
 
     def _take_event(self, position: int, record: EventRecord) -> None:
         for change in record.memberships:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import EventFilter, SyncFilter
+from homeserver.services.receipts import receipt_contents
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.sync_key_counts import CachedKeyCounts, KeyCounts
 from homeserver.services.sync_token import SyncToken
@@ -204,10 +205,24 @@ class SyncExtras:
         if since is not None:
             rooms = set(self.receipt_rooms(user_id, joined, since)).difference(new)
             if rooms:
-                contents.update(
-                    await self._receipts.receipts_since(rooms, since, upto, user_id)
-                )
+                contents.update(await self._new_receipts(user_id, rooms, since, upto))
         return {room_id: {"type": RECEIPT, "content": c} for room_id, c in contents.items()}
+
+    async def _new_receipts(
+        self, user_id: str, room_ids: Iterable[str], since: int, upto: int
+    ) -> Mapping[str, JsonObject]:
+        """From memory, as far as it reaches."""
+        contents: dict[str, JsonObject] = {}
+        missing: list[str] = []
+        for room_id in room_ids:
+            found = self._recent.recent_receipts.since(room_id, since, upto, user_id)
+            if found is None:
+                missing.append(room_id)
+            else:
+                contents.update(receipt_contents(found))
+        if missing:
+            contents.update(await self._receipts.receipts_since(missing, since, upto, user_id))
+        return contents
 
     def receipt_rooms(self, user_id: str, joined: Collection[str], since: int) -> Collection[str]:
         """The joined rooms in which receipts changed, or may have."""

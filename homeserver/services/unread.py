@@ -240,7 +240,7 @@ class UnreadCounts:
     def _on_notice(self, notice: Notice) -> None:
         for _, record in notice.records:
             if isinstance(record, ReceiptRecord):
-                if record.receipt_type in (READ, READ_PRIVATE):
+                if record.moved and record.receipt_type in (READ, READ_PRIVATE):
                     self._changes += 1
                     self._take_receipt(record)
             elif isinstance(record, EventRecord):

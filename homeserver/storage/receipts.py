@@ -25,6 +25,7 @@ ON CONFLICT (room_id, receipt_type, user_id, thread_id) DO UPDATE SET
 WHERE EXCLUDED.event_order > receipts.event_order
     OR EXCLUDED.event_order IS NULL AND receipts.event_id <> EXCLUDED.event_id
     OR receipts.event_order IS NULL AND EXCLUDED.event_order IS NOT NULL
+RETURNING position
 """
 SELECT_EVENTS = """
 SELECT event_id, room_id, timeline_order, relates_to, relation_type FROM events
@@ -55,7 +56,10 @@ GROUP BY room_id, thread_id
 
 @dataclass(slots=True, eq=False)
 class ReceiptRecord(Record):
-    """A receipt on its way into the log.  ``event_order`` is the event's timeline order."""
+    """A receipt on its way into the log.  ``event_order`` is the event's timeline order.
+
+    ``moved``: once written, whether it was ahead of what was there.
+    """
 
     room_id: str
     receipt_type: str
@@ -64,6 +68,7 @@ class ReceiptRecord(Record):
     event_id: str
     event_order: int | None
     ts: int
+    moved: bool = False
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -71,12 +76,12 @@ class ReceiptRecord(Record):
         return (self.room_id, self.receipt_type, self.user_id, self.thread_id)
 
     def touched_rooms(self) -> Sequence[str]:
-        """The room, unless the receipt is private."""
-        return (self.room_id,) if self.receipt_type == READ else ()
+        """The room, unless the receipt is private or lags behind."""
+        return (self.room_id,) if self.moved and self.receipt_type == READ else ()
 
     def touched_users(self) -> Sequence[str]:
         """The reader: other devices of theirs count unread messages by it."""
-        return (self.user_id,)
+        return (self.user_id,) if self.moved else ()
 
     @classmethod
     async def write(
@@ -92,7 +97,10 @@ class ReceiptRecord(Record):
             (*record.key, record.event_id, record.event_order, record.ts, position)
             for position, record in ahead.values()
         ]
-        await connection.execute(UPSERT_RECEIPTS, *map(list, zip(*rows, strict=True)))
+        written = await connection.fetch(UPSERT_RECEIPTS, *map(list, zip(*rows, strict=True)))
+        moved = {row["position"] for row in written}
+        for position, record in ahead.values():
+            record.moved = position in moved
 
 
 def _is_behind(receipt: ReceiptRecord, other: ReceiptRecord) -> bool:

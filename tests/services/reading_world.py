@@ -17,6 +17,7 @@ from homeserver.services.end_to_end_keys import EndToEndKeyService
 from homeserver.services.presence import PresenceService
 from homeserver.services.push_rules import PushRuleService
 from homeserver.services.receipts import ReceiptService
+from homeserver.services.recent_receipts import RecentReceipts
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.requester import Requester
 from homeserver.services.room_facts import RoomFacts
@@ -132,6 +133,7 @@ class ReadingWorld(RoomWorld):
         recent = self.reading.recent
         recent._rooms.clear()
         recent._size = 0
+        recent.recent_receipts = RecentReceipts()
         recent.start()
         for changes in (recent.rooms, recent.members, recent.memberships, recent.receipts):
             changes._latest = OrderedDict()

@@ -75,6 +75,25 @@ async def test_receipts_are_told_and_private_ones_kept(
     assert list(public[0]["content"][event_id]["m.read"]) == [alice.user_id]
 
 
+@pytest.mark.parametrize("remembered", [True, False])
+async def test_the_last_receipt_of_each_reader_is_told(
+    world: ReadingWorld, alice: Client, bob: Client, room_id: str, remembered: bool
+) -> None:
+    sent = [(await bob.say(room_id, str(number))).event.event_id for number in range(3)]
+    for _ in range(2):
+        await bob.sync()
+    for event_id in (sent[0], sent[2], sent[1]):
+        await world.receipts.send(room_id, alice.user_id, "m.read", event_id)
+    if not remembered:
+        world.forget_memory()
+    world.queries.count = 0
+
+    events = (await bob.joined(room_id))["ephemeral"]["events"]
+
+    assert list(events[0]["content"]) == [sent[2]]
+    assert (world.queries.count == 0) is remembered
+
+
 async def test_an_initial_sync_has_receipts_and_typing(
     world: ReadingWorld, alice: Client, bob: Client, room_id: str
 ) -> None:
