@@ -24,7 +24,9 @@ from homeserver.storage.log import Log
 
 logger = structlog.get_logger(__name__)
 
-MAX_MISSING = 50
+MAX_MISSING = 50  # events a request
+MAX_ROUNDS = 40  # requests for one gap
+MAX_ENDS = 20
 MAX_SINGLE_FETCHES = 50
 STATE_TIMEOUT_SECONDS = 120.0
 
@@ -46,27 +48,47 @@ class Fetching:
         self._log = log
 
     async def missing_events(self, room: LiveRoom, event: Event, origin: str) -> list[Event]:
-        """Ancestors of an event back to what we have, the oldest first; maybe not all of them."""
-        earliest = list(room.extremities)[-20:]
-        depths = [extremity.depth for extremity in room.extremities.values()]
+        """Ancestors of an event back to what we have, the oldest first; maybe not all of them.
+
+        A peer answers with some twenty at a time, the latest first: it is asked again for what
+        those cite, until they meet what we have, up to a bound.
+        """
+        found: dict[str, Event] = {}
+        latest = [event]
+        for _ in range(MAX_ROUNDS):
+            answered = await self._missing_before(room, latest, origin)
+            new = [e for e in answered if e.event_id not in found and e != event]
+            if not new:
+                break
+            found.update((e.event_id, e) for e in new)
+            cited = {p for e in found.values() for p in e.prev_event_ids} - found.keys()
+            known = await self._store.get_many(cited)
+            missing = {p for p in cited if p not in known or known[p].snapshot_after is None}
+            latest = [e for e in found.values() if not missing.isdisjoint(e.prev_event_ids)]
+            if not latest:
+                break
+        return sorted(found.values(), key=lambda e: (e.depth, e.event_id))
+
+    async def _missing_before(
+        self, room: LiveRoom, latest: Sequence[Event], origin: str
+    ) -> list[Event]:
+        """One ``get_missing_events``; empty if it fails."""
         try:
             answer = await self._client.post(
                 origin,
                 path_of("v1/get_missing_events", room.room_id),
                 body={
-                    "earliest_events": earliest,
-                    "latest_events": [event.event_id],
+                    "earliest_events": list(room.extremities)[-MAX_ENDS:],
+                    "latest_events": [event.event_id for event in latest[:MAX_ENDS]],
                     "limit": MAX_MISSING,
-                    "min_depth": max(0, min(depths, default=0) - 10),
+                    "min_depth": 0,
                 },
             )
         except FederationFailure as error:
             logger.info("missing events not had", origin=origin, reason=str(error))
             return []
         events = await self._checked(answer.get("events"), room.version)
-        return sorted(
-            (e for e in events if e.room_id == room.room_id), key=lambda e: (e.depth, e.event_id)
-        )
+        return [event for event in events if event.room_id == room.room_id]
 
     async def _checked(self, pdus: Any, version: RoomVersion) -> list[Event]:
         if not isinstance(pdus, list):

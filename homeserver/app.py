@@ -91,7 +91,6 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[federation_keys.HISTORY] = wiring.history
     app[federation_keys.JOINING] = wiring.joining
     app[federation_keys.NOTARY] = wiring.transport.notary
-    app[federation_keys.NOTARY] = wiring.transport.notary
 
 
 # ---------------------------------------------------------------- running

@@ -11,7 +11,7 @@ from .conftest import ROOM_VERSIONS, Pair, meet
 from .person import Person
 
 CATCH_UP_SECONDS = 60.0
-MISSED = 5
+MISSED = 25
 
 
 async def _rooms(pair: Pair) -> list[str]:
