@@ -271,7 +271,7 @@ def _override(document: dict[str, Any], environ: Mapping[str, str]) -> list[str]
 
 
 def _schema_of(key: str) -> dict[str, Any]:
-    return dict(leaves())[key] if key in dict(leaves()) else {}
+    return dict(leaves()).get(key, {})
 
 
 def check(document: dict[str, Any]) -> list[str]:

@@ -86,6 +86,5 @@ V12 = replace(
 )
 
 ROOM_VERSIONS: dict[str, RoomVersion] = {
-    version.identifier: version
-    for version in (V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12)
+    version.identifier: version for version in (V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12)
 }

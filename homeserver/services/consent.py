@@ -135,9 +135,9 @@ class Consent:
         answer = await self.invite_answer(owner, inviter)
         if answer is InviteAnswer.BLOCK:
             raise InviteBlocked("This user does not take invites from you")
-        if answer is InviteAnswer.ASK:
-            if await self.state(owner, inviter, Scope.MESSAGE) != "asked":
-                await self.set(owner, inviter, Scope.MESSAGE, "asked", how="invite")
+        asked = await self.state(owner, inviter, Scope.MESSAGE) == "asked"
+        if answer is InviteAnswer.ASK and not asked:
+            await self.set(owner, inviter, Scope.MESSAGE, "asked", how="invite")
         return answer
 
     async def _blocked_in_account_data(self, owner: UserId, inviter: str) -> bool:

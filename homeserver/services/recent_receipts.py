@@ -47,9 +47,7 @@ class RecentReceipts:
             self._size -= len(coldest.receipts)
             self.floor = max(self.floor, coldest.receipts[-1][0])
 
-    def since(
-        self, room_id: str, since: int, upto: int, reader: str
-    ) -> list[ReceiptRecord] | None:
+    def since(self, room_id: str, since: int, upto: int, reader: str) -> list[ReceiptRecord] | None:
         """The receipts at ``since < position <= upto`` that a reader may see, of each user and
         thread the last; None if some may be missing."""
         room = self._rooms.get(room_id)

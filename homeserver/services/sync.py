@@ -339,9 +339,7 @@ class SyncService:
         return [event for event in events if wanted.allows(None, event["type"])]
 
 
-def _allowed(
-    view: View, room_id: str, events: Iterable[JsonObject | None]
-) -> Sequence[JsonObject]:
+def _allowed(view: View, room_id: str, events: Iterable[JsonObject | None]) -> Sequence[JsonObject]:
     """The ephemeral events of a room that there are, if the filter lets any through."""
     found = [event for event in events if event is not None]
     return found if found and view.filter.ephemeral.allows_room(room_id) else ()

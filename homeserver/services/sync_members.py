@@ -34,9 +34,7 @@ class SentMembers:
         known = sent.get((room_id, user_id)) if sent is not None else None
         return known is not None and known[1] <= since
 
-    def note(
-        self, device: Device, room_id: str, user_id: str, event_id: str, upto: int
-    ) -> None:
+    def note(self, device: Device, room_id: str, user_id: str, event_id: str, upto: int) -> None:
         """The answer whose token is ``upto`` bears a member event."""
         sent = self._devices.get(device)
         if sent is None:

@@ -180,9 +180,7 @@ class SyncRooms:
             shown = [r.stored for r in recent if self._wanted(view, r.stored, reader)]
             if len(shown) > limit:
                 newest = shown[len(shown) - limit :]
-                return Span(
-                    room_id, since, upto, newest, True, recent if floor <= start else None
-                )
+                return Span(room_id, since, upto, newest, True, recent if floor <= start else None)
         complete, limited = None, False
         if floor <= start:
             complete = recent

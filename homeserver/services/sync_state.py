@@ -164,9 +164,7 @@ class SyncStates:
     async def _roll_back(self, state: StateIds, shown: Sequence[StoredEvent]) -> StateIds:
         """Undo what the timeline does to a state: the client applies it itself."""
         keys = {stored.event.key for stored in shown if stored.event.state_key is not None}
-        snapshot = next(
-            (s.snapshot_before for s in shown if s.snapshot_before is not None), None
-        )
+        snapshot = next((s.snapshot_before for s in shown if s.snapshot_before is not None), None)
         if not keys:
             return state
         before = await self._states.get_keys(snapshot, keys) if snapshot is not None else {}

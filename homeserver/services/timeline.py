@@ -208,13 +208,9 @@ class Timeline:
             and reader.may_see(stored)
         )
 
-    async def _members(
-        self, room_id: str, events: Sequence[StoredEvent]
-    ) -> list[StoredEvent]:
+    async def _members(self, room_id: str, events: Sequence[StoredEvent]) -> list[StoredEvent]:
         """The member events of those who sent these.  Spec: lazy-loading room members."""
-        snapshot = next(
-            (s.snapshot_before for s in events if s.snapshot_before is not None), None
-        )
+        snapshot = next((s.snapshot_before for s in events if s.snapshot_before is not None), None)
         if snapshot is None:
             snapshot = await self._states.room_snapshot(room_id, self._recent.position)
         if snapshot is None:
@@ -320,9 +316,7 @@ class Timeline:
         )
         found = await self._store.get_many(event.event_id for event in near)
         for event in near:
-            if event.event_id in found and self._shows(
-                found[event.event_id], reader, frozenset()
-            ):
+            if event.event_id in found and self._shows(found[event.event_id], reader, frozenset()):
                 return {"event_id": event.event_id, "origin_server_ts": event.origin_server_ts}
         direction = "after" if forwards else "before"
         raise NotFound(f"There is no event {direction} that time that you may see")
@@ -333,9 +327,7 @@ class Timeline:
         self, events: Sequence[StoredEvent], reader: Reader, requester: Requester
     ) -> list[orjson.Fragment]:
         """Events as a reader gets them, with the room's ID."""
-        beside = await self._events.beside(
-            events, device=(requester.user_id, requester.device_id)
-        )
+        beside = await self._events.beside(events, device=(requester.user_id, requester.device_id))
         parts = []
         for stored in events:
             previous = beside.previous.get(stored.event.event_id)

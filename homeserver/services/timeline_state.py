@@ -113,9 +113,7 @@ class TimelineState:
                 joined[str(event.state_key)] = _profile(event.content)
         return {"joined": joined}
 
-    async def _snapshot(
-        self, room_id: str, reader: Reader, at: int | None = None
-    ) -> int | None:
+    async def _snapshot(self, room_id: str, reader: Reader, at: int | None = None) -> int | None:
         """The state that a reader gets: at a point, at their leave, or now."""
         position = self._recent.position
         limit = reader.left_at if reader.membership != "join" else None

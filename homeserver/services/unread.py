@@ -213,9 +213,7 @@ class UnreadCounts:
                 count.highlights += highlight
                 count.last = recent.stored.position
 
-    async def _count(
-        self, user_id: str, room_ids: Sequence[str], upto: int
-    ) -> dict[str, Unread]:
+    async def _count(self, user_id: str, room_ids: Sequence[str], upto: int) -> dict[str, Unread]:
         changes = self._changes
         found = {room_id: Unread(upto) for room_id in room_ids}
         for row in await storage.count_unread(
