@@ -14,14 +14,12 @@ ALL = ("r0", "v1", "v3")
 
 
 class ClientRoutes:
-    """Collects handlers as ``@routes.get("/account/whoami")``; ``versions`` default to r0 and v3."""
+    """Collects handlers as ``@routes.get("/account/whoami")``; by default under r0 and v3."""
 
     def __init__(self) -> None:
         self.definitions: list[web.RouteDef] = []
 
-    def _add(
-        self, method: str, path: str, versions: Sequence[str]
-    ) -> Callable[[Handler], Handler]:
+    def _add(self, method: str, path: str, versions: Sequence[str]) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
             for version in versions:
                 self.definitions.append(

@@ -20,7 +20,7 @@ from homeserver.services.live_room import LiveRoom
 from homeserver.services.rooms import Rooms
 from homeserver.storage import events as storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord
+from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Log
 
 logger = structlog.get_logger(__name__)

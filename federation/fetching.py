@@ -19,7 +19,7 @@ from homeserver.protocol.events import BadEvent, Event, StateKey
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import CREATE, LiveRoom
-from homeserver.storage.events import EventRecord
+from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Log
 
 logger = structlog.get_logger(__name__)

@@ -32,7 +32,7 @@ from homeserver.services.rooms import Rooms, Sent
 from homeserver.services.send_gate import OutgoingGate
 from homeserver.storage import rooms as room_storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord, MembershipChange
+from homeserver.storage.event_records import EventRecord, MembershipChange
 from homeserver.storage.log import Log
 
 logger = structlog.get_logger(__name__)

@@ -27,7 +27,7 @@ from federation.transactions_out import OutgoingPdu
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.storage import outbox as storage
 from homeserver.storage.database import Connection, Database
-from homeserver.storage.events import EventRecord
+from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Log, Notice
 from homeserver.storage.outbox import DestinationSets
 

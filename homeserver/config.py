@@ -271,7 +271,8 @@ def _override(document: dict[str, Any], environ: Mapping[str, str]) -> list[str]
 
 
 def _schema_of(key: str) -> dict[str, Any]:
-    return dict(leaves()).get(key, {})
+    found: dict[str, Any] = dict(leaves()).get(key, {})
+    return found
 
 
 def check(document: dict[str, Any]) -> list[str]:

@@ -142,9 +142,7 @@ async def get_joined_members(request: web.Request) -> web.Response:
 async def get_room_state(request: web.Request) -> web.Response:
     """All of a room's state."""
     requester = await require_user(request)
-    return json_response(
-        await request.app[TIMELINE_STATE].state(requester, path_room_id(request))
-    )
+    return json_response(await request.app[TIMELINE_STATE].state(requester, path_room_id(request)))
 
 
 async def _state_event(request: web.Request, state_key: str) -> web.Response:

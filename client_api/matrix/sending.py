@@ -15,7 +15,7 @@ from homeserver.errors import BadJson
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.services.requester import Requester
 from homeserver.services.rooms import Draft
-from homeserver.storage.events import ClientTransaction
+from homeserver.storage.event_records import ClientTransaction
 from homeserver.web import json_response, optional, read_json
 
 routes = ClientRoutes()

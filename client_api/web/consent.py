@@ -32,7 +32,8 @@ PAGE = """<!doctype html>
 <title>Messages to other servers - {server}</title>
 <style>
 :root {{ color-scheme: light dark; }}
-body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 3rem auto; padding: 0 1rem; }}
+body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 3rem auto;
+  padding: 0 1rem; }}
 button {{ font: inherit; padding: .6rem 1.2rem; margin: .3rem .3rem .3rem 0; cursor: pointer; }}
 .done {{ border-inline-start: .3rem solid currentColor; padding-inline-start: 1rem; }}
 </style>

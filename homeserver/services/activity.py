@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from homeserver.protocol.identifiers import server_name_of
-from homeserver.storage.events import EventRecord
+from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Notice
 
 

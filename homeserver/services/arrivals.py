@@ -32,7 +32,7 @@ from homeserver.services.state import State, States
 from homeserver.storage import events as event_storage
 from homeserver.storage import rooms as room_storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord, MembershipChange, NewSnapshot
+from homeserver.storage.event_records import EventRecord, MembershipChange, NewSnapshot
 
 logger = structlog.get_logger(__name__)
 

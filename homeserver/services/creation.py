@@ -17,7 +17,7 @@ from homeserver.services.membership import Membership
 from homeserver.services.rooms import Draft, Rooms, bad_event
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord
+from homeserver.storage.event_records import EventRecord
 
 MAX_INITIAL_EVENTS = 200
 MAX_INVITES = 500

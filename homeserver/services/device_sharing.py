@@ -18,7 +18,7 @@ from homeserver.services.device_lists import DeviceListService
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.storage import shared_rooms as storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord
+from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Log, Notice
 
 logger = structlog.get_logger(__name__)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from homeserver.protocol.events import Event
 from homeserver.storage import events as storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord, StoredEvent
+from homeserver.storage.event_records import EventRecord
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.log import Notice
 
 CACHED_EVENTS = 10_000

@@ -18,7 +18,7 @@ from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.services.event_store import EventStore
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import NewSnapshot
+from homeserver.storage.event_records import NewSnapshot
 
 CACHED_ROOMS = 2_000
 # A chain of deltas is closed by a full snapshot after this many, or, in a large room, so that

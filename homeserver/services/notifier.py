@@ -28,6 +28,7 @@ REST_SECONDS_PER_DEVICE = 0.0012
 LONGEST_REST_SECONDS = 0.25
 BUSY_SECONDS = 1.0
 PRESENCE_SECONDS = 0.5
+WOKEN_AT_ONCE = 50
 
 Device = tuple[str, str | None]
 
@@ -98,7 +99,7 @@ class Notifier:
         self._rooms = rooms
         self._waiting: dict[str, set[Waiter]] = {}
         self._answered: OrderedDict[Device, float] = OrderedDict()
-        self._to_wake: set[str] = set()
+        self._to_wake: dict[str, None] = {}
         self._presence_changed: set[str] = set()
         self._presence_task: asyncio.Task[None] | None = None
         self.is_closed = False
@@ -190,7 +191,7 @@ class Notifier:
         if waiting:
             if not self._to_wake:
                 asyncio.get_running_loop().call_soon(self._wake_all)
-            self._to_wake.update(waiting)
+            self._to_wake.update(dict.fromkeys(waiting))
 
     def _waiting_in(self, room_id: str) -> Iterable[str]:
         members = self._rooms.members(room_id)
@@ -199,10 +200,13 @@ class Notifier:
         return [user_id for user_id in self._waiting if user_id in members]
 
     def _wake_all(self) -> None:
-        users, self._to_wake = self._to_wake, set()
-        for user_id in users:
+        """Wake some at a time, so that a large room does not hold up what else is going on."""
+        for user_id in list(self._to_wake)[:WOKEN_AT_ONCE]:
+            del self._to_wake[user_id]
             for waiter in self._waiting.get(user_id, ()):
                 waiter.wake()
+        if self._to_wake:
+            asyncio.get_running_loop().call_soon(self._wake_all)
 
     async def _tell_watchers(self) -> None:
         """Presence changes often and matters little, so it is gathered for a moment."""

@@ -17,7 +17,8 @@ from homeserver.services.event_store import stored_event
 from homeserver.services.recent_receipts import RecentReceipts
 from homeserver.storage.account_data import AccountDataRecord
 from homeserver.storage.device_lists import DeviceListRecord, RemoteDeviceListRecord
-from homeserver.storage.events import ClientTransaction, EventRecord, Notification, StoredEvent
+from homeserver.storage.event_records import ClientTransaction, EventRecord, Notification
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.log import Log, Notice
 from homeserver.storage.receipts import ReceiptRecord
 from homeserver.storage.to_device import ToDeviceRecord

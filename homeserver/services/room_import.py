@@ -17,7 +17,7 @@ from homeserver.services.rooms import Rooms, Sent
 from homeserver.storage import events as event_storage
 from homeserver.storage import rooms as room_storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord, MembershipChange, NewSnapshot
+from homeserver.storage.event_records import EventRecord, MembershipChange, NewSnapshot
 
 
 class RoomImport:

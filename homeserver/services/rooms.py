@@ -33,7 +33,7 @@ from homeserver.services.judgement import Action, Judgement
 from homeserver.services.live_room import CREATE, LiveRoom, LiveRooms
 from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import (
+from homeserver.storage.event_records import (
     ClientTransaction,
     EventRecord,
     MembershipChange,

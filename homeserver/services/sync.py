@@ -18,7 +18,7 @@ from homeserver.services.notifier import Notifier, Waiter
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.requester import Requester
 from homeserver.services.sync_extras import SyncExtras
-from homeserver.services.sync_room import Extras, SyncRooms, View
+from homeserver.services.sync_room import Entry, Extras, SyncRooms, View
 from homeserver.services.sync_rooms import RoomsOfUsers, UserRooms
 from homeserver.services.sync_token import SyncToken
 from homeserver.services.visibility import ReaderFilter
@@ -50,7 +50,7 @@ class SyncRequest:
 class _Moves:
     """Where the user's membership changed since the token."""
 
-    new: set[str] = field(default_factory=set)  # joined, and unknown to the client
+    joined: dict[str, Entry] = field(default_factory=dict)
     left: list[tuple[MembershipRow, bool]] = field(default_factory=list)  # with: was it joined
 
 
@@ -209,9 +209,7 @@ class SyncService:
         if knocked:
             parts["knock"] = knocked
         left = {
-            row.room_id: await self._rooms.left(
-                view, row.room_id, row.event_id, row.position, was_joined=was_joined
-            )
+            row.room_id: await self._rooms.left(view, row, was_joined=was_joined)
             for row, was_joined in moves.left
             if allows(row.room_id)
         }
@@ -234,7 +232,7 @@ class SyncService:
         moves = _Moves()
         since = view.since
         if since is None:
-            moves.new.update(rooms.joined)
+            moves.joined.update(dict.fromkeys(rooms.joined, Entry.NEW))
             if view.filter.include_leave:
                 gone = await room_storage.get_user_rooms(self._database, view.user_id, GONE)
                 moves.left.extend((row, False) for row in gone if not row.forgotten)
@@ -250,8 +248,10 @@ class SyncService:
         for room_id in moved:
             known = room_id in before and before[room_id].membership == "join"
             if room_id in rooms.joined:
-                if not known or room_id in away:
-                    moves.new.add(room_id)
+                if not known:
+                    moves.joined[room_id] = Entry.NEW
+                elif room_id in away:
+                    moves.joined[room_id] = Entry.BACK
                 continue
             row = await room_storage.get_membership(self._database, room_id, view.user_id)
             if row is not None and row.membership in GONE and not row.forgotten:
@@ -268,7 +268,7 @@ class SyncService:
     ) -> JsonObject:
         """The joined rooms that have something new."""
         allows, joined, extras = view.filter.allows_room, rooms.joined, self._extras
-        new = {room_id for room_id in moves.new if allows(room_id)}
+        new = {room_id for room_id in moves.joined if allows(room_id)}
         if view.since is not None and new:
             account_data.update(await extras.room_account_data(view.user_id, new))
         receipts = await extras.receipts(
@@ -296,7 +296,7 @@ class SyncService:
                     self._room_account_data(view, room_id, account_data.get(room_id, ())),
                     room_id in counted,
                 ),
-                is_new=room_id in new,
+                moves.joined.get(room_id, Entry.STAYED),
             )
 
         listed = [room_id for room_id in wanted if allows(room_id)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import orjson
 
@@ -25,6 +26,7 @@ from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.receipts import MAIN_THREAD
+from homeserver.storage.rooms import MembershipRow
 
 DEFAULT_LIMIT = 20
 LARGEST_LIMIT = 100
@@ -62,6 +64,14 @@ class Extras:
     counts_changed: bool = False
 
 
+class Entry(Enum):
+    """How a reader came to be in a room, since their token."""
+
+    STAYED = "stayed"  # they were there all the time
+    NEW = "new"  # they know nothing of the room
+    BACK = "back"  # they were away meanwhile
+
+
 class SyncRooms:
     """Makes rooms' parts of syncs."""
 
@@ -96,16 +106,15 @@ class SyncRooms:
     # ------------------------------------------------------------ the two kinds of room
 
     async def joined(
-        self, view: View, room_id: str, extras: Extras, *, is_new: bool
+        self, view: View, room_id: str, extras: Extras, entry: Entry = Entry.STAYED
     ) -> JsonObject | None:
-        """The part of a joined room; None if there is nothing to tell.
-
-        ``is_new``: the reader knows nothing of the room, or came back to it.
-        """
-        since = None if is_new else view.since
-        reader = await self._visibility.reader(room_id, view.user_id) if since is None else None
+        """The part of a joined room; None if there is nothing to tell."""
+        since = None if entry is Entry.NEW else view.since
+        reader: Reader | None = None
+        if entry is not Entry.STAYED:
+            reader = await self._visibility.reader(room_id, view.user_id)
         span = await self._span(view, room_id, since, view.upto, reader)
-        full = is_new or view.full_state
+        full = view.full_state or entry is not Entry.STAYED
         if full:
             span.since = None
         members_changed = full or self._recent.members.changed(room_id, view.since or 0)
@@ -134,26 +143,28 @@ class SyncRooms:
         await self._add_counts(view, room_id, part)
         return part
 
-    async def left(
-        self, view: View, room_id: str, event_id: str, position: int, *, was_joined: bool
-    ) -> JsonObject:
+    async def left(self, view: View, row: MembershipRow, *, was_joined: bool) -> JsonObject:
         """The part of a room that the reader left, was kicked or banned from.
 
-        ``event_id``, ``position``: of the leave.  ``was_joined``: at ``since``, so that the
-        reader knows the state of then.
+        ``was_joined``: at ``since``, so that the reader knows the state of then.
         """
+        reader = await self._visibility.reader(row.room_id, view.user_id)
         since = view.since if was_joined else None
-        reader = await self._visibility.reader(room_id, view.user_id)
-        span = await self._span(view, room_id, since, min(position, view.upto), reader)
-        leave = await self._store.get(event_id)
-        span.end_snapshot = leave.snapshot_after if leave is not None else None
-        if leave is not None and not span.shown and leave.timeline_order is None and leave.shown:
-            span.shown = [leave]  # an invite turned down: all that we have of the room
-        if not was_joined or view.full_state:
-            span.since = None
+        span = await self._span(view, row.room_id, since, min(row.position, view.upto), reader)
         state: list[StoredEvent] = []
-        if reader.ever_joined:
+        stay_end = reader.left_at
+        if stay_end is not None and (view.since is None or stay_end > view.since):
+            # What happened to the state after they left is not for them.
+            span.end_snapshot = await self._states.snapshot_at(row.room_id, stay_end)
+            if not was_joined or view.full_state:
+                span.since = None
             state = await self._state(view, span, [])
+        elif not was_joined:
+            # Never joined, or the leave was told before: only what became of it is new.
+            span.shown = [s for s in span.shown if view.since is None or s.position > view.since]
+            leave = await self._store.get(row.event_id)
+            if leave is not None and leave.shown and not span.shown:
+                span.shown = [leave]
         return {
             "timeline": await self._timeline(view, span, reader),
             self._state_name(view): await self._state_part(view, span, state),

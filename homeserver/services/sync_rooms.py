@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord, MembershipChange
+from homeserver.storage.event_records import EventRecord, MembershipChange
 from homeserver.storage.log import Log, Notice
 from homeserver.storage.rooms import MembershipRow
 

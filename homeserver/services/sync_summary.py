@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from homeserver.protocol.events import JsonObject, StateKey
 from homeserver.storage import sync as storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord
+from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Log, Notice
 
 CACHED_ROOMS = 5_000

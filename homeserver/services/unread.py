@@ -32,7 +32,7 @@ from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
 from homeserver.storage import notifications as storage
 from homeserver.storage.account_data import PUSH_RULES, AccountDataRecord
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord, Notification
+from homeserver.storage.event_records import EventRecord, Notification
 from homeserver.storage.log import Log, Notice
 from homeserver.storage.receipts import MAIN_THREAD, READ, READ_PRIVATE, UNTHREADED, ReceiptRecord
 

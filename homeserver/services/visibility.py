@@ -25,7 +25,8 @@ from homeserver.services.event_store import EventStore
 from homeserver.storage import rooms as room_storage
 from homeserver.storage import sync as storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord, StoredEvent
+from homeserver.storage.event_records import EventRecord
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.log import Log, Notice
 
 CACHED_ROOMS = 5_000
@@ -108,7 +109,7 @@ class Reader:
         memberships, visibilities = {before}, {self.history.at(order)}
         event = stored.event
         if event.type == "m.room.member" and event.state_key == self.user_id:
-            if before in ("invite", "knock"):
+            if before in ("invite", "knock") or event.membership == "ban":
                 return True  # what became of it, a refusal too
             memberships.add(event.membership or "leave")
         elif event.type == "m.room.history_visibility" and event.state_key == "":

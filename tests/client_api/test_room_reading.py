@@ -62,9 +62,7 @@ async def http(world: ReadingWorld) -> AsyncIterator[Http]:
         yield Http(client)
 
 
-async def test_sync_gap_and_history_fit_together(
-    alice: Client, http: Http, room_id: str
-) -> None:
+async def test_sync_gap_and_history_fit_together(alice: Client, http: Http, room_id: str) -> None:
     for number in range(12):
         await alice.say(room_id, str(number))
     limit = orjson.dumps({"room": {"timeline": {"limit": 5}}}).decode()

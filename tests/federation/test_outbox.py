@@ -17,7 +17,7 @@ from federation.outbox import Outbox
 from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.storage import outbox as storage
-from homeserver.storage.events import EventRecord
+from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Log
 from tests.federation.network import Clock, Net, Node, Peer
 

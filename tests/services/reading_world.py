@@ -28,7 +28,7 @@ from homeserver.services.to_device import ToDeviceService
 from homeserver.services.typing import TypingService
 from homeserver.services.unread import UnreadCounter
 from homeserver.storage.database import Database
-from homeserver.storage.events import ClientTransaction
+from homeserver.storage.event_records import ClientTransaction
 from tests.services.doubles import Edus, Peers, add_device
 from tests.services.reading import Reading
 from tests.services.room_world import RoomWorld

@@ -21,7 +21,7 @@ from homeserver.services.room_import import RoomImport
 from homeserver.services.rooms import Draft, Rooms, Sent
 from homeserver.services.state import States
 from homeserver.storage.database import Database
-from homeserver.storage.events import Notification
+from homeserver.storage.event_records import Notification
 from homeserver.storage.log import Log
 
 

@@ -14,7 +14,7 @@ from homeserver.services.device_sharing import DeviceSharing
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.storage import end_to_end_keys as key_storage
 from homeserver.storage.device_lists import get_tracked
-from homeserver.storage.events import EventRecord, MembershipChange
+from homeserver.storage.event_records import EventRecord, MembershipChange
 from homeserver.storage.log import Log, Notice
 from tests.services.doubles import (
     ALICE,

@@ -13,7 +13,7 @@ from homeserver.services.live_room import SHORTEST_CHAIN
 from homeserver.services.rooms import Draft
 from homeserver.storage import events as events_storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import ClientTransaction
+from homeserver.storage.event_records import ClientTransaction
 from tests.services.room_world import RoomWorld
 
 

@@ -69,9 +69,7 @@ async def test_state_is_as_it_was_at_the_start_of_the_timeline(
     assert state_of(part)[("m.room.topic", "")] == {"topic": "old"}
 
 
-async def test_state_after_is_as_it_is_at_the_end(
-    alice: Client, bob: Client, room_id: str
-) -> None:
+async def test_state_after_is_as_it_is_at_the_end(alice: Client, bob: Client, room_id: str) -> None:
     bob.use_state_after = True
     await bob.sync()
     await alice.set_state(room_id, "m.room.topic", {"topic": "new"})
@@ -253,6 +251,51 @@ async def test_a_left_room_is_told_once_and_only_up_to_the_leave(
     assert bodies(part) == ["goodbye"]
     assert types(part) == ["m.room.message", "m.room.member"]
     assert "rooms" not in await bob.sync()
+
+
+async def test_what_happens_after_a_leave_is_not_told_with_a_later_ban(
+    world: ReadingWorld, alice: Client, bob: Client, room_id: str
+) -> None:
+    await bob.sync()
+    await world.membership.leave(bob.user_id, room_id)
+    await bob.sync()
+    await alice.set_state(room_id, "m.room.topic", {"topic": "secret"})
+    await alice.say(room_id, "secret")
+    await world.membership.set_membership(alice.user_id, room_id, bob.user_id, "ban")
+
+    part = (await bob.sync())["rooms"]["leave"][room_id]
+    bob.token = None
+    bob.filter = SyncFilter.parse({"room": {"include_leave": True}})
+    whole = (await bob.sync())["rooms"]["leave"][room_id]
+
+    assert [e["content"]["membership"] for e in part["timeline"]["events"]] == ["ban"]
+    assert part["state"]["events"] == []
+    assert ("m.room.topic", "") not in state_of(whole)
+    assert "m.room.topic" not in types(whole)
+    assert bodies(whole) == []
+
+
+@pytest.mark.parametrize("limit", [1, 20])
+async def test_coming_back_goes_on_where_the_client_was(
+    world: ReadingWorld, alice: Client, bob: Client, room_id: str, limit: int
+) -> None:
+    bob.filter = _limit(limit)
+    await alice.say(room_id, "known")
+    await bob.sync()
+    await world.membership.leave(bob.user_id, room_id)
+    await alice.say(room_id, "while away")
+    await world.membership.join(bob.user_id, room_id)
+
+    part = await bob.joined(room_id)
+
+    assert part["timeline"]["limited"] is (limit == 1)
+    if limit > 1:
+        assert bodies(part) == ["while away"]
+        assert [event["type"] for event in part["timeline"]["events"]] == [
+            "m.room.member",
+            "m.room.message",
+            "m.room.member",
+        ]
 
 
 async def test_left_rooms_are_in_an_initial_sync_if_asked_for(

@@ -186,9 +186,9 @@ async def test_to_device_messages_come_again_until_they_are_acknowledged(
     after = await bob.sync()
     left = await world.database.fetchval("SELECT count(*) FROM to_device_messages")
 
-    assert first == again == [
-        {"type": "m.test", "sender": alice.user_id, "content": {"number": "1"}}
-    ]
+    assert (
+        first == again == [{"type": "m.test", "sender": alice.user_id, "content": {"number": "1"}}]
+    )
     assert after["to_device"]["events"] == []
     assert left == 0
 
@@ -278,9 +278,7 @@ async def test_two_syncs_of_one_device_are_both_answered(
 ) -> None:
     await bob.sync()
     token = bob.token
-    waiting = [
-        asyncio.create_task(bob.sync(timeout_ms=10_000, since=token)) for _ in range(2)
-    ]
+    waiting = [asyncio.create_task(bob.sync(timeout_ms=10_000, since=token)) for _ in range(2)]
     await asyncio.sleep(0.05)
 
     await alice.say(room_id, "hello")

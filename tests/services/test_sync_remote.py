@@ -16,7 +16,7 @@ from homeserver.services.rooms import Draft
 from homeserver.services.sync_token import parse_timeline_token
 from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import EventRecord
+from homeserver.storage.event_records import EventRecord
 from tests.conftest import TestPostgres
 from tests.services.reading_world import Client, ReadingWorld, bodies, state_of, types
 from tests.services.room_world import RoomWorld
@@ -162,9 +162,7 @@ async def test_history_from_before_the_join_is_fetched(ours: Ours, theirs: RoomW
     assert "rooms" not in await bob.sync()
 
 
-async def test_messages_of_another_instance_wake_and_count(
-    ours: Ours, theirs: RoomWorld
-) -> None:
+async def test_messages_of_another_instance_wake_and_count(ours: Ours, theirs: RoomWorld) -> None:
     alice = theirs.user("alice")
     room_id = await theirs.room(alice, preset="public_chat")
     bob = await ours.client("bob")

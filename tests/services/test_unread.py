@@ -74,9 +74,7 @@ async def test_a_receipt_that_lags_behind_changes_nothing(
     assert await counts(bob, room_id) == (0, 0)
 
 
-async def test_sending_reads_what_stands_before(
-    alice: Client, bob: Client, room_id: str
-) -> None:
+async def test_sending_reads_what_stands_before(alice: Client, bob: Client, room_id: str) -> None:
     await bob.sync()
     await alice.say(room_id, "hello")
     assert await counts(bob, room_id) == (1, 0)
@@ -124,9 +122,7 @@ async def test_what_was_sent_before_the_join_does_not_count(
 async def test_threads_are_counted_and_read_by_themselves(
     world: ReadingWorld, alice: Client, bob: Client, room_id: str
 ) -> None:
-    bob.filter = SyncFilter.parse(
-        {"room": {"timeline": {"unread_thread_notifications": True}}}
-    )
+    bob.filter = SyncFilter.parse({"room": {"timeline": {"unread_thread_notifications": True}}})
     root = (await alice.say(room_id, "root")).event.event_id
     relation = {"m.relates_to": {"rel_type": "m.thread", "event_id": root}}
     first = await alice.say(room_id, "in the thread", **relation)
@@ -167,9 +163,7 @@ async def test_own_receipts_bring_the_new_count_to_every_device(
     assert part["unread_notifications"]["notification_count"] == 0
 
 
-async def test_edits_and_reactions_do_not_count(
-    alice: Client, bob: Client, room_id: str
-) -> None:
+async def test_edits_and_reactions_do_not_count(alice: Client, bob: Client, room_id: str) -> None:
     await bob.sync()
     sent = await alice.say(room_id, "helo")
     await alice.say(
