@@ -18,8 +18,9 @@ from homeserver.services.notifier import Notifier, Waiter
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.requester import Requester
 from homeserver.services.sync_extras import SyncExtras
-from homeserver.services.sync_room import Entry, Extras, SyncRooms, View
+from homeserver.services.sync_room import Entry, Extras, SyncRooms
 from homeserver.services.sync_rooms import RoomsOfUsers, UserRooms
+from homeserver.services.sync_span import View
 from homeserver.services.sync_token import SyncToken
 from homeserver.services.visibility import ReaderFilter
 from homeserver.storage import rooms as room_storage

@@ -12,12 +12,12 @@ from enum import Enum
 import orjson
 
 from homeserver.protocol.events import JsonObject
-from homeserver.protocol.filters import SyncFilter
 from homeserver.services.client_events import ClientEvents, as_filtered
 from homeserver.services.event_store import EventStore
-from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
-from homeserver.services.sync_members import Device, SentMembers
-from homeserver.services.sync_state import BEFORE_ALL, MEMBER, Span, StateIds, SyncStates
+from homeserver.services.recent_timeline import RecentTimeline
+from homeserver.services.sync_members import SentMembers
+from homeserver.services.sync_span import Spans, View
+from homeserver.services.sync_state import MEMBER, Span, StateIds, SyncStates
 from homeserver.services.sync_summary import NAMES, RoomSummaries
 from homeserver.services.sync_token import timeline_token
 from homeserver.services.unread import UnreadCounts
@@ -28,31 +28,7 @@ from homeserver.storage.events import StoredEvent
 from homeserver.storage.receipts import MAIN_THREAD
 from homeserver.storage.rooms import MembershipRow
 
-DEFAULT_LIMIT = 20
-LARGEST_LIMIT = 100
-MOST_SCANNED = 1_000
-BEFORE_LIVE = 0  # orders of backfilled history are negative
-
 NO_EVENTS = orjson.Fragment(b'{"events":[]}')
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Whose sync it is, and what they asked for."""
-
-    user_id: str
-    device: Device
-    since: int | None
-    upto: int
-    filter: SyncFilter
-    withheld: frozenset[str] = frozenset()
-    full_state: bool = False
-    use_state_after: bool = False
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether events go out as all others get them."""
-        return self.filter.event_fields is None and self.filter.event_format == "client"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +64,7 @@ class SyncRooms:
         unread: UnreadCounts,
     ) -> None:
         self._database = database
+        self._spans = Spans(database=database, recent=recent)
         self._recent = recent
         self._store = store
         self._events = events
@@ -113,7 +90,7 @@ class SyncRooms:
         reader: Reader | None = None
         if entry is not Entry.STAYED:
             reader = await self._visibility.reader(room_id, view.user_id)
-        span = await self._span(view, room_id, since, view.upto, reader)
+        span = await self._spans.read(view, room_id, since, view.upto, reader)
         full = view.full_state or entry is not Entry.STAYED
         if full:
             span.since = None
@@ -150,7 +127,8 @@ class SyncRooms:
         """
         reader = await self._visibility.reader(row.room_id, view.user_id)
         since = view.since if was_joined else None
-        span = await self._span(view, row.room_id, since, min(row.position, view.upto), reader)
+        upto = min(row.position, view.upto)
+        span = await self._spans.read(view, row.room_id, since, upto, reader)
         state: list[StoredEvent] = []
         stay_end = reader.left_at
         if stay_end is not None and (view.since is None or stay_end > view.since):
@@ -175,73 +153,6 @@ class SyncRooms:
         return "state_after" if view.use_state_after else "state"
 
     # ------------------------------------------------------------ timeline
-
-    async def _span(
-        self, view: View, room_id: str, since: int | None, upto: int, reader: Reader | None
-    ) -> Span:
-        """The newest events up to the filter's limit, from memory or from the database."""
-        limit = view.filter.timeline.limit
-        limit = DEFAULT_LIMIT if limit is None else min(limit, LARGEST_LIMIT)
-        floor = self._recent.complete_after(room_id)
-        start = BEFORE_LIVE if since is None else since
-        room = self._recent.room(room_id)
-        recent: list[RecentEvent] = []
-        if room is not None:
-            recent = room.between(max(start, floor), upto)
-            shown = [r.stored for r in recent if self._wanted(view, r.stored, reader)]
-            if len(shown) > limit:
-                newest = shown[len(shown) - limit :]
-                return Span(room_id, since, upto, newest, True, recent if floor <= start else None)
-        complete, limited = None, False
-        if floor <= start:
-            complete = recent
-            shown = [r.stored for r in recent if self._wanted(view, r.stored, reader)]
-        else:
-            shown, limited = await self._read(view, room_id, start, upto, limit, reader)
-        if since is None and not limited and shown:
-            limited = await self._has_older(room_id, shown[0])
-        return Span(room_id, since, upto, shown, limited, complete)
-
-    async def _read(
-        self, view: View, room_id: str, since: int, upto: int, limit: int, reader: Reader | None
-    ) -> tuple[list[StoredEvent], bool]:
-        """Up to ``limit`` events that the reader wants, and whether there are more."""
-        found: list[StoredEvent] = []
-        newest, scanned = upto, 0
-        while scanned < MOST_SCANNED:
-            page = await event_storage.get_timeline(
-                self._database, room_id, newest=newest, oldest=since, limit=limit + 1
-            )
-            scanned += len(page)
-            for stored in page:
-                if self._wanted(view, stored, reader):
-                    if len(found) == limit:
-                        return found[::-1], True
-                    found.append(stored)
-            if len(page) <= limit:
-                return found[::-1], False
-            newest = page[-1].position - 1
-        return found[::-1], True
-
-    async def _has_older(self, room_id: str, first: StoredEvent) -> bool:
-        """Whether there is history before all that is live here."""
-        if first.event.type == "m.room.create":
-            return False
-        found = await event_storage.get_timeline(
-            self._database, room_id, newest=first.position - 1, oldest=BEFORE_ALL, limit=1
-        )
-        return bool(found) or bool(
-            await event_storage.backward_extremities(self._database, room_id, 1)
-        )
-
-    def _wanted(self, view: View, stored: StoredEvent, reader: Reader | None) -> bool:
-        event = stored.event
-        return (
-            stored.shown
-            and view.filter.timeline.matches(event)
-            and (event.sender not in view.withheld or event.state_key is not None)
-            and (reader is None or reader.may_see(stored))
-        )
 
     async def _timeline(self, view: View, span: Span, reader: Reader | None) -> JsonObject:
         """The timeline's JSON.  Readers who see the same events get the same bytes."""

@@ -1,0 +1,113 @@
+"""Which events of a room a sync shows: the newest that the reader wants and may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from homeserver.protocol.filters import SyncFilter
+from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
+from homeserver.services.sync_members import Device
+from homeserver.services.sync_state import BEFORE_ALL, Span
+from homeserver.services.visibility import Reader
+from homeserver.storage import events as event_storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+
+DEFAULT_LIMIT = 20
+LARGEST_LIMIT = 100
+MOST_SCANNED = 1_000
+BEFORE_LIVE = 0  # orders of backfilled history are negative
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Whose sync it is, and what they asked for."""
+
+    user_id: str
+    device: Device
+    since: int | None
+    upto: int
+    filter: SyncFilter
+    withheld: frozenset[str] = frozenset()
+    full_state: bool = False
+    use_state_after: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether events go out as all others get them."""
+        return self.filter.event_fields is None and self.filter.event_format == "client"
+
+
+class Spans:
+    """Reads spans of rooms' timelines, from memory as far as it reaches."""
+
+    def __init__(self, *, database: Database, recent: RecentTimeline) -> None:
+        self._database = database
+        self._recent = recent
+
+    async def read(
+        self, view: View, room_id: str, since: int | None, upto: int, reader: Reader | None
+    ) -> Span:
+        """The newest events up to the filter's limit, from memory or from the database."""
+        limit = view.filter.timeline.limit
+        limit = DEFAULT_LIMIT if limit is None else min(limit, LARGEST_LIMIT)
+        floor = self._recent.complete_after(room_id)
+        start = BEFORE_LIVE if since is None else since
+        room = self._recent.room(room_id)
+        recent: list[RecentEvent] = []
+        if room is not None:
+            recent = room.between(max(start, floor), upto)
+            shown = [r.stored for r in recent if self._wanted(view, r.stored, reader)]
+            if len(shown) > limit:
+                newest = shown[len(shown) - limit :]
+                return Span(room_id, since, upto, newest, True, recent if floor <= start else None)
+        complete, limited = None, False
+        if floor <= start:
+            complete = recent
+            shown = [r.stored for r in recent if self._wanted(view, r.stored, reader)]
+        else:
+            shown, limited = await self._page(view, room_id, start, upto, limit, reader)
+        if since is None and not limited and shown:
+            limited = await self._has_older(room_id, shown[0])
+        return Span(room_id, since, upto, shown, limited, complete)
+
+    async def _page(
+        self, view: View, room_id: str, since: int, upto: int, limit: int, reader: Reader | None
+    ) -> tuple[list[StoredEvent], bool]:
+        """Up to ``limit`` events that the reader wants, and whether there are more."""
+        found: list[StoredEvent] = []
+        newest, scanned = upto, 0
+        while scanned < MOST_SCANNED:
+            page = await event_storage.get_timeline(
+                self._database, room_id, newest=newest, oldest=since, limit=limit + 1
+            )
+            scanned += len(page)
+            for stored in page:
+                if self._wanted(view, stored, reader):
+                    if len(found) == limit:
+                        return found[::-1], True
+                    found.append(stored)
+            if len(page) <= limit:
+                return found[::-1], False
+            newest = page[-1].position - 1
+        return found[::-1], True
+
+    async def _has_older(self, room_id: str, first: StoredEvent) -> bool:
+        """Whether there is history before all that is live here."""
+        if first.event.type == "m.room.create":
+            return False
+        found = await event_storage.get_timeline(
+            self._database, room_id, newest=first.position - 1, oldest=BEFORE_ALL, limit=1
+        )
+        return bool(found) or bool(
+            await event_storage.backward_extremities(self._database, room_id, 1)
+        )
+
+    def _wanted(self, view: View, stored: StoredEvent, reader: Reader | None) -> bool:
+        event = stored.event
+        return (
+            stored.shown
+            and view.filter.timeline.matches(event)
+            and (event.sender not in view.withheld or event.state_key is not None)
+            and (reader is None or reader.may_see(stored))
+        )
