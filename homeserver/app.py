@@ -75,6 +75,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.RATE_LIMITS] = wiring.rate_limits
     app[app_keys.RECEIPTS] = wiring.device_parts.receipts
     app[app_keys.REGISTRATION] = wiring.registration
+    app[app_keys.RELATIONS] = wiring.reading.relations
     app[app_keys.REMOTE_DEVICES] = wiring.device_parts.remote_devices
     app[app_keys.ROOM_CREATION] = wiring.creation
     app[app_keys.ROOMS] = wiring.rooms

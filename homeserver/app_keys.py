@@ -28,6 +28,7 @@ from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.receipts import ReceiptService
 from homeserver.services.registration import RegistrationService
+from homeserver.services.relations import RelationService
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.rooms import Rooms
 from homeserver.services.sessions import SessionService
@@ -72,3 +73,4 @@ ROOMS = web.AppKey("ROOMS", Rooms)
 SYNC = web.AppKey("SYNC", SyncService)
 TIMELINE = web.AppKey("TIMELINE", Timeline)
 TIMELINE_STATE = web.AppKey("TIMELINE_STATE", TimelineState)
+RELATIONS = web.AppKey("RELATIONS", RelationService)

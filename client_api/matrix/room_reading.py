@@ -35,7 +35,8 @@ def _direction(request: web.Request) -> bool:
     return direction == "b"
 
 
-def _token(request: web.Request, name: str) -> int | None:
+def token(request: web.Request, name: str) -> int | None:
+    """The point of a timeline that a parameter names.  Raises :class:`InvalidParam`."""
     text = request.query.get(name)
     return parse_timeline_token(text, name) if text else None
 
@@ -63,8 +64,8 @@ async def get_messages(request: web.Request) -> web.Response:
     requester = await require_user(request)
     page = PageRequest(
         backwards=_direction(request),
-        start=_token(request, "from"),
-        stop=_token(request, "to"),
+        start=token(request, "from"),
+        stop=token(request, "to"),
         limit=query_int(request, "limit", DEFAULT_LIMIT, most=LARGEST_LIMIT) or 1,
         filter=_filter(request),
     )
@@ -122,7 +123,7 @@ async def get_members(request: web.Request) -> web.Response:
     chunk = await request.app[TIMELINE_STATE].members(
         requester,
         path_room_id(request),
-        at=_token(request, "at"),
+        at=token(request, "at"),
         membership=_membership(request, "membership"),
         not_membership=_membership(request, "not_membership"),
     )

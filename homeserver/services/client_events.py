@@ -1,7 +1,7 @@
 """Events as clients get them: each is serialised once, and spliced as bytes into each answer.
 
 What depends on the reader or the moment (``unsigned``) is appended to the bytes that all share.
-Spec: client-server API, room event format; aggregations are served by their own endpoints.
+Spec: client-server API, room event format.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Beside:
     previous: dict[str, Previous] = field(default_factory=dict)
     redactions: dict[str, StoredEvent] = field(default_factory=dict)
     transaction_ids: dict[str, str] = field(default_factory=dict)
+    relations: dict[str, JsonObject] = field(default_factory=dict)
 
 
 NOTHING_BESIDE = Beside()
@@ -166,7 +167,7 @@ class ClientEvents:
             transaction_id = beside.transaction_ids.get(event.event_id)
         if transaction_id is not None:
             parts.append(b',"transaction_id":' + orjson.dumps(transaction_id))
-        if beside.previous or beside.redactions:
+        if beside.previous or beside.redactions or beside.relations:
             parts.append(self._rare_unsigned(stored, beside, may_see_previous))
         parts.append(b"}}")
         return b"".join(parts)
@@ -181,6 +182,9 @@ class ClientEvents:
         redaction = beside.redactions.get(stored.redacted_by or "")
         if redaction is not None:
             rare["redacted_because"] = orjson.Fragment(self._without_unsigned(redaction) + b"}")
+        relations = beside.relations.get(stored.event.event_id)
+        if relations:
+            rare["m.relations"] = relations
         return b"," + orjson.dumps(rare)[1:-1] if rare else b""
 
     def _without_unsigned(self, stored: StoredEvent) -> bytes:

@@ -6,12 +6,13 @@ Spec: client-server API, syncing (``rooms.join``, ``rooms.leave``).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import orjson
 
 from homeserver.protocol.events import JsonObject
+from homeserver.services.aggregations import Aggregations, Relations
 from homeserver.services.client_events import ClientEvents, as_filtered
 from homeserver.services.event_store import EventStore
 from homeserver.services.recent_timeline import RecentTimeline
@@ -58,6 +59,7 @@ class SyncRooms:
         recent: RecentTimeline,
         store: EventStore,
         events: ClientEvents,
+        aggregations: Aggregations,
         states: SyncStates,
         summaries: RoomSummaries,
         visibility: Visibility,
@@ -68,6 +70,7 @@ class SyncRooms:
         self._recent = recent
         self._store = store
         self._events = events
+        self._aggregations = aggregations
         self._states = states
         self._summaries = summaries
         self._visibility = visibility
@@ -170,18 +173,26 @@ class SyncRooms:
     async def _shared_events(self, view: View, span: Span, reader: Reader | None) -> bytes:
         room = self._recent.room(span.room_id)
         own = await self._transaction_ids(view, span)
-        if reader is not None or room is None or own or not view.is_plain:
-            return await self._events_json(view, span.shown, span.room_id, reader, own)
+        relations = await self._relations(view, span)
+        if reader is not None or room is None or own or relations or not view.is_plain:
+            return await self._events_json(view, span.shown, reader, own, relations)
         key = tuple([stored.position for stored in span.shown])
         block = room.block(key)
         if block is None:
             history = await self._visibility.history(span.room_id)
             if not history.always_shared:
                 reader = await self._visibility.reader(span.room_id, view.user_id)
-            block = await self._events_json(view, span.shown, span.room_id, reader, own)
+            block = await self._events_json(view, span.shown, reader, own, relations)
             if reader is None:
                 room.keep_block(key, block)
         return block
+
+    async def _relations(self, view: View, span: Span) -> Relations:
+        """What relates to the events of a limited timeline; of others, all comes after them."""
+        if not span.limited or not span.shown:
+            return {}
+        reader = await self._visibility.reader(span.room_id, view.user_id)
+        return await self._aggregations.bundle(span.shown, reader, view.withheld)
 
     async def _transaction_ids(self, view: View, span: Span) -> Mapping[str, str]:
         """Event ID -> transaction ID, for what this device sent.  Spec: transaction IDs."""
@@ -205,11 +216,13 @@ class SyncRooms:
         self,
         view: View,
         events: Sequence[StoredEvent],
-        room_id: str,
         reader: Reader | None,
         transaction_ids: Mapping[str, str],
+        relations: Relations,
     ) -> bytes:
         beside = await self._events.beside(events)
+        if relations:
+            beside = replace(beside, relations=relations)
         parts = []
         for stored in events:
             event_id = stored.event.event_id

@@ -19,6 +19,7 @@ import structlog
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import RoomEventFilter
+from homeserver.services.aggregations import Aggregations, Relations
 from homeserver.services.client_events import ClientEvents
 from homeserver.services.event_store import EventStore
 from homeserver.services.recent_timeline import RecentTimeline
@@ -79,6 +80,7 @@ class Timeline:
         store: EventStore,
         states: SyncStates,
         events: ClientEvents,
+        aggregations: Aggregations,
         visibility: Visibility,
         reader_filter: ReaderFilter,
         backfiller: Backfiller,
@@ -88,6 +90,7 @@ class Timeline:
         self._store = store
         self._states = states
         self._events = events
+        self._aggregations = aggregations
         self._visibility = visibility
         self._reader_filter = reader_filter
         self._backfiller = backfiller
@@ -123,7 +126,7 @@ class Timeline:
         page = await self._page(room_id, reader, withheld, request, start)
         answer: JsonObject = {
             "start": timeline_token(start),
-            "chunk": await self.serialise(page.events, reader, requester),
+            "chunk": await self.bundled(page.events, reader, requester),
         }
         if page.next is not None:
             answer["end"] = timeline_token(page.next)
@@ -227,10 +230,11 @@ class Timeline:
         Raises :class:`Forbidden`, :class:`NotFound`.
         """
         reader = await self.reader(room_id, requester.user_id)
-        stored = await self._visible_event(reader, room_id, event_id)
-        return (await self.serialise([stored], reader, requester))[0]
+        stored = await self.visible_event(reader, room_id, event_id)
+        return (await self.bundled([stored], reader, requester))[0]
 
-    async def _visible_event(self, reader: Reader, room_id: str, event_id: str) -> StoredEvent:
+    async def visible_event(self, reader: Reader, room_id: str, event_id: str) -> StoredEvent:
+        """An event that a reader may see.  Raises :class:`NotFound`."""
         stored = await self._store.get(event_id)
         if stored is not None and stored.event.room_id == room_id:
             withheld = await self._reader_filter.withheld_senders(reader.user_id)
@@ -251,7 +255,7 @@ class Timeline:
         Raises :class:`Forbidden`, :class:`NotFound`.
         """
         reader = await self.reader(room_id, requester.user_id)
-        stored = await self._visible_event(reader, room_id, event_id)
+        stored = await self.visible_event(reader, room_id, event_id)
         if stored.timeline_order is None:
             raise NotFound("That event is not in the part of the timeline that this server has")
         order, half = stored.timeline_order, limit // 2
@@ -276,9 +280,9 @@ class Timeline:
         return {
             "start": timeline_token(oldest - 1),
             "end": timeline_token(_order(newest)),
-            "events_before": await self.serialise(before.events, reader, requester),
-            "event": (await self.serialise([stored], reader, requester))[0],
-            "events_after": await self.serialise(after.events, reader, requester),
+            "events_before": await self.bundled(before.events, reader, requester),
+            "event": (await self.bundled([stored], reader, requester))[0],
+            "events_after": await self.bundled(after.events, reader, requester),
             "state": await self._context_state(requester, reader, newest, shown, event_filter),
         }
 
@@ -323,11 +327,34 @@ class Timeline:
 
     # ------------------------------------------------------------ serialising
 
-    async def serialise(
+    async def withheld_senders(self, user_id: str) -> frozenset[str]:
+        """Whose messages a reader does not get."""
+        return await self._reader_filter.withheld_senders(user_id)
+
+    async def only_shown(self, events: Iterable[StoredEvent], reader: Reader) -> list[StoredEvent]:
+        """Those of some events that a reader may see."""
+        withheld = await self.withheld_senders(reader.user_id)
+        return [stored for stored in events if self._shows(stored, reader, withheld)]
+
+    async def bundled(
         self, events: Sequence[StoredEvent], reader: Reader, requester: Requester
+    ) -> list[orjson.Fragment]:
+        """Events as a reader gets them, each with what relates to it in short."""
+        withheld = await self.withheld_senders(reader.user_id)
+        relations = await self._aggregations.bundle(events, reader, withheld)
+        return await self.serialise(events, reader, requester, relations)
+
+    async def serialise(
+        self,
+        events: Sequence[StoredEvent],
+        reader: Reader,
+        requester: Requester,
+        relations: Relations | None = None,
     ) -> list[orjson.Fragment]:
         """Events as a reader gets them, with the room's ID."""
         beside = await self._events.beside(events, device=(requester.user_id, requester.device_id))
+        if relations:
+            beside.relations = relations
         parts = []
         for stored in events:
             previous = beside.previous.get(stored.event.event_id)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from homeserver.services.aggregations import Aggregations
 from homeserver.services.client_events import ClientEvents
 from homeserver.services.notifier import Notifier
 from homeserver.services.recent_timeline import RecentTimeline
+from homeserver.services.relations import RelationService
 from homeserver.services.sync import SyncService
 from homeserver.services.sync_extras import SyncExtras
 from homeserver.services.sync_key_counts import CachedKeyCounts
@@ -34,6 +36,7 @@ class Reading:
         events = ClientEvents(
             database=database, store=wiring.store, states=wiring.states, clock_ms=clock_ms
         )
+        aggregations = Aggregations(database=database, store=wiring.store, events=events)
         rooms_of_users = RoomsOfUsers(database=database, log=log)
         states = SyncStates(database=database, recent=self.recent, states=wiring.states)
         sync_rooms = SyncRooms(
@@ -41,6 +44,7 @@ class Reading:
             recent=self.recent,
             store=wiring.store,
             events=events,
+            aggregations=aggregations,
             states=states,
             summaries=RoomSummaries(database=database, log=log),
             visibility=visibility,
@@ -81,6 +85,7 @@ class Reading:
             store=wiring.store,
             states=states,
             events=events,
+            aggregations=aggregations,
             visibility=visibility,
             reader_filter=wiring.consent,
             backfiller=wiring.backfill,
@@ -91,4 +96,7 @@ class Reading:
             states=states,
             timeline=self.timeline,
             rooms_of_users=rooms_of_users,
+        )
+        self.relations = RelationService(
+            database=database, recent=self.recent, store=wiring.store, timeline=self.timeline
         )

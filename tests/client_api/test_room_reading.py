@@ -9,7 +9,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from client_api.matrix import room_reading, sync
+from client_api.matrix import relations, room_reading, sync
 from homeserver import app_keys
 from homeserver.services.filters import FilterService
 from homeserver.storage.database import Database
@@ -56,8 +56,13 @@ async def http(world: ReadingWorld) -> AsyncIterator[Http]:
         app_keys.FILTERS: FilterService(database=world.database),
         app_keys.TIMELINE: world.reading.timeline,
         app_keys.TIMELINE_STATE: world.reading.timeline_state,
+        app_keys.RELATIONS: world.reading.relations,
     }
-    routes = [*sync.routes.definitions, *room_reading.routes.definitions]
+    routes = [
+        definition
+        for module in (sync, room_reading, relations)
+        for definition in module.routes.definitions
+    ]
     async with serve(routes, parts) as client:
         yield Http(client)
 
@@ -106,6 +111,10 @@ async def test_sync_gap_and_history_fit_together(alice: Client, http: Http, room
         ("rooms/{room}/members", {"at": "x"}),
         ("rooms/{room}/state/m.room.name", {"format": "xml"}),
         ("rooms/nothing/state", {}),
+        ("v1/rooms/{room}/threads", {"include": "some"}),
+        ("v1/rooms/{room}/threads", {"limit": "0"}),
+        ("v1/rooms/{room}/relations/$event", {"dir": "x"}),
+        ("v1/rooms/{room}/relations/$event", {"from": "x"}),
     ],
 )
 async def test_bad_parameters_are_refused(
@@ -141,6 +150,21 @@ async def test_every_way_to_read_a_room(
     assert context["events_before"] == context["events_after"] == []
     near = await http.get(f"v1/{room}/timestamp_to_event", ts="0", dir="f")
     assert near["event_id"] == state_event_id(state, "m.room.create")
+
+
+async def test_relations_and_threads(
+    world: ReadingWorld, alice: Client, http: Http, room_id: str
+) -> None:
+    root = (await alice.say(room_id, "root")).event.event_id
+    relation = {"rel_type": "m.thread", "event_id": root}
+    reply = await alice.say(room_id, "reply", **{"m.relates_to": relation})
+    room = f"v1/rooms/{quote(room_id)}"
+
+    for path in ("", "/m.thread", "/m.thread/m.room.message"):
+        answer = await http.get(f"{room}/relations/{quote(root)}{path}")
+        assert [event["event_id"] for event in answer["chunk"]] == [reply.event.event_id]
+    threads = await http.get(f"{room}/threads", include="participated")
+    assert [event["event_id"] for event in threads["chunk"]] == [root]
 
 
 def state_event_id(state: list[dict[str, Any]], type_: str) -> str:

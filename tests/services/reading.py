@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from homeserver.services.account_data import AccountDataService
+from homeserver.services.aggregations import Aggregations
 from homeserver.services.client_events import ClientEvents
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.end_to_end_keys import EndToEndKeyService
@@ -14,6 +15,7 @@ from homeserver.services.presence import PresenceService
 from homeserver.services.push_rules import PushRuleService
 from homeserver.services.receipts import ReceiptService
 from homeserver.services.recent_timeline import RecentTimeline
+from homeserver.services.relations import RelationService
 from homeserver.services.state import States
 from homeserver.services.sync import SyncService
 from homeserver.services.sync_extras import SyncExtras
@@ -69,11 +71,13 @@ class Reading:
         key_counts = CachedKeyCounts(keys=end_to_end_keys, log=log)
         end_to_end_keys.on_counts_changed = key_counts.forget
         sync_states = SyncStates(database=database, recent=self.recent, states=states)
+        aggregations = Aggregations(database=database, store=store, events=self.client_events)
         rooms = SyncRooms(
             database=database,
             recent=self.recent,
             store=store,
             events=self.client_events,
+            aggregations=aggregations,
             states=sync_states,
             summaries=RoomSummaries(database=database, log=log),
             visibility=self.visibility,
@@ -108,9 +112,13 @@ class Reading:
             store=store,
             states=sync_states,
             events=self.client_events,
+            aggregations=aggregations,
             visibility=self.visibility,
             reader_filter=self.ignored_users,
             backfiller=backfiller,
+        )
+        self.relations = RelationService(
+            database=database, recent=self.recent, store=store, timeline=self.timeline
         )
         self.timeline_state = TimelineState(
             recent=self.recent,

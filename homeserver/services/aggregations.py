@@ -1,0 +1,136 @@
+"""What relates to an event, in short, under ``m.relations`` of its ``unsigned``.
+
+Edits, threads and references are aggregated.  The server never puts an edit in the place of the
+original.  Spec: client-server API, aggregations of child events; event replacements, threading,
+reference relations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import orjson
+
+from homeserver.protocol.events import JsonObject
+from homeserver.protocol.relations import REFERENCE, REPLACE, THREAD, latest_replacement
+from homeserver.services.client_events import Beside, ClientEvents
+from homeserver.services.event_store import EventStore
+from homeserver.services.visibility import Reader
+from homeserver.storage import relations as storage
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+
+KINDS = (REPLACE, THREAD, REFERENCE)
+MOST_REFERENCES = 50
+
+Relations = dict[str, JsonObject]  # event ID -> what goes under `m.relations`
+
+
+class Aggregations:
+    """Aggregates relations for a reader."""
+
+    def __init__(self, *, database: Database, store: EventStore, events: ClientEvents) -> None:
+        self._database = database
+        self._store = store
+        self._events = events
+
+    async def bundle(
+        self, events: Iterable[StoredEvent], reader: Reader, withheld: frozenset[str]
+    ) -> Relations:
+        """What relates to these events, for those to which anything does.
+
+        State events get none.  What the reader may not see does not count.
+        """
+        by_id = {s.event.event_id: s for s in events if s.event.state_key is None}
+        if not by_id:
+            return {}
+        kinds = await storage.get_kinds(self._database, by_id, KINDS)
+        if not kinds:
+            return {}
+        found: Relations = {}
+        roots = [event_id for event_id, names in kinds.items() if THREAD in names]
+        for event_id, thread in (await self._threads(by_id, roots, reader, withheld)).items():
+            found.setdefault(event_id, {})[THREAD] = thread
+        edited = [by_id[event_id] for event_id, names in kinds.items() if REPLACE in names]
+        for event_id, edit in (await self._edits(edited, reader)).items():
+            found.setdefault(event_id, {})[REPLACE] = edit
+        targets = [event_id for event_id, names in kinds.items() if REFERENCE in names]
+        if targets:
+            references = await storage.get_references(
+                self._database, targets, withheld, MOST_REFERENCES
+            )
+            for event_id, children in references.items():
+                chunk = [{"event_id": child} for child in children]
+                found.setdefault(event_id, {})[REFERENCE] = {"chunk": chunk}
+        return found
+
+    async def _edits(
+        self, originals: Sequence[StoredEvent], reader: Reader
+    ) -> dict[str, orjson.Fragment]:
+        """Event ID -> the edit that counts; redacted events have none."""
+        kept = [stored for stored in originals if stored.redacted_by is None]
+        if not kept:
+            return {}
+        edits = await storage.get_edits(
+            self._database, [(s.event.event_id, s.event.sender) for s in kept]
+        )
+        stored_edits = await self._store.get_many(edit for ids in edits.values() for edit in ids)
+        found: dict[str, orjson.Fragment] = {}
+        for original in kept:
+            candidates = [
+                stored_edits[edit].event
+                for edit in edits.get(original.event.event_id, ())
+                if edit in stored_edits and reader.may_see(stored_edits[edit])
+            ]
+            edit = latest_replacement(original.event, candidates)
+            if edit is not None:
+                found[original.event.event_id] = self._json(stored_edits[edit.event_id], reader)
+        return found
+
+    async def _threads(
+        self,
+        by_id: Mapping[str, StoredEvent],
+        roots: Sequence[str],
+        reader: Reader,
+        withheld: frozenset[str],
+    ) -> dict[str, JsonObject]:
+        """Event ID -> the thread that starts from it."""
+        if not roots:
+            return {}
+        rows = await storage.get_threads(self._database, roots, reader.user_id, withheld)
+        stored = await self._store.get_many(row.latest for row in rows)
+        latest = [s for s in stored.values() if reader.may_see(s)]
+        edits = await self._edits(latest, reader)
+        shown = {
+            s.event.event_id: self._json(
+                s,
+                reader,
+                {REPLACE: edits[s.event.event_id]} if s.event.event_id in edits else None,
+            )
+            for s in latest
+        }
+        return {
+            row.root: {
+                "latest_event": shown[row.latest],
+                "count": row.replies,
+                "current_user_participated": row.participated
+                or by_id[row.root].event.sender == reader.user_id,
+            }
+            for row in rows
+            if row.latest in shown
+        }
+
+    def _json(
+        self, stored: StoredEvent, reader: Reader, relations: JsonObject | None = None
+    ) -> orjson.Fragment:
+        beside = Beside()
+        if relations:
+            beside.relations[stored.event.event_id] = relations
+        return orjson.Fragment(
+            self._events.serialise(
+                stored,
+                membership=reader.membership_at(stored),
+                beside=beside,
+                with_room_id=True,
+            )
+        )
