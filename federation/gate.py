@@ -10,7 +10,7 @@ the inbox when it starts again.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +39,7 @@ MAX_PDUS = 50
 MAX_EDUS = 100
 MAX_RECURSION = 2
 RETRY_SECONDS = 5.0
+MAX_ATTEMPTS = 4
 MAX_QUEUE = 500  # events of one room held in memory; the rest waits in the database
 
 EduHandler = Callable[[str, dict[str, Any]], Awaitable[None]]
@@ -78,6 +79,7 @@ class Gate:
         """``joining``: rooms that we are about to be in; what comes for them is kept."""
         self._joining = joining
         self._overflowed: set[str] = set()
+        self._attempts: Counter[int] = Counter()
         self._database = database
         self._rooms = rooms
         self._store = store
@@ -261,13 +263,34 @@ class Gate:
                 await inbox.delete(self._database, waiting.inbox_id)
                 return
             except FederationFailure as error:
-                # Its signer's keys cannot be had now: dropped as unsigned, for it will come again
-                # by way of get_missing_events as soon as a later event cites it.
-                logger.info("pdu could not be verified", reason=str(error))
-                await inbox.delete(self._database, waiting.inbox_id)
+                await self._put_off(waiting, error)
                 return
             if judgement is None:
-                await inbox.delete(self._database, waiting.inbox_id)
+                await self._drop_duplicate(room, waiting)
+
+    async def _put_off(self, waiting: _Waiting, error: FederationFailure) -> None:
+        """Its signer's keys cannot be had: try again, and drop it after some attempts.
+
+        A later event that cites it brings it back, by way of ``get_missing_events``.
+        """
+        self._attempts[waiting.inbox_id] += 1
+        if self._attempts[waiting.inbox_id] < MAX_ATTEMPTS:
+            logger.info("pdu put off", reason=str(error))
+            self._start_over(waiting.event.room_id)
+            await asyncio.sleep(RETRY_SECONDS)
+            return
+        logger.warning("pdu dropped, unverified", reason=str(error))
+        del self._attempts[waiting.inbox_id]
+        await inbox.delete(self._database, waiting.inbox_id)
+
+    async def _drop_duplicate(self, room: LiveRoom, waiting: _Waiting) -> None:
+        """Drop what came twice, once the first one is on disk: until then it is not safe."""
+        await room.settle()
+        stored = await self._store.get(waiting.event.event_id)
+        if stored is not None and stored.position:
+            await inbox.delete(self._database, waiting.inbox_id)
+        else:
+            self._start_over(room.room_id)
 
     async def accept(
         self,
