@@ -7,12 +7,13 @@ default, then the instance's.  See ``docs/architecture.md``, consent.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 
 from homeserver.errors import ConsentNotGiven, InviteBlocked
 from homeserver.protocol.identifiers import UserId, server_name_of
+from homeserver.services.visibility import AccountData, IgnoredUsers
 from homeserver.storage import consent as storage
 from homeserver.storage import rooms as room_storage
 from homeserver.storage.consent import ConsentRecord
@@ -63,17 +64,17 @@ class Consent:
         log: Log,
         defaults: Defaults,
         consent_uri: Callable[[str], str],
-        account_data: Callable[[str, str], Awaitable[dict[str, object] | None]],
+        account_data: AccountData,
         clock_ms: Callable[[], int],
     ) -> None:
-        """``consent_uri`` makes the page's address for a user; ``account_data`` reads
-        ``(user ID, type)``, for the spec's own spellings of consent."""
+        """``consent_uri`` makes the page's address for a user; ``account_data`` has the spec's own
+        spellings of consent."""
         self._server_name = server_name
         self._database = database
         self._log = log
         self._defaults = defaults
         self._consent_uri = consent_uri
-        self._account_data = account_data
+        self._ignored = IgnoredUsers(account_data)
         self._clock_ms = clock_ms
         self._owners: OrderedDict[str, _Owner] = OrderedDict()
 
@@ -142,12 +143,13 @@ class Consent:
 
     async def _blocked_in_account_data(self, owner: UserId, inviter: str) -> bool:
         """The spec's spellings: ``m.invite_permission_config`` and ``m.ignored_user_list``."""
-        permission = await self._account_data(owner, "m.invite_permission_config")
-        if permission is not None and permission.get("default_action") == "block":
-            return True
-        ignored = await self._account_data(owner, "m.ignored_user_list")
-        users = ignored.get("ignored_users") if ignored is not None else None
-        return isinstance(users, dict) and inviter in users
+        return await self.blocks_invites(owner) or inviter in await self._ignored.withheld_senders(
+            owner
+        )
+
+    async def blocks_invites(self, user_id: str) -> bool:
+        """Whether a user takes no invites at all.  Spec: invite permission."""
+        return await self._ignored.blocks_invites(user_id)
 
     async def _shares_room(self, owner: UserId, peer: str) -> bool:
         return bool(await room_storage.users_sharing_rooms(self._database, owner, (peer,)))
@@ -160,9 +162,8 @@ class Consent:
             for (scope, peer), (state, _) in owner.rows.items()
             if scope == Scope.MESSAGE and state in ("denied", "revoked") and peer[0] == "@"
         }
-        ignored = await self._account_data(user_id, "m.ignored_user_list")
-        users = ignored.get("ignored_users") if ignored is not None else None
-        return frozenset(blocked | users.keys() if isinstance(users, dict) else blocked)
+        ignored = await self._ignored.withheld_senders(user_id)
+        return ignored | blocked if blocked else ignored
 
     # ------------------------------------------------------------ changing
 

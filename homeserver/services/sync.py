@@ -200,7 +200,7 @@ class SyncService:
             for room_id, row in rooms.invited.items()
             if self._is_news(view, row) and row.sender not in view.withheld and allows(room_id)
         }
-        if invited:
+        if invited and not await self._reader_filter.blocks_invites(view.user_id):
             parts["invite"] = invited
         knocked = {
             room_id: {"knock_state": {"events": await self._stripped(row)}}

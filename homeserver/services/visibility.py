@@ -256,6 +256,9 @@ class ReaderFilter(Protocol):
     async def withheld_senders(self, user_id: str) -> frozenset[str]:
         """The senders whose events, state aside, are left out for this reader."""
 
+    async def blocks_invites(self, user_id: str) -> bool:
+        """Whether the reader takes no invites at all, and so is shown none."""
+
 
 class AccountData(Protocol):
     """A user's own account data."""
@@ -270,6 +273,11 @@ class IgnoredUsers:
     def __init__(self, account_data: AccountData) -> None:
         self._account_data = account_data
         self._parsed: OrderedDict[str, tuple[JsonObject, frozenset[str]]] = OrderedDict()
+
+    async def blocks_invites(self, user_id: str) -> bool:
+        """Whether a user takes no invites at all.  Spec: invite permission."""
+        permission = await self._account_data.get(user_id, "m.invite_permission_config")
+        return permission is not None and permission.get("default_action") == "block"
 
     async def withheld_senders(self, user_id: str) -> frozenset[str]:
         """The users whom a user ignores."""

@@ -103,7 +103,7 @@ class Wiring:
                 cross_instance_opt_in=config.consent.cross_instance == "opt_in",
             ),
             consent_uri=self.consent_links.make,
-            account_data=self.account_data.get,
+            account_data=self.account_data,
             clock_ms=clock_ms,
         )
         self.log.subscribe(self.consent.on_notice)

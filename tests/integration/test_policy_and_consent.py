@@ -124,6 +124,23 @@ async def test_the_clients_own_switches_work(database: Database, tmp_path: Path)
         await one.call("POST", f"/rooms/{room_id}/invite", invite, token=alice)
 
 
+async def test_invites_from_before_are_hidden_while_invites_are_blocked(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        room_id = await one.room(alice, invite=["@bob:one.test"])
+        path = "/user/@bob:one.test/account_data/m.invite_permission_config"
+
+        await one.call("PUT", path, {"default_action": "block"}, token=bob)
+        hidden = await one.call("GET", "/sync", token=bob)
+        await one.call("PUT", path, {}, token=bob)
+        shown = await one.call("GET", "/sync", token=bob)
+
+        assert room_id not in hidden.get("rooms", {}).get("invite", {})
+        assert room_id in shown["rooms"]["invite"]
+
+
 async def test_who_is_blocked_is_not_heard(database: Database, tmp_path: Path) -> None:
     async with running(database, tmp_path) as one:
         alice, bob = await one.register("alice"), await one.register("bob")
