@@ -7,7 +7,7 @@ from typing import Any
 from federation.gate import acl_allows
 from federation.pdus import PduChecker
 from homeserver.errors import BadJson, Forbidden, IncompatibleRoomVersion, MatrixError, NotFound
-from homeserver.protocol.events import BadEvent, Event, JsonObject
+from homeserver.protocol.events import BadEvent, Event, JsonObject, parse_event
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.signing import SigningKey, sign_event
 from homeserver.protocol.stripped import stripped_state_event, stripped_state_keys
@@ -127,9 +127,9 @@ class Handshakes:
         stripped state.
         """
         room = await self._room(room_id, origin)
-        event = await self._checked(room, membership, event_id, pdu, origin)
         if membership == "join":
-            event = await self._countersign(room, event)
+            pdu = await self._countersigned(room, pdu)
+        event = await self._checked(room, membership, event_id, pdu, origin)
         judgement = await self._arrivals.receive(event, relay_from=origin)
         if judgement.action not in (Action.ACCEPT, Action.DUPLICATE):
             raise Forbidden(judgement.reason or "The room does not allow that")
@@ -156,17 +156,26 @@ class Handshakes:
             raise Forbidden("A server may only act for its own users")
         return event
 
-    async def _countersign(self, room: LiveRoom, event: Event) -> Event:
-        """Our signature on a join that one of our users authorised."""
-        authorised = event.content.get("join_authorised_via_users_server")
+    async def _countersigned(self, room: LiveRoom, pdu: Any) -> Any:
+        """A join that one of our users authorised, with our signature; any other as it is.
+
+        Raises :class:`Forbidden` if the conditions are no longer met.
+        """
+        content = pdu.get("content") if isinstance(pdu, dict) else None
+        authorised = (
+            content.get("join_authorised_via_users_server") if isinstance(content, dict) else None
+        )
         if not isinstance(authorised, str) or not room.version.restricted_join_rule:
-            return event
+            return pdu
         if server_name_of(authorised) != self._server_name:
-            return event
+            return pdu
+        try:
+            event = parse_event(pdu, room.version)
+        except BadEvent as error:
+            raise BadJson(f"The event is invalid: {error}") from error
         if not await self._membership.meets_conditions(room, event.sender):
             raise Forbidden("You are in none of the rooms whose members may join this one")
-        signed = sign_event(event.pdu, self._server_name, self._signing_key, room.version)
-        return Event(signed, event.event_id, room.version)
+        return sign_event(event.pdu, self._server_name, self._signing_key, room.version)
 
     async def _join_answer(self, room: LiveRoom, event: Event) -> dict[str, Any]:
         """State before the join and its auth chain, spliced as the bytes that lie on disk."""
