@@ -179,10 +179,20 @@ class Person:
 
     async def event(self, room_id: str, event_id: str) -> Event:
         """Fetch an event as the own server has it now, not decrypted."""
+        return await self.ask("GET", "rooms", room_id, "event", event_id)
+
+    async def ask(
+        self,
+        method: str,
+        *path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Ask the own server what nio has no method for."""
         async with raw_session() as session:
             raw = RawClient(session, self.server.client_url, self.user_id)
             raw.access_token = self.client.access_token
-            return await raw.call("GET", "rooms", room_id, "event", event_id)
+            return await raw.call(method, *path, body=body, query=query)
 
     async def earlier(self, room_id: str) -> list[Event]:
         """The last hundred events of the room by `/messages`, oldest first."""

@@ -91,3 +91,41 @@ async def test_a_banned_guest_cannot_rejoin_until_unbanned(case: Case) -> None:
     await guest.join(room_id)
     await host.sees_membership(room_id, guest, "join")
     await _talk(room_id, host, guest, "pardoned")
+
+
+async def _room_with_join_rule(case: Case, rule: dict[str, object]) -> str:
+    state = [{"type": "m.room.join_rules", "state_key": "", "content": rule}]
+    body = {"preset": "private_chat", "room_version": case.room_version, "initial_state": state}
+    answer = await case.host.ask("POST", "createRoom", body=body)
+    room_id: str = answer["room_id"]
+    return room_id
+
+
+async def test_a_knock_is_answered_by_an_invite(case: Case) -> None:
+    """The guest asks to be let in; the host sees who asks, invites, and the guest joins."""
+    host, guest = case.host, case.guest
+    room_id = await _room_with_join_rule(case, {"join_rule": "knock"})
+    via = {"via": host.server.server_name, "server_name": host.server.server_name}
+
+    await guest.ask("POST", "knock", room_id, body={"reason": "let me in"}, query=via)
+    await host.sees_membership(room_id, guest, "knock")
+    await host.invite(room_id, guest)
+    await guest.join(room_id)
+
+    await host.sees_membership(room_id, guest, "join")
+    await _talk(room_id, host, guest, "you asked")
+
+
+async def test_a_restricted_room_lets_members_of_another_in(case: Case) -> None:
+    """The host's server vouches for the guest, who is in a room that the join rule names."""
+    host, guest = case.host, case.guest
+    lobby = await case.new_room()
+    allow = [{"type": "m.room_membership", "room_id": lobby}]
+    room_id = await _room_with_join_rule(case, {"join_rule": "restricted", "allow": allow})
+    via = {"via": host.server.server_name, "server_name": host.server.server_name}
+
+    await guest.ask("POST", "join", room_id, body={}, query=via)
+
+    await host.sees_membership(room_id, guest, "join")
+    await guest.sees_membership(room_id, guest, "join")
+    await _talk(room_id, host, guest, "behind the lobby")
