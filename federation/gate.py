@@ -22,6 +22,7 @@ from federation.errors import FederationFailure
 from federation.fetching import Fetching
 from federation.pdus import PduChecker
 from homeserver.errors import BadJson, MatrixError
+from homeserver.metrics import EVENTS_RECEIVED
 from homeserver.protocol.events import BadEvent, Event, parse_event
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.protocol.server_names import server_allowed_by_acl
@@ -317,6 +318,7 @@ class Gate:
         judgement = await self._arrivals.receive(
             event, inbox_id=inbox_id, state_before=state_before, wait=inbox_id is None
         )
+        EVENTS_RECEIVED.labels(judgement.action.value).inc()
         logger.info("pdu", verdict=judgement.action.value, rule=judgement.rule, type=event.type)
         return None if judgement.action is Action.DUPLICATE else judgement
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from client_api.auth import require_user
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import DIRECTORY, ROOMS
-from homeserver.errors import BadJson
 from homeserver.services.directory import DirectoryQuery
 from homeserver.web import json_response, optional, query_int, read_json, required
 
@@ -94,20 +91,6 @@ async def get_public_rooms(request: web.Request) -> web.Response:
 async def query_public_rooms(request: web.Request) -> web.Response:
     """Search the directory."""
     await require_user(request)
-    query = parse_directory_query(await read_json(request, optional=True))
+    query = DirectoryQuery.from_json(await read_json(request, optional=True))
     page = await request.app[DIRECTORY].public_rooms(query, request.query.get("server"))
     return json_response(page)
-
-
-def parse_directory_query(body: dict[str, Any]) -> DirectoryQuery:
-    """Check the types of a directory search."""
-    search = optional(body, "filter", dict) or {}
-    room_types = optional(search, "room_types", list)
-    if room_types is not None and not all(t is None or isinstance(t, str) for t in room_types):
-        raise BadJson("'room_types' must be an array of strings and nulls")
-    return DirectoryQuery(
-        limit=optional(body, "limit", int, 100) or 100,
-        since=optional(body, "since", str),
-        search_term=optional(search, "generic_search_term", str),
-        room_types=frozenset(room_types) if room_types is not None else None,
-    )

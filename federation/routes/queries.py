@@ -5,17 +5,15 @@ Spec: server-server API, querying for information, published room directory.
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from federation.routes.base import FederationRoutes
 from federation.server import CONTENT
 from homeserver.app_keys import CONFIG, DIRECTORY, PROFILES
-from homeserver.errors import BadJson, InvalidParam, MissingParam, NotFound
+from homeserver.errors import InvalidParam, MissingParam, NotFound
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.services.directory import DirectoryQuery, parse_alias
-from homeserver.web import json_response, optional, query_int
+from homeserver.web import json_response, query_int
 
 routes = FederationRoutes()
 
@@ -56,15 +54,5 @@ async def get_public_rooms(request: web.Request) -> web.Response:
 @routes.post("/v1/publicRooms")
 async def query_public_rooms(request: web.Request) -> web.Response:
     """Search our directory."""
-    body: dict[str, Any] = request[CONTENT]
-    search = optional(body, "filter", dict) or {}
-    room_types = optional(search, "room_types", list)
-    if room_types is not None and not all(t is None or isinstance(t, str) for t in room_types):
-        raise BadJson("'room_types' must be an array of strings and nulls")
-    query = DirectoryQuery(
-        limit=optional(body, "limit", int, 100) or 100,
-        since=optional(body, "since", str),
-        search_term=optional(search, "generic_search_term", str),
-        room_types=frozenset(room_types) if room_types is not None else None,
-    )
+    query = DirectoryQuery.from_json(request[CONTENT])
     return json_response(await request.app[DIRECTORY].public_rooms(query))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from homeserver.errors import Forbidden, InvalidParam, MatrixError, NotFound
+from homeserver.errors import BadJson, Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import (
     InvalidIdentifier,
@@ -24,6 +24,7 @@ from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
 
 MAX_PAGE = 500
+DEFAULT_PAGE = 100
 SUMMARY_KEYS = (
     ("m.room.create", ""),
     ("m.room.name", ""),
@@ -40,10 +41,33 @@ SUMMARY_KEYS = (
 class DirectoryQuery:
     """A page of the directory: how many, from where, and what to look for."""
 
-    limit: int = 100
+    limit: int = DEFAULT_PAGE
     since: str | None = None
     search_term: str | None = None
     room_types: frozenset[str | None] | None = None
+
+    @classmethod
+    def from_json(cls, body: JsonObject) -> DirectoryQuery:
+        """The body of a search, by a client or another instance.  Raises :class:`BadJson`."""
+        search = body.get("filter") or {}
+        limit, since = body.get("limit"), body.get("since")
+        if not isinstance(search, dict):
+            raise BadJson("'filter' must be an object")
+        term, types = search.get("generic_search_term"), search.get("room_types")
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+            raise BadJson("'limit' must be an integer")
+        if not all(value is None or isinstance(value, str) for value in (since, term)):
+            raise BadJson("'since' and 'generic_search_term' must be strings")
+        if types is not None and not (
+            isinstance(types, list) and all(t is None or isinstance(t, str) for t in types)
+        ):
+            raise BadJson("'room_types' must be an array of strings and nulls")
+        return cls(
+            limit=limit if limit is not None else DEFAULT_PAGE,
+            since=since,
+            search_term=term,
+            room_types=frozenset(types) if types is not None else None,
+        )
 
 
 class RemoteDirectory(Protocol):

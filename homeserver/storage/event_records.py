@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -183,7 +183,6 @@ class EventRecord(Record):
     redacts: str | None = None
     missing_prev_event_ids: Sequence[str] = ()
     inbox_id: int | None = None
-    quiet_users: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def visible(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Self
 import asyncpg
 import structlog
 
+from homeserver.metrics import LOG_COMMITS, LOG_RECORDS
 from homeserver.storage.database import Connection, Database
 
 logger = structlog.get_logger(__name__)
@@ -73,8 +74,6 @@ class Log:
         self._closing = False
         self.position = 0
         """The last committed position."""
-        self.commits = 0
-        """How many transactions have been committed, for the metrics."""
 
     async def start(self) -> None:
         """Read where the log stands and begin to write."""
@@ -144,7 +143,8 @@ class Log:
                     position += 1
             for kind, records in by_kind.items():
                 await kind.write(connection, records)
-        self.commits += 1
+        LOG_COMMITS.inc()
+        LOG_RECORDS.inc(total)
         return first
 
     def _announce(self, batch: list[_Entry], first: int) -> None:
