@@ -1,0 +1,97 @@
+"""The command line: every command explains itself, and says what is wrong in plain words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from homeserver.cli import LazyGroup, main
+from tests.conftest import TestPostgres
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, arguments)
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("command", sorted(LazyGroup.modules))
+def test_every_command_has_help(command: str) -> None:
+    code, output = run(command, "--help")
+
+    assert code == 0
+    assert "Usage:" in output
+
+
+def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code, output = run("config", "check", "--config", str(tmp_path / "none.yaml"))
+
+    assert code == 1
+    assert "none.yaml" in output
+
+
+def test_every_problem_of_a_configuration_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "comity.yaml"
+    path.write_text("server_name: one.test\nlog: {format: xml}\nnonsense: 1\n")
+
+    code, output = run("config", "check", "--config", str(path))
+
+    assert code == 1
+    assert "log.format" in output
+    assert "nonsense" in output
+
+
+@pytest.fixture
+async def config(postgres: TestPostgres, tmp_path: Path) -> str:
+    """A configuration on a database of its own."""
+    dsn = await postgres.create_database()
+    path = tmp_path / "comity.yaml"
+    document = {"server_name": "one.test", "data_dir": ".", "database": {"dsn": dsn}}
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+def test_accounts_are_made_and_changed(config: str) -> None:
+    option = ("--config", config)
+
+    assert run("user", "add", "alice", "--password", "pw", *option) == (
+        0,
+        f"wrote {Path(config).parent}/signing.key: keep it secret, and keep a copy\n"
+        "made @alice:one.test\n",
+    )
+    assert run("user", "add", "alice", "--password", "pw", *option)[0] == 1
+    assert run("user", "admin", "alice@one.test", *option)[0] == 0
+    assert run("user", "list", *option) == (0, "@alice:one.test admin\n")
+    assert run("user", "deactivate", "@alice:one.test", *option)[0] == 0
+    assert run("user", "deactivate", "nobody", *option)[0] == 1
+
+
+def test_registration_tokens_come_and_go(config: str) -> None:
+    option = ("--config", config)
+
+    run("registration-token", "create", "--token", "welcome", "--uses", "2", *option)
+
+    assert run("registration-token", "create", "--token", "welcome", *option)[0] == 1
+    assert run("registration-token", "list", *option) == (0, "welcome used 0 of 2\n")
+    assert run("registration-token", "revoke", "welcome", *option)[0] == 0
+    assert run("registration-token", "list", *option) == (0, "")
+
+
+def test_a_rotated_key_is_another_one(config: str) -> None:
+    option = ("--config", config)
+    run("user", "add", "alice", "--password", "pw", *option)
+    before = run("keys", "list", *option)
+
+    assert run("keys", "rotate", *option)[0] == 0
+    assert run("keys", "list", *option) != before
+
+
+def test_the_doctor_says_what_to_mend(config: str) -> None:
+    code, output = run("doctor", "--config", config)
+
+    assert code == 1
+    assert "MEND  signing key" in output
+    assert "ok    database" in output
+    assert "MEND  delegation and DNS: one.test leads nowhere" in output
