@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 import structlog
 from aiohttp import web
 
+from client_api.admin import ALL_ROUTES as ADMIN_ROUTES
 from client_api.matrix import ALL_ROUTES as CLIENT_ROUTES
 from client_api.web import consent as consent_page
 from federation import app_keys as federation_keys
@@ -47,6 +48,7 @@ def build_app(wiring: Wiring) -> web.Application:
     app.on_response_prepare.append(add_cors_headers)
     _provide(app, wiring)
     app.add_routes(CLIENT_ROUTES)
+    app.add_routes(ADMIN_ROUTES)
     app.add_routes(SIGNED_ROUTES)
     for routes in (*OPEN_ROUTES, consent_page.routes, health.routes):
         app.add_routes(routes)
@@ -58,6 +60,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.DATABASE] = wiring.database
     app[app_keys.ACCOUNT_DATA] = wiring.account_data
     app[app_keys.ACCOUNTS] = wiring.accounts
+    app[app_keys.ADMIN_TOKENS] = wiring.admin_tokens
     app[app_keys.CONSENT] = wiring.consent
     app[app_keys.CROSS_SIGNING] = wiring.device_parts.cross_signing
     app[app_keys.DEVICE_LISTS] = wiring.device_lists

@@ -10,6 +10,7 @@ from aiohttp import web
 from homeserver.config import Config
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.accounts import AccountService
+from homeserver.services.admin_tokens import AdminTokens
 from homeserver.services.consent import Consent
 from homeserver.services.creation import RoomCreation
 from homeserver.services.cross_signing import CrossSigningService
@@ -44,6 +45,7 @@ DATABASE = web.AppKey("DATABASE", Database)
 
 ACCOUNT_DATA = web.AppKey("ACCOUNT_DATA", AccountDataService)
 ACCOUNTS = web.AppKey("ACCOUNTS", AccountService)
+ADMIN_TOKENS = web.AppKey("ADMIN_TOKENS", AdminTokens)
 DEVICES = web.AppKey("DEVICES", DeviceService)
 FILTERS = web.AppKey("FILTERS", FilterService)
 INTERACTIVE_AUTH = web.AppKey("INTERACTIVE_AUTH", InteractiveAuth)

@@ -11,6 +11,7 @@ class Action(Enum):
 
     ACCEPT = "accept"
     DUPLICATE = "duplicate"  # it was here before
+    HOLD = "hold"  # kept in its place, shown once a moderator releases it
     SOFT_FAIL = "soft_fail"  # kept, never shown, not built upon
     REJECT = "reject"  # the auth rules refused it
 
@@ -22,6 +23,7 @@ class Judgement:
     action: Action
     rule: str = ""
     reason: str = ""
+    strip_media: bool = False  # accepted, but its media is not served
 
 
 ACCEPTED = Judgement(Action.ACCEPT)

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from homeserver.protocol.events import Event, StateKey
+from homeserver.protocol.media_uris import media_uris
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.log import Record
 
@@ -101,6 +102,11 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING
 
 DELETE_BACKWARD_EXTREMITIES = "DELETE FROM backward_extremities WHERE event_id = ANY($1::text[])"
 DELETE_INBOX = "DELETE FROM inbox WHERE inbox_id = ANY($1::bigint[])"
+INSERT_MEDIA_REFERENCES = """
+INSERT INTO media_references (origin, media_id, event_id, room_id, sender)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+ON CONFLICT DO NOTHING
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +212,7 @@ class EventRecord(Record):
         await _write_memberships(connection, batch)
         await _write_transactions(connection, batch)
         await _write_notifications(connection, batch)
+        await _write_media_references(connection, batch)
         await _write_graph(connection, batch)
 
 
@@ -375,6 +382,19 @@ async def _write_notifications(
     ]
     if rows:
         await connection.execute(INSERT_NOTIFICATIONS, *map(list, zip(*rows, strict=True)))
+
+
+async def _write_media_references(
+    connection: Connection, batch: Sequence[tuple[int, EventRecord]]
+) -> None:
+    rows = [
+        (uri.origin, uri.media_id, event.event_id, event.room_id, event.sender)
+        for event in (record.event for _, record in batch)
+        if event.state_key is None
+        for uri in media_uris(event.content)
+    ]
+    if rows:
+        await connection.execute(INSERT_MEDIA_REFERENCES, *map(list, zip(*rows, strict=True)))
 
 
 async def _write_graph(connection: Connection, batch: Sequence[tuple[int, EventRecord]]) -> None:

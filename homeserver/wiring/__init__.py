@@ -18,6 +18,7 @@ from homeserver.config import Config
 from homeserver.protocol.signing import SigningKey
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.accounts import AccountService
+from homeserver.services.admin_tokens import AdminTokens
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.consent import Consent, Defaults
 from homeserver.services.creation import RoomCreation
@@ -258,6 +259,7 @@ class Wiring:
         }
         self.interactive_auth = InteractiveAuth(database=database, stages=stages, clock_ms=clock_ms)
         self.filters = FilterService(database=database)
+        self.admin_tokens = AdminTokens(bytes(self.signing_key.seed))
         self.openid = OpenIdTokens(secret=bytes(self.signing_key.seed), clock_ms=clock_ms)
 
     # ------------------------------------------------------------ the way in

@@ -76,13 +76,6 @@ class Transport:
             rules=self.rules,
             clock_ms=clock_ms,
         )
-        self.notary = Notary(
-            own_keys=self.own_keys,
-            keyring=self.keyring,
-            rules=self.rules,
-            database=database,
-            clock_ms=clock_ms,
-        )
         self.authenticator = Authenticator(
             server_name=config.server_name,
             keyring=self.keyring,

@@ -1,0 +1,24 @@
+"""The admin API, ``/_comity/admin/v1``: JSON, for admins and for ``comity ...``.
+
+Errors have the shape of the Client-Server API's.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from aiohttp import web
+
+from client_api.admin.routing import AdminRoutes
+
+
+class AdminModule(Protocol):
+    """A module with routes of the admin API."""
+
+    routes: AdminRoutes
+
+
+MODULES: tuple[AdminModule, ...] = ()
+ALL_ROUTES: list[web.RouteDef] = [
+    definition for module in MODULES for definition in module.routes.definitions
+]
