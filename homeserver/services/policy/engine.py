@@ -1,116 +1,23 @@
-"""Content policy: the admin's rules, asked for every event, local or from another instance.
+"""Judges events by the admin's rules, and keeps the audit trail.
 
-A rule names what it matches and what becomes of it; the first rule that matches decides.  Each
-verdict other than "accepted" leaves a row in the audit trail, without the event's content.
+Each verdict other than "accepted" leaves a row, without the event's content.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from homeserver.errors import Forbidden
-from homeserver.protocol.canonical import encode_canonical_json
 from homeserver.protocol.events import Event
-from homeserver.protocol.globs import glob_to_regex
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.live_room import LiveRoom
+from homeserver.services.policy.rules import Rule
+from homeserver.services.policy.subject import Subject
 from homeserver.services.rooms import Draft
 from homeserver.storage import policy as storage
 from homeserver.storage.database import Database
 from homeserver.storage.policy import VerdictRow
-
-DEFAULT_MESSAGE = "This server's content policy does not allow this message"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule of the admin's: all that it names must match."""
-
-    name: str
-    action: str  # flag, soft_fail, reject
-    message: str = DEFAULT_MESSAGE
-    direction: str | None = None  # in, out, local
-    server: re.Pattern[str] | None = None
-    sender: re.Pattern[str] | None = None
-    event_type: re.Pattern[str] | None = None
-    msgtype: str | None = None
-    min_size_bytes: int | None = None
-    keywords: re.Pattern[str] | None = None
-
-    @classmethod
-    def parse(cls, rule: dict[str, Any]) -> Rule:
-        """A rule as it stands in the configuration, whose schema has checked it."""
-        match = rule["match"]
-        return cls(
-            name=rule["name"],
-            action=rule["action"],
-            message=rule.get("message", DEFAULT_MESSAGE),
-            direction=match.get("direction"),
-            server=glob(match.get("server")),
-            sender=glob(match.get("sender")),
-            event_type=glob(match.get("event_type")),
-            msgtype=match.get("msgtype"),
-            min_size_bytes=match.get("min_size_bytes"),
-            keywords=keyword_pattern(match.get("keywords", ())),
-        )
-
-    def matches(self, subject: Subject) -> bool:
-        """Whether an event is what the rule names; what is encrypted is not read."""
-        return (
-            (self.direction is None or self.direction == subject.direction)
-            and (self.server is None or bool(self.server.match(subject.origin)))
-            and (self.sender is None or bool(self.sender.match(subject.sender)))
-            and (self.event_type is None or bool(self.event_type.match(subject.type)))
-            and (self.msgtype is None or self.msgtype == subject.content.get("msgtype"))
-            and (self.min_size_bytes is None or subject.size_bytes() >= self.min_size_bytes)
-            and (self.keywords is None or bool(self.keywords.search(subject.text())))
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What a rule looks at."""
-
-    direction: str
-    origin: str
-    sender: str
-    type: str
-    content: dict[str, Any]
-    room_id: str
-    event_id: str | None = None
-
-    def text(self) -> str:
-        """What a person would read: body, formatted body, name, topic; an edit's new text too."""
-        contents = [self.content, self.content.get("m.new_content")]
-        fields = ("body", "formatted_body", "name", "topic")
-        return "\n".join(
-            content[key]
-            for content in contents
-            if isinstance(content, dict)
-            for key in fields
-            if isinstance(content.get(key), str)
-        )
-
-    def size_bytes(self) -> int:
-        """The content's size as canonical JSON."""
-        return len(encode_canonical_json(self.content))
-
-
-def keyword_pattern(keywords: Sequence[str]) -> re.Pattern[str] | None:
-    """One pattern that finds any keyword as a whole word, in any case."""
-    if not keywords:
-        return None
-    words = "|".join(re.escape(word) for word in keywords)
-    return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
-
-
-def glob(pattern: str | None) -> re.Pattern[str] | None:
-    """A compiled glob; None for none."""
-    return glob_to_regex(pattern) if pattern is not None else None
 
 
 class Policy:
