@@ -1,17 +1,87 @@
-"""What a file is, found out by looking into it: the facts that policy may judge."""
+"""What policy can know of a file: what it is by its content, its hashes, its size."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from homeserver.services.mime_types import HEAD_BYTES, mime_type
+from homeserver.services.perceptual_hash import perceptual_hash
+
+# Whose header alone tells the size; "ICO" is missing because opening one decodes it.
+FORMATS = {
+    "image/png": "PNG",
+    "image/apng": "PNG",
+    "image/jpeg": "JPEG",
+    "image/gif": "GIF",
+    "image/webp": "WEBP",
+    "image/bmp": "BMP",
+    "image/tiff": "TIFF",
+    "image/avif": "AVIF",
+    "image/jp2": "JPEG2000",
+}
+MAX_HASHED_PIXELS = 50_000_000
+MAX_HASHED_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class MediaFacts:
-    """What is known of one file.  Its content, not its sender, says so."""
+    """A file as policy sees it."""
 
-    mime_type: str  # sniffed, not as claimed
+    mime_type: str  # by content; application/octet-stream: unknown, or encrypted
     size_bytes: int
     sha256: bytes
-    width: int | None = None  # pixels, of an image
+    width: int | None = None  # pixels, of images
     height: int | None = None
-    perceptual_hash: int | None = None  # 64 bits; alike images differ in few of them
+    perceptual_hash: int | None = None  # 64 bits, of images; alike ones differ in few of them
+
+
+def sniff(source: Path | bytes, sha256: bytes | None = None) -> MediaFacts:
+    """Look at a file.  Blocks: call it in a thread.
+
+    ``sha256``: its hash, if it is known already.  Hostile content makes facts that are missing, not
+    errors.  Raises :class:`OSError` if the file cannot be read.
+    """
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        size_bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        if sha256 is None:
+            sha256 = hashlib.file_digest(file, "sha256").digest()
+            file.seek(0)
+        kind = mime_type(file.read(HEAD_BYTES), size_bytes)
+        size, picture = None, None
+        if kind in FORMATS:
+            file.seek(0)
+            size, picture = _look(file, FORMATS[kind], size_bytes)
+    width, height = size or (None, None)
+    return MediaFacts(kind, size_bytes, sha256, width, height, picture)
+
+
+def _look(
+    file: BinaryIO, image_format: str, size_bytes: int
+) -> tuple[tuple[int, int] | None, int | None]:
+    """An image's size and its perceptual hash, as far as they can be had."""
+    size = None
+    try:
+        with _open(file, image_format) as image:
+            size = image.size
+            if size[0] * size[1] > MAX_HASHED_PIXELS or size_bytes > MAX_HASHED_BYTES:
+                return size, None
+            return size, perceptual_hash(image)
+    except Exception:  # decoders fail on hostile input in any way they like
+        return size, None
+
+
+def _open(file: BinaryIO, image_format: str) -> Image.Image:
+    """An image whose header is read and nothing more.
+
+    ``Image.open`` would refuse those with too many pixels, whose size is just what we want to know.
+    """
+    Image.init()
+    make, _ = Image.OPEN[image_format]
+    return make(file, "")
