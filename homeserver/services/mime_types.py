@@ -126,7 +126,8 @@ def _is_portable_executable(head: bytes, size_bytes: int) -> bool:
         return True
     if len(head) <= offset < size_bytes and offset % 4 == 0:
         return True  # beyond what was read: better called a program
-    last_page, pages, _, paragraphs = struct.unpack_from("<4H", head, 2)
+    header: tuple[int, ...] = struct.unpack_from("<4H", head, 2)
+    last_page, pages, _, paragraphs = header
     return last_page < 512 and 0 < pages <= size_bytes // 512 + 1 and 2 <= paragraphs < 4096
 
 
