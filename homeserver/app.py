@@ -17,6 +17,7 @@ from aiohttp import web
 from client_api.admin import ALL_ROUTES as ADMIN_ROUTES
 from client_api.matrix import ALL_ROUTES as CLIENT_ROUTES
 from client_api.web import consent as consent_page
+from client_api.web import me as me_page
 from federation import app_keys as federation_keys
 from federation.routes import OPEN_ROUTES, SIGNED_ROUTES
 from federation.server import AUTHENTICATOR
@@ -50,7 +51,7 @@ def build_app(wiring: Wiring) -> web.Application:
     app.add_routes(CLIENT_ROUTES)
     app.add_routes(ADMIN_ROUTES)
     app.add_routes(SIGNED_ROUTES)
-    for routes in (*OPEN_ROUTES, consent_page.routes, health.routes):
+    for routes in (*OPEN_ROUTES, consent_page.routes, me_page.routes, health.routes):
         app.add_routes(routes)
     return app
 

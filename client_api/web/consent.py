@@ -6,53 +6,43 @@ user and a day.  See ``docs/architecture.md``, consent.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import html
 import time
 from collections.abc import Callable
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from client_api.web.static_files import DIRECTORY, PAGE_HEADERS
 from homeserver.app_keys import CONFIG, CONSENT
-from homeserver.errors import Forbidden
+from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.services.consent import EVERYONE, Scope
+from homeserver.web import Handler, read_body
 
 routes = web.RouteTableDef()
 
 PATH = "/_comity/consent"
 VALID_SECONDS = 24 * 3600
 
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Messages to other servers - {server}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 3rem auto;
-  padding: 0 1rem; }}
-button {{ font: inherit; padding: .6rem 1.2rem; margin: .3rem .3rem .3rem 0; cursor: pointer; }}
-.done {{ border-inline-start: .3rem solid currentColor; padding-inline-start: 1rem; }}
-</style>
-<main>
-<h1>Messages to other servers</h1>
-{notice}
-<p>You are <strong>{user}</strong> on <strong>{server}</strong>. When you write to somebody on
-another server, your message, your user name and your display name are sent to that server and kept
-there; this server cannot take them back.</p>
-<form method="post">
-<button name="answer" value="granted">I agree: let me write to other servers</button>
+TITLE = "Messages to other servers"
+PAGE = (DIRECTORY / "consent.html").read_text("utf-8")
+QUESTION = """{notice}
+<p>You are <strong><bdi>{user}</bdi></strong> on <strong><bdi>{server}</bdi></strong>. When you
+write to somebody on another server, your message, your user name and your display name are sent to
+that server and kept there; this server cannot take them back.</p>
+<form method="post" class="answers">
+<button class="primary" name="answer" value="granted">I agree: let me write to other
+servers</button>
 <button name="answer" value="revoked">I do not agree: keep me to this server</button>
-</form>
-</main>
-</html>
-"""
+</form>"""
+FAILURE = '<p class="note bad" role="alert">{text}.</p>'
 NOTICES = {
-    "granted": '<p class="done" role="status">You have agreed. Send your message again.</p>',
-    "revoked": '<p class="done" role="status">You keep to this server.</p>',
+    "granted": '<p class="note" role="status">You have agreed. Send your message again.</p>',
+    "revoked": '<p class="note" role="status">You keep to this server.</p>',
 }
 
 
@@ -101,38 +91,51 @@ def _user(request: web.Request) -> UserId:
     )
 
 
-def _page(request: web.Request, user_id: UserId, notice: str = "") -> web.Response:
-    text = PAGE.format(
-        server=html.escape(request.app[CONFIG].server_name),
-        user=html.escape(user_id),
-        notice=notice,
-    )
+def _page(request: web.Request, body: str, *, status: int = 200) -> web.Response:
+    server = html.escape(request.app[CONFIG].server_name)
     return web.Response(
-        text=text,
+        text=PAGE.format(title=TITLE, server=server, body=body),
+        status=status,
         content_type="text/html",
-        headers={
-            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
-            "form-action 'self'; frame-ancestors 'none'",
-            "Referrer-Policy": "no-referrer",
-            "X-Content-Type-Options": "nosniff",
-        },
+        headers={**PAGE_HEADERS, hdrs.CACHE_CONTROL: "no-store"},
     )
+
+
+def _question(request: web.Request, user_id: UserId, notice: str = "") -> web.Response:
+    server = html.escape(request.app[CONFIG].server_name)
+    body = QUESTION.format(notice=notice, user=html.escape(user_id), server=server)
+    return _page(request, body)
+
+
+def _readable(handler: Handler) -> Handler:
+    """Let a person read what is wrong: a page, where a client would get JSON."""
+
+    @functools.wraps(handler)
+    async def wrapped(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except MatrixError as error:
+            text = FAILURE.format(text=html.escape(error.text))
+            return _page(request, text, status=error.status)
+
+    return wrapped
 
 
 @routes.get(PATH)
+@_readable
 async def show_consent(request: web.Request) -> web.Response:
     """Ask."""
-    return _page(request, _user(request))
+    return _question(request, _user(request))
 
 
 @routes.post(PATH)
+@_readable
 async def set_consent(request: web.Request) -> web.Response:
     """Take the answer; the row says that it came by the page."""
     user_id = _user(request)
-    form = await request.post()
-    answer = str(form.get("answer"))
+    answer = parse_qs((await read_body(request)).decode("utf-8", "replace")).get("answer", [""])[-1]
     if answer not in NOTICES:
         raise Forbidden("Choose one of the two answers")
 
     await request.app[CONSENT].set(user_id, EVERYONE, Scope.FEDERATION, answer, how="page")
-    return _page(request, user_id, NOTICES[answer])
+    return _question(request, user_id, NOTICES[answer])
