@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from homeserver.app_keys import INTERACTIVE_AUTH, SESSIONS
+from homeserver.app_keys import INTERACTIVE_AUTH, SESSIONS, TERMS
 from homeserver.errors import Forbidden, MissingToken
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
@@ -38,6 +38,16 @@ async def require_user(request: web.Request) -> Requester:
     requester = await find_user(request)
     if requester is None:
         raise MissingToken("This needs an access token: log in first")
+    return requester
+
+
+async def require_sender(request: web.Request) -> Requester:
+    """The caller, who may send: they have accepted the terms, where that is required.
+
+    Raises: what :func:`require_user` raises, :class:`~homeserver.errors.ConsentNotGiven`.
+    """
+    requester = await require_user(request)
+    await request.app[TERMS].require(requester.user_id)
     return requester
 
 
@@ -97,6 +107,7 @@ async def authenticate_interactively(
     requester: Requester | None,
     *,
     flows: Flows = PASSWORD_FLOWS,
+    params: JsonObject | None = None,
 ) -> Mapping[str, Any]:
     """Have the user prove again who they are; what each stage yielded.
 
@@ -109,5 +120,6 @@ async def authenticate_interactively(
         body={key: value for key, value in body.items() if key != "auth"},
         flows=flows,
         user_id=requester.user_id if requester is not None else None,
+        params=params or {},
     )
     return await request.app[INTERACTIVE_AUTH].authenticate(operation, auth)

@@ -15,9 +15,11 @@ import structlog
 from aiohttp import web
 
 from client_api.admin import ALL_ROUTES as ADMIN_ROUTES
+from client_api.comity import ALL_ROUTES as COMITY_ROUTES
 from client_api.matrix import ALL_ROUTES as CLIENT_ROUTES
 from client_api.web import consent as consent_page
 from client_api.web import me as me_page
+from client_api.web import terms as terms_page
 from federation import app_keys as federation_keys
 from federation.routes import OPEN_ROUTES, SIGNED_ROUTES
 from federation.server import AUTHENTICATOR
@@ -49,9 +51,11 @@ def build_app(wiring: Wiring) -> web.Application:
     app.on_response_prepare.append(add_cors_headers)
     _provide(app, wiring)
     app.add_routes(CLIENT_ROUTES)
+    app.add_routes(COMITY_ROUTES)
     app.add_routes(ADMIN_ROUTES)
     app.add_routes(SIGNED_ROUTES)
-    for routes in (*OPEN_ROUTES, consent_page.routes, me_page.routes, health.routes):
+    pages = (consent_page.routes, me_page.routes, terms_page.routes)
+    for routes in (*OPEN_ROUTES, *pages, health.routes):
         app.add_routes(routes)
     return app
 
@@ -85,12 +89,14 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.ROOMS] = wiring.rooms
     app[app_keys.SESSIONS] = wiring.sessions
     app[app_keys.SYNC] = wiring.reading.sync
+    app[app_keys.TERMS] = wiring.account_parts.terms
     app[app_keys.TIMELINE] = wiring.reading.timeline
     app[app_keys.TIMELINE_STATE] = wiring.reading.timeline_state
     app[app_keys.TO_DEVICE] = wiring.device_parts.to_device
     app[app_keys.TYPING] = wiring.device_parts.typing
     app[AUTHENTICATOR] = wiring.transport.authenticator
     app[consent_page.CONSENT_LINKS] = wiring.consent_links
+    app[terms_page.TERMS_LINKS] = wiring.account_parts.terms_links
     app[federation_keys.GATE] = wiring.gate
     app[federation_keys.HANDSHAKES] = wiring.handshakes
     app[federation_keys.HISTORY] = wiring.history

@@ -34,6 +34,7 @@ from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.rooms import Rooms
 from homeserver.services.sessions import SessionService
 from homeserver.services.sync import SyncService
+from homeserver.services.terms import Terms
 from homeserver.services.timeline import Timeline
 from homeserver.services.timeline_state import TimelineState
 from homeserver.services.to_device import ToDeviceService
@@ -55,6 +56,7 @@ PUSH_RULES = web.AppKey("PUSH_RULES", PushRuleService)
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
 REGISTRATION = web.AppKey("REGISTRATION", RegistrationService)
 SESSIONS = web.AppKey("SESSIONS", SessionService)
+TERMS = web.AppKey("TERMS", Terms)
 
 CROSS_SIGNING = web.AppKey("CROSS_SIGNING", CrossSigningService)
 DEVICE_LISTS = web.AppKey("DEVICE_LISTS", DeviceListService)

@@ -89,9 +89,10 @@ class RateLimitsConfig:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationConfig:
-    """``registration``."""
+    """``registration``; each of the terms as it stands in the YAML."""
 
     mode: str
+    terms: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class ConsentConfig:
 
     cross_instance: str
     message_default: str
+    terms_update: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +399,9 @@ def _check_together(config: Config) -> Iterator[str]:
     ):
         if not 0 < address.port < 65536:
             yield f"listen.{key}: found the port {address.port}; allowed: 1 to 65535"
+    documents = [document["name"] for document in config.registration.terms]
+    for name in sorted({name for name in documents if documents.count(name) > 1}):
+        yield f"registration.terms: found the name {name!r} twice; allowed: each name once"
     names = [rule["name"] for rule in config.policy.rules]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"policy.rules: found the name {name!r} twice; allowed: each name once"

@@ -11,10 +11,12 @@ from aiohttp import web
 
 from client_api.auth import caller_key
 from client_api.routing import ClientRoutes
+from client_api.web import plain_page
 from homeserver.app_keys import CONFIG, INTERACTIVE_AUTH, RATE_LIMITS
+from homeserver.app_keys import TERMS as TERMS_KEY
 from homeserver.errors import MatrixError, NotFound
 from homeserver.protocol.events import JsonObject
-from homeserver.services.interactive_auth import DUMMY, PASSWORD, REGISTRATION_TOKEN
+from homeserver.services.interactive_auth import DUMMY, PASSWORD, REGISTRATION_TOKEN, TERMS
 
 routes = ClientRoutes()
 
@@ -29,8 +31,9 @@ PAGE = """<!doctype html>
 :root {{ color-scheme: light dark; }}
 body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 28rem; margin: 3rem auto;
     padding: 0 1rem; }}
-label, input, button {{ display: block; font: inherit; }}
-input {{ inline-size: 100%; box-sizing: border-box; margin-block-end: 1rem; padding: .4rem; }}
+input:not([type=checkbox]), button, label[for] {{ display: block; font: inherit; }}
+input:not([type=checkbox]) {{ inline-size: 100%; box-sizing: border-box;
+    margin-block-end: 1rem; padding: .4rem; }}
 button {{ padding: .6rem 1.2rem; cursor: pointer; }}
 </style>
 <main>
@@ -83,9 +86,19 @@ def _page(request: web.Request, content: str, status: int = 200) -> web.Response
 
 def _stage(request: web.Request) -> str:
     stage = request.match_info["auth_type"]
-    if stage not in FIELDS:
+    if stage not in FIELDS and stage != TERMS:
         raise NotFound("This server does not know that kind of authentication")
     return stage
+
+
+def _form(request: web.Request, stage: str, error: MatrixError | None = None) -> web.Response:
+    if stage == TERMS:
+        fields = plain_page.tick_boxes(request, request.app[TERMS_KEY].documents)
+    else:
+        fields = FIELDS[stage]
+    notice = ERROR.format(text=html.escape(error.text)) if error is not None else ""
+    status = error.status if error is not None else 200
+    return _page(request, FORM.format(error=notice, fields=fields), status)
 
 
 @routes.get(PATH)
@@ -93,7 +106,7 @@ async def show_auth_fallback(request: web.Request) -> web.Response:
     """Ask for what the stage needs."""
     stage = _stage(request)
     await request.app[INTERACTIVE_AUTH].get_session(request.query.get("session", ""))
-    return _page(request, FORM.format(error="", fields=FIELDS[stage]))
+    return _form(request, stage)
 
 
 @routes.post(PATH)
@@ -101,11 +114,11 @@ async def complete_auth_fallback(request: web.Request) -> web.Response:
     """Check it, and have the page tell the client that the stage is completed."""
     stage = _stage(request)
     request.app[RATE_LIMITS].check("login", caller_key(request))
-    form = await request.post()
-    auth: JsonObject = {key: value for key, value in form.items() if isinstance(value, str)}
+    auth: JsonObject = {**await plain_page.form_fields(request)}
     try:
+        if stage == TERMS:
+            request.app[TERMS_KEY].check_ticked(await plain_page.ticked_boxes(request))
         await request.app[INTERACTIVE_AUTH].complete(request.query.get("session", ""), stage, auth)
     except MatrixError as error:
-        notice = ERROR.format(text=html.escape(error.text))
-        return _page(request, FORM.format(error=notice, fields=FIELDS[stage]), error.status)
+        return _form(request, stage, error)
     return _page(request, DONE)

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from client_api.auth import require_user
+from client_api.auth import require_sender, require_user
 from client_api.matrix.parsing import body_user_id, path_room_id
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import DIRECTORY, MEMBERSHIP, RATE_LIMITS
@@ -28,7 +28,7 @@ def _reason(body: dict[str, Any]) -> str | None:
 @routes.post("/join/{room_id_or_alias}")
 async def join_room(request: web.Request) -> web.Response:
     """Join by room ID or alias."""
-    requester = await require_user(request)
+    requester = await require_sender(request)
     body = await read_json(request, optional=True)
     room_id, servers = await request.app[DIRECTORY].resolve(
         request.match_info["room_id_or_alias"], _servers(request)
@@ -44,7 +44,7 @@ async def join_room(request: web.Request) -> web.Response:
 @routes.post("/rooms/{room_id}/join")
 async def join_room_by_id(request: web.Request) -> web.Response:
     """Join by room ID."""
-    requester = await require_user(request)
+    requester = await require_sender(request)
     body = await read_json(request, optional=True)
     room_id = path_room_id(request)
     request.app[RATE_LIMITS].check("join", requester.user_id)
@@ -58,7 +58,7 @@ async def join_room_by_id(request: web.Request) -> web.Response:
 @routes.post("/knock/{room_id_or_alias}")
 async def knock_room(request: web.Request) -> web.Response:
     """Ask to be let into a room."""
-    requester = await require_user(request)
+    requester = await require_sender(request)
     body = await read_json(request, optional=True)
     room_id, servers = await request.app[DIRECTORY].resolve(
         request.match_info["room_id_or_alias"], _servers(request)
@@ -96,7 +96,7 @@ async def forget_room(request: web.Request) -> web.Response:
 @routes.post("/rooms/{room_id}/invite")
 async def invite_user(request: web.Request) -> web.Response:
     """Invite a user by ID or address."""
-    requester = await require_user(request)
+    requester = await require_sender(request)
     body = await read_json(request)
     if "user_id" not in body and "medium" in body:
         raise InvalidParam("This server cannot invite by e-mail address or telephone number")

@@ -10,7 +10,6 @@ from client_api.matrix.login import logged_in
 from client_api.routing import V1, ClientRoutes
 from homeserver.app_keys import RATE_LIMITS, REGISTRATION, SESSIONS
 from homeserver.errors import Forbidden, InvalidParam, MissingParam
-from homeserver.services.interactive_auth import REGISTRATION_TOKEN
 from homeserver.services.passwords import check_strength
 from homeserver.web import json_response, optional, read_json
 
@@ -37,10 +36,12 @@ async def register(request: web.Request) -> web.Response:
         check_strength(password)
     device_id = parsing.device_id(body)
     device_name = parsing.device_name(body, "initial_device_display_name")
-    results = await authenticate_interactively(request, body, None, flows=flows)
+    results = await authenticate_interactively(
+        request, body, None, flows=flows, params=registration.params()
+    )
     if password is None:
         raise MissingParam("'password' is required")
-    await registration.register(user_id, password, results.get(REGISTRATION_TOKEN))
+    await registration.register(user_id, password, results)
     if optional(body, "inhibit_login", bool):
         return json_response({"user_id": user_id, "home_server": user_id.server_name})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from client_api.auth import require_user
+from client_api.auth import require_sender
 from client_api.matrix.parsing import user_id_list
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import PROFILES, ROOM_CREATION
@@ -20,7 +20,7 @@ routes = ClientRoutes()
 @routes.post("/createRoom")
 async def create_room(request: web.Request) -> web.Response:
     """Make a room, set its first state, invite people."""
-    requester = await require_user(request)
+    requester = await require_sender(request)
     body = await read_json(request)
     room_request = parse_room_request(body)
 

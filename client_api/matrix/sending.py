@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from client_api.auth import require_user
+from client_api.auth import require_sender, require_user
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import DIRECTORY, MEMBERSHIP, RATE_LIMITS, ROOMS
@@ -34,7 +34,7 @@ def _transaction(request: web.Request, requester: Requester, kind: str) -> Clien
 @routes.put("/rooms/{room_id}/send/{event_type}/{txn_id}")
 async def send_message(request: web.Request) -> web.Response:
     """Send a message event; the same transaction ID again gives the same event ID."""
-    requester = await require_user(request)
+    requester = await require_sender(request)
     body = await read_json(request)
     event_type = request.match_info["event_type"]
     request.app[RATE_LIMITS].check("message", requester.user_id)
@@ -78,7 +78,7 @@ async def redact_event(request: web.Request) -> web.Response:
 
 
 async def _set_state(request: web.Request, state_key: str) -> web.Response:
-    requester = await require_user(request)
+    requester = await require_sender(request)
     content = await read_json(request)
     room_id = path_room_id(request)
     event_type = request.match_info["event_type"]

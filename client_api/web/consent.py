@@ -47,10 +47,18 @@ NOTICES = {
 
 
 class ConsentLinks:
-    """Makes and checks signed addresses of the page."""
+    """Makes and checks signed addresses of a page."""
 
-    def __init__(self, *, base_url: str, secret: bytes, clock: Callable[[], float] = time.time):
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        secret: bytes,
+        path: str = PATH,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._base_url = base_url.rstrip("/")
+        self._path = path
         self._key = hashlib.blake2b(secret, person=b"comity-consent").digest()
         self._clock = clock
 
@@ -58,7 +66,7 @@ class ConsentLinks:
         """The page's address for a user."""
         expires = int(self._clock()) + VALID_SECONDS
         query = {"user": user_id, "expires": expires, "mac": self._mac(user_id, expires)}
-        return f"{self._base_url}{PATH}?{urlencode(query)}"
+        return f"{self._base_url}{self._path}?{urlencode(query)}"
 
     def _mac(self, user_id: str, expires: int) -> str:
         text = f"{user_id}\n{expires}".encode()

@@ -30,6 +30,9 @@ from homeserver.storage.uia import UiaSession
 PASSWORD = "m.login.password"
 DUMMY = "m.login.dummy"
 REGISTRATION_TOKEN = "m.login.registration_token"
+TERMS = "m.login.terms"
+# What was shown has to be known: these go only with the session that showed it.
+AFTER_CHALLENGE = frozenset({TERMS})
 
 SESSION_LIFETIME_MS = 30 * 60_000
 PRUNE_EVERY_MS = 10 * 60_000
@@ -44,16 +47,29 @@ Flows = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is to be authenticated: method and path, the body without ``auth``, and for whom."""
+    """What is to be authenticated: method and path, the body without ``auth``, and for whom.
+
+    ``params``: what the stages show, stage -> parameters.
+    """
 
     name: str
     body: JsonObject
     flows: Flows
     user_id: str | None = None
+    params: JsonObject = field(default_factory=dict)
 
     def request_hash(self) -> bytes:
         """Tells this request from others of the same operation."""
-        return hashlib.sha256(orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS)).digest()
+        return _digest(self.body)
+
+    @property
+    def key(self) -> str:
+        """The operation and what its stages show: a session is for both."""
+        return f"{self.name} {_digest(self.params).hex()[:16]}" if self.params else self.name
+
+
+def _digest(value: JsonObject) -> bytes:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 class AuthenticationRequired(MatrixError):
@@ -68,7 +84,7 @@ class AuthenticationRequired(MatrixError):
         self._cause = cause
         self._body: JsonObject = {
             "flows": [{"stages": list(stages)} for stages in operation.flows],
-            "params": {},
+            "params": operation.params,
             "session": session.session_id,
         }
         if session.completed:
@@ -140,7 +156,7 @@ class InteractiveAuth:
         session = await self._find(session_id) if isinstance(session_id, str) else None
         if (
             session is None
-            or session.operation != operation.name
+            or session.operation != operation.key
             or session.user_id != operation.user_id
         ):
             return _Attempt(self._new_session(operation), stored=False)
@@ -161,7 +177,7 @@ class InteractiveAuth:
     def _new_session(self, operation: Operation) -> UiaSession:
         return UiaSession(
             session_id=secrets.token_urlsafe(18),
-            operation=operation.name,
+            operation=operation.key,
             request_hash=operation.request_hash(),
             user_id=operation.user_id,
             completed={},
@@ -175,6 +191,8 @@ class InteractiveAuth:
             return
         try:
             self._check_order(operation, attempt, stage)
+            if stage in AFTER_CHALLENGE and not attempt.stored:
+                raise MissingParam("'session' is required: accept what it has shown you")
             result = await self._stages[stage](auth, operation.user_id)
         except LimitExceeded:
             raise

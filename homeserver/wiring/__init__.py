@@ -31,6 +31,7 @@ from homeserver.services.interactive_auth import (
     DUMMY,
     PASSWORD,
     REGISTRATION_TOKEN,
+    TERMS,
     InteractiveAuth,
     PasswordStage,
     Stage,
@@ -54,6 +55,7 @@ from homeserver.services.state import States
 from homeserver.services.unread import UnreadCounter
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log
+from homeserver.wiring.accounts import AccountParts
 from homeserver.wiring.basics import clock_ms, random_id
 from homeserver.wiring.devices import DeviceParts
 from homeserver.wiring.reading import Reading
@@ -240,12 +242,14 @@ class Wiring:
             rooms=self.membership,
             clock_ms=clock_ms,
         )
+        self.account_parts = AccountParts(self)
         self.registration = RegistrationService(
             mode=config.registration.mode,
             server_name=config.server_name,
             database=database,
             accounts=self.accounts,
             passwords=self.passwords,
+            terms=self.account_parts.terms,
             clock_ms=clock_ms,
         )
         stages: dict[str, Stage] = {
@@ -256,6 +260,7 @@ class Wiring:
                 rate_limits=self.rate_limits,
             ),
             REGISTRATION_TOKEN: self.registration.token_stage,
+            TERMS: self.account_parts.terms.stage,
         }
         self.interactive_auth = InteractiveAuth(database=database, stages=stages, clock_ms=clock_ms)
         self.filters = FilterService(database=database)

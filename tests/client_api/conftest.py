@@ -49,6 +49,7 @@ from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.registration import RegistrationService
 from homeserver.services.sessions import SessionService
+from homeserver.services.terms import Terms
 from homeserver.storage.log import Log
 from homeserver.web import add_cors_headers, cors_middleware, error_middleware
 
@@ -225,6 +226,9 @@ def build(
         database=database,
         accounts=accounts,
         passwords=passwords,
+        terms=Terms(
+            documents=(), update="notify", database=database, consent_uri=str, clock_ms=clock
+        ),
         clock_ms=clock,
     )
     stages = {

@@ -162,19 +162,23 @@ async def test_a_newcomer_registers_by_token(start_server, database):
     await add_token(server, database, uses_allowed=1)
     body = {"username": "alice", "password": "sesame"}
     challenge = await register(server, body, status=401)
-    assert challenge["flows"] == [{"stages": ["m.login.registration_token"]}]
+    assert challenge["flows"] == [{"stages": ["m.login.registration_token", "m.login.dummy"]}]
 
     wrong = await register(
         server,
         {**body, "auth": {**TOKEN, "token": "guess", "session": challenge["session"]}},
         status=401,
     )
-    answer = await register(
-        server, {**body, "auth": {**TOKEN, "token": "welcome", "session": challenge["session"]}}
+    left = await register(
+        server,
+        {**body, "auth": {**TOKEN, "token": "welcome", "session": challenge["session"]}},
+        status=401,
     )
+    answer = await register(server, {**body, "auth": {**DUMMY, "session": challenge["session"]}})
 
     assert wrong["errcode"] == "M_FORBIDDEN"
     assert wrong["session"] == challenge["session"]
+    assert left["completed"] == ["m.login.registration_token"]
     assert answer["user_id"] == "@alice:one.example"
     assert await server.get(f"{VALIDITY}?token=welcome") == {"valid": False}
 
@@ -189,6 +193,8 @@ async def test_a_token_is_never_used_more_often_than_allowed(start_server, datab
             "password": "sesame",
             "auth": {**TOKEN, "token": "welcome"},
         }
+        session = (await register(server, body, status=401))["session"]
+        body["auth"] = {**DUMMY, "session": session}
         async with server.client.post("/_matrix/client/v3/register", json=body) as response:
             return int(response.status)
 

@@ -1,0 +1,123 @@
+"""The frame of pages that people reach by a link: quick, accessible, light or dark, no scripts."""
+
+from __future__ import annotations
+
+import functools
+import html
+import re
+from collections.abc import Sequence
+
+from aiohttp import hdrs, web
+
+from homeserver.app_keys import CONFIG
+from homeserver.errors import MatrixError
+from homeserver.services.terms import Document
+from homeserver.web import Handler
+
+FRAME = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>{title} - {server}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 34rem; margin: 3rem auto;
+  padding: 0 1rem; overflow-wrap: break-word; }}
+h1 {{ line-height: 1.2; }}
+label, input {{ font: inherit; }}
+.field label, .field input {{ display: block; }}
+.field input {{ inline-size: 100%; box-sizing: border-box; padding: .45rem; }}
+.field, .tick {{ margin-block: 1rem; }}
+.hint {{ font-size: .95rem; margin: .2rem 0; }}
+button {{ font: inherit; padding: .6rem 1.2rem; margin-block: .5rem; cursor: pointer; }}
+.note {{ border-inline-start: .3rem solid currentColor; padding-inline-start: 1rem; }}
+:focus-visible {{ outline: .2rem solid; outline-offset: .15rem; }}
+</style>
+<main>
+<h1>{title}</h1>
+{content}
+</main>
+</html>
+"""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    hdrs.CACHE_CONTROL: "no-store",
+}
+ALERT = '<p class="note" role="alert">{text}</p>'
+STATUS = '<p class="note" role="status">{text}</p>'
+TICK = (
+    '<p class="tick"><label><input type="checkbox" name="accepted" value="{name}" required{ticked}>'
+    ' I accept: <a href="{url}" target="_blank" rel="noopener noreferrer" lang="{lang}" '
+    'hreflang="{lang}">{title}</a> (version {version}; opens in a new tab)</label></p>'
+)
+LANGUAGE = re.compile(r"\s*([a-zA-Z]{2,8}(?:-[a-zA-Z0-9]{1,8})*)\s*(?:;\s*q=([01](?:\.\d{0,3})?))?")
+MOST_LANGUAGES = 20
+
+
+def page(request: web.Request, title: str, content: str, *, status: int = 200) -> web.Response:
+    """A page; ``content`` is HTML, ``title`` is text."""
+    server = html.escape(request.app[CONFIG].server_name)
+    text = FRAME.format(title=html.escape(title), server=server, content=content)
+    return web.Response(text=text, status=status, content_type="text/html", headers=HEADERS)
+
+
+def alert(text: str) -> str:
+    """A notice of what went wrong."""
+    return ALERT.format(text=html.escape(text))
+
+
+def readable(handler: Handler) -> Handler:
+    """Let people read what is wrong: a page, where a client would get JSON."""
+
+    @functools.wraps(handler)
+    async def wrapped(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except MatrixError as error:
+            return page(request, "That did not work", alert(error.text), status=error.status)
+
+    return wrapped
+
+
+def languages(request: web.Request) -> list[str]:
+    """The language tags that a browser asks for, the best first.  RFC 9110, section 12.5.4."""
+    found = []
+    for part in request.headers.get(hdrs.ACCEPT_LANGUAGE, "").split(",")[:MOST_LANGUAGES]:
+        match = LANGUAGE.fullmatch(part)
+        if match is not None and float(match[2] or 1) > 0:
+            found.append((-float(match[2] or 1), match[1]))
+    return [tag for _, tag in sorted(found, key=lambda item: item[0])]
+
+
+def tick_boxes(
+    request: web.Request, documents: Sequence[Document], ticked: Sequence[str] = ()
+) -> str:
+    """A box to tick for each document, with a link to it in the reader's language."""
+    boxes = []
+    for document in documents:
+        tag, text = document.in_language(languages(request))
+        boxes.append(
+            TICK.format(
+                name=html.escape(document.name),
+                url=html.escape(text.url),
+                lang=html.escape(tag),
+                title=html.escape(text.title),
+                version=html.escape(document.version),
+                ticked=" checked" if document.name in ticked else "",
+            )
+        )
+    return "\n".join(boxes)
+
+
+async def form_fields(request: web.Request) -> dict[str, str]:
+    """What a form says, files left out."""
+    return {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
+
+
+async def ticked_boxes(request: web.Request) -> list[str]:
+    """Which boxes of :func:`tick_boxes` a form has ticked."""
+    return [v for v in (await request.post()).getall("accepted", []) if isinstance(v, str)]
