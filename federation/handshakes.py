@@ -188,7 +188,7 @@ class Handshakes:
         state_ids = set(state.values())
         return {
             "origin": self._server_name,
-            "event": event.pdu,
+            "event": stored.event.pdu,
             "state": [pdus[i] for i in state_ids if i in pdus],
             "auth_chain": [pdus[i] for i in chain if i in pdus],
             "members_omitted": False,

@@ -21,12 +21,18 @@ from homeserver.protocol.auth_rules import Rejected, check_auth
 from homeserver.protocol.canonical import content_hash, encode_base64, event_id_of
 from homeserver.protocol.events import BadEvent, Event, JsonObject, check_format
 from homeserver.protocol.identifiers import UserId, server_name_of
+from homeserver.protocol.policy_servers import (
+    appointment_in,
+    has_policy_signature,
+    merge_signatures,
+)
 from homeserver.protocol.room_versions import ROOM_VERSIONS, EventIdFormat, RoomVersion
 from homeserver.protocol.signing import SigningKey, sign_event
 from homeserver.protocol.stripped import stripped_state_event
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import LiveRoom
+from homeserver.services.policy_server import PolicyServers
 from homeserver.services.room_import import RoomImport
 from homeserver.services.rooms import Rooms, Sent
 from homeserver.services.send_gate import OutgoingGate
@@ -59,6 +65,7 @@ class Joining:
         arrivals: Arrivals,
         room_import: RoomImport,
         gate: OutgoingGate,
+        policy_servers: PolicyServers,
         clock_ms: Callable[[], int],
         random_id: Callable[[], str],
     ) -> None:
@@ -74,6 +81,7 @@ class Joining:
         self._arrivals = arrivals
         self._room_import = room_import
         self._gate = gate
+        self._policy_servers = policy_servers
         self._clock_ms = clock_ms
         self._random_id = random_id
         self.in_progress: dict[str, JoinInProgress] = {}
@@ -135,6 +143,7 @@ class Joining:
         """Take in what ``send_join`` answered; the join is then on disk."""
         event = await self._countersigned(answer.get("event"), event, version)
         state, chain = await self._checked_state(answer, event, version)
+        event = await self._signed_by_policy_server(event, state)
         known = await self._rooms.find(event.room_id)
         if known is not None and known.joined_local:
             await self._fetching.keep_outliers(known, [*chain, *state])
@@ -144,6 +153,21 @@ class Joining:
         return await self._room_import.import_room(
             version, event, state, chain, now_ms=self._clock_ms()
         )
+
+    async def _signed_by_policy_server(self, join: Event, state: Sequence[Event]) -> Event:
+        """Our join with the signature of the room's policy server, where it has one.
+
+        Which one that is we learn only from the answer: the resident server has let us in, asking
+        for the signature if it knows how to, and no refusal can undo that.
+        """
+        appointment = appointment_in({event.key: event for event in state})
+        if appointment is None or has_policy_signature(join, appointment):
+            return join
+        try:
+            return await self._policy_servers.signed_by(appointment, join)
+        except MatrixError as error:
+            logger.info("join without policy signature", via=appointment.via, reason=error.text)
+            return join
 
     async def _template(
         self,
@@ -184,7 +208,11 @@ class Joining:
         if version.event_id_format is EventIdFormat.ASSIGNED:
             pdu["event_id"] = f"${self._random_id()}:{self._server_name}"
             pdu["origin"] = self._server_name
-        return version, self._finished(pdu, version)
+        event = self._finished(pdu, version)
+        room = await self._rooms.find(room_id)
+        if room is not None and room.joined_local:  # a restricted join that others must let in
+            event = await self._policy_servers.signed(room, event)
+        return version, event
 
     def _finished(self, pdu: JsonObject, version: RoomVersion) -> Event:
         pdu["hashes"] = {"sha256": encode_base64(content_hash(pdu))}
@@ -315,13 +343,11 @@ class Joining:
                 },
             )
             signed = await self._checker.check(answer.get("event"), room.version)
+            return merge_signatures(event, signed)
         except FederationFailure as error:
             raise error.to_matrix_error() from error
         except BadEvent as error:
             raise PeerFailed(f"{server} sent back an invalid invite: {error}") from error
-        if signed.event_id != event.event_id:
-            raise PeerFailed(f"{server} sent back another event than the invite")
-        return signed
 
     async def receive_invite(
         self, origin: str, pdu: Any, version: RoomVersion, room_state: Any

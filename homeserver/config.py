@@ -126,6 +126,13 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyServerConfig:
+    """``policy_server``."""
+
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PresenceConfig:
     """``presence``."""
 
@@ -178,6 +185,7 @@ class Config:
     federation: FederationConfig
     consent: ConsentConfig
     policy: PolicyConfig
+    policy_server: PolicyServerConfig
     presence: PresenceConfig
     media: MediaConfig
     limits: LimitsConfig
@@ -373,6 +381,7 @@ def _build(document: dict[str, Any], base: Path) -> Config:
         ),
         consent=ConsentConfig(**document["consent"]),
         policy=PolicyConfig(**document["policy"]),
+        policy_server=PolicyServerConfig(**document["policy_server"]),
         presence=PresenceConfig(**document["presence"]),
         media=MediaConfig(**document["media"]),
         limits=LimitsConfig(**document["limits"]),

@@ -28,6 +28,9 @@ ALGORITHM = "ed25519"
 SEED_BYTES = 32
 SIGNATURE_BYTES = 64
 AUTHORISER = "join_authorised_via_users_server"
+# With this key ID a policy server signs, with a key that a room names rather than one that the
+# server publishes (spec: server-server API, validating policy server signatures).
+POLICY_KEY_ID = f"{ALGORITHM}:policy_server"
 KEY_VERSION = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -183,13 +186,15 @@ def signature_of(value: JsonObject, signer_name: str, key_id: str) -> bytes:
 def signing_key_ids(value: JsonObject, signer_name: str) -> list[str]:
     """The IDs of the keys, of an algorithm that we know, with which a server signed an object.
 
+    That of policy servers comes last: servers do not publish it, as a rule, and need not be asked.
     Spec: appendices, checking for a signature, steps 1 and 2.
     """
     signatures = value.get("signatures")
     by_signer = signatures.get(signer_name) if isinstance(signatures, dict) else None
     if not isinstance(by_signer, dict):
         return []
-    return [key_id for key_id in by_signer if key_id.startswith(f"{ALGORITHM}:")]
+    key_ids = [key_id for key_id in by_signer if key_id.startswith(f"{ALGORITHM}:")]
+    return sorted(key_ids, key=POLICY_KEY_ID.__eq__)
 
 
 def verify_json(value: JsonObject, signer_name: str, key_id: str, verify_key: VerifyKey) -> None:

@@ -18,7 +18,7 @@ from homeserver.protocol.auth_rules import Rejected, check_auth, check_auth_even
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.event_store import EventStore
-from homeserver.services.judgement import DUPLICATE, Action, Judgement
+from homeserver.services.judgement import ACCEPTED, DUPLICATE, Action, Judgement
 from homeserver.services.live_room import (
     ALWAYS_LOADED,
     CREATE,
@@ -27,6 +27,7 @@ from homeserver.services.live_room import (
     LiveRoom,
     LiveRooms,
 )
+from homeserver.services.policy_server import Vetted
 from homeserver.services.rooms import DestinationSets, Rooms, UnreadRules
 from homeserver.services.state import State, States
 from homeserver.storage import events as event_storage
@@ -45,6 +46,13 @@ class ArrivalPolicy(Protocol):
 
     async def record_verdict(self, room: LiveRoom, event: Event, judgement: Judgement) -> None:
         """Leave an audit row for a verdict of the auth rules."""
+
+
+class ArrivalVetting(Protocol):
+    """Rooms' policy servers, for events that arrive."""
+
+    async def vet(self, room: LiveRoom, event: Event) -> Vetted:
+        """The event, signed if it was not; the verdict, if there is one already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,7 @@ class Arrivals:
         store: EventStore,
         states: States,
         policy: ArrivalPolicy,
+        policy_servers: ArrivalVetting,
         unread: UnreadRules,
         destination_sets: DestinationSets,
     ) -> None:
@@ -77,6 +86,7 @@ class Arrivals:
         self._store = store
         self._states = states
         self._policy = policy
+        self._policy_servers = policy_servers
         self._unread = unread
         self._destination_sets = destination_sets
 
@@ -99,6 +109,8 @@ class Arrivals:
         that came in by ``send_join`` or ``send_knock``).
         """
         room = await self._rooms.get(event.room_id)
+        vetted = await self._policy_servers.vet(room, event)
+        event = vetted.event
         async with room.lock:
             known = await self._store.get(event.event_id)
             if known is not None and (known.timeline_order is not None or known.snapshot_after):
@@ -106,6 +118,8 @@ class Arrivals:
             await self._live_rooms.prepare_snapshot_ids(4)
             before = await self._state_before(room, event, state_before)
             judgement = await self._judge(room, event, before)
+            if judgement.action is Action.ACCEPT:
+                judgement = vetted.judgement or await self._policy.judge_arrival(room, event)
             done = await self._place(room, event, before, judgement, inbox_id, relay_from)
         if wait:
             await asyncio.shield(done)
@@ -132,6 +146,7 @@ class Arrivals:
         return _Before(await self._states.resolve(room.version, states), None)
 
     async def _judge(self, room: LiveRoom, event: Event, before: _Before) -> Judgement:
+        """What the auth rules say."""
         auth = await self._store.get_many(event.auth_event_ids)
         if len(auth) != len(set(event.auth_event_ids)):
             return Judgement(Action.REJECT, "auth_events", "some of its auth events are unknown")
@@ -155,7 +170,7 @@ class Arrivals:
         if isinstance(verdict, Rejected):
             action = Action.REJECT if before.linear else Action.SOFT_FAIL
             return Judgement(action, "current_state", verdict.reason)
-        return await self._policy.judge_arrival(room, event)
+        return ACCEPTED
 
     async def _auth_state(self, event: Event, state: State) -> dict[StateKey, Event]:
         """The events of a state that the auth rules may look at for this event."""

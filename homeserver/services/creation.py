@@ -213,7 +213,7 @@ class RoomCreation:
         records = [self._rooms.apply(room, create)]
         for draft in drafts:
             try:
-                event = await self._rooms.build(room, draft)
+                event = await self._rooms.build_signed(room, draft)
             except Forbidden as error:
                 raise invalid_room_state(f"{draft.type}: {error.text}") from error
             records.append(self._rooms.apply(room, event))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.identifiers import server_name_of
+from homeserver.protocol.policy_servers import POLICY
 from homeserver.protocol.power_levels import PowerLevels
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.services.event_store import EventStore
@@ -32,7 +33,7 @@ JOIN_RULES: StateKey = ("m.room.join_rules", "")
 HISTORY_VISIBILITY: StateKey = ("m.room.history_visibility", "")
 SERVER_ACL: StateKey = ("m.room.server_acl", "")
 # These are in memory as long as the room is.
-ALWAYS_LOADED = (CREATE, POWER_LEVELS, JOIN_RULES, HISTORY_VISIBILITY, SERVER_ACL)
+ALWAYS_LOADED = (CREATE, POWER_LEVELS, JOIN_RULES, HISTORY_VISIBILITY, SERVER_ACL, POLICY)
 
 
 class LiveRoom:

@@ -243,7 +243,7 @@ class Membership:
             await self._rooms.send(room_id, draft)
             return
         async with room.lock:
-            event = await self._rooms.build(room, draft)
+            event = await self._rooms.build_signed(room, draft)
             stripped = self._rooms.invite_room_state(room, event)
         signed = await self._remote.invite(room, event, stripped)
         judgement = await self._arrivals.receive(signed, relay_from=invitee.server_name)

@@ -119,6 +119,13 @@ class UnreadRules(Protocol):
         """One per distinct ruleset that it notifies, and one per user it singles out."""
 
 
+class EventSigner(Protocol):
+    """Asks rooms' policy servers for their signatures."""
+
+    async def signed(self, room: LiveRoom, event: Event) -> Event:
+        """An event with the signature; raise a :class:`MatrixError` if it may not be sent."""
+
+
 class DestinationSets(Protocol):
     """Numbers for distinct sets of receiving instances."""
 
@@ -139,6 +146,7 @@ class Rooms:
         live_rooms: LiveRooms,
         store: EventStore,
         gate: SendGate,
+        policy_servers: EventSigner,
         unread: UnreadRules,
         destination_sets: DestinationSets,
         clock_ms: Callable[[], int],
@@ -151,6 +159,7 @@ class Rooms:
         self._live_rooms = live_rooms
         self._store = store
         self._gate = gate
+        self._policy_servers = policy_servers
         self._unread = unread
         self._destination_sets = destination_sets
         self._clock_ms = clock_ms
@@ -203,7 +212,8 @@ class Rooms:
             async with room.lock:
                 if self._live_rooms.cached(room_id) is not room:
                     continue
-                event = await self.build(room, draft)
+                withheld = judgement.action is not Action.ACCEPT
+                event = await (self.build if withheld else self.build_signed)(room, draft)
                 if judgement.action is Action.ACCEPT:
                     record, done = await self._append(room, event, transaction)
                 else:
@@ -292,6 +302,15 @@ class Rooms:
         if isinstance(verdict, Rejected):
             raise Forbidden(verdict.reason)
         return event
+
+    async def build_signed(self, room: LiveRoom, draft: Draft) -> Event:
+        """Build an event to be sent: :meth:`build`, and the signature of the room's policy server.
+
+        The room waits while its policy server is asked, for a few seconds at most, so that its
+        events do not fork.  Raises what :meth:`build` raises, and the policy server's refusal.
+        """
+        event = await self.build(room, draft)
+        return await self._policy_servers.signed(room, event)
 
     async def _append(
         self, room: LiveRoom, event: Event, transaction: ClientTransaction | None

@@ -34,7 +34,7 @@ ON CONFLICT (event_id) DO UPDATE SET
     position = EXCLUDED.position, timeline_order = EXCLUDED.timeline_order,
     snapshot_before = EXCLUDED.snapshot_before, snapshot_after = EXCLUDED.snapshot_after,
     rejected = EXCLUDED.rejected, soft_failed = EXCLUDED.soft_failed,
-    withheld = EXCLUDED.withheld, destination_set = EXCLUDED.destination_set
+    withheld = EXCLUDED.withheld, destination_set = EXCLUDED.destination_set, pdu = EXCLUDED.pdu
 WHERE events.timeline_order IS NULL AND EXCLUDED.timeline_order IS NOT NULL
 """
 

@@ -58,6 +58,7 @@ from homeserver.storage.log import Log
 from homeserver.wiring.accounts import AccountParts
 from homeserver.wiring.basics import clock_ms, random_id
 from homeserver.wiring.devices import DeviceParts
+from homeserver.wiring.policy_server import PolicyServerParts
 from homeserver.wiring.reading import Reading
 from homeserver.wiring.transport import Transport
 
@@ -116,6 +117,9 @@ class Wiring:
             rules=[Rule.parse(rule) for rule in config.policy.rules],
             clock_ms=clock_ms,
         )
+        self.policy_server_parts = PolicyServerParts(
+            config, policy=self.policy, store=self.store, client=self.transport.client
+        )
         self.send_gate = OutgoingGate(
             server_name=config.server_name, policy=self.policy, consent=self.consent
         )
@@ -130,6 +134,7 @@ class Wiring:
             live_rooms=self.live_rooms,
             store=self.store,
             gate=self.send_gate,
+            policy_servers=self.policy_server_parts.policy_servers,
             unread=self.unread,
             destination_sets=self.transport.outbox,
             clock_ms=clock_ms,
@@ -142,6 +147,7 @@ class Wiring:
             store=self.store,
             states=self.states,
             policy=self.policy,
+            policy_servers=self.policy_server_parts.policy_servers,
             unread=self.unread,
             destination_sets=self.transport.outbox,
         )
@@ -181,6 +187,7 @@ class Wiring:
                 store=self.store,
             ),
             gate=self.send_gate,
+            policy_servers=self.policy_server_parts.policy_servers,
             clock_ms=clock_ms,
             random_id=random_id,
         )

@@ -17,6 +17,7 @@ from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import ACCEPTED, Judgement
 from homeserver.services.live_room import LiveRoom, LiveRooms
 from homeserver.services.membership import Membership
+from homeserver.services.policy_server import Vetted
 from homeserver.services.room_import import RoomImport
 from homeserver.services.rooms import Draft, Rooms, Sent
 from homeserver.services.state import States
@@ -36,6 +37,12 @@ class OpenGate:
 
     async def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
         return ACCEPTED
+
+    async def signed(self, room: LiveRoom, event: Event) -> Event:
+        return event
+
+    async def vet(self, room: LiveRoom, event: Event) -> Vetted:
+        return Vetted(event)
 
     async def record_verdict(self, room: LiveRoom, event: Event, judgement: Judgement) -> None:
         return None
@@ -84,6 +91,7 @@ class RoomWorld:
             live_rooms=self.live_rooms,
             store=self.store,
             gate=gate,
+            policy_servers=gate,
             unread=gate,
             destination_sets=sets,
             clock_ms=lambda: time.time_ns() // 1_000_000,
@@ -96,6 +104,7 @@ class RoomWorld:
             store=self.store,
             states=self.states,
             policy=gate,
+            policy_servers=gate,
             unread=gate,
             destination_sets=sets,
         )

@@ -19,6 +19,8 @@ from homeserver.storage import policy as storage
 from homeserver.storage.database import Database
 from homeserver.storage.policy import VerdictRow
 
+POLICY_SERVER = "policy_server"  # stage and rule of what a room's policy server refused
+
 
 class Policy:
     """Judges events by the rules, and keeps the audit trail."""
@@ -77,6 +79,10 @@ class Policy:
         # as rejected by the auth rules, or later events that cite it would be invalid here.
         return Judgement(Action.SOFT_FAIL, f"policy:{rule.name}", rule.message)
 
+    async def judge_for_signing(self, room: LiveRoom, event: Event) -> Judgement:
+        """Judge an event that another instance shows us as its room's policy server."""
+        return await self.judge_arrival(room, event)
+
     async def _decide(self, subject: Subject) -> Rule | None:
         """The first rule that matches; a flag is noted and the search goes on."""
         for rule in self._rules:
@@ -87,7 +93,7 @@ class Policy:
         return None
 
     async def record_verdict(self, room: LiveRoom, event: Event, judgement: Judgement) -> None:
-        """Leave an audit row for a verdict of the auth rules."""
+        """Leave an audit row for a verdict of the auth rules or of a room's policy server."""
         if judgement.rule.startswith("policy:"):
             return  # written when the rule decided
         subject = Subject(
@@ -99,7 +105,8 @@ class Policy:
             room.room_id,
             event.event_id,
         )
-        await self._write("auth", judgement.rule, judgement.action.value, subject, judgement.reason)
+        stage = judgement.rule if judgement.rule == POLICY_SERVER else "auth"
+        await self._write(stage, judgement.rule, judgement.action.value, subject, judgement.reason)
 
     async def record_refusal(
         self, stage: str, rule: str, *, origin: str, sender: str, room_id: str, reason: str
