@@ -18,6 +18,7 @@ from homeserver.services.live_room import HISTORY_VISIBILITY, LiveRoom
 from homeserver.services.rooms import Rooms
 from homeserver.services.state import State, States
 from homeserver.storage import events as storage
+from homeserver.storage import moderation_queue
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 
@@ -54,11 +55,22 @@ class History:
     async def event(self, event_id: str, origin: str) -> dict[str, Any]:
         """One event as a transaction of one PDU.  Raises :class:`NotFound`."""
         stored = await self._store.get(event_id)
-        if stored is None or stored.rejected is not None:
+        if stored is None or stored.rejected is not None or await self._is_unsent(stored):
             raise NotFound("There is no such event")
         room = await self._room(stored.event.room_id, origin)
         (pdu,) = await self._visible(room, [stored], origin)
         return {"pdus": [pdu]}
+
+    async def _is_unsent(self, stored: StoredEvent) -> bool:
+        """Whether it is ours, and content policy has held it before anybody got it.
+
+        What other instances sent is theirs to read, whether our readers are shown it or not.
+        """
+        if stored.withheld is None:
+            return False
+        if server_name_of(stored.event.sender) != self._rooms.server_name:
+            return False
+        return await moderation_queue.is_unsent(self._database, stored.event.event_id)
 
     async def state_ids(self, room_id: str, event_id: str, origin: str) -> dict[str, Any]:
         """The IDs of the state before an event, and of its auth chain."""
@@ -158,7 +170,7 @@ class History:
             if await self._may_see(room, stored, origin)
             else redacted_copy(stored.event).pdu
             for stored in events
-            if stored.rejected is None
+            if stored.rejected is None and not await self._is_unsent(stored)
         ]
 
     async def _may_see(self, room: LiveRoom, stored: StoredEvent, origin: str) -> bool:

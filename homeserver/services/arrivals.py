@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from homeserver.errors import Forbidden
 from homeserver.protocol.auth_rules import Rejected, check_auth, check_auth_events
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.identifiers import server_name_of
@@ -34,6 +35,7 @@ from homeserver.storage import events as event_storage
 from homeserver.storage import rooms as room_storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord, MembershipChange, NewSnapshot
+from homeserver.storage.events import StoredEvent
 
 logger = structlog.get_logger(__name__)
 
@@ -120,12 +122,32 @@ class Arrivals:
             judgement = await self._judge(room, event, before)
             if judgement.action is Action.ACCEPT:
                 judgement = vetted.judgement or await self._policy.judge_arrival(room, event)
+            if event.is_state:
+                judgement = judgement.for_state()
             done = await self._place(room, event, before, judgement, inbox_id, relay_from)
         if wait:
             await asyncio.shield(done)
         if judgement.action is not Action.ACCEPT:
             await self._policy.record_verdict(room, event, judgement)
         return judgement
+
+    async def let_in(self, room: LiveRoom, held: StoredEvent) -> EventRecord:
+        """Give an event of ours that was held before anybody got it its place in the graph.
+
+        Call it with the room's lock held.  Raises :class:`Forbidden` if the room's present state
+        does not allow the event any more.
+        """
+        event = held.event
+        verdict = check_auth(event, await self._auth_state(event, room.state))
+        if isinstance(verdict, Rejected):
+            raise Forbidden(f"The room's state does not allow it any more: {verdict.reason}")
+        if set(event.prev_event_ids) == room.extremities.keys():
+            return self._rooms.apply(room, event)
+        await room.settle()
+        await self._live_rooms.prepare_snapshot_ids(4)
+        assert held.snapshot_before is not None
+        state = await self._states.get(held.snapshot_before)
+        return await self._merge(room, event, _Before(state, held.snapshot_before))
 
     # ------------------------------------------------------------ judging
 
@@ -191,7 +213,8 @@ class Arrivals:
         relay_from: str | None,
     ) -> asyncio.Future[list[int]]:
         servers_before = room.destinations
-        if judgement.action is not Action.ACCEPT:
+        held = judgement.withheld is not None
+        if judgement.action is not Action.ACCEPT and not held:
             record = self._refused(room, event, before, judgement)
         elif before.linear:
             await room.load_events(self._store, self._rooms.stripped_keys(event))
@@ -199,8 +222,12 @@ class Arrivals:
         else:
             record = await self._merge(room, event, before)
         record.inbox_id = inbox_id
-        if judgement.action is Action.ACCEPT:
-            record.redacts = await self._redacts(room, event)
+        record.flags, record.strip_rule = judgement.flags, judgement.strip_rule
+        if held:
+            record.withheld, record.notifications = judgement.withheld, ()
+            record.missing_prev_event_ids = await self._missing_prevs(event, before)
+        elif judgement.action is Action.ACCEPT:
+            record.redacts = await self.redaction_target(room, event)
             record.missing_prev_event_ids = await self._missing_prevs(event, before)
             if relay_from is not None:
                 servers = (room.destinations | servers_before) - {relay_from}
@@ -218,7 +245,7 @@ class Arrivals:
             if event_id not in known or known[event_id].snapshot_after is None
         ]
 
-    async def _redacts(self, room: LiveRoom, event: Event) -> str | None:
+    async def redaction_target(self, room: LiveRoom, event: Event) -> str | None:
         """The event that it redacts, if it may; remembered if that has not arrived yet."""
         if event.redacts is None:
             return None

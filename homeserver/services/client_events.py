@@ -105,7 +105,7 @@ class ClientEvents:
         state before the first: one look at the state serves them all.
         """
         ordered = sorted(
-            (s for s in events if s.snapshot_before is not None), key=lambda s: s.position
+            (s for s in events if s.snapshot_before is not None), key=lambda s: s.order
         )
         unknown = {
             s.event.event_id

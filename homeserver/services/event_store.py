@@ -11,6 +11,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.log import Notice
+from homeserver.storage.releases import ReleaseRecord
 
 CACHED_EVENTS = 10_000
 
@@ -25,6 +26,8 @@ class EventStore:
 
     def expect(self, record: EventRecord) -> None:
         """Know an event that is on its way to the disk; its position is not known yet."""
+        if isinstance(record, ReleaseRecord):
+            return  # it stays hidden until its release is on disk
         self._pending[record.event.event_id] = stored_event(0, record)
 
     def on_notice(self, notice: Notice) -> None:
@@ -33,11 +36,19 @@ class EventStore:
             if not isinstance(record, EventRecord):
                 continue
             self._pending.pop(record.event.event_id, None)
-            self._remember(stored_event(position, record))
+            if isinstance(record, ReleaseRecord):
+                self._release(position, record)
+            else:
+                self._remember(stored_event(position, record))
             if record.redacts is not None:
                 target = self._cache.get(record.redacts)
                 if target is not None and target.redacted_by is None:
                     target.redacted_by = record.event.event_id
+
+    def _release(self, position: int, record: ReleaseRecord) -> None:
+        stored = self._cache.get(record.event.event_id)
+        if stored is not None:
+            stored.position, stored.withheld = position, None
 
     def _remember(self, stored: StoredEvent) -> None:
         self._cache[stored.event.event_id] = stored

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+
+POLICY = "policy:"  # before a rule's name, where the auth rules could have decided, too
 
 
 class Action(Enum):
@@ -24,6 +26,25 @@ class Judgement:
     rule: str = ""
     reason: str = ""
     strip_media: bool = False  # accepted, but its media is not served
+    flags: tuple[str, ...] = ()  # rules that want a moderator to look at what was accepted
+
+    @property
+    def withheld(self) -> str | None:
+        """What a held event is withheld for."""
+        if self.action is not Action.HOLD:
+            return None
+        return self.rule.removeprefix(POLICY) or "policy"
+
+    @property
+    def strip_rule(self) -> str | None:
+        """The rule for which the media of an accepted or held event is not served."""
+        return self.rule.removeprefix(POLICY) or "policy" if self.strip_media else None
+
+    def for_state(self) -> Judgement:
+        """The same for a state event: the room's state cannot wait, so none is held."""
+        if self.action is not Action.HOLD:
+            return self
+        return replace(self, action=Action.SOFT_FAIL)
 
 
 ACCEPTED = Judgement(Action.ACCEPT)

@@ -21,6 +21,7 @@ from homeserver.storage.event_records import ClientTransaction, EventRecord, Not
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.log import Log, Notice
 from homeserver.storage.receipts import ReceiptRecord
+from homeserver.storage.releases import ReleaseRecord
 from homeserver.storage.to_device import ToDeviceRecord
 
 EVENTS_PER_ROOM = 100
@@ -90,13 +91,13 @@ class RoomTimeline:
         self._blocks: OrderedDict[Hashable, tuple[float, bytes]] = OrderedDict()
 
     def between(self, since: int, upto: int) -> list[RecentEvent]:
-        """The events at ``since < position <= upto``, the oldest first."""
+        """The events with a place at ``since < order <= upto``, the oldest first."""
         found: list[RecentEvent] = []
         for recent in reversed(self.events):
-            position = recent.stored.position
-            if position <= since:
+            order = recent.stored.order
+            if order <= since:
                 break
-            if position <= upto:
+            if order <= upto:
                 found.append(recent)
         found.reverse()
         return found
@@ -106,7 +107,7 @@ class RoomTimeline:
         self.events.append(recent)
         if len(self.events) <= EVENTS_PER_ROOM:
             return 1
-        self.complete_after = self.events.popleft().stored.position
+        self.complete_after = self.events.popleft().stored.order
         return 0
 
     def set_redacted(self, event_id: str, redaction_id: str) -> None:
@@ -116,6 +117,19 @@ class RoomTimeline:
                 if recent.stored.redacted_by is None:
                     recent.stored.redacted_by = redaction_id
                 self._blocks.clear()
+
+    def release(self, event_id: str, position: int) -> None:
+        """Show an event that was held, if it is one of these."""
+        for recent in self.events:
+            if recent.stored.event.event_id == event_id:
+                recent.stored.position, recent.stored.withheld = position, None
+
+    def forget(self, position: int) -> int:
+        """Leave everything up to a position to the database; by how many the room has shrunk."""
+        count = len(self.events)
+        self.events.clear()
+        self.complete_after = position
+        return count
 
     def block(self, key: Hashable) -> bytes | None:
         """A timeline as it was just sent to somebody else."""
@@ -139,6 +153,8 @@ class RecentTimeline:
         self._floor = 0
         self.rooms: Changes[str] = Changes()
         """Rooms with a new event."""
+        self.releases: Changes[str] = Changes()
+        """Rooms in which a held event was released."""
         self.members: Changes[str] = Changes()
         """Rooms in which somebody's membership changed."""
         self.memberships: Changes[str] = Changes()
@@ -161,8 +177,12 @@ class RecentTimeline:
         """How far all this goes: the last committed position."""
         return self._log.position
 
-    def start(self) -> None:
-        """Begin at the log's present position; call it once the log has started."""
+    def start(self, released: Sequence[tuple[str, int]] = ()) -> None:
+        """Begin at the log's present position; call it once the log has started.
+
+        ``released``: rooms with releases from before, and the positions of the last, in any order;
+        all there are, unless they are as many as :data:`REMEMBERED_CHANGES`.
+        """
         self._floor = self.recent_receipts.floor = self._log.position
         for changes in (
             self.rooms,
@@ -176,6 +196,10 @@ class RecentTimeline:
             self.device_users,
         ):
             changes.floor = self._floor
+        for room_id, position in sorted(released, key=lambda pair: pair[1]):
+            self.releases.note(room_id, position)
+        if len(released) >= REMEMBERED_CHANGES:
+            self.releases.floor = max(self.releases.floor, min(p for _, p in released))
 
     # ------------------------------------------------------------ reading
 
@@ -192,8 +216,12 @@ class RecentTimeline:
 
     def _on_notice(self, notice: Notice) -> None:
         for position, record in notice.records:
-            if isinstance(record, EventRecord):
+            if isinstance(record, ReleaseRecord):
+                self._take_release(position, record)
+            elif isinstance(record, EventRecord):
                 self._take_event(position, record)
+                if record.stands:
+                    self._append(position, record)
             elif isinstance(record, ReceiptRecord):
                 if record.moved:
                     self._take_receipt(position, record)
@@ -221,12 +249,25 @@ class RecentTimeline:
             if change.local:
                 self.memberships.note(change.user_id, position)
                 self.device_users.note(change.user_id, position)
-        if record.visible:
-            self._append(position, record)
         if record.redacts is not None:
             room = self._rooms.get(record.event.room_id)
             if room is not None:
                 room.set_redacted(record.redacts, record.event.event_id)
+
+    def _take_release(self, position: int, record: ReleaseRecord) -> None:
+        room_id = record.event.room_id
+        self._take_event(position, record)
+        self.rooms.note(room_id, position)
+        self.releases.note(room_id, position)
+        room = self._rooms.get(room_id)
+        if room is None or not room.events:
+            return
+        update = record.room
+        if update is not None and update.snapshot_id != room.events[-1].room_snapshot:
+            # What it did to the room's state is not to be seen in the events in memory.
+            self._size -= room.forget(position)
+        else:
+            room.release(record.event.event_id, position)
 
     def _append(self, position: int, record: EventRecord) -> None:
         room_id = record.event.room_id
@@ -250,4 +291,5 @@ class RecentTimeline:
     def _forget_coldest(self) -> None:
         _, room = self._rooms.popitem(last=False)
         self._size -= len(room.events)
-        self._floor = max(self._floor, room.events[-1].stored.position)
+        last = room.events[-1].stored.order if room.events else room.complete_after
+        self._floor = max(self._floor, last)

@@ -179,6 +179,10 @@ class Rooms:
         """A room, or None if we do not have it."""
         return await self._live_rooms.get(room_id)
 
+    def is_current(self, room: LiveRoom) -> bool:
+        """Whether this is still what memory has of the room."""
+        return self._live_rooms.cached(room.room_id) is room
+
     async def get_joined(self, room_id: str, user_id: str) -> LiveRoom:
         """A room to which the user is joined.  Raises :class:`Forbidden`."""
         room = await self._live_rooms.get(room_id)
@@ -210,14 +214,14 @@ class Rooms:
             room = await self.get(room_id)
             judgement = await self._gate.check_send(room, draft)
             async with room.lock:
-                if self._live_rooms.cached(room_id) is not room:
+                if not self.is_current(room):
                     continue
                 withheld = judgement.action is not Action.ACCEPT
                 event = await (self.build if withheld else self.build_signed)(room, draft)
                 if judgement.action is Action.ACCEPT:
-                    record, done = await self._append(room, event, transaction)
+                    record, done = await self._append(room, event, judgement, transaction)
                 else:
-                    record, done = self._withhold(room, event, transaction)
+                    record, done = self._withhold(room, event, judgement, transaction)
             try:
                 position = (await asyncio.shield(done))[0]
             except RoomMoved:
@@ -313,7 +317,11 @@ class Rooms:
         return await self._policy_servers.signed(room, event)
 
     async def _append(
-        self, room: LiveRoom, event: Event, transaction: ClientTransaction | None
+        self,
+        room: LiveRoom,
+        event: Event,
+        judgement: Judgement,
+        transaction: ClientTransaction | None,
     ) -> tuple[EventRecord, asyncio.Future[list[int]]]:
         redacts = await self._redaction_target(room, event)
         await self._live_rooms.prepare_snapshot_ids(1)
@@ -321,27 +329,44 @@ class Rooms:
         record = self.apply(room, event)
         record.transaction = transaction
         record.redacts = redacts
-        record.destination_set = await self._destinations(room, event, before)
+        record.flags, record.strip_rule = judgement.flags, judgement.strip_rule
+        record.destination_set = await self.destination_set(room, event, before)
         return record, self.commit(room, [record])
 
     def _withhold(
-        self, room: LiveRoom, event: Event, transaction: ClientTransaction | None
+        self,
+        room: LiveRoom,
+        event: Event,
+        judgement: Judgement,
+        transaction: ClientTransaction | None,
     ) -> tuple[EventRecord, asyncio.Future[list[int]]]:
-        """Keep an event that policy soft-failed: nobody sees it, nothing builds upon it."""
+        """Keep an event that policy soft-failed or holds: nobody sees it, nothing builds upon it.
+
+        What is held has its place in the timeline, for when it is released.
+        """
+        if event.is_state:
+            judgement = judgement.for_state()
+        held = judgement.action is Action.HOLD
         record = EventRecord(
             event,
-            live=False,
-            soft_failed=True,
+            live=held,
+            soft_failed=not held,
+            withheld=judgement.withheld,
+            unsent=held,
+            strip_rule=judgement.strip_rule,
             snapshot_before=room.snapshot_id,
             snapshot_after=room.snapshot_id,
             transaction=transaction,
         )
         return record, self.commit(room, [record])
 
-    async def _destinations(
+    async def destination_set(
         self, room: LiveRoom, event: Event, before: frozenset[str]
     ) -> int | None:
-        """Who else gets an event of ours: every instance with a member before or after it."""
+        """Who else gets an event of ours: every instance with a member before or after it.
+
+        The number of the set; None for nobody.
+        """
         servers = room.destinations
         if event.type == "m.room.member" and event.state_key is not None:
             servers = servers | before

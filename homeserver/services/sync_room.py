@@ -94,6 +94,7 @@ class SyncRooms:
         if entry is not Entry.STAYED:
             reader = await self._visibility.reader(room_id, view.user_id)
         span = await self._spans.read(view, room_id, since, view.upto, reader)
+        await self._add_released(view, span)
         full = view.full_state or entry is not Entry.STAYED
         if full:
             span.since = None
@@ -105,7 +106,7 @@ class SyncRooms:
         state = await self._state(view, span, heroes)
         if not (
             full
-            or span.shown
+            or span.timeline
             or span.limited
             or state
             or extras.ephemeral
@@ -132,6 +133,7 @@ class SyncRooms:
         since = view.since if was_joined else None
         upto = min(row.position, view.upto)
         span = await self._spans.read(view, row.room_id, since, upto, reader)
+        await self._add_released(view, span)
         state: list[StoredEvent] = []
         stay_end = reader.left_at
         if stay_end is not None and (view.since is None or stay_end > view.since):
@@ -142,7 +144,7 @@ class SyncRooms:
             state = await self._state(view, span, [])
         elif not was_joined:
             # Never joined, or the leave was told before: only what became of it is new.
-            span.shown = [s for s in span.shown if view.since is None or s.position > view.since]
+            span.shown = [s for s in span.shown if view.since is None or s.order > view.since]
             leave = await self._store.get(row.event_id)
             if leave is not None and leave.shown and not span.shown:
                 span.shown = [leave]
@@ -151,6 +153,17 @@ class SyncRooms:
             self._state_name(view): await self._state_part(view, span, state),
             "account_data": NO_EVENTS,
         }
+
+    async def _add_released(self, view: View, span: Span) -> None:
+        """Add what stands before the reader's token, but was released only after it."""
+        since = span.since
+        if since is None or not self._recent.releases.changed(span.room_id, since):
+            return
+        reader = await self._visibility.reader(span.room_id, view.user_id)
+        span.released, complete = await self._spans.released(
+            view, span.room_id, since, span.upto, reader
+        )
+        span.limited = span.limited or not complete
 
     def _state_name(self, view: View) -> str:
         return "state_after" if view.use_state_after else "state"
@@ -161,7 +174,7 @@ class SyncRooms:
         """The timeline's JSON.  Readers who see the same events get the same bytes."""
         first = span.shown[0] if span.shown else None
         if first is not None:
-            order = first.position - 1
+            order = first.order - 1
         else:
             order = span.upto if view.since is None else view.since
         return {
@@ -175,42 +188,51 @@ class SyncRooms:
         own = await self._transaction_ids(view, span)
         relations = await self._relations(view, span)
         if reader is not None or room is None or own or relations or not view.is_plain:
-            return await self._events_json(view, span.shown, reader, own, relations)
-        key = tuple([stored.position for stored in span.shown])
+            return await self._events_json(view, span.timeline, reader, own, relations)
+        key = tuple([stored.position for stored in span.timeline])
         block = room.block(key)
         if block is None:
             history = await self._visibility.history(span.room_id)
             if not history.always_shared:
                 reader = await self._visibility.reader(span.room_id, view.user_id)
-            block = await self._events_json(view, span.shown, reader, own, relations)
+            block = await self._events_json(view, span.timeline, reader, own, relations)
             if reader is None:
                 room.keep_block(key, block)
         return block
 
     async def _relations(self, view: View, span: Span) -> Relations:
-        """What relates to the events of a limited timeline; of others, all comes after them."""
-        if not span.limited or not span.shown:
+        """What relates to the events of a limited timeline, and to those that were held.
+
+        Of others, all comes after them.
+        """
+        events = span.timeline if span.limited else span.released
+        if not events:
             return {}
         reader = await self._visibility.reader(span.room_id, view.user_id)
-        return await self._aggregations.bundle(span.shown, reader, view.withheld)
+        return await self._aggregations.bundle(events, reader, view.withheld)
 
     async def _transaction_ids(self, view: View, span: Span) -> Mapping[str, str]:
         """Event ID -> transaction ID, for what this device sent.  Spec: transaction IDs."""
         user_id, device_id = view.device
         if device_id is None:
             return {}
+        sent = [s.event.event_id for s in span.released if s.event.sender == user_id]
+        found: dict[str, str] = {}
         if span.recent is not None:
-            return {
+            found = {
                 recent.stored.event.event_id: transaction.txn_id
                 for recent in span.recent
                 if (transaction := recent.transaction) is not None
                 and transaction.device_id == device_id
                 and transaction.user_id == user_id
             }
-        sent = [s.event.event_id for s in span.shown if s.event.sender == user_id]
-        if not sent:
-            return {}
-        return await event_storage.get_transaction_ids(self._database, sent, user_id, device_id)
+        else:
+            sent.extend(s.event.event_id for s in span.shown if s.event.sender == user_id)
+        if sent:
+            found |= await event_storage.get_transaction_ids(
+                self._database, sent, user_id, device_id
+            )
+        return found
 
     async def _events_json(
         self,
@@ -270,7 +292,7 @@ class SyncRooms:
         self, view: View, span: Span, ids: StateIds, heroes: Sequence[str]
     ) -> None:
         """Of the members, keep or add those who matter for what is shown."""
-        wanted = {stored.event.sender for stored in span.shown}
+        wanted = {stored.event.sender for stored in span.timeline}
         wanted.update(heroes)
         if span.since is None:
             wanted.add(view.user_id)

@@ -16,6 +16,7 @@ from homeserver.storage.events import StoredEvent
 DEFAULT_LIMIT = 20
 LARGEST_LIMIT = 100
 MOST_SCANNED = 1_000
+MOST_RELEASED = 500
 BEFORE_LIVE = 0  # orders of backfilled history are negative
 
 
@@ -89,7 +90,7 @@ class Spans:
                     found.append(stored)
             if len(page) <= limit:
                 return found[::-1], False
-            newest = page[-1].position - 1
+            newest = page[-1].order - 1
         return found[::-1], True
 
     async def _has_older(self, room_id: str, first: StoredEvent) -> bool:
@@ -97,16 +98,30 @@ class Spans:
         if first.event.type == "m.room.create":
             return False
         found = await event_storage.get_timeline(
-            self._database, room_id, newest=first.position - 1, oldest=BEFORE_ALL, limit=1
+            self._database, room_id, newest=first.order - 1, oldest=BEFORE_ALL, limit=1
         )
         return bool(found) or bool(
             await event_storage.backward_extremities(self._database, room_id, 1)
         )
 
+    async def released(
+        self, view: View, room_id: str, since: int, upto: int, reader: Reader
+    ) -> tuple[list[StoredEvent], bool]:
+        """Held events with a place up to ``since`` that were released meanwhile; all of them?
+
+        They come besides what the filter's limit allows: nobody would look for them so far back.
+        """
+        rows = await event_storage.get_released(
+            self._database, room_id, since, upto, MOST_RELEASED + 1
+        )
+        found = [stored for stored in rows[:MOST_RELEASED] if self._wanted(view, stored, reader)]
+        return found[::-1], len(rows) <= MOST_RELEASED
+
     def _wanted(self, view: View, stored: StoredEvent, reader: Reader | None) -> bool:
         event = stored.event
         return (
             stored.shown
+            and stored.position <= view.upto
             and view.filter.timeline.matches(event)
             and (event.sender not in view.withheld or event.state_key is not None)
             and (reader is None or reader.may_see(stored))

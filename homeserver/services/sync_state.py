@@ -42,6 +42,12 @@ class Span:
     limited: bool
     recent: Sequence[RecentEvent] | None = None
     end_snapshot: int | None = None  # the state at its end, where that is not the room's own
+    released: Sequence[StoredEvent] = ()  # of before ``since``, held until after it
+
+    @property
+    def timeline(self) -> Sequence[StoredEvent]:
+        """All that the reader gets, in the order of places."""
+        return [*self.released, *self.shown] if self.released else self.shown
 
 
 class SyncStates:
@@ -63,11 +69,11 @@ class SyncStates:
         """What of it the reader, who has synced up to ``since``, does not know yet."""
         assert span.since is not None
         if _is_linear(span.recent):
-            first = span.shown[0].position if span.shown else span.upto + 1
+            first = span.shown[0].order if span.shown else span.upto + 1
             keys = {
                 recent.stored.event.key
                 for recent in span.recent or ()
-                if recent.stored.event.state_key is not None and recent.stored.position < first
+                if recent.stored.event.state_key is not None and recent.stored.order < first
             }
             if not keys:
                 return {}
@@ -111,7 +117,7 @@ class SyncStates:
         room = self._recent.room(room_id)
         if room is not None:
             for recent in reversed(room.events):
-                if recent.stored.position <= upto:
+                if recent.stored.order <= upto:
                     return recent.room_snapshot
         return await storage.get_room_snapshot(self._database, room_id)
 
@@ -120,7 +126,7 @@ class SyncStates:
         room = self._recent.room(room_id)
         if room is not None:
             for recent in reversed(room.events):
-                if recent.stored.position <= order:
+                if recent.stored.order <= order:
                     return recent.room_snapshot
         found = await event_storage.get_timeline(
             self._database, room_id, newest=order, oldest=BEFORE_ALL, limit=1

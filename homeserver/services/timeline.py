@@ -158,7 +158,7 @@ class Timeline:
             scanned += len(rows)
             found.extend(s for s in rows if self._shows(s, reader, withheld, request.filter))
             if rows:
-                order = _order(rows[-1])
+                order = rows[-1].order
                 point = order - 1 if request.backwards else order
             if len(found) >= request.limit:
                 return _Page(found, point)
@@ -274,12 +274,12 @@ class Timeline:
             PageRequest(False, limit=limit - half, filter=event_filter),
             order,
         )
-        oldest = _order(before.events[-1]) if before.events else order
+        oldest = before.events[-1].order if before.events else order
         newest = after.events[-1] if after.events else stored
         shown = [stored, *before.events, *after.events]
         return {
             "start": timeline_token(oldest - 1),
-            "end": timeline_token(_order(newest)),
+            "end": timeline_token(newest.order),
             "events_before": await self.bundled(before.events, reader, requester),
             "event": (await self.bundled([stored], reader, requester))[0],
             "events_after": await self.bundled(after.events, reader, requester),
@@ -375,7 +375,3 @@ class Timeline:
                 )
             )
         return parts
-
-
-def _order(stored: StoredEvent) -> int:
-    return stored.timeline_order if stored.timeline_order is not None else stored.position

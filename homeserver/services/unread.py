@@ -172,7 +172,11 @@ class UnreadCounts:
         """A reader's counts in a room, of what stands up to a position."""
         key = (user_id, room_id)
         unread = self._counts.get(key)
-        if unread is None or self._recent.complete_after(room_id) > unread.upto:
+        if (
+            unread is None
+            or self._recent.complete_after(room_id) > unread.upto
+            or self._recent.releases.changed(room_id, unread.upto)
+        ):
             return (await self._count(user_id, [room_id], upto))[room_id]
         if unread.upto < upto:
             room = self._recent.room(room_id)
@@ -211,7 +215,7 @@ class UnreadCounts:
                 count = unread.threads.setdefault(thread_id, ThreadCount())
                 count.notifications += 1
                 count.highlights += highlight
-                count.last = recent.stored.position
+                count.last = recent.stored.order
 
     async def _count(self, user_id: str, room_ids: Sequence[str], upto: int) -> dict[str, Unread]:
         changes = self._changes

@@ -90,18 +90,18 @@ class Reader:
 
     def membership_before(self, stored: StoredEvent) -> str:
         """The user's membership in the state that an event was sent in."""
-        return self._membership(bisect_left(self.positions, _order(stored)))
+        return self._membership(bisect_left(self.positions, stored.order))
 
     def membership_at(self, stored: StoredEvent) -> str:
         """The user's membership after an event."""
-        return self._membership(bisect_right(self.positions, _order(stored)))
+        return self._membership(bisect_right(self.positions, stored.order))
 
     def _membership(self, place: int) -> str:
         return self.memberships[place - 1] if place else "leave"
 
     def may_see(self, stored: StoredEvent) -> bool:
         """Whether the user may see an event."""
-        order = _order(stored)
+        order = stored.order
         place = bisect_right(self.positions, order)
         before = self.membership_before(stored)
         if before == "join":
@@ -129,11 +129,6 @@ def last_left(positions: Sequence[int], memberships: Sequence[str]) -> int | Non
         if memberships[place - 1] == "join" and memberships[place] != "join":
             left_at = positions[place]
     return left_at
-
-
-def _order(stored: StoredEvent) -> int:
-    """An event's place among membership changes; backfilled history comes before them all."""
-    return stored.timeline_order if stored.timeline_order is not None else stored.position
 
 
 class Visibility:

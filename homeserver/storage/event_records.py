@@ -11,6 +11,7 @@ import orjson
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.media_uris import media_uris
 from homeserver.storage.database import Connection, Queryable
+from homeserver.storage.event_marks import write_marks
 from homeserver.storage.log import Record
 
 # Lists travel as one string each, since PostgreSQL has no array of unequal arrays.
@@ -189,11 +190,19 @@ class EventRecord(Record):
     redacts: str | None = None
     missing_prev_event_ids: Sequence[str] = ()
     inbox_id: int | None = None
+    unsent: bool = False  # ours, held before any other instance got it: not in the graph
+    flags: Sequence[str] = ()  # rules that ask a moderator to look at it
+    strip_rule: str | None = None  # the rule for which its media is not served
+
+    @property
+    def stands(self) -> bool:
+        """Whether it has a place in the live timeline, even if it is held."""
+        return self.live and self.rejected is None and not self.soft_failed
 
     @property
     def visible(self) -> bool:
         """Whether it shows in the live timeline."""
-        return self.live and self.rejected is None and not self.soft_failed and not self.withheld
+        return self.stands and self.withheld is None
 
     def touched_rooms(self) -> Sequence[str]:
         """Its room, if it shows there."""
@@ -206,18 +215,24 @@ class EventRecord(Record):
     @classmethod
     async def write(cls, connection: Connection, batch: Sequence[tuple[int, EventRecord]]) -> None:
         """Write events and what hangs on them, a statement per table that has something to say."""
-        await _write_rooms(connection, batch)
-        await _write_snapshots(connection, batch)
         await _write_events(connection, batch)
-        await _write_memberships(connection, batch)
+        await write_moves(connection, batch)
         await _write_transactions(connection, batch)
         await _write_notifications(connection, batch)
         await _write_media_references(connection, batch)
-        await _write_graph(connection, batch)
+        await write_marks(connection, [record for _, record in batch])
 
 
 class RoomMoved(Exception):
     """Another process has changed a room since its state was read here: build again."""
+
+
+async def write_moves(connection: Connection, batch: Sequence[tuple[int, EventRecord]]) -> None:
+    """Write what events do to their rooms.  Raises :class:`RoomMoved`."""
+    await _write_rooms(connection, batch)
+    await _write_snapshots(connection, batch)
+    await _write_memberships(connection, batch)
+    await _write_graph(connection, batch)
 
 
 async def _write_rooms(connection: Connection, batch: Sequence[tuple[int, EventRecord]]) -> None:

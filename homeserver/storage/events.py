@@ -28,6 +28,17 @@ SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_id)
 WHERE e.room_id = $1 AND e.timeline_order IS NOT NULL AND e.timeline_order > $2
     AND e.timeline_order <= $3 ORDER BY e.timeline_order LIMIT $4
 """
+SELECT_RELEASED = f"""
+SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_id)
+WHERE e.room_id = $1 AND e.position > $2 AND e.position <= $3 AND e.timeline_order <= $2
+    AND e.timeline_order > 0 AND e.position <> e.timeline_order AND e.withheld IS NULL
+ORDER BY e.timeline_order DESC LIMIT $4
+"""
+SELECT_RELEASED_ROOMS = """
+SELECT room_id, max(position) AS position FROM events
+WHERE timeline_order > 0 AND position <> timeline_order GROUP BY room_id
+ORDER BY position DESC LIMIT $1
+"""
 SELECT_PDUS = "SELECT event_id, pdu FROM events WHERE event_id = ANY($1::text[])"
 SELECT_KNOWN_IDS = """
 SELECT event_id FROM events WHERE event_id = ANY($1::text[]) AND
@@ -78,6 +89,8 @@ class StoredEvent:
     """An event as it lies in the database.
 
     ``event`` is as it was sent; if ``redacted_by`` is set, readers get a redacted copy.
+    ``position`` is when it could be seen first: for a live event its place in the timeline, unless
+    it was held; then that of its release.
     """
 
     event: Event
@@ -89,6 +102,11 @@ class StoredEvent:
     soft_failed: bool
     withheld: str | None
     redacted_by: str | None
+
+    @property
+    def order(self) -> int:
+        """Its place in the timeline; for an outlier, when it was written."""
+        return self.timeline_order if self.timeline_order is not None else self.position
 
     @property
     def shown(self) -> bool:
@@ -137,6 +155,23 @@ async def get_timeline_forwards(
     """Up to ``limit`` events with ``after < timeline_order <= upto``, the oldest first."""
     rows = await db.fetch(SELECT_TIMELINE_FORWARDS, room_id, after, upto, limit)
     return [_stored_event(row) for row in rows]
+
+
+async def get_released(
+    db: Queryable, room_id: str, since: int, upto: int, limit: int
+) -> list[StoredEvent]:
+    """Events with a place up to ``since`` that were released at ``since < position <= upto``.
+
+    The latest by place, the newest first.
+    """
+    rows = await db.fetch(SELECT_RELEASED, room_id, since, upto, limit)
+    return [_stored_event(row) for row in rows]
+
+
+async def get_released_rooms(db: Queryable, limit: int) -> list[tuple[str, int]]:
+    """Rooms in which held events were released, and where last, the latest first."""
+    rows = await db.fetch(SELECT_RELEASED_ROOMS, limit)
+    return [(row["room_id"], row["position"]) for row in rows]
 
 
 async def known_event_ids(

@@ -10,12 +10,14 @@ from homeserver.storage.database import Queryable
 # For each room: how far it is read as a whole (a receipt for no thread, or the reader's join),
 # how far each thread is (a receipt for it, or an event that the reader sent there), and what of
 # the notifications for the reader's audiences is past both.  An event that notifies several of
-# the audiences counts once.
+# the audiences counts once.  One that was held is unread for whoever has read past its place,
+# too, if they did so before its release ("made": when a mark was set).
 COUNT_UNREAD = """
 SELECT wanted.room_id, counted.thread_id, counted.notifications, counted.highlights
 FROM unnest($1::text[]) AS wanted (room_id) CROSS JOIN LATERAL (
     WITH receipt AS (
-        SELECT r.thread_id, max(coalesce(r.event_order, e.timeline_order)) AS upto
+        SELECT r.thread_id, max(coalesce(r.event_order, e.timeline_order)) AS upto,
+            max(r.position) AS made
         FROM receipts r LEFT JOIN events e
             ON r.event_order IS NULL AND e.event_id = r.event_id AND e.room_id = r.room_id
         WHERE r.room_id = wanted.room_id AND r.user_id = $2
@@ -33,20 +35,33 @@ FROM unnest($1::text[]) AS wanted (room_id) CROSS JOIN LATERAL (
         ) newest GROUP BY thread_id
     ), room_read AS (
         SELECT greatest((SELECT upto FROM receipt WHERE thread_id = ''), (SELECT since FROM stay),
-            0) AS upto
+            0) AS upto,
+            greatest((SELECT made FROM receipt WHERE thread_id = ''), (SELECT since FROM stay),
+            0) AS made,
+            coalesce((SELECT since FROM stay), 0) AS since
     ), thread_read AS (
-        SELECT thread_id, max(upto) AS upto
-        FROM (SELECT * FROM receipt WHERE thread_id <> '' UNION ALL SELECT * FROM sent) marks
-        GROUP BY thread_id
+        SELECT thread_id, max(upto) AS upto, max(made) AS made
+        FROM (
+            SELECT thread_id, upto, made FROM receipt WHERE thread_id <> ''
+            UNION ALL SELECT thread_id, upto, upto FROM sent
+        ) marks GROUP BY thread_id
     )
     SELECT thread_id, count(*) AS notifications, count(*) FILTER (WHERE highlight) AS highlights
     FROM (
         SELECT n.position, n.thread_id, bool_or(n.highlight) AS highlight
-        FROM room_read CROSS JOIN notifications n
-        LEFT JOIN thread_read ON thread_read.thread_id = n.thread_id
-        WHERE n.room_id = wanted.room_id AND n.audience = ANY($3::text[])
-            AND n.position > room_read.upto AND n.position <= $5 AND n.sender <> $2
-            AND (thread_read.upto IS NULL OR n.position > thread_read.upto)
+        FROM room_read CROSS JOIN LATERAL (
+            SELECT position, thread_id, highlight, sender, released_at FROM notifications
+            WHERE room_id = wanted.room_id AND audience = ANY($3::text[])
+                AND position > room_read.upto AND position <= $5
+            UNION ALL
+            SELECT position, thread_id, highlight, sender, released_at FROM notifications
+            WHERE room_id = wanted.room_id AND audience = ANY($3::text[])
+                AND released_at > room_read.made AND released_at <= $5
+                AND position <= room_read.upto AND position > room_read.since
+        ) n LEFT JOIN thread_read ON thread_read.thread_id = n.thread_id
+        WHERE n.sender <> $2 AND (n.released_at IS NULL OR n.released_at <= $5)
+            AND (thread_read.upto IS NULL OR n.position > thread_read.upto
+                OR n.released_at > thread_read.made)
         GROUP BY n.position, n.thread_id ORDER BY n.position DESC LIMIT $7
     ) unread GROUP BY thread_id
 ) counted

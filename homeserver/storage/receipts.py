@@ -13,6 +13,7 @@ READ_PRIVATE = "m.read.private"
 UNTHREADED = ""
 MAIN_THREAD = "main"
 
+# An event that was held may be read after what stands behind it.
 # An event of unknown order has not arrived yet, so it is taken to be ahead of those that have.
 UPSERT_RECEIPTS = """
 INSERT INTO receipts (room_id, receipt_type, user_id, thread_id, event_id, event_order, ts,
@@ -20,11 +21,15 @@ INSERT INTO receipts (room_id, receipt_type, user_id, thread_id, event_id, event
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],
     $7::bigint[], $8::bigint[])
 ON CONFLICT (room_id, receipt_type, user_id, thread_id) DO UPDATE SET
-    event_id = EXCLUDED.event_id, event_order = EXCLUDED.event_order, ts = EXCLUDED.ts,
-    position = EXCLUDED.position
+    event_id = EXCLUDED.event_id, ts = EXCLUDED.ts, position = EXCLUDED.position,
+    event_order = CASE WHEN EXCLUDED.event_order < receipts.event_order
+        THEN receipts.event_order ELSE EXCLUDED.event_order END
 WHERE EXCLUDED.event_order > receipts.event_order
     OR EXCLUDED.event_order IS NULL AND receipts.event_id <> EXCLUDED.event_id
     OR receipts.event_order IS NULL AND EXCLUDED.event_order IS NOT NULL
+    OR EXISTS (SELECT 1 FROM events e WHERE e.event_id = EXCLUDED.event_id
+        AND e.timeline_order > 0 AND e.position <> e.timeline_order
+        AND e.position > receipts.position)
 RETURNING position
 """
 SELECT_EVENTS = """

@@ -14,7 +14,10 @@ SELECT_CHANGED_ROOMS = """
 SELECT m.room_id FROM memberships m
 WHERE m.user_id = $1 AND m.membership = 'join' AND EXISTS (
     SELECT 1 FROM events e WHERE e.room_id = m.room_id
-        AND e.timeline_order > $2 AND e.timeline_order <= $3)
+        AND e.timeline_order > $2 AND e.timeline_order <= $3
+    UNION ALL
+    SELECT 1 FROM events e WHERE e.room_id = m.room_id AND e.position > $2 AND e.position <= $3
+        AND e.timeline_order > 0 AND e.position <> e.timeline_order)
 """
 # The membership that a user had in each of these rooms at a position.
 SELECT_MEMBERSHIPS_AT = """

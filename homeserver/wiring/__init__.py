@@ -317,7 +317,7 @@ class Wiring:
     async def start(self) -> None:
         """Start what runs in the background, the log first."""
         await self.log.start()
-        self.reading.recent.start()
+        await self.reading.start()
         await self.transport.own_keys.start()
         await self.transport.health.start()
         await self.push_rules.start()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from homeserver.services.aggregations import Aggregations
 from homeserver.services.client_events import ClientEvents
 from homeserver.services.notifier import Notifier
-from homeserver.services.recent_timeline import RecentTimeline
+from homeserver.services.recent_timeline import REMEMBERED_CHANGES, RecentTimeline
 from homeserver.services.relations import RelationService
 from homeserver.services.sync import SyncService
 from homeserver.services.sync_extras import SyncExtras
@@ -20,6 +20,7 @@ from homeserver.services.timeline import Timeline
 from homeserver.services.timeline_state import TimelineState
 from homeserver.services.unread import UnreadCounts
 from homeserver.services.visibility import Visibility
+from homeserver.storage.events import get_released_rooms
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
@@ -100,3 +101,8 @@ class Reading:
         self.relations = RelationService(
             database=database, recent=self.recent, store=wiring.store, timeline=self.timeline
         )
+        self._database = database
+
+    async def start(self) -> None:
+        """Begin at the log's position, once the log has started."""
+        self.recent.start(await get_released_rooms(self._database, REMEMBERED_CHANGES))
