@@ -317,7 +317,7 @@ class Wiring:
     async def start(self) -> None:
         """Start what runs in the background, the log first."""
         await self.log.start()
-        await self.reading.start()
+        await self.reading.start(self.database)
         await self.transport.own_keys.start()
         await self.transport.health.start()
         await self.push_rules.start()

@@ -20,6 +20,7 @@ from homeserver.services.timeline import Timeline
 from homeserver.services.timeline_state import TimelineState
 from homeserver.services.unread import UnreadCounts
 from homeserver.services.visibility import Visibility
+from homeserver.storage.database import Database
 from homeserver.storage.events import get_released_rooms
 from homeserver.wiring.basics import clock_ms
 
@@ -101,8 +102,7 @@ class Reading:
         self.relations = RelationService(
             database=database, recent=self.recent, store=wiring.store, timeline=self.timeline
         )
-        self._database = database
 
-    async def start(self) -> None:
+    async def start(self, database: Database) -> None:
         """Begin at the log's position, once the log has started."""
-        self.recent.start(await get_released_rooms(self._database, REMEMBERED_CHANGES))
+        self.recent.start(await get_released_rooms(database, REMEMBERED_CHANGES))
