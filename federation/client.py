@@ -22,7 +22,7 @@ from yarl import URL
 
 from federation.connections import CONNECT_TIMEOUT_SECONDS, Connections
 from federation.discovery import Destination, Discovery
-from federation.errors import FederationFailure, PeerError, Permanent, Temporary, TooMuch
+from federation.errors import FederationFailure, PeerError, Permanent, Refused, Temporary, TooMuch
 from federation.health import DestinationHealth
 from federation.ip_ranges import AddressRefused
 from federation.request_signing import authorization_header
@@ -191,7 +191,7 @@ class FederationClient:
             sock_connect=CONNECT_TIMEOUT_SECONDS,
             sock_read=request.timeout_seconds,
         )
-        self._health.check(destination)
+        self._check(destination, interactive=True)
         try:
             async with self._open(request, timeout) as response:
                 if response.status != 200:
@@ -205,8 +205,7 @@ class FederationClient:
     # ------------------------------------------------------------ one request
 
     async def _ask(self, request: _Request, interactive: bool) -> JsonObject:
-        if interactive:
-            self._health.check(request.destination)
+        self._check(request.destination, interactive)
         try:
             answer = await self._exchange(request)
         except FederationFailure as failure:
@@ -216,6 +215,15 @@ class FederationClient:
         if interactive:
             self._health.succeeded(request.destination)
         return answer
+
+    def _check(self, destination: str, interactive: bool) -> None:
+        """Raise :class:`FederationFailure` where it is no use, or not right, to ask."""
+        if not self._rules.allows(destination):
+            raise Refused(destination, self._rules.refusal(destination))
+        if destination == self.server_name:
+            raise Permanent(destination, "that is this server itself")
+        if interactive:
+            self._health.check(destination)
 
     def _note(self, destination: str, failure: FederationFailure) -> None:
         """Tell the shared health what a failure says of the instance as a whole."""
@@ -251,10 +259,6 @@ class FederationClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request, and give the connection back at the end."""
         destination = request.destination
-        if not self._rules.allows(destination):
-            raise Permanent(destination, "this server's admin does not allow it")
-        if destination == self.server_name:
-            raise Permanent(destination, "that is this server itself")
         response = await self._send(request, timeout)
         try:
             yield response

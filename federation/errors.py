@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from homeserver.errors import LimitExceeded, MatrixError, PeerFailed
+from homeserver.errors import Forbidden, LimitExceeded, MatrixError, PeerFailed
 
 # What must not reach a client as it is: it would take the answer to be about itself, and log out.
 OWN_AFFAIRS = frozenset({"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_UNAUTHORIZED", "M_UNRECOGNIZED"})
@@ -45,12 +45,20 @@ class Temporary(FederationFailure):
 
 
 class Permanent(FederationFailure):
-    """It will not work until somebody changes something: a bad name, or the admin's deny list."""
+    """It will not work until somebody changes something: a bad name, for example."""
 
     @property
     def temporary(self) -> bool:
         """Whether the same request may succeed later."""
         return False
+
+
+class Refused(Permanent):
+    """We do not deal with this instance: its block, or the admin's lists of servers."""
+
+    def to_matrix_error(self) -> MatrixError:
+        """What the client is told: that it is our own refusal, and why."""
+        return Forbidden(f"This server does not talk to {self.server_name}: {self.reason}")
 
 
 class TooMuch(Permanent):

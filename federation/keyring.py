@@ -15,7 +15,6 @@ from federation.caching import Coalescer, ExpiringCache
 from federation.errors import FederationFailure, Permanent
 from federation.key_fetching import KeyFetcher, parse_key_response
 from federation.own_keys import OwnKeys
-from federation.server_rules import ServerRules
 from federation.verifying import Verifier
 from homeserver.protocol.canonical import NotCanonical
 from homeserver.protocol.events import JsonObject
@@ -56,7 +55,6 @@ class Keyring:
         database: Database,
         own_keys: OwnKeys,
         fetcher: KeyFetcher,
-        rules: ServerRules,
         notaries: Sequence[str],
         clock_ms: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
@@ -64,7 +62,6 @@ class Keyring:
         self._database = database
         self._own_keys = own_keys
         self._fetcher = fetcher
-        self._rules = rules
         self._notaries = notaries
         self._clock_ms = clock_ms
         self._clock = clock
@@ -169,8 +166,6 @@ class Keyring:
 
     async def _refresh(self, server_name: str, key_id: str, at_ts: int | None) -> Keys:
         """Ask anew, unless that was done just now."""
-        if not self._rules.allows(server_name):
-            raise KeyUnavailable(server_name, "this server's admin does not allow it")
         retry_at, _ = self._failures.get((server_name, key_id)) or (0.0, 0)
         if self._clock() < retry_at:
             keys = await self._stored(server_name)

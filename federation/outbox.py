@@ -25,6 +25,8 @@ from federation.health import DestinationHealth
 from federation.server_rules import ServerRules
 from federation.transactions_out import OutgoingPdu
 from homeserver.protocol.events import Event, JsonObject
+from homeserver.protocol.globs import glob_to_regex
+from homeserver.protocol.server_names import host_of
 from homeserver.storage import outbox as storage
 from homeserver.storage.database import Connection, Database
 from homeserver.storage.event_records import EventRecord
@@ -191,6 +193,32 @@ class Outbox:
     def _recovered(self, server_name: str) -> None:
         if server_name in self._queues:
             self._queues[server_name].schedule()
+
+    # ------------------------------------------------------------ blocked instances
+
+    def rules_changed(self) -> None:
+        """Stop sending to whom nothing may be sent any more; send to whom it may be again."""
+        for server_name in [name for name in self._queues if not self._rules.allows(name)]:
+            self._queues.pop(server_name).stop()
+        if not self._closing:
+            self._spawn(self._take_up())
+
+    async def _take_up(self) -> None:
+        for server_name in await storage.get_backlogged(self._database):
+            if server_name not in self._queues:
+                self._with_queue(server_name, DestinationQueue.schedule)
+
+    async def forget(self, server: str) -> None:
+        """Drop what waits for the instances that a glob names, with or without their port."""
+        pattern = glob_to_regex(server, ignore_case=True)
+        names = [
+            name
+            for name in await storage.get_backlogged(self._database)
+            if pattern.match(name) or pattern.match(host_of(name))
+        ]
+        if names:
+            await storage.drop_waiting(self._database, names)
+            logger.info("dropped what waited for a blocked instance", servers=names)
 
     # ------------------------------------------------------------ EDUs
 

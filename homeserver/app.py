@@ -87,6 +87,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.REMOTE_DEVICES] = wiring.device_parts.remote_devices
     app[app_keys.ROOM_CREATION] = wiring.creation
     app[app_keys.ROOMS] = wiring.rooms
+    app[app_keys.SERVER_BLOCKS] = wiring.server_blocks
     app[app_keys.SESSIONS] = wiring.sessions
     app[app_keys.SYNC] = wiring.reading.sync
     app[app_keys.TERMS] = wiring.account_parts.terms

@@ -32,6 +32,7 @@ from homeserver.services.registration import RegistrationService
 from homeserver.services.relations import RelationService
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.rooms import Rooms
+from homeserver.services.server_blocks import ServerBlocks
 from homeserver.services.sessions import SessionService
 from homeserver.services.sync import SyncService
 from homeserver.services.terms import Terms
@@ -55,6 +56,7 @@ PROFILES = web.AppKey("PROFILES", ProfileService)
 PUSH_RULES = web.AppKey("PUSH_RULES", PushRuleService)
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
 REGISTRATION = web.AppKey("REGISTRATION", RegistrationService)
+SERVER_BLOCKS = web.AppKey("SERVER_BLOCKS", ServerBlocks)
 SESSIONS = web.AppKey("SESSIONS", SessionService)
 TERMS = web.AppKey("TERMS", Terms)
 

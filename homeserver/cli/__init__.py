@@ -26,6 +26,7 @@ class LazyGroup(click.Group):
         "demo": "homeserver.cli.demo",
         "doctor": "homeserver.cli.doctor",
         "keys": "homeserver.cli.keys",
+        "policy": "homeserver.cli.policy",
         "registration-token": "homeserver.cli.registration_token",
         "restore": "homeserver.cli.backup",
         "up": "homeserver.cli.up",

@@ -92,6 +92,12 @@ def is_valid_server_name(text: object) -> bool:
     return isinstance(text, str) and _parse(text) is not None
 
 
+def host_of(server_name: str) -> str:
+    """A server name without its port; what is no server name is given back as it is."""
+    parsed = _parse(server_name)
+    return parsed.host if parsed is not None else server_name
+
+
 class ServerAcl:
     """The content of an ``m.room.server_acl`` event, ready to be asked for every event received.
 

@@ -66,6 +66,15 @@ INSERT INTO destinations (server_name, last_success_at) VALUES ($1, $2)
 ON CONFLICT (server_name) DO UPDATE SET last_success_at = EXCLUDED.last_success_at,
     failing_since = NULL, retry_at = NULL, retry_interval_ms = 0
 """
+# As if all had arrived; what is committed later goes again.
+DROP_EVENTS = """
+INSERT INTO destinations AS d (server_name, acked_position)
+SELECT server_name, (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM log_position)
+FROM unnest($1::text[]) AS new (server_name)
+ON CONFLICT (server_name) DO UPDATE SET
+    acked_position = greatest(d.acked_position, EXCLUDED.acked_position)
+"""
+DROP_EDUS = "DELETE FROM outbox_edus WHERE destination = ANY($1::text[])"
 SELECT_FAILING = """
 SELECT server_name, failing_since, coalesce(retry_at, 0) AS retry_at, retry_interval_ms
 FROM destinations WHERE failing_since IS NOT NULL
@@ -186,6 +195,12 @@ async def save_acks(db: Queryable, positions: Mapping[str, int], now_ms: int) ->
 async def get_backlogged(db: Queryable) -> list[str]:
     """The destinations for which something waits."""
     return [row["server"] for row in await db.fetch(SELECT_BACKLOGGED)]
+
+
+async def drop_waiting(db: Queryable, servers: Sequence[str]) -> None:
+    """Forget what waits for these destinations."""
+    await db.execute(DROP_EVENTS, servers)
+    await db.execute(DROP_EDUS, servers)
 
 
 # ---------------------------------------------------------------- health

@@ -50,6 +50,7 @@ from homeserver.services.room_facts import RoomFacts
 from homeserver.services.room_import import RoomImport
 from homeserver.services.rooms import Rooms
 from homeserver.services.send_gate import OutgoingGate
+from homeserver.services.server_blocks import ServerBlocks
 from homeserver.services.sessions import SessionService
 from homeserver.services.state import States
 from homeserver.services.unread import UnreadCounter
@@ -78,7 +79,12 @@ class Wiring:
         self.rate_limits = RateLimits(
             rates=config.rate_limits.rates, enabled=config.rate_limits.enabled
         )
-        self.transport = Transport(config, signing_keys, database, self.log, self.rate_limits)
+        self.server_blocks = ServerBlocks(
+            server_name=config.server_name, database=database, clock_ms=clock_ms
+        )
+        self.transport = Transport(
+            config, signing_keys, database, self.log, self.rate_limits, self.server_blocks
+        )
         self._rooms()
         self._people()
         self._federation()
@@ -320,6 +326,7 @@ class Wiring:
         await self.reading.start(self.database)
         await self.transport.own_keys.start()
         await self.transport.health.start()
+        await self.server_blocks.start()
         await self.push_rules.start()
         await self.sessions.start()
         await self.device_parts.media.start()
@@ -336,6 +343,7 @@ class Wiring:
     async def close(self) -> None:
         """Stop in the opposite order: what comes in, what goes out, the log last."""
         await self.gate.close()
+        await self.server_blocks.close()
         await self.transport.outbox.close()
         await self.device_parts.device_sharing.close()
         await self.device_parts.remote_devices.close()

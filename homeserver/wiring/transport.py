@@ -21,6 +21,7 @@ from federation.well_known import WellKnown
 from homeserver.config import Config
 from homeserver.protocol.signing import SigningKey
 from homeserver.services.rate_limits import RateLimits
+from homeserver.services.server_blocks import ServerBlocks
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log
 from homeserver.wiring.basics import clock_ms
@@ -36,10 +37,11 @@ class Transport:
         database: Database,
         log: Log,
         rate_limits: RateLimits,
+        blocks: ServerBlocks,
     ) -> None:
         settings = config.federation
         guard = AddressGuard(allow_private_networks=settings.allow_private_networks)
-        self.rules = ServerRules(allow=settings.allow, deny=settings.deny)
+        self.rules = ServerRules(allow=settings.allow, deny=settings.deny, blocks=blocks)
         self.resolver = Resolver(private_zones=settings.private_zones, guard=guard)
         self.connections = Connections(
             resolver=self.resolver, guard=guard, extra_ca_file=settings.extra_ca_file
@@ -65,7 +67,6 @@ class Transport:
             database=database,
             own_keys=self.own_keys,
             fetcher=KeyFetcher(self.client, clock_ms),
-            rules=self.rules,
             notaries=settings.notaries,
             clock_ms=clock_ms,
         )
@@ -93,3 +94,4 @@ class Transport:
             rules=self.rules,
             clock_ms=clock_ms,
         )
+        blocks.backlog = self.outbox

@@ -30,6 +30,7 @@ from federation.server_rules import ServerRules
 from federation.well_known import WellKnown
 from homeserver.protocol.signing import SigningKey, generate_signing_key, sign_json
 from homeserver.services.rate_limits import RateLimits
+from homeserver.services.server_blocks import ServerBlocks
 from homeserver.storage.database import Database
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -203,7 +204,8 @@ class Node:
         self.clock = clock
         self.keys = keys or [signing_key(1)]
         guard = guard or AddressGuard(allow_private_networks=allow_private_networks)
-        self.rules = ServerRules(allow=allow, deny=deny or [])
+        self.blocks = ServerBlocks(server_name=server_name, database=database, clock_ms=clock)
+        self.rules = ServerRules(allow=allow, deny=deny or [], blocks=self.blocks)
         self.resolver = Resolver(
             private_zones={"*.test": "127.0.0.1"} if zones is None else zones,
             guard=guard,
@@ -234,7 +236,6 @@ class Node:
             database=database,
             own_keys=self.own_keys,
             fetcher=KeyFetcher(self.client, clock),
-            rules=self.rules,
             notaries=notaries or [],
             clock_ms=clock,
             clock=clock.seconds,

@@ -16,6 +16,7 @@ from federation import outbox as outbox_module
 from federation.outbox import Outbox
 from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.services.server_blocks import ServerBlocks
 from homeserver.storage import outbox as storage
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Log
@@ -537,3 +538,60 @@ async def test_the_greeting_is_repeated_until_it_is_taken(net, us, inbox):
     await inbox.until(lambda: len(inbox.transactions) == 2)
     await asyncio.sleep(0.3)
     assert len(inbox.transactions) == 2
+
+
+# ---------------------------------------------------------------- blocked instances
+
+
+@pytest.fixture
+async def blocks(us) -> ServerBlocks:
+    blocks = us.node.blocks
+    blocks.backlog = us.outbox
+    return blocks
+
+
+async def test_what_is_meant_for_a_blocked_instance_waits_until_it_is_lifted(
+    net, us, inbox, blocks
+):
+    other = Inbox(await net.peer("other.test"))
+    await us.send(inbox, other)
+    await inbox.has([0])
+    await blocks.block("peer.*", reason="spam", source="admin")
+
+    await us.send(inbox, other, times=3)
+    await other.has([0, 1, 2, 3])
+    await us.outbox.queue_edu(["peer.test"], "m.receipt", {"n": 1}, "key")
+    assert inbox.numbers == [0]
+    assert not us.health.is_failing("peer.test")
+    await blocks.unblock("peer.*")
+
+    await inbox.has([0, 1, 2, 3])
+    assert inbox.edus == []
+
+
+async def test_what_waited_behind_a_long_block_is_dropped(net, us, inbox, blocks):
+    await us.send(inbox)
+    await inbox.has([0])
+    await blocks.block("peer.test", reason="spam", source="admin")
+    await us.send(inbox, times=3)
+
+    net.clock.advance(8 * 86_400)
+    await blocks.unblock("peer.test")
+    (after,) = await us.send(inbox)
+
+    await inbox.has([0, after])
+
+
+async def test_a_block_outlives_a_restart_and_sends_nothing(net, us, inbox, blocks):
+    await us.send(inbox)
+    await inbox.has([0])
+    await blocks.block("peer.test", reason="spam", source="admin")
+    await us.send(inbox)
+
+    await us.restart()
+    blocks.backlog = us.outbox
+    await asyncio.sleep(0.2)
+    assert inbox.numbers == [0]
+    await blocks.unblock("peer.test")
+
+    await inbox.has([0, 1])

@@ -1,0 +1,24 @@
+"""``comity policy``: who and what this server deals with."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import click
+
+from homeserver.cli import LazyGroup
+
+
+class PolicyCommands(LazyGroup):
+    """The commands of ``comity policy``."""
+
+    modules: ClassVar[dict[str, str]] = {
+        "block": "homeserver.cli.policy_blocks",
+        "blocks": "homeserver.cli.policy_blocks",
+        "unblock": "homeserver.cli.policy_blocks",
+    }
+
+
+@click.group(cls=PolicyCommands)
+def policy() -> None:
+    """Rules, lists, and blocked servers."""
