@@ -6,7 +6,6 @@ user and a day.  See ``docs/architecture.md``, consent.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import hmac
 import html
@@ -14,14 +13,14 @@ import time
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlencode
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
-from client_api.web.static_files import DIRECTORY, PAGE_HEADERS
+from client_api.web import plain_page
 from homeserver.app_keys import CONFIG, CONSENT
-from homeserver.errors import Forbidden, MatrixError
+from homeserver.errors import Forbidden
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.services.consent import EVERYONE, Scope
-from homeserver.web import Handler, read_body
+from homeserver.web import read_body
 
 routes = web.RouteTableDef()
 
@@ -29,7 +28,6 @@ PATH = "/_comity/consent"
 VALID_SECONDS = 24 * 3600
 
 TITLE = "Messages to other servers"
-PAGE = (DIRECTORY / "consent.html").read_text("utf-8")
 QUESTION = """{notice}
 <p>You are <strong><bdi>{user}</bdi></strong> on <strong><bdi>{server}</bdi></strong>. When you
 write to somebody on another server, your message, your user name and your display name are sent to
@@ -38,8 +36,8 @@ that server and kept there; this server cannot take them back.</p>
 <button class="primary" name="answer" value="granted">I agree: let me write to other
 servers</button>
 <button name="answer" value="revoked">I do not agree: keep me to this server</button>
-</form>"""
-FAILURE = '<p class="note bad" role="alert">{text}.</p>'
+</form>
+<p class="quiet"><a href="/_comity/me">See and change all your choices</a> (sign in there)</p>"""
 NOTICES = {
     "granted": '<p class="note" role="status">You have agreed. Send your message again.</p>',
     "revoked": '<p class="note" role="status">You keep to this server.</p>',
@@ -99,49 +97,25 @@ def _user(request: web.Request) -> UserId:
     )
 
 
-def _page(request: web.Request, body: str, *, status: int = 200) -> web.Response:
-    server = html.escape(request.app[CONFIG].server_name)
-    return web.Response(
-        text=PAGE.format(title=TITLE, server=server, body=body),
-        status=status,
-        content_type="text/html",
-        headers={**PAGE_HEADERS, hdrs.CACHE_CONTROL: "no-store"},
-    )
-
-
 def _question(request: web.Request, user_id: UserId, notice: str = "") -> web.Response:
     server = html.escape(request.app[CONFIG].server_name)
-    body = QUESTION.format(notice=notice, user=html.escape(user_id), server=server)
-    return _page(request, body)
-
-
-def _readable(handler: Handler) -> Handler:
-    """Let a person read what is wrong: a page, where a client would get JSON."""
-
-    @functools.wraps(handler)
-    async def wrapped(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except MatrixError as error:
-            text = FAILURE.format(text=html.escape(error.text))
-            return _page(request, text, status=error.status)
-
-    return wrapped
+    content = QUESTION.format(notice=notice, user=html.escape(user_id), server=server)
+    return plain_page.page(request, TITLE, content)
 
 
 @routes.get(PATH)
-@_readable
+@plain_page.readable
 async def show_consent(request: web.Request) -> web.Response:
     """Ask."""
     return _question(request, _user(request))
 
 
 @routes.post(PATH)
-@_readable
+@plain_page.readable
 async def set_consent(request: web.Request) -> web.Response:
     """Take the answer; the row says that it came by the page."""
     user_id = _user(request)
-    answer = parse_qs((await read_body(request)).decode("utf-8", "replace")).get("answer", [""])[-1]
+    answer = parse_qs((await read_body(request)).decode("utf-8", "replace")).get("answer", [""])[0]
     if answer not in NOTICES:
         raise Forbidden("Choose one of the two answers")
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from aiohttp import hdrs, web
 
+from client_api.web.static_files import PAGE_HEADERS
 from homeserver.app_keys import CONFIG
 from homeserver.errors import MatrixError
 from homeserver.services.terms import Document
@@ -16,38 +17,25 @@ from homeserver.web import Handler
 
 FRAME = """<!doctype html>
 <html lang="en">
+<head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <meta name="robots" content="noindex">
 <title>{title} - {server}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 34rem; margin: 3rem auto;
-  padding: 0 1rem; overflow-wrap: break-word; }}
-h1 {{ line-height: 1.2; }}
-label, input {{ font: inherit; }}
-.field label, .field input {{ display: block; }}
-.field input {{ inline-size: 100%; box-sizing: border-box; padding: .45rem; }}
-.field, .tick {{ margin-block: 1rem; }}
-.hint {{ font-size: .95rem; margin: .2rem 0; }}
-button {{ font: inherit; padding: .6rem 1.2rem; margin-block: .5rem; cursor: pointer; }}
-.note {{ border-inline-start: .3rem solid currentColor; padding-inline-start: 1rem; }}
-:focus-visible {{ outline: .2rem solid; outline-offset: .15rem; }}
-</style>
-<main>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/_comity/me/page.css">
+</head>
+<body>
+<main class="plain">
 <h1>{title}</h1>
 {content}
 </main>
+</body>
 </html>
 """
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    hdrs.CACHE_CONTROL: "no-store",
-}
-ALERT = '<p class="note" role="alert">{text}</p>'
+HEADERS = {**PAGE_HEADERS, hdrs.CACHE_CONTROL: "no-store"}
+ALERT = '<p class="note bad" role="alert">{text}</p>'
 STATUS = '<p class="note" role="status">{text}</p>'
 TICK = (
     '<p class="tick"><label><input type="checkbox" name="accepted" value="{name}" required{ticked}>'

@@ -68,7 +68,7 @@ const TEXT = {
     receipts: "See what I have read",
     federation: "Other servers",
   },
-  answers: { allow: "Allow", ask: "Ask me", block: "Block" },
+  answers: { allow: "Allow", ask: "Ask", block: "Block" },
   states: {
     granted: "Allowed",
     denied: "Blocked",
@@ -165,7 +165,7 @@ const TEXT = {
     always: "Always",
     unblock: "Unblock",
     remove: "Remove",
-    edit: "Change until",
+    edit: "Change end date",
     editTitle: (who) => `Until when? ${who}`,
     everyone: "Everyone",
     allowed: (who) => `${who} is allowed.`,
@@ -554,7 +554,7 @@ function signIn(text = "") {
           keep((await answer.json()).access_token, true);
           await start({ focus: "h1" });
         },
-        { class: "sheet" },
+        { class: "card" },
       ),
     ),
   );
@@ -584,25 +584,34 @@ async function start(options) {
     h(
       "header",
       { class: "top" },
-      h("p", null, h("strong", null, TEXT.title), who(session.userId)),
-      button(session.own ? TEXT.signOut : TEXT.forget, signOut),
+      h(
+        "div",
+        null,
+        h("p", null, h("strong", null, TEXT.title), who(session.userId)),
+        button(session.own ? TEXT.signOut : TEXT.forget, signOut),
+      ),
     ),
     h(
       "div",
       { class: "frame" },
       h(
         "nav",
-        { "aria-label": TEXT.menu },
+        { class: "menu", "aria-label": TEXT.menu },
         h(
           "ul",
           null,
-          Object.keys(VIEWS).map((name) => h("li", null, h("a", { href: `#${name}`, "data-view": name }, TEXT.views[name]))),
+          Object.keys(VIEWS).map((name) => h("li", null, menuLink(name))),
         ),
       ),
       h("main", { id: "main" }),
     ),
   );
   await show(options);
+}
+
+function menuLink(name) {
+  const count = name === "requests" && h("span", { class: "count" });
+  return h("a", { href: `#${name}`, "data-view": name }, TEXT.views[name], count && [" ", count]);
 }
 
 function place() {
@@ -616,7 +625,7 @@ async function show({ focus } = {}) {
   const main = $("#main");
   const [name, rest] = place();
   main.setAttribute("aria-busy", "true");
-  for (const link of document.querySelectorAll("nav a")) {
+  for (const link of document.querySelectorAll("nav.menu a")) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -639,8 +648,8 @@ async function show({ focus } = {}) {
 }
 
 function showCount(count) {
-  const link = $("nav a[data-view=requests]");
-  link?.replaceChildren(TEXT.views.requests, count > 0 ? h("span", { class: "count" }, String(count)) : "");
+  const badge = $(".count");
+  if (badge) badge.textContent = count > 0 ? String(count) : "";
 }
 
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
