@@ -83,6 +83,19 @@ class RemoteMedia(Protocol):
         """Open a file of another instance.  Raises :class:`MatrixError`."""
 
 
+class MediaJudge(Protocol):
+    """Content policy for files.  Each method raises :class:`Forbidden` for what may not be had."""
+
+    async def check_new(self, row: MediaRow, path: Path) -> None:
+        """Judge a file before it is stored."""
+
+    async def check_fetch(self, origin: str, media_id: str) -> None:
+        """Do not fetch again what was refused."""
+
+    async def check_download(self, row: MediaRow, path: Path) -> None:
+        """Look up what was decided."""
+
+
 @dataclass(frozen=True, slots=True)
 class MediaFile:
     """A file that can be served."""
@@ -105,6 +118,7 @@ class MediaService:
         max_upload_bytes: int,
         unauthenticated_downloads: bool,
         clock_ms: Callable[[], int],
+        gate: MediaJudge | None = None,
     ) -> None:
         self.server_name = server_name
         self._database = database
@@ -115,6 +129,7 @@ class MediaService:
         self.unauthenticated_downloads = unauthenticated_downloads
         """Whether what was uploaded here may be had without a token, as before v1.11."""
         self._clock_ms = clock_ms
+        self._gate = gate
         self._uploads: dict[str, asyncio.Event] = {}
         self._fetches: dict[tuple[str, str], asyncio.Task[MediaRow]] = {}
 
@@ -152,14 +167,13 @@ class MediaService:
     ) -> str:
         """Store a file; its media ID.  Spec: ``POST /media/v3/upload``.
 
-        Raises :class:`TooLarge`.
+        Raises :class:`TooLarge`, and :class:`Forbidden` if content policy refuses it.
         """
-        stored = await self._files.receive(chunks, self.max_upload_bytes)
         media_id = new_media_id()
-        row = self._row(
+        row = await self._receive(
             self.server_name,
             media_id,
-            stored,
+            chunks,
             uploader=uploader,
             content_type=content_type,
             upload_name=upload_name,
@@ -181,11 +195,10 @@ class MediaService:
         Raises :class:`NotFound`, :class:`Forbidden`, :class:`CannotOverwrite`, :class:`TooLarge`.
         """
         await self._check_pending(media_id, uploader)
-        stored = await self._files.receive(chunks, self.max_upload_bytes)
-        row = self._row(
+        row = await self._receive(
             self.server_name,
             media_id,
-            stored,
+            chunks,
             uploader=uploader,
             content_type=content_type,
             upload_name=upload_name,
@@ -206,26 +219,35 @@ class MediaService:
         if pending.uploader != uploader:
             raise Forbidden("This media ID was given out to somebody else")
 
-    def _row(
+    async def _receive(
         self,
         origin: str,
         media_id: str,
-        stored: StoredFile,
+        chunks: AsyncIterable[bytes],
         *,
         uploader: str | None,
         content_type: str | None,
         upload_name: str | None,
     ) -> MediaRow:
-        return MediaRow(
-            origin=origin,
-            media_id=media_id,
-            uploader=uploader,
-            content_type=clean_content_type(content_type),
-            upload_name=clean_name(upload_name),
-            size_bytes=stored.size_bytes,
-            sha256=stored.sha256,
-            created_at=self._clock_ms(),
-        )
+        """Put a file on disk, if content policy allows it; what there is to note of it."""
+
+        def row(stored: StoredFile) -> MediaRow:
+            return MediaRow(
+                origin=origin,
+                media_id=media_id,
+                uploader=uploader,
+                content_type=clean_content_type(content_type),
+                upload_name=clean_name(upload_name),
+                size_bytes=stored.size_bytes,
+                sha256=stored.sha256,
+                created_at=self._clock_ms(),
+            )
+
+        async def inspect(stored: StoredFile, path: Path) -> None:
+            if self._gate is not None:
+                await self._gate.check_new(row(stored), path)
+
+        return row(await self._files.receive(chunks, self.max_upload_bytes, inspect))
 
     # ------------------------------------------------------------ giving out
 
@@ -240,7 +262,8 @@ class MediaService:
         """A file, fetched from its instance if need be.
 
         Spec: ``GET /media/download/{serverName}/{mediaId}``.
-        Raises :class:`NotFound`, :class:`NotYetUploaded`, :class:`RemoteTooLarge`.
+        Raises :class:`NotFound`, :class:`NotYetUploaded`, :class:`RemoteTooLarge`, and
+        :class:`Forbidden` for what content policy withholds.
         """
         if not is_valid_server_name(origin) or not _MEDIA_ID.fullmatch(media_id):
             raise NotFound("There is no such media here")
@@ -251,12 +274,16 @@ class MediaService:
         elif row is None or not self._files.path(row.sha256).exists():
             if not allow_remote or origin == self.server_name:
                 raise NotFound("There is no such media here")
+            if self._gate is not None:
+                await self._gate.check_fetch(origin, media_id)
             row = await self._fetch(origin, media_id, wait_ms)
         if row.quarantined_by is not None:
             raise NotFound("There is no such media here")
         path = self._files.path(row.sha256)
         if not path.exists():
             raise NotFound("There is no such media here")
+        if self._gate is not None:
+            await self._gate.check_download(row, path)
         await storage.touch_media(self._database, origin, media_id, self._clock_ms())
         return MediaFile(row, path)
 
@@ -310,17 +337,16 @@ class MediaService:
     async def _fetch_now(self, origin: str, media_id: str, timeout_ms: int) -> MediaRow:
         async with self._remote.download(origin, media_id, timeout_ms) as remote:
             try:
-                stored = await self._files.receive(remote.chunks, self.max_upload_bytes)
+                row = await self._receive(
+                    origin,
+                    media_id,
+                    remote.chunks,
+                    uploader=None,
+                    content_type=remote.content_type,
+                    upload_name=remote.upload_name,
+                )
             except TooLarge as error:
                 raise RemoteTooLarge("The other server's file is too large") from error
-            row = self._row(
-                origin,
-                media_id,
-                stored,
-                uploader=None,
-                content_type=remote.content_type,
-                upload_name=remote.upload_name,
-            )
         await storage.put_media(self._database, row)
         return row
 

@@ -41,6 +41,17 @@ class MediaFacts:
     perceptual_hash: int | None = None  # 64 bits, of images; alike ones differ in few of them
 
 
+@dataclass(frozen=True, slots=True)
+class MediaSubject:
+    """A file under judgement, when it is uploaded or has been fetched."""
+
+    direction: str  # local: uploaded here; in: of another instance
+    origin: str
+    media_id: str
+    uploader: str | None  # None: of another instance, which does not say
+    facts: MediaFacts
+
+
 def sniff(source: Path | bytes, sha256: bytes | None = None) -> MediaFacts:
     """Look at a file.  Blocks: call it in a thread.
 

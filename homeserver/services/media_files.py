@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +24,9 @@ class StoredFile:
 
     sha256: bytes
     size_bytes: int
+
+
+Inspect = Callable[[StoredFile, Path], Awaitable[None]]
 
 
 class MediaFiles:
@@ -50,9 +53,12 @@ class MediaFiles:
         digest = sha256.hex()
         return self.root / "thumbnails" / digest[:2] / digest[2:4] / digest / name
 
-    async def receive(self, chunks: AsyncIterable[bytes], most_bytes: int) -> StoredFile:
+    async def receive(
+        self, chunks: AsyncIterable[bytes], most_bytes: int, inspect: Inspect | None = None
+    ) -> StoredFile:
         """Store a stream; on disk for good when this returns.
 
+        ``inspect`` looks at the file before it gets its place; if it raises, nothing is kept.
         Raises :class:`TooLarge` as soon as there are more than ``most_bytes``.
         """
         temporary = self._incoming / secrets.token_hex(16)
@@ -70,13 +76,17 @@ class MediaFiles:
                     await asyncio.to_thread(_write, file, digest, bytes(buffer))
                     buffer.clear()
             await asyncio.to_thread(_write, file, digest, bytes(buffer))
-            target = self.path(digest.digest())
+            stored = StoredFile(digest.digest(), size)
+            if inspect is not None:
+                await asyncio.to_thread(file.flush)
+                await inspect(stored, temporary)
+            target = self.path(stored.sha256)
             await asyncio.to_thread(_finish, file, temporary, target)
         except BaseException:
             file.close()
             temporary.unlink(missing_ok=True)
             raise
-        return StoredFile(digest.digest(), size)
+        return stored
 
 
 def write_file(target: Path, content: bytes) -> None:

@@ -1,0 +1,286 @@
+"""Content policy for files: judged as they come in, and each download looks up what was decided.
+
+A verdict is stored with the rules and checks that led to it, so that files are judged anew, when
+somebody next wants them, after those have changed.  What is held stays held until a moderator
+decides, and a moderator's word stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from homeserver.errors import Forbidden, NotFound
+from homeserver.protocol.media_uris import MediaUri, media_uris
+from homeserver.services.judgement import ACCEPTED, Action, Judgement
+from homeserver.services.media_facts import MediaFacts, MediaSubject, sniff
+from homeserver.storage import media_facts as storage
+from homeserver.storage.database import Database
+from homeserver.storage.media import MediaRow
+from homeserver.storage.media_facts import FactsRow, MediaVerdict
+
+WORKERS = 2
+RECENT_FACTS = 10_000
+WITHHELD = "This file is withheld until a moderator has looked at it"
+REFUSED = "This server's content policy does not allow this file"
+SIGN = 1 << 63
+
+
+class MediaPolicy(Protocol):
+    """The rules, as far as they concern files; it writes its own audit rows."""
+
+    @property
+    def needs_media_facts(self) -> bool:
+        """Whether any rule looks at files."""
+
+    @property
+    def revision(self) -> str:
+        """Changes whenever the rules do."""
+
+    async def judge_media(self, subject: MediaSubject) -> Judgement:
+        """Judge a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedMedia:
+    """What external checks say of a file."""
+
+    judgement: Judgement
+    complete: bool = True  # False: a check failed, so ask again at the next download
+
+
+class MediaChecks(Protocol):
+    """External checks, as far as they concern files; it writes its own audit rows."""
+
+    @property
+    def for_media(self) -> bool:
+        """Whether any check looks at files."""
+
+    @property
+    def revision(self) -> str:
+        """Changes whenever the checks do."""
+
+    async def check_media(self, subject: MediaSubject, path: Path) -> CheckedMedia:
+        """Judge a file that lies at ``path``."""
+
+
+class MediaGate:
+    """Judges files, and remembers what was decided."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        database: Database,
+        policy: MediaPolicy,
+        checks: MediaChecks,
+        find_file: Callable[[bytes], Path],
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._server_name = server_name
+        self._database = database
+        self._policy = policy
+        self._checks = checks
+        self._find_file = find_file
+        self._clock_ms = clock_ms
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="media-facts")
+        self._recent: OrderedDict[MediaUri, MediaFacts] = OrderedDict()
+        self._judging: dict[tuple[str, str, bytes], asyncio.Task[MediaVerdict]] = {}
+        self._any_lasting = False
+
+    async def start(self) -> None:
+        """Learn whether anything is withheld."""
+        self._any_lasting = await storage.any_lasting_verdict(self._database)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        for task in list(self._judging.values()):
+            task.cancel()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def _active(self) -> bool:
+        return self._policy.needs_media_facts or self._checks.for_media
+
+    def _policy_now(self) -> str:
+        return f"{self._policy.revision}/{self._checks.revision}"
+
+    # ------------------------------------------------------------ on the way in
+
+    async def check_new(self, row: MediaRow, path: Path) -> None:
+        """Judge a file that has come in and is not stored yet.  Raises :class:`Forbidden`."""
+        if not self._active:
+            return
+        verdict, complete = await self._judge(row, path)
+        refused = verdict.action in ("reject", "soft_fail")
+        if complete and not (refused and row.origin == self._server_name):
+            await self._store(verdict)
+        _enforce(replace(verdict, action="accept") if verdict.withheld else verdict)
+
+    async def check_fetch(self, origin: str, media_id: str) -> None:
+        """Do not fetch again what was refused.  Raises :class:`Forbidden`."""
+        if not self._active and not self._any_lasting:
+            return
+        verdict = await storage.get_verdict(self._database, origin, media_id)
+        if verdict is not None and self._stands(verdict):
+            _enforce(verdict)
+
+    # ------------------------------------------------------------ on the way out
+
+    async def check_download(self, row: MediaRow, path: Path) -> None:
+        """Look up what was decided; judge what was not judged yet.  Raises :class:`Forbidden`."""
+        if not self._active and not self._any_lasting:
+            return
+        verdict = await storage.get_verdict(self._database, row.origin, row.media_id)
+        if verdict is None or verdict.sha256 != row.sha256 or not self._stands(verdict):
+            if not self._active:
+                return
+            verdict = await self._judge_once(row, path)
+        _enforce(verdict)
+
+    def _stands(self, verdict: MediaVerdict) -> bool:
+        """Whether nothing has changed since: what waits for a moderator waits on."""
+        lasting = verdict.decided_by is not None or verdict.withheld
+        return lasting or (self._active and verdict.policy == self._policy_now())
+
+    async def _judge_once(self, row: MediaRow, path: Path) -> MediaVerdict:
+        """One judgement serves all who ask at the same time."""
+        key = (row.origin, row.media_id, row.sha256)
+        task = self._judging.get(key)
+        if task is None:
+            task = asyncio.create_task(self._judge_stored(row, path), name="judge media")
+            self._judging[key] = task
+            task.add_done_callback(lambda done: self._judged(key, done))
+        return await asyncio.shield(task)
+
+    def _judged(self, key: tuple[str, str, bytes], task: asyncio.Task[MediaVerdict]) -> None:
+        del self._judging[key]
+        if not task.cancelled():
+            task.exception()  # whoever still waits is told; nobody need
+
+    async def _judge_stored(self, row: MediaRow, path: Path) -> MediaVerdict:
+        verdict, complete = await self._judge(row, path)
+        if complete:
+            await self._store(verdict)
+        return verdict
+
+    # ------------------------------------------------------------ judging
+
+    async def _judge(self, row: MediaRow, path: Path) -> tuple[MediaVerdict, bool]:
+        """The verdict, and whether all that was asked answered."""
+        policy = self._policy_now()
+        facts = await self._facts(row.sha256, path)
+        local = row.origin == self._server_name
+        subject = MediaSubject(
+            "local" if local else "in", row.origin, row.media_id, row.uploader, facts
+        )
+        judgement, complete = ACCEPTED, True
+        if self._policy.needs_media_facts:
+            judgement = await self._policy.judge_media(subject)
+        if judgement == ACCEPTED and self._checks.for_media:
+            checked = await self._checks.check_media(subject, path)
+            judgement, complete = checked.judgement, checked.complete
+        verdict = MediaVerdict(
+            origin=row.origin,
+            media_id=row.media_id,
+            sha256=row.sha256,
+            policy=policy,
+            action="strip" if judgement.strip_media else judgement.action.value,
+            rule=judgement.rule,
+            reason=judgement.reason,
+            uploader=row.uploader,
+            created_at=self._clock_ms(),
+        )
+        return verdict, complete
+
+    async def _store(self, verdict: MediaVerdict) -> None:
+        await storage.put_verdict(self._database, verdict)
+        if verdict.withheld:
+            self._any_lasting = True
+
+    async def _facts(self, sha256: bytes, path: Path) -> MediaFacts:
+        known = await storage.get_facts(self._database, sha256)
+        if known is not None:
+            return _from_row(known)
+        loop = asyncio.get_running_loop()
+        facts = await loop.run_in_executor(self._pool, sniff, path, sha256)
+        await storage.put_facts(self._database, _to_row(facts))
+        return facts
+
+    # ------------------------------------------------------------ for rules about events
+
+    async def facts_for(self, content: Mapping[str, Any]) -> MediaFacts | None:
+        """What is known of the file that an event refers to (its thumbnail, if it has no other).
+
+        None if no rule wants to know, if the event refers to no file, or if the file is not here:
+        another instance's, before anybody has asked for it.
+        """
+        if not self._policy.needs_media_facts:
+            return None
+        uris = media_uris(content)
+        if not uris:
+            return None
+        facts = self._recent.get(uris[0]) or await self._find_facts(uris[0])
+        if facts is not None:
+            self._recent[uris[0]] = facts
+            self._recent.move_to_end(uris[0])
+            if len(self._recent) > RECENT_FACTS:
+                self._recent.popitem(last=False)
+        return facts
+
+    async def _find_facts(self, uri: MediaUri) -> MediaFacts | None:
+        sha256 = await storage.get_media_hash(self._database, uri.origin, uri.media_id)
+        if sha256 is None:
+            return None
+        try:
+            return await self._facts(sha256, self._find_file(sha256))
+        except FileNotFoundError:
+            return None  # known of, and removed from here
+
+    # ------------------------------------------------------------ moderators
+
+    async def withheld(self, since_ms: int, limit: int) -> list[MediaVerdict]:
+        """Files that wait for a moderator, the oldest first, from a time on."""
+        return await storage.get_withheld(self._database, since_ms, limit)
+
+    async def release(self, origin: str, media_id: str, moderator: str) -> None:
+        """Let a withheld file be downloaded.  Raises :class:`NotFound`."""
+        await self._decide(origin, media_id, Action.ACCEPT, moderator)
+
+    async def refuse(self, origin: str, media_id: str, moderator: str) -> None:
+        """Refuse a withheld file for good.  Raises :class:`NotFound`."""
+        await self._decide(origin, media_id, Action.REJECT, moderator)
+
+    async def _decide(self, origin: str, media_id: str, action: Action, moderator: str) -> None:
+        done = await storage.decide(self._database, origin, media_id, action.value, moderator)
+        if not done:
+            raise NotFound("No such file waits for a moderator")
+
+
+def _enforce(verdict: MediaVerdict) -> None:
+    """Raises :class:`Forbidden` for a file that may not be had."""
+    if verdict.withheld:
+        raise Forbidden(WITHHELD)
+    if verdict.action in ("reject", "soft_fail"):
+        raise Forbidden(verdict.reason or REFUSED)
+
+
+def _to_row(facts: MediaFacts) -> FactsRow:
+    picture = facts.perceptual_hash
+    if picture is not None and picture >= SIGN:
+        picture -= SIGN * 2
+    return FactsRow(
+        facts.sha256, facts.mime_type, facts.size_bytes, facts.width, facts.height, picture
+    )
+
+
+def _from_row(row: FactsRow) -> MediaFacts:
+    picture = row.perceptual_hash
+    if picture is not None and picture < 0:
+        picture += SIGN * 2
+    return MediaFacts(row.mime_type, row.size_bytes, row.sha256, row.width, row.height, picture)
