@@ -164,10 +164,11 @@ class History:
     async def _visible(
         self, room: LiveRoom, events: Sequence[StoredEvent], origin: str
     ) -> list[Any]:
-        """PDUs as an instance may see them: redacted where history visibility hides them."""
+        """PDUs as an instance may see them: redacted where they were, or where history visibility
+        hides them."""
         return [
             stored.event.pdu
-            if await self._may_see(room, stored, origin)
+            if stored.redacted_by is None and await self._may_see(room, stored, origin)
             else redacted_copy(stored.event).pdu
             for stored in events
             if stored.rejected is None and not await self._is_unsent(stored)

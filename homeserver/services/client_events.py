@@ -65,6 +65,12 @@ class ClientEvents:
         self._size = 0
         self._previous: OrderedDict[str, str | None] = OrderedDict()
 
+    def forget(self, event_id: str) -> None:
+        """Keep no copy of an event as it was before its content was deleted."""
+        whole = self._shared.pop((event_id, None), None)
+        if whole is not None:
+            self._size -= len(whole)
+
     # ------------------------------------------------------------ what lies beside
 
     async def beside(
@@ -167,7 +173,7 @@ class ClientEvents:
             transaction_id = beside.transaction_ids.get(event.event_id)
         if transaction_id is not None:
             parts.append(b',"transaction_id":' + orjson.dumps(transaction_id))
-        if beside.previous or beside.redactions or beside.relations:
+        if beside.previous or beside.redactions or beside.relations or stored.erased:
             parts.append(self._rare_unsigned(stored, beside, may_see_previous))
         parts.append(b"}}")
         return b"".join(parts)
@@ -182,6 +188,8 @@ class ClientEvents:
         redaction = beside.redactions.get(stored.redacted_by or "")
         if redaction is not None:
             rare["redacted_because"] = orjson.Fragment(self._without_unsigned(redaction) + b"}")
+        elif stored.erased is not None and stored.redacted_by is None:
+            rare["redacted_because"] = _ended(stored)
         relations = beside.relations.get(stored.event.event_id)
         if relations:
             rare["m.relations"] = relations
@@ -189,7 +197,7 @@ class ClientEvents:
 
     def _without_unsigned(self, stored: StoredEvent) -> bytes:
         """An event's JSON up to, and without, the closing brace."""
-        key = (stored.event.event_id, stored.redacted_by)
+        key = (stored.event.event_id, stored.redacted_by or stored.erased)
         shared = self._shared.get(key)
         if shared is None:
             event = shown_event(stored)
@@ -199,6 +207,20 @@ class ClientEvents:
             while self._size > CACHED_BYTES:
                 self._size -= len(self._shared.popitem(last=False)[1])
         return shared
+
+
+def _ended(stored: StoredEvent) -> JsonObject:
+    """What takes the place of a redaction where a message ended without one, for clients that go
+    by ``redacted_because``.  There is no event of this ID."""
+    event = stored.event
+    return {
+        "type": "m.room.redaction",
+        "event_id": f"$ended.{event.event_id[1:]}",
+        "sender": event.sender,
+        "origin_server_ts": event.origin_server_ts,
+        "redacts": event.event_id,
+        "content": {"reason": stored.erased, "redacts": event.event_id},
+    }
 
 
 def _runs(events: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from homeserver.protocol.events import Event
 from homeserver.storage import events as storage
 from homeserver.storage.database import Database
+from homeserver.storage.erasures import ErasureRecord
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.log import Notice
@@ -23,6 +24,7 @@ class EventStore:
         self._database = database
         self._cache: OrderedDict[str, StoredEvent] = OrderedDict()
         self._pending: dict[str, StoredEvent] = {}
+        self._changes = 0  # redactions and erasures: what was read meanwhile is not kept
 
     def expect(self, record: EventRecord) -> None:
         """Know an event that is on its way to the disk; its position is not known yet."""
@@ -33,6 +35,8 @@ class EventStore:
     def on_notice(self, notice: Notice) -> None:
         """Take up what was committed: new events, and redactions of old ones."""
         for position, record in notice.records:
+            if isinstance(record, ErasureRecord):
+                self._erase(record)
             if not isinstance(record, EventRecord):
                 continue
             self._pending.pop(record.event.event_id, None)
@@ -41,6 +45,7 @@ class EventStore:
             else:
                 self._remember(stored_event(position, record))
             if record.redacts is not None:
+                self._changes += 1
                 target = self._cache.get(record.redacts)
                 if target is not None and target.redacted_by is None:
                     target.redacted_by = record.event.event_id
@@ -49,6 +54,13 @@ class EventStore:
         stored = self._cache.get(record.event.event_id)
         if stored is not None:
             stored.position, stored.withheld = position, None
+
+    def _erase(self, record: ErasureRecord) -> None:
+        self._changes += 1
+        for event in record.events:
+            stored = self._cache.get(event.event_id)
+            if stored is not None:
+                stored.erase(event, record.why)
 
     def _remember(self, stored: StoredEvent) -> None:
         self._cache[stored.event.event_id] = stored
@@ -78,9 +90,11 @@ class EventStore:
             else:
                 found[event_id] = cached
         if missing:
+            changes = self._changes
             read = await storage.get_events(self._database, missing)
             for event_id, stored in read.items():
-                self._remember(stored)
+                if changes == self._changes:
+                    self._remember(stored)
                 found[event_id] = stored
         return found
 

@@ -17,9 +17,10 @@ from homeserver.services.event_store import stored_event
 from homeserver.services.recent_receipts import RecentReceipts
 from homeserver.storage.account_data import AccountDataRecord
 from homeserver.storage.device_lists import DeviceListRecord, RemoteDeviceListRecord
+from homeserver.storage.erasures import ErasureRecord
 from homeserver.storage.event_records import ClientTransaction, EventRecord, Notification
 from homeserver.storage.events import StoredEvent
-from homeserver.storage.log import Log, Notice
+from homeserver.storage.log import Log, Notice, Record
 from homeserver.storage.receipts import ReceiptRecord
 from homeserver.storage.releases import ReleaseRecord
 from homeserver.storage.to_device import ToDeviceRecord
@@ -131,6 +132,15 @@ class RoomTimeline:
         self.complete_after = position
         return count
 
+    def erase(self, record: ErasureRecord) -> None:
+        """Take up that events' content was deleted."""
+        gone = {event.event_id: event for event in record.events}
+        for recent in self.events:
+            redacted = gone.get(recent.stored.event.event_id)
+            if redacted is not None:
+                recent.stored.erase(redacted, record.why)
+                self._blocks.clear()
+
     def block(self, key: Hashable) -> bytes | None:
         """A timeline as it was just sent to somebody else."""
         known = self._blocks.get(key)
@@ -164,6 +174,8 @@ class RecentTimeline:
         self.own_receipts: Changes[tuple[str, str]] = Changes()
         """``(user, room)``: readers who moved a receipt of their own."""
         self.recent_receipts = RecentReceipts()
+        self.erasures: Changes[str] = Changes()
+        """Rooms in which a message ended by itself."""
         self.account_data: Changes[str] = Changes()
         self.to_device: Changes[str] = Changes()
         self.device_rooms: Changes[str] = Changes()
@@ -190,6 +202,7 @@ class RecentTimeline:
             self.memberships,
             self.receipts,
             self.own_receipts,
+            self.erasures,
             self.account_data,
             self.to_device,
             self.device_rooms,
@@ -225,16 +238,29 @@ class RecentTimeline:
             elif isinstance(record, ReceiptRecord):
                 if record.moved:
                     self._take_receipt(position, record)
+            elif isinstance(record, ErasureRecord):
+                self._take_erasure(position, record)
             elif isinstance(record, AccountDataRecord):
                 self.account_data.note(record.user_id, position)
-            elif isinstance(record, ToDeviceRecord):
-                for user_id in record.touched_users():
-                    self.to_device.note(user_id, position)
-            elif isinstance(record, DeviceListRecord | RemoteDeviceListRecord):
-                for room_id in record.touched_rooms():
-                    self.device_rooms.note(room_id, position)
-                for user_id in record.touched_users():
-                    self.device_users.note(user_id, position)
+            else:
+                self._take_of_devices(position, record)
+
+    def _take_of_devices(self, position: int, record: Record) -> None:
+        if isinstance(record, ToDeviceRecord):
+            for user_id in record.touched_users():
+                self.to_device.note(user_id, position)
+        elif isinstance(record, DeviceListRecord | RemoteDeviceListRecord):
+            for room_id in record.touched_rooms():
+                self.device_rooms.note(room_id, position)
+            for user_id in record.touched_users():
+                self.device_users.note(user_id, position)
+
+    def _take_erasure(self, position: int, record: ErasureRecord) -> None:
+        for room_id in record.touched_rooms():
+            self.erasures.note(room_id, position)
+        room = self._rooms.get(record.room_id)
+        if room is not None:
+            room.erase(record)
 
     def _take_receipt(self, position: int, receipt: ReceiptRecord) -> None:
         self.own_receipts.note((receipt.user_id, receipt.room_id), position)

@@ -278,12 +278,13 @@ class SyncService:
         typing = extras.typing_events(
             joined, new, since.typing if since is not None else None, view.filter
         )
+        ended = await extras.erasures(joined, view.since, view.upto, view.filter)
         counted: Collection[str] = ()
         if view.since is not None:
             counted = await extras.own_receipt_rooms(view.user_id, joined, view.since)
         wanted = dict.fromkeys(new)
         wanted.update(dict.fromkeys(await self._changed_rooms(view, joined)))
-        for more in (receipts, typing, account_data, counted):
+        for more in (receipts, typing, ended, account_data, counted):
             wanted.update(dict.fromkeys(room_id for room_id in more if room_id in joined))
         if len(new) > 1:
             await self._rooms.prepare(view, new)
@@ -293,7 +294,11 @@ class SyncService:
                 view,
                 room_id,
                 Extras(
-                    _allowed(view, room_id, (typing.get(room_id), receipts.get(room_id))),
+                    _allowed(
+                        view,
+                        room_id,
+                        (typing.get(room_id), receipts.get(room_id), ended.get(room_id)),
+                    ),
                     self._room_account_data(view, room_id, account_data.get(room_id, ())),
                     room_id in counted,
                 ),

@@ -23,10 +23,12 @@ from homeserver.services.sync_token import SyncToken
 from homeserver.storage import sync as storage
 from homeserver.storage.account_data import PUSH_RULES, AccountDataRow
 from homeserver.storage.database import Database
+from homeserver.storage.erasures import get_erasures
 
 CACHED_DEVICES = 20_000
 RECEIPT = "m.receipt"
 TYPING = "m.typing"
+ENDED = "dev.comity.ended"
 
 Device = tuple[str, str]
 
@@ -259,6 +261,25 @@ class SyncExtras:
         return {
             room_id: {"type": TYPING, "content": {"user_ids": list(user_ids)}}
             for room_id, user_ids in found.items()
+        }
+
+    async def erasures(
+        self, joined: Collection[str], since: int | None, upto: int, sync_filter: SyncFilter
+    ) -> dict[str, JsonObject]:
+        """Room ID -> an event that says which messages ended here without a redaction.
+
+        Comity's own extension; see docs/retention.md.
+        """
+        if since is None or not _allows(sync_filter.ephemeral, ENDED):
+            return {}
+        rooms: Collection[str] | None = self._recent.erasures.since(since)
+        rooms = joined if rooms is None else [room_id for room_id in rooms if room_id in joined]
+        if not rooms:
+            return {}
+        found = await get_erasures(self._database, rooms, since, upto)
+        return {
+            room_id: {"type": ENDED, "content": {"event_ids": event_ids}}
+            for room_id, event_ids in found.items()
         }
 
     async def presence_events(

@@ -13,6 +13,7 @@ from homeserver.protocol.media_uris import media_uris
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.event_marks import write_marks
 from homeserver.storage.log import Record
+from homeserver.storage.message_ends import write_ends
 
 # Lists travel as one string each, since PostgreSQL has no array of unequal arrays.
 SEPARATOR = "\x1f"
@@ -90,10 +91,16 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[
 ON CONFLICT DO NOTHING
 """
 
+# What is redacted is deleted for real some time later.
 UPDATE_REDACTED = """
-UPDATE events SET redacted_by = new.redaction
-FROM unnest($1::text[], $2::text[]) AS new (target, redaction)
-WHERE event_id = new.target AND redacted_by IS NULL
+WITH redacted AS (
+    UPDATE events SET redacted_by = new.redaction
+    FROM unnest($1::text[], $2::text[]) AS new (target, redaction)
+    WHERE event_id = new.target AND redacted_by IS NULL RETURNING event_id, erased
+)
+INSERT INTO redacted_contents (event_id, redacted_at)
+SELECT event_id, (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM redacted
+WHERE erased IS NULL ON CONFLICT DO NOTHING
 """
 
 INSERT_BACKWARD_EXTREMITIES = """
@@ -193,6 +200,7 @@ class EventRecord(Record):
     unsent: bool = False  # ours, held before any other instance got it: not in the graph
     flags: Sequence[str] = ()  # rules that ask a moderator to look at it
     strip_rule: str | None = None  # the rule for which its media is not served
+    ends: bool = False  # once written, whether it is on the schedule of messages that end
 
     @property
     def stands(self) -> bool:
@@ -221,6 +229,7 @@ class EventRecord(Record):
         await _write_notifications(connection, batch)
         await _write_media_references(connection, batch)
         await write_marks(connection, [record for _, record in batch])
+        await write_ends(connection, batch)
 
 
 class RoomMoved(Exception):

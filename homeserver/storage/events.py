@@ -11,10 +11,12 @@ import orjson
 from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.storage.database import Queryable
+from homeserver.storage.erasures import RETENTION
 from homeserver.storage.event_records import UPDATE_REDACTED
 
 _COLUMNS = """e.event_id, e.position, e.timeline_order, e.snapshot_before, e.snapshot_after,
-    e.rejected, e.soft_failed, e.withheld, e.redacted_by, e.pdu, e.room_id, r.room_version"""
+    e.rejected, e.soft_failed, e.withheld, e.redacted_by, e.erased, e.pdu, e.room_id,
+    r.room_version"""
 SELECT_EVENTS = f"""
 SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_id) WHERE e.event_id = ANY($1::text[])
 """
@@ -88,7 +90,8 @@ VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 class StoredEvent:
     """An event as it lies in the database.
 
-    ``event`` is as it was sent; if ``redacted_by`` is set, readers get a redacted copy.
+    ``event`` is as it was sent; if ``redacted_by`` is set, readers get a redacted copy.  If
+    ``erased`` is set, its content is gone from here (see :mod:`homeserver.storage.erasures`).
     ``position`` is when it could be seen first: for a live event its place in the timeline, unless
     it was held; then that of its release.
     """
@@ -102,6 +105,7 @@ class StoredEvent:
     soft_failed: bool
     withheld: str | None
     redacted_by: str | None
+    erased: str | None = None
 
     @property
     def order(self) -> int:
@@ -111,7 +115,18 @@ class StoredEvent:
     @property
     def shown(self) -> bool:
         """Whether readers may see it at all."""
-        return self.rejected is None and not self.soft_failed and self.withheld is None
+        return (
+            self.rejected is None
+            and not self.soft_failed
+            and self.withheld is None
+            and self.erased != RETENTION
+        )
+
+    def erase(self, redacted: Event, why: str) -> None:
+        """Take up that its content was deleted."""
+        self.event, self.erased = redacted, why
+        if why == RETENTION:
+            self.timeline_order = None
 
 
 def _stored_event(row: Any) -> StoredEvent:
@@ -126,6 +141,7 @@ def _stored_event(row: Any) -> StoredEvent:
         soft_failed=row["soft_failed"],
         withheld=row["withheld"],
         redacted_by=row["redacted_by"],
+        erased=row["erased"],
     )
 
 

@@ -59,6 +59,7 @@ from homeserver.storage.log import Log
 from homeserver.wiring.accounts import AccountParts
 from homeserver.wiring.basics import clock_ms, random_id
 from homeserver.wiring.devices import DeviceParts
+from homeserver.wiring.ends import Ends
 from homeserver.wiring.policy_server import PolicyServerParts
 from homeserver.wiring.reading import Reading
 from homeserver.wiring.transport import Transport
@@ -91,6 +92,7 @@ class Wiring:
         self._accounts()
         self.device_parts = DeviceParts(self)
         self.reading = Reading(self)
+        self.ends = Ends(self)
         self._gate()
 
     # ------------------------------------------------------------ rooms
@@ -334,6 +336,7 @@ class Wiring:
         await self.device_parts.remote_devices.start()
         await self.transport.outbox.start()
         await self.gate.start()
+        await self.ends.start()
         await self.accounts.resume()
 
     def stop_waiting(self) -> None:
@@ -342,6 +345,7 @@ class Wiring:
 
     async def close(self) -> None:
         """Stop in the opposite order: what comes in, what goes out, the log last."""
+        await self.ends.close()
         await self.gate.close()
         await self.server_blocks.close()
         await self.transport.outbox.close()

@@ -38,6 +38,7 @@ class Reading:
         events = ClientEvents(
             database=database, store=wiring.store, states=wiring.states, clock_ms=clock_ms
         )
+        self.client_events = events
         aggregations = Aggregations(database=database, store=wiring.store, events=events)
         rooms_of_users = RoomsOfUsers(database=database, log=log)
         states = SyncStates(database=database, recent=self.recent, states=wiring.states)

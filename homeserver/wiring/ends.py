@@ -1,0 +1,55 @@
+"""Messages that end, retention, and deletion for real."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from homeserver.services.caretaker import Caretaker
+from homeserver.services.deletion import Deletion
+from homeserver.services.message_ends import MessageEnds
+from homeserver.storage.erasures import ErasureRecord
+from homeserver.storage.event_records import EventRecord
+from homeserver.storage.log import Notice
+from homeserver.wiring.basics import clock_ms
+
+if TYPE_CHECKING:
+    from homeserver.wiring import Wiring
+
+
+class Ends:
+    """What falls due by the clock, and the worker that looks after it."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        database = wiring.database
+        self._client_events = wiring.reading.client_events
+        self.deletion = Deletion(database=database, log=wiring.log, clock_ms=clock_ms)
+        self.caretaker = Caretaker(clock_ms=clock_ms)
+        self.caretaker.add(
+            MessageEnds(
+                server_name=wiring.config.server_name,
+                database=database,
+                store=wiring.store,
+                rooms=wiring.rooms,
+                deletion=self.deletion,
+                clock_ms=clock_ms,
+            )
+        )
+        wiring.log.subscribe(self._on_notice)
+
+    async def start(self) -> None:
+        """Begin with what fell due while the server was down."""
+        await self.caretaker.start()
+
+    async def close(self) -> None:
+        """Stop the worker."""
+        await self.caretaker.close()
+
+    def _on_notice(self, notice: Notice) -> None:
+        for _, record in notice.records:
+            if isinstance(record, EventRecord):
+                if record.ends or record.redacts is not None:
+                    self.caretaker.wake()
+            elif isinstance(record, ErasureRecord):
+                for event in record.events:
+                    self._client_events.forget(event.event_id)
+                self.caretaker.wake()

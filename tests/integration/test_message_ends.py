@@ -1,0 +1,131 @@
+"""Messages that end by themselves, on one instance; across instances: tests/interop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeserver.storage.database import Database
+from tests.integration.single import Instance, running
+
+SOON = {"dev.comity.expires": {"after_ms": 1000, "from": "sent"}}
+
+
+async def eventually(check: Callable[[], Awaitable[Any]]) -> Any:
+    """What a check yields, once it is true."""
+    async with asyncio.timeout(20):
+        while True:
+            found = await check()
+            if found:
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def redacted(one: Instance, token: str, room_id: str, event_id: str) -> dict[str, Any] | None:
+    """An event, once it is shown redacted."""
+    event = await one.call("GET", f"/rooms/{room_id}/event/{event_id}", token=token)
+    return event if "redacted_because" in event["unsigned"] else None
+
+
+async def test_an_expired_message_is_redacted_and_its_content_deleted(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room_id = await one.room(alice)
+        since = (await one.call("GET", "/sync", token=alice))["next_batch"]
+        sent = await one.say(alice, room_id, "a secret for a second", **SOON)
+        await one.say(alice, room_id, "this stays")
+
+        event = await eventually(lambda: redacted(one, alice, room_id, sent["event_id"]))
+
+        assert event["content"] == {}
+        because = event["unsigned"]["redacted_because"]
+        assert (because["sender"], because["content"]["reason"]) == ("@alice:one.test", "expired")
+
+        async def erased() -> bool:
+            row = await database.fetchrow(
+                "SELECT erased, pdu FROM events WHERE event_id = $1", sent["event_id"]
+            )
+            assert row["erased"] is None or b"secret" not in row["pdu"]
+            return row["erased"] == "expired"
+
+        await eventually(erased)
+        assert await one.texts(alice, room_id) == ["this stays"]
+        synced = await one.call("GET", f"/sync?since={since}", token=alice)
+        events = synced["rooms"]["join"][room_id]["timeline"]["events"]
+        assert [e["redacts"] for e in events if e["type"] == "m.room.redaction"] == [
+            sent["event_id"]
+        ]
+        assert "secret" not in str(synced)
+        assert await database.fetchval("SELECT count(*) FROM message_ends") == 0
+
+
+async def test_an_edit_ends_with_its_message(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room_id = await one.room(alice)
+        sent = await one.say(alice, room_id, "a secret", **SOON)
+        relation = {"rel_type": "m.replace", "event_id": sent["event_id"]}
+        new = {"msgtype": "m.text", "body": "a better secret"}
+        edit = await one.say(
+            alice, room_id, "* a better secret", **{"m.relates_to": relation, "m.new_content": new}
+        )
+
+        event = await eventually(lambda: redacted(one, alice, room_id, edit["event_id"]))
+
+        assert event["content"] == {}
+        assert await one.texts(alice, room_id) == []
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"dev.comity.expires": {"after_ms": 999}},
+        {"dev.comity.expires": {"after_ms": 366 * 24 * 3_600_000}},
+        {"dev.comity.expires": {"after_ms": "soon"}},
+        {"dev.comity.expires": {"after_ms": 1000, "from": "now"}},
+        {"dev.comity.expires": 1000},
+        {"dev.comity.view_once": "yes"},
+        {"expires": {"after_ms": 0}},
+    ],
+)
+async def test_a_field_that_says_nothing_possible_is_refused(
+    database: Database, tmp_path: Path, field: dict[str, Any]
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room_id = await one.room(alice)
+
+        refused = await one.say(alice, room_id, "hello", status=400, **field)
+
+        assert refused["errcode"] == "M_INVALID_PARAM"
+
+
+async def test_another_applications_short_field_is_passed_over(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room_id = await one.room(alice)
+
+        await one.say(alice, room_id, "hello", expires="2030-01-01", view_once=3)
+
+        assert await one.texts(alice, room_id) == ["hello"]
+
+
+async def test_the_schedule_outlives_a_restart(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room_id = await one.room(alice)
+        sent = await one.say(alice, room_id, "a secret", **SOON)
+        await one.wiring.ends.close()
+
+    await asyncio.sleep(1.1)
+
+    async with running(database, tmp_path) as one:
+        assert await eventually(lambda: redacted(one, alice, room_id, sent["event_id"]))
