@@ -7,8 +7,7 @@ build, authorise, ask policy and consent, give to the log.  See ``docs/architect
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +31,7 @@ from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.live_room import CREATE, LiveRoom, LiveRooms
 from homeserver.services.message_fields import check_message_end
+from homeserver.services.recent_transactions import RecentTransactions
 from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import (
@@ -48,7 +48,6 @@ logger = structlog.get_logger(__name__)
 
 MAX_PREV_EVENTS = 10
 MAX_REBUILDS = 20
-RECENT_TRANSACTIONS = 10_000
 INVITED = ("invite", "knock")
 
 
@@ -70,40 +69,6 @@ class Sent:
 
     event: Event
     position: int
-
-
-class RecentTransactions:
-    """Clients' transactions that this process has in hand or has seen lately.
-
-    A client that sends one again gets the first answer without a look into the database, where the
-    older ones are (a unique index makes sure that each has one event, whatever process it reached).
-    """
-
-    def __init__(self) -> None:
-        self._tasks: OrderedDict[tuple[str, str, str, str], asyncio.Task[Sent]] = OrderedDict()
-
-    async def once(
-        self, transaction: ClientTransaction, send: Callable[[], Coroutine[None, None, Sent]]
-    ) -> Sent:
-        """Run ``send``, or wait for the run that is under way or over; failures are forgotten."""
-        key = (
-            transaction.user_id,
-            transaction.device_id,
-            transaction.path,
-            transaction.txn_id,
-        )
-        task = self._tasks.get(key)
-        if task is None:
-            task = asyncio.create_task(send())
-            self._tasks[key] = task
-            if len(self._tasks) > RECENT_TRANSACTIONS:
-                self._tasks.popitem(last=False)
-        try:
-            return await asyncio.shield(task)
-        except BaseException:
-            if task.done():
-                self._tasks.pop(key, None)
-            raise
 
 
 class SendGate(Protocol):

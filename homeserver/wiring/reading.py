@@ -82,12 +82,23 @@ class Reading:
             store=wiring.store,
             reader_filter=wiring.consent,
         )
+        self._history(wiring, states, aggregations, visibility, rooms_of_users)
+
+    def _history(
+        self,
+        wiring: Wiring,
+        states: SyncStates,
+        aggregations: Aggregations,
+        visibility: Visibility,
+        rooms_of_users: RoomsOfUsers,
+    ) -> None:
+        database = wiring.database
         self.timeline = Timeline(
             database=database,
             recent=self.recent,
             store=wiring.store,
             states=states,
-            events=events,
+            events=self.client_events,
             aggregations=aggregations,
             visibility=visibility,
             reader_filter=wiring.consent,
