@@ -18,6 +18,7 @@ from client_api.admin import ALL_ROUTES as ADMIN_ROUTES
 from client_api.comity import ALL_ROUTES as COMITY_ROUTES
 from client_api.matrix import ALL_ROUTES as CLIENT_ROUTES
 from client_api.web import consent as consent_page
+from client_api.web import join as join_page
 from client_api.web import me as me_page
 from client_api.web import terms as terms_page
 from federation import app_keys as federation_keys
@@ -54,7 +55,7 @@ def build_app(wiring: Wiring) -> web.Application:
     app.add_routes(COMITY_ROUTES)
     app.add_routes(ADMIN_ROUTES)
     app.add_routes(SIGNED_ROUTES)
-    pages = (consent_page.routes, me_page.routes, terms_page.routes)
+    pages = (consent_page.routes, join_page.routes, me_page.routes, terms_page.routes)
     for routes in (*OPEN_ROUTES, *pages, health.routes):
         app.add_routes(routes)
     return app
@@ -74,6 +75,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.END_TO_END_KEYS] = wiring.device_parts.end_to_end_keys
     app[app_keys.FILTERS] = wiring.filters
     app[app_keys.INTERACTIVE_AUTH] = wiring.interactive_auth
+    app[app_keys.INVITATIONS] = wiring.account_parts.invitations
     app[app_keys.MEDIA] = wiring.device_parts.media
     app[app_keys.MEMBERSHIP] = wiring.membership
     app[app_keys.OPENID] = wiring.openid

@@ -20,6 +20,7 @@ from homeserver.services.directory import Directory
 from homeserver.services.end_to_end_keys import EndToEndKeyService
 from homeserver.services.filters import FilterService
 from homeserver.services.interactive_auth import InteractiveAuth
+from homeserver.services.invitations import Invitations
 from homeserver.services.media import MediaService
 from homeserver.services.membership import Membership
 from homeserver.services.openid import OpenIdTokens
@@ -51,6 +52,7 @@ ADMIN_TOKENS = web.AppKey("ADMIN_TOKENS", AdminTokens)
 DEVICES = web.AppKey("DEVICES", DeviceService)
 FILTERS = web.AppKey("FILTERS", FilterService)
 INTERACTIVE_AUTH = web.AppKey("INTERACTIVE_AUTH", InteractiveAuth)
+INVITATIONS = web.AppKey("INVITATIONS", Invitations)
 OPENID = web.AppKey("OPENID", OpenIdTokens)
 PROFILES = web.AppKey("PROFILES", ProfileService)
 PUSH_RULES = web.AppKey("PUSH_RULES", PushRuleService)

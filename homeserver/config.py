@@ -88,11 +88,21 @@ class RateLimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class InvitationsConfig:
+    """``registration.invitations``; ``enabled`` with what null means filled in."""
+
+    enabled: bool
+    per_member: int
+    max_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrationConfig:
     """``registration``; each of the terms as it stands in the YAML."""
 
     mode: str
     terms: list[dict[str, Any]]
+    invitations: InvitationsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,7 +381,7 @@ def _build(document: dict[str, Any], base: Path) -> Config:
             server,
             TlsConfig(path(listen["tls"]["certificate"]), path(listen["tls"]["key"])),
         ),
-        registration=RegistrationConfig(**document["registration"]),
+        registration=_registration(document["registration"]),
         rate_limits=RateLimitsConfig(
             rates["enabled"],
             {name: RateConfig(**rate) for name, rate in rates.items() if name != "enabled"},
@@ -387,6 +397,16 @@ def _build(document: dict[str, Any], base: Path) -> Config:
         limits=LimitsConfig(**document["limits"]),
         rooms=RoomsConfig(**document["rooms"]),
         log=LogConfig(**document["log"]),
+    )
+
+
+def _registration(values: dict[str, Any]) -> RegistrationConfig:
+    invitations = values["invitations"]
+    enabled = invitations["enabled"]
+    if enabled is None:
+        enabled = values["mode"] != "closed"
+    return RegistrationConfig(
+        **{**values, "invitations": InvitationsConfig(**{**invitations, "enabled": enabled})}
     )
 
 

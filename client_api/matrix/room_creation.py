@@ -56,6 +56,8 @@ def parse_room_request(body: dict[str, Any]) -> RoomRequest:
 def _initial_state(item: Any) -> InitialState:
     if not isinstance(item, dict):
         raise BadJson("'initial_state' must be an array of objects")
+    if item.get("type") == "m.room.member":  # it would go past the invitee's consent
+        raise InvalidParam("Invite people with 'invite', not with 'initial_state'")
     return InitialState(
         type=required(item, "type", str),
         state_key=optional(item, "state_key", str) or "",

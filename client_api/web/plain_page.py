@@ -38,7 +38,7 @@ HEADERS = {**PAGE_HEADERS, hdrs.CACHE_CONTROL: "no-store"}
 ALERT = '<p class="note bad" role="alert">{text}</p>'
 STATUS = '<p class="note" role="status">{text}</p>'
 TICK = (
-    '<p class="tick"><label><input type="checkbox" name="accepted" value="{name}" required{ticked}>'
+    '<p class="tick"><label><input type="checkbox" name="accepted" value="{key}" required{ticked}>'
     ' I accept: <a href="{url}" target="_blank" rel="noopener noreferrer" lang="{lang}" '
     'hreflang="{lang}">{title}</a> (version {version}; opens in a new tab)</label></p>'
 )
@@ -90,12 +90,12 @@ def tick_boxes(
         tag, text = document.in_language(languages(request))
         boxes.append(
             TICK.format(
-                name=html.escape(document.name),
+                key=html.escape(document.key),
                 url=html.escape(text.url),
                 lang=html.escape(tag),
                 title=html.escape(text.title),
                 version=html.escape(document.version),
-                ticked=" checked" if document.name in ticked else "",
+                ticked=" checked" if document.key in ticked else "",
             )
         )
     return "\n".join(boxes)

@@ -6,26 +6,34 @@ Spec: client-server API, account registration.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from homeserver.errors import Forbidden, MissingParam
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.accounts import AccountService, UserInUse
 from homeserver.services.interactive_auth import DUMMY, REGISTRATION_TOKEN, TERMS, Flows
+from homeserver.services.invitations import Invitations
 from homeserver.services.passwords import Passwords
 from homeserver.services.terms import Terms
 from homeserver.services.usernames import new_user_id
 from homeserver.storage import accounts as account_storage
 from homeserver.storage import registration_tokens as storage
-from homeserver.storage.database import Database
+from homeserver.storage.database import Connection, Database
 
 CLOSED, TOKEN, OPEN = "closed", "token", "open"
 MAX_TOKEN_LENGTH = 64
 
 
+class Newcomers(Protocol):
+    """What becomes of those who come by a member's invitation."""
+
+    async def newcomer(self, user_id: str) -> None:
+        """Welcome them."""
+
+
 class RegistrationService:
-    """Lets newcomers make accounts, as the instance's mode says."""
+    """Lets newcomers make accounts, as the instance's mode and its members say."""
 
     def __init__(
         self,
@@ -36,6 +44,8 @@ class RegistrationService:
         accounts: AccountService,
         passwords: Passwords,
         terms: Terms,
+        invitations: Invitations,
+        newcomers: Newcomers,
         clock_ms: Callable[[], int],
     ) -> None:
         self._mode = mode
@@ -44,6 +54,8 @@ class RegistrationService:
         self._accounts = accounts
         self._passwords = passwords
         self._terms = terms
+        self._invitations = invitations
+        self._newcomers = newcomers
         self._clock_ms = clock_ms
 
     def flows(self) -> Flows:
@@ -51,11 +63,14 @@ class RegistrationService:
 
         Each flow ends with the dummy stage: matrix-nio completes a registration only by it.
         """
-        if self._mode == CLOSED:
+        invitations = self._invitations.limits.enabled
+        if self._mode == CLOSED and not invitations:
             raise Forbidden("Registration is closed on this server: ask its admin for an account")
         terms = (TERMS,) if self._terms.documents else ()
-        token = (REGISTRATION_TOKEN,) if self._mode == TOKEN else ()
-        return ((*token, *terms, DUMMY),)
+        by_token = (REGISTRATION_TOKEN, *terms, DUMMY)
+        if self._mode != OPEN:
+            return (by_token,)
+        return ((*terms, DUMMY), by_token) if invitations else ((*terms, DUMMY),)
 
     def params(self) -> JsonObject:
         """What the stages of the flows show."""
@@ -72,31 +87,46 @@ class RegistrationService:
         return user_id
 
     async def register(
-        self, user_id: UserId, password: str | None, proof: Mapping[str, Any]
+        self,
+        user_id: UserId,
+        password: str | None,
+        proof: Mapping[str, Any],
+        *,
+        how: str = "registration",
     ) -> None:
         """Make an account, use up the token with it, and note the terms accepted.
 
-        ``proof``: what each completed stage yielded.
+        ``proof``: what each completed stage yielded; ``how``: where the newcomer was asked.
         Raises: :class:`UserInUse`, :class:`Forbidden` if the token was used up meanwhile.
         """
         password_hash = await self._passwords.hash(password) if password is not None else None
+        token = proof.get(REGISTRATION_TOKEN)
+        invited = False
         async with self._database.transaction() as connection:
             await self._accounts.insert(connection, user_id, password_hash)
             if TERMS in proof:
-                await self._terms.accept(user_id, proof[TERMS], how="registration", db=connection)
-            token = proof.get(REGISTRATION_TOKEN)
-            if token is not None and not await storage.use_token(
-                connection, token, self._clock_ms()
-            ):
-                raise Forbidden("This registration token is not valid, or no longer")
+                await self._terms.accept(user_id, proof[TERMS], how=how, db=connection)
+            if token is not None:
+                invited = await self._invitations.use(connection, token, user_id)
+                if not invited and not await self._use_token(connection, token):
+                    raise Forbidden("This registration token is not valid, or no longer")
+        if invited:
+            await self._newcomers.newcomer(user_id)
+
+    async def _use_token(self, connection: Connection, token: str) -> bool:
+        return self._mode != CLOSED and await storage.use_token(connection, token, self._clock_ms())
 
     async def is_token_valid(self, token: str) -> bool:
-        """Whether a registration token would be accepted now.
+        """Whether a registration token, or an invitation's code, would be accepted now.
 
         Raises: :class:`Forbidden` where registration is closed.
         """
         self.flows()
         if "\0" in token or len(token) > MAX_TOKEN_LENGTH:
+            return False
+        if await self._invitations.is_valid(token):
+            return True
+        if self._mode == CLOSED:
             return False
         stored = await storage.get_token(self._database, token)
         return stored is not None and stored.is_valid(self._clock_ms())

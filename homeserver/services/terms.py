@@ -37,6 +37,11 @@ class Document:
     version: str
     languages: Mapping[str, Translation]
 
+    @property
+    def key(self) -> str:
+        """What a ticked box says: this document at this version."""
+        return f"{self.name}@{self.version}"
+
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Document:
         """One of ``registration.terms``, as it stands in the configuration."""
@@ -96,11 +101,11 @@ class Terms:
         return dict(self.versions)
 
     def check_ticked(
-        self, names: Sequence[str], documents: Sequence[Document] | None = None
+        self, keys: Sequence[str], documents: Sequence[Document] | None = None
     ) -> None:
         """Raise :class:`MissingParam` unless each document's box on a page was ticked."""
         for document in self.documents if documents is None else documents:
-            if document.name not in names:
+            if document.key not in keys:
                 _, text = document.in_language(())
                 raise MissingParam(f"You have not accepted: {text.title}")
 

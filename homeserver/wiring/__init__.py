@@ -265,6 +265,8 @@ class Wiring:
             accounts=self.accounts,
             passwords=self.passwords,
             terms=self.account_parts.terms,
+            invitations=self.account_parts.invitations,
+            newcomers=self.account_parts.welcome,
             clock_ms=clock_ms,
         )
         stages: dict[str, Stage] = {
@@ -338,6 +340,7 @@ class Wiring:
         await self.gate.start()
         await self.ends.start()
         await self.accounts.resume()
+        await self.account_parts.start()
 
     def stop_waiting(self) -> None:
         """Answer the syncs that wait, so that the listeners can close."""
@@ -348,6 +351,7 @@ class Wiring:
         await self.ends.close()
         await self.gate.close()
         await self.server_blocks.close()
+        await self.account_parts.close()
         await self.transport.outbox.close()
         await self.device_parts.device_sharing.close()
         await self.device_parts.remote_devices.close()

@@ -1,4 +1,4 @@
-"""What belongs to having an account: terms."""
+"""What belongs to having an account: terms, invitations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from client_api.web.consent import ConsentLinks
 from client_api.web.terms import PATH as TERMS_PATH
+from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.services.invitations import Invitations, Limits
 from homeserver.services.terms import Document, Terms
+from homeserver.services.welcome import Welcome
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AccountParts:
-    """Terms that users accept."""
+    """Terms that users accept, invitations that members hand out."""
 
     def __init__(self, wiring: Wiring) -> None:
         config = wiring.config
@@ -30,3 +33,28 @@ class AccountParts:
             consent_uri=self.terms_links.make,
             clock_ms=clock_ms,
         )
+        settings = config.registration.invitations
+        self.invitations = Invitations(
+            limits=Limits(settings.enabled, settings.per_member, settings.max_days),
+            public_base_url=config.public_base_url,
+            database=wiring.database,
+            clock_ms=clock_ms,
+        )
+        self.welcome = Welcome(
+            database=wiring.database,
+            room_version=ROOM_VERSIONS[config.rooms.default_version],
+            contacts=wiring.consent,
+            chats=wiring.creation,
+            joins=wiring.membership,
+            profiles=wiring.profiles,
+            account_data=wiring.account_data,
+            clock_ms=clock_ms,
+        )
+
+    async def start(self) -> None:
+        """Go on with what was left at the last stop."""
+        await self.welcome.start()
+
+    async def close(self) -> None:
+        """Stop; what is left stays for the next start."""
+        await self.welcome.close()

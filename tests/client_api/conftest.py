@@ -42,6 +42,7 @@ from homeserver.services.interactive_auth import (
     PasswordStage,
     dummy_stage,
 )
+from homeserver.services.invitations import Invitations, Limits
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.passwords import Passwords
 from homeserver.services.profiles import ProfileService
@@ -92,6 +93,9 @@ class Others:
     rooms: list[str] = field(default_factory=list)
     member_events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     remote: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    async def newcomer(self, user_id: str) -> None:
+        raise AssertionError(f"{user_id} came by an invitation, though there are none")
 
     async def leave_all(self, user_id: str) -> None:
         self.left_all.append(user_id)
@@ -229,6 +233,13 @@ def build(
         terms=Terms(
             documents=(), update="notify", database=database, consent_uri=str, clock_ms=clock
         ),
+        invitations=Invitations(
+            limits=Limits(enabled=False, per_member=1, max_days=1),
+            public_base_url="https://matrix.one.example",
+            database=database,
+            clock_ms=clock,
+        ),
+        newcomers=others,
         clock_ms=clock,
     )
     stages = {

@@ -23,7 +23,7 @@ def terms(version: str = "1.0", *more: str) -> dict[str, Any]:
         {"name": "privacy", "version": version, "languages": {"en": english, "de": german}},
         *({"name": name, "version": "1", "languages": {"en": english}} for name in more),
     ]
-    return {"mode": "open", "terms": documents}
+    return {"mode": "open", "terms": documents, "invitations": {"enabled": False}}
 
 
 async def register(one: Instance, name: str) -> dict[str, Any]:
@@ -120,10 +120,11 @@ async def test_the_fallback_page_wants_every_box_ticked(database: Database, tmp_
 
         async with one.client.get(path, headers={"Accept-Language": "de-AT, en;q=0.5"}) as page:
             text = await page.text()
-        async with one.client.post(path, data={"accepted": "privacy"}) as half:
+        async with one.client.post(path, data={"accepted": "privacy@1.0"}) as half:
             refused = half.status
         auth = {"type": DUMMY, "session": session}
-        async with one.client.post(path, data=[("accepted", "privacy"), ("accepted", "conduct")]):
+        both = [("accepted", "privacy@1.0"), ("accepted", "conduct@1")]
+        async with one.client.post(path, data=both):
             answer = await one.call("POST", "/register", {**body, "auth": auth})
 
         assert 'href="https://one.test/datenschutz-1.0"' in text
@@ -157,7 +158,7 @@ async def test_a_newer_version_is_asked_for_where_that_is_required(
         async with one.client.post(path, data={}) as unticked:
             assert unticked.status == 400
         await one.say(alice, room_id, "refused", status=403)
-        async with one.client.post(path, data={"accepted": "privacy"}) as accepted:
+        async with one.client.post(path, data={"accepted": "privacy@2.0"}) as accepted:
             assert accepted.status == 200
         await one.say(alice, room_id, "after")
 
