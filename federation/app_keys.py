@@ -9,9 +9,11 @@ from federation.handshakes import Handshakes
 from federation.history import History
 from federation.joining import Joining
 from federation.notary import Notary
+from federation.policy_signing import PolicySigning
 
 GATE = web.AppKey("GATE", Gate)
 HANDSHAKES = web.AppKey("HANDSHAKES", Handshakes)
 HISTORY = web.AppKey("HISTORY", History)
 JOINING = web.AppKey("JOINING", Joining)
 NOTARY = web.AppKey("NOTARY", Notary)
+POLICY_SIGNING = web.AppKey("POLICY_SIGNING", PolicySigning)

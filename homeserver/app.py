@@ -79,6 +79,8 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.MEDIA] = wiring.device_parts.media
     app[app_keys.MEMBERSHIP] = wiring.membership
     app[app_keys.OPENID] = wiring.openid
+    app[app_keys.POLICY_APPOINTMENTS] = wiring.policy_appointments
+    app[app_keys.POLICY_SIGNER] = wiring.policy_server_parts.signer
     app[app_keys.PRESENCE] = wiring.device_parts.presence
     app[app_keys.PROFILES] = wiring.profiles
     app[app_keys.PUSH_RULES] = wiring.push_rules
@@ -105,6 +107,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[federation_keys.HISTORY] = wiring.history
     app[federation_keys.JOINING] = wiring.joining
     app[federation_keys.NOTARY] = wiring.transport.notary
+    app[federation_keys.POLICY_SIGNING] = wiring.policy_signing
 
 
 # ---------------------------------------------------------------- running

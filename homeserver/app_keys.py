@@ -24,6 +24,8 @@ from homeserver.services.invitations import Invitations
 from homeserver.services.media import MediaService
 from homeserver.services.membership import Membership
 from homeserver.services.openid import OpenIdTokens
+from homeserver.services.policy_appointments import PolicyAppointments
+from homeserver.services.policy_signer import PolicySigner
 from homeserver.services.presence import PresenceService
 from homeserver.services.profiles import ProfileService
 from homeserver.services.push_rules import PushRuleService
@@ -75,6 +77,8 @@ TYPING = web.AppKey("TYPING", TypingService)
 CONSENT = web.AppKey("CONSENT", Consent)
 DIRECTORY = web.AppKey("DIRECTORY", Directory)
 MEMBERSHIP = web.AppKey("MEMBERSHIP", Membership)
+POLICY_APPOINTMENTS = web.AppKey("POLICY_APPOINTMENTS", PolicyAppointments)
+POLICY_SIGNER = web.AppKey("POLICY_SIGNER", PolicySigner)
 ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
 ROOMS = web.AppKey("ROOMS", Rooms)
 

@@ -9,6 +9,7 @@ from federation.routes import (
     handshakes,
     keys,
     media,
+    policy_server,
     queries,
     user_devices,
     user_keys,
@@ -20,4 +21,8 @@ SIGNED_ROUTES: list[RouteDef] = [
     for module in (events, handshakes, media, queries, user_devices, user_keys)
     for definition in module.routes.definitions
 ]
-OPEN_ROUTES: tuple[RouteTableDef, ...] = (keys.routes, version.routes)
+OPEN_ROUTES: tuple[RouteTableDef, ...] = (
+    keys.routes,
+    policy_server.routes,  # verifies its requests itself
+    version.routes,
+)

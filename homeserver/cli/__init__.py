@@ -27,6 +27,7 @@ class LazyGroup(click.Group):
         "doctor": "homeserver.cli.doctor",
         "keys": "homeserver.cli.keys",
         "policy": "homeserver.cli.policy",
+        "policy-server": "homeserver.cli.policy_server",
         "registration-token": "homeserver.cli.registration_token",
         "restore": "homeserver.cli.backup",
         "up": "homeserver.cli.up",

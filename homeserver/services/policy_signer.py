@@ -16,10 +16,8 @@ from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.canonical import reference_hash
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.policy_servers import (
-    POLICY,
     Appointment,
     appointment_content,
-    parse_appointment,
     sign_as_policy_server,
 )
 from homeserver.protocol.room_versions import EventIdFormat
@@ -70,24 +68,15 @@ class PolicySigner:
         return self._current is not None
 
     @property
-    def public_keys(self) -> JsonObject | None:
-        """What ``/.well-known/matrix/policy_server`` answers under that name; None if off."""
-        content = self.appointment_content
-        return content["public_keys"] if content is not None else None
-
-    @property
     def appointment_content(self) -> JsonObject | None:
         """The content of the ``m.room.policy`` that appoints this instance; None if off."""
         if self._current is None:
             return None
         return appointment_content(self.server_name, self._current.verify_key)
 
-    def appointed(self, room: LiveRoom) -> Appointment | None:
-        """How a room that we are in has appointed us, its state events loaded; None if not."""
-        appointment = parse_appointment(room.content(POLICY))
-        if appointment is None or appointment.via != self.server_name or not room.joined_local:
-            return None
-        return appointment
+    def has_key(self, appointment: Appointment) -> bool:
+        """Whether it is us whom a room names, with one of our keys."""
+        return appointment.via == self.server_name and self._find_key(appointment) is not None
 
     # ------------------------------------------------------------ signing
 
@@ -118,16 +107,19 @@ class PolicySigner:
                 f"{self.server_name}, which this room has made its policy server, is none: "
                 "somebody with the power must take its m.room.policy back"
             )
-        try:
-            key = self._keys.get(VerifyKey.from_base64(appointment.public_key).data)
-        except BadKey:
-            key = None
+        key = self._find_key(appointment)
         if key is None:
             raise Forbidden(
                 f"The key in this room's m.room.policy is not one of {self.server_name}: somebody "
                 "with the power must set it anew"
             )
         return key
+
+    def _find_key(self, appointment: Appointment) -> SigningKey | None:
+        try:
+            return self._keys.get(VerifyKey.from_base64(appointment.public_key).data)
+        except BadKey:
+            return None
 
     # ------------------------------------------------------------ remembering
 

@@ -13,6 +13,7 @@ from federation.handshakes import Handshakes
 from federation.history import History
 from federation.joining import Joining
 from federation.pdus import PduChecker
+from federation.policy_signing import PolicySigning
 from federation.remote import RemoteQueries
 from homeserver.config import Config
 from homeserver.protocol.signing import SigningKey
@@ -42,6 +43,7 @@ from homeserver.services.membership import Membership
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.passwords import Passwords
 from homeserver.services.policy import Policy, Rule
+from homeserver.services.policy_appointments import PolicyAppointments
 from homeserver.services.profiles import ProfileService
 from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits
@@ -317,6 +319,18 @@ class Wiring:
             arrivals=self.arrivals,
             membership=self.membership,
             checker=self.checker,
+        )
+        self.policy_appointments = PolicyAppointments(
+            signer=self.policy_server_parts.signer,
+            rooms=self.rooms,
+            policy_servers=self.policy_server_parts.policy_servers,
+        )
+        self.policy_signing = PolicySigning(
+            signer=self.policy_server_parts.signer,
+            policy_servers=self.policy_server_parts.policy_servers,
+            rooms=self.rooms,
+            checker=self.checker,
+            rate_limits=self.rate_limits,
         )
         self.history = History(
             database=self.database, rooms=self.rooms, store=self.store, states=self.states
