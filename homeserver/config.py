@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from homeserver.durations import parse_duration_ms
+
 ENVIRONMENT_PREFIX = "COMITY_"
 SEPARATOR = "__"
 
@@ -155,6 +157,17 @@ class MediaConfig:
 
     max_upload_bytes: int
     unauthenticated_downloads: bool
+    delete_redacted_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """``retention``; None: for ever, or no limit."""
+
+    default_ms: int | None
+    min_ms: int | None
+    max_ms: int | None
+    redacted_content_after_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +211,7 @@ class Config:
     policy_server: PolicyServerConfig
     presence: PresenceConfig
     media: MediaConfig
+    retention: RetentionConfig
     limits: LimitsConfig
     rooms: RoomsConfig
     log: LogConfig
@@ -393,7 +407,8 @@ def _build(document: dict[str, Any], base: Path) -> Config:
         policy=PolicyConfig(**document["policy"]),
         policy_server=PolicyServerConfig(**document["policy_server"]),
         presence=PresenceConfig(**document["presence"]),
-        media=MediaConfig(**document["media"]),
+        media=MediaConfig(**_in_ms(document["media"], "delete_redacted_after")),
+        retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),
         limits=LimitsConfig(**document["limits"]),
         rooms=RoomsConfig(**document["rooms"]),
         log=LogConfig(**document["log"]),
@@ -408,6 +423,15 @@ def _registration(values: dict[str, Any]) -> RegistrationConfig:
     return RegistrationConfig(
         **{**values, "invitations": InvitationsConfig(**{**invitations, "enabled": enabled})}
     )
+
+
+def _in_ms(section: dict[str, Any], *names: str) -> dict[str, Any]:
+    """A section in which some keys are durations: ``max: 30d`` becomes ``max_ms``."""
+    durations = {
+        f"{name}_ms": parse_duration_ms(section[name]) if section[name] is not None else None
+        for name in names
+    }
+    return {name: value for name, value in section.items() if name not in names} | durations
 
 
 def _check_together(config: Config) -> Iterator[str]:
@@ -431,6 +455,9 @@ def _check_together(config: Config) -> Iterator[str]:
     documents = [document["name"] for document in config.registration.terms]
     for name in sorted({name for name in documents if documents.count(name) > 1}):
         yield f"registration.terms: found the name {name!r} twice; allowed: each name once"
+    least, most = config.retention.min_ms, config.retention.max_ms
+    if least is not None and most is not None and least > most:
+        yield "retention.min: found more than retention.max; allowed: at most that"
     names = [rule["name"] for rule in config.policy.rules]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"policy.rules: found the name {name!r} twice; allowed: each name once"

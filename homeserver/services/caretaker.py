@@ -33,6 +33,7 @@ class Caretaker:
         self._clock_ms = clock_ms
         self._jobs: list[Job] = []
         self._wake = asyncio.Event()
+        self._working = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     def add(self, *jobs: Job) -> None:
@@ -77,11 +78,12 @@ class Caretaker:
     async def _round(self) -> bool:
         """A step of each job; one that fails does not keep the others from theirs."""
         busy, failure = False, None
-        for job in self._jobs:
-            try:
-                busy = await job.step() or busy
-            except Exception as error:
-                failure = error
+        async with self._working:
+            for job in self._jobs:
+                try:
+                    busy = await job.step() or busy
+                except Exception as error:
+                    failure = error
         if failure is not None:
             raise failure
         return busy

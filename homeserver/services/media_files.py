@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from homeserver.errors import TooLarge
 
 BUFFER_BYTES = 256 * 1024
 ABANDONED_SECONDS = 24 * 3600
+SETTLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class MediaFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._incoming = root / "incoming"
+        self._sent_again: dict[bytes, float] = {}  # content that was here already: when
 
     def prepare(self) -> None:
         """Make the directory, and clear what interrupted uploads left a day ago or earlier."""
@@ -81,12 +84,33 @@ class MediaFiles:
                 await asyncio.to_thread(file.flush)
                 await inspect(stored, temporary)
             target = self.path(stored.sha256)
+            if target.exists():
+                self._note_sent_again(stored.sha256)
             await asyncio.to_thread(_finish, file, temporary, target)
         except BaseException:
             file.close()
             temporary.unlink(missing_ok=True)
             raise
         return stored
+
+    def _note_sent_again(self, sha256: bytes) -> None:
+        now = time.monotonic()
+        self._sent_again = {
+            k: at for k, at in self._sent_again.items() if at > now - SETTLE_SECONDS
+        }
+        self._sent_again[sha256] = now
+
+    def delete(self, sha256: bytes) -> bool:
+        """Delete a file and its thumbnails.  Blocks.
+
+        False, and nothing is deleted, if the same content has just come again: what refers to it
+        may not be on disk yet.
+        """
+        if self._sent_again.get(sha256, -SETTLE_SECONDS) > time.monotonic() - SETTLE_SECONDS:
+            return False
+        shutil.rmtree(self.thumbnail_path(sha256, ""), ignore_errors=True)
+        self.path(sha256).unlink(missing_ok=True)
+        return True
 
 
 def write_file(target: Path, content: bytes) -> None:

@@ -80,7 +80,7 @@ class DeviceParts:
             remote_devices=self.remote_devices,
         )
         wiring.transport.health.subscribe(self.remote_devices.peer_alive)
-        files = MediaFiles(config.data_dir / "media")
+        files = self.media_files = MediaFiles(config.data_dir / "media")
         self.thumbnails = Thumbnails(files)
         self.media = MediaService(
             server_name=config.server_name,

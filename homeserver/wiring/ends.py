@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from homeserver.services.caretaker import Caretaker
 from homeserver.services.deletion import Deletion
+from homeserver.services.media_deletion import MediaDeletion
 from homeserver.services.message_ends import MessageEnds
+from homeserver.services.redacted_contents import RedactedContents, RedactedMedia
 from homeserver.storage.erasures import ErasureRecord
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Notice
@@ -34,7 +36,32 @@ class Ends:
                 clock_ms=clock_ms,
             )
         )
+        self.media_deletion = MediaDeletion(
+            server_name=wiring.config.server_name,
+            database=database,
+            files=wiring.device_parts.media_files,
+            wake=self.caretaker.wake,
+            clock_ms=clock_ms,
+        )
+        self._redactions(wiring)
+        self.caretaker.add(self.media_deletion)
         wiring.log.subscribe(self._on_notice)
+
+    def _redactions(self, wiring: Wiring) -> None:
+        media_after_ms = wiring.config.media.delete_redacted_after_ms
+        content_after_ms = wiring.config.retention.redacted_content_after_ms
+        self.caretaker.add(
+            RedactedMedia(database=wiring.database, after_ms=media_after_ms, clock_ms=clock_ms)
+        )
+        if content_after_ms is not None:
+            self.caretaker.add(
+                RedactedContents(
+                    database=wiring.database,
+                    deletion=self.deletion,
+                    after_ms=max(content_after_ms, media_after_ms),
+                    clock_ms=clock_ms,
+                )
+            )
 
     async def start(self) -> None:
         """Begin with what fell due while the server was down."""

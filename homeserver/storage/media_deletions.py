@@ -1,0 +1,153 @@
+"""Media that the message which referred to it has given up: what may be deleted, and is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from homeserver.protocol.media_uris import MediaUri
+from homeserver.storage.database import Queryable
+from homeserver.storage.erasures import GIVE_UP_MEDIA
+
+INSERT = """
+INSERT INTO media_deletions (origin, media_id, sender)
+SELECT origin, media_id, $3 FROM unnest($1::text[], $2::text[]) AS new (origin, media_id)
+ON CONFLICT DO NOTHING
+"""
+SELECT = "SELECT origin, media_id, sender FROM media_deletions LIMIT $1 OFFSET $2"
+DELETE = "DELETE FROM media_deletions WHERE origin = $1 AND media_id = $2"
+SELECT_IS_REFERRED_TO = """
+SELECT EXISTS (SELECT 1 FROM media_references WHERE origin = $1 AND media_id = $2)
+"""
+# Avatars of the user and of their rooms, and what is in their account data (sticker packs).
+SELECT_IS_IN_USE = """
+SELECT EXISTS (SELECT 1 FROM profiles WHERE fields->>'avatar_url' = $2)
+    OR EXISTS (SELECT 1 FROM account_data WHERE user_id = $1
+        AND position($2 IN content::text) > 0)
+    OR EXISTS (SELECT 1 FROM memberships m JOIN events e USING (event_id) WHERE m.user_id = $1
+        AND position(convert_to($2, 'UTF8') IN e.pdu) > 0)
+    OR EXISTS (SELECT 1 FROM memberships m JOIN events e ON e.room_id = m.room_id
+        AND e.type = 'm.room.avatar' AND e.state_key = '' WHERE m.user_id = $1
+        AND position(convert_to($2, 'UTF8') IN e.pdu) > 0)
+"""
+SELECT_MEDIA = """
+SELECT uploader, sha256, quarantined_by FROM media WHERE origin = $1 AND media_id = $2 FOR UPDATE
+"""
+DELETE_MEDIA = "DELETE FROM media WHERE origin = $1 AND media_id = $2"
+SELECT_IS_SHARED = "SELECT EXISTS (SELECT 1 FROM media WHERE sha256 = $1)"
+DELETE_FACTS = "DELETE FROM media_facts WHERE sha256 = $1"
+SELECT_REDACTED = """
+SELECT event_id FROM redacted_contents WHERE NOT media_deleted AND redacted_at <= $1
+ORDER BY redacted_at LIMIT $2
+"""
+SELECT_OLDEST_REDACTED = "SELECT min(redacted_at) FROM redacted_contents WHERE NOT media_deleted"
+SET_MEDIA_DELETED = """
+UPDATE redacted_contents SET media_deleted = true WHERE event_id = ANY($1::text[])
+"""
+SELECT_CONTENTS = """
+SELECT event_id FROM redacted_contents WHERE redacted_at <= $1 ORDER BY redacted_at LIMIT $2
+"""
+SELECT_OLDEST_CONTENT = "SELECT min(redacted_at) FROM redacted_contents"
+DELETE_CONTENTS = "DELETE FROM redacted_contents WHERE event_id = ANY($1::text[])"
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Media that a message referred to which is gone."""
+
+    origin: str
+    media_id: str
+    sender: str
+
+    @property
+    def uri(self) -> str:
+        """Its ``mxc://`` URI."""
+        return f"mxc://{self.origin}/{self.media_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaToDelete:
+    """What must be known of a file before it is deleted."""
+
+    uploader: str | None
+    sha256: bytes
+    quarantined_by: str | None
+
+
+async def insert_given_up(db: Queryable, uris: Iterable[MediaUri], sender: str) -> None:
+    """Media that a sender needs no more."""
+    listed = list(dict.fromkeys(uris))
+    await db.execute(
+        INSERT, [uri.origin for uri in listed], [uri.media_id for uri in listed], sender
+    )
+
+
+async def get_given_up(db: Queryable, limit: int, offset: int = 0) -> list[GivenUp]:
+    """Some of what is to be looked at."""
+    return [GivenUp(**row) for row in await db.fetch(SELECT, limit, offset)]
+
+
+async def delete_given_up(db: Queryable, media: GivenUp) -> None:
+    """It was looked at."""
+    await db.execute(DELETE, media.origin, media.media_id)
+
+
+async def is_referred_to(db: Queryable, media: GivenUp) -> bool:
+    """Whether a message refers to it still."""
+    found: bool = await db.fetchval(SELECT_IS_REFERRED_TO, media.origin, media.media_id)
+    return found
+
+
+async def is_in_use(db: Queryable, media: GivenUp) -> bool:
+    """Whether a file of a user's is an avatar of theirs or of a room of theirs, or a sticker."""
+    found: bool = await db.fetchval(SELECT_IS_IN_USE, media.sender, media.uri)
+    return found
+
+
+async def lock_media(db: Queryable, media: GivenUp) -> MediaToDelete | None:
+    """What is known of a file; nobody changes it until the transaction ends."""
+    row = await db.fetchrow(SELECT_MEDIA, media.origin, media.media_id)
+    return MediaToDelete(**row) if row is not None else None
+
+
+async def delete_media(db: Queryable, media: GivenUp, sha256: bytes) -> bool:
+    """Forget a file; True if nothing else has the same content, so that it may leave the disk."""
+    await db.execute(DELETE_MEDIA, media.origin, media.media_id)
+    if await db.fetchval(SELECT_IS_SHARED, sha256):
+        return False
+    await db.execute(DELETE_FACTS, sha256)
+    return True
+
+
+# ---------------------------------------------------------------- redacted events
+
+
+async def give_up_redacted_media(db: Queryable, before: int, limit: int) -> int:
+    """Give up the media of events redacted before a time (ms); how many events."""
+    event_ids = [row["event_id"] for row in await db.fetch(SELECT_REDACTED, before, limit)]
+    if event_ids:
+        await db.execute(GIVE_UP_MEDIA, event_ids)
+        await db.execute(SET_MEDIA_DELETED, event_ids)
+    return len(event_ids)
+
+
+async def get_oldest_redacted(db: Queryable) -> int | None:
+    """When the first event was redacted (ms) whose media was not given up yet."""
+    oldest: int | None = await db.fetchval(SELECT_OLDEST_REDACTED)
+    return oldest
+
+
+async def get_redacted_contents(db: Queryable, before: int, limit: int) -> list[str]:
+    """Events redacted before a time (ms) whose content is still here."""
+    return [row["event_id"] for row in await db.fetch(SELECT_CONTENTS, before, limit)]
+
+
+async def get_oldest_content(db: Queryable) -> int | None:
+    """When the first event was redacted (ms) whose content is still here."""
+    oldest: int | None = await db.fetchval(SELECT_OLDEST_CONTENT)
+    return oldest
+
+
+async def delete_redacted_contents(db: Queryable, event_ids: Iterable[str]) -> None:
+    """Their content is gone."""
+    await db.execute(DELETE_CONTENTS, list(event_ids))
