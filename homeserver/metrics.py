@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 REGISTRY = CollectorRegistry()
@@ -27,5 +27,17 @@ EVENTS_RECEIVED = Counter(
     "comity_federation_events_total",
     "Events of other instances, by what became of them",
     ("verdict",),
+    registry=REGISTRY,
+)
+MODERATION_ITEMS = Counter(
+    "comity_moderation_items_total",
+    "Items that entered the moderators' queue",
+    ("kind",),
+    registry=REGISTRY,
+)
+MODERATION_OPEN = Gauge(
+    "comity_moderation_open_items",
+    "Items of the moderators' queue that wait for a decision",
+    ("kind",),
     registry=REGISTRY,
 )

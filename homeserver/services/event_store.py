@@ -54,6 +54,7 @@ class EventStore:
         stored = self._cache.get(record.event.event_id)
         if stored is not None:
             stored.position, stored.withheld = position, None
+            stored.event = record.signed or stored.event
 
     def _erase(self, record: ErasureRecord) -> None:
         self._changes += 1

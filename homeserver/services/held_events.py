@@ -16,7 +16,7 @@ from homeserver.protocol.events import redacted_copy
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import LiveRoom
-from homeserver.services.rooms import MAX_REBUILDS, Rooms, UnreadRules
+from homeserver.services.rooms import MAX_REBUILDS, EventSigner, Rooms, UnreadRules
 from homeserver.storage.event_records import RoomMoved
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.log import Log
@@ -38,12 +38,14 @@ class HeldEvents:
         arrivals: Arrivals,
         store: EventStore,
         unread: UnreadRules,
+        policy_servers: EventSigner,
     ) -> None:
         self._log = log
         self._rooms = rooms
         self._arrivals = arrivals
         self._store = store
         self._unread = unread
+        self._policy_servers = policy_servers
         self.lock = asyncio.Lock()
         """Hold it while deciding about a held event."""
 
@@ -82,7 +84,12 @@ class HeldEvents:
         *,
         unsent: bool,
     ) -> asyncio.Future[list[int]]:
-        event = stored.event if stored.redacted_by is None else redacted_copy(stored.event)
+        event, signed = stored.event, None
+        if unsent:
+            event = await self._policy_servers.signed(room, event)
+            signed = event if event is not stored.event else None
+        if stored.redacted_by is not None:
+            event = redacted_copy(event)
         record = ReleaseRecord(
             event,
             live=False,
@@ -92,6 +99,7 @@ class HeldEvents:
             redacts=await self._arrivals.redaction_target(room, event),
             decision=decision,
             audit=audit,
+            signed=signed,
         )
         if not unsent:
             record.notifications = self._unread.notifications(room, event)

@@ -23,6 +23,7 @@ from homeserver.services.thumbnails import Thumbnail, Thumbnails, ThumbnailSpec
 from homeserver.storage import media as storage
 from homeserver.storage.database import Database
 from homeserver.storage.media import MediaRow, PendingMedia
+from homeserver.storage.stripped_media import is_stripped
 
 logger = structlog.get_logger(__name__)
 
@@ -267,6 +268,8 @@ class MediaService:
         """
         if not is_valid_server_name(origin) or not _MEDIA_ID.fullmatch(media_id):
             raise NotFound("There is no such media here")
+        if await is_stripped(self._database, origin, media_id):
+            raise Forbidden("This server's content policy withholds this file")
         row = await storage.get_media(self._database, origin, media_id)
         wait_ms = min(timeout_ms, LONGEST_WAIT_MS)
         if row is None and origin == self.server_name:

@@ -24,6 +24,7 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "challenge": RateConfig(per_second=1, burst=20),  # by address: sessions begun
     "availability": RateConfig(per_second=1, burst=20),  # by address: user names asked for
     "login_token": RateConfig(per_second=1 / 60, burst=3),
+    "report": RateConfig(per_second=0.05, burst=10),  # by user
     "profile": RateConfig(per_second=5, burst=50),
 }
 # Actions that are counted by themselves, at the rate of another.

@@ -22,11 +22,20 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool
     AS new (kind, event_id, room_id, sender, rule, unsent)
 ON CONFLICT DO NOTHING
 """
+# Not what others uploaded, or posted before: else anybody could take it away from them by
+# posting it where a rule strips it.
 INSERT_STRIPPED_MEDIA = f"""
 INSERT INTO stripped_media (origin, media_id, rule, event_id, created_at)
-SELECT origin, media_id, rule, event_id, {_NOW_MS}
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-    AS new (origin, media_id, rule, event_id)
+SELECT new.origin, new.media_id, rule, new.event_id, {_NOW_MS}
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+    AS new (origin, media_id, rule, event_id, sender)
+WHERE NOT EXISTS (SELECT 1 FROM media
+        WHERE media.origin = new.origin AND media.media_id = new.media_id
+            AND media.uploader <> new.sender)
+    AND NOT EXISTS (SELECT 1 FROM media_references other JOIN events e USING (event_id)
+        WHERE other.origin = new.origin AND other.media_id = new.media_id
+            AND other.sender <> new.sender AND e.rejected IS NULL AND NOT e.soft_failed
+            AND e.withheld IS NULL)
 ON CONFLICT DO NOTHING
 """
 
@@ -42,7 +51,7 @@ async def write_marks(connection: Connection, records: Sequence[EventRecord]) ->
     if items:
         await connection.execute(INSERT_ITEMS, *map(list, zip(*items, strict=True)))
     stripped = [
-        (uri.origin, uri.media_id, record.strip_rule, record.event.event_id)
+        (uri.origin, uri.media_id, record.strip_rule, record.event.event_id, record.event.sender)
         for record in records
         if record.strip_rule is not None
         for uri in media_uris(record.event.content)

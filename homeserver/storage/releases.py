@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import orjson
+
+from homeserver.protocol.events import Event
 from homeserver.storage.database import Connection
 from homeserver.storage.event_records import EventRecord, write_moves
 from homeserver.storage.moderation_queue import Decision, close_held_items
@@ -16,8 +19,10 @@ from homeserver.storage.policy import VerdictRow, insert_verdict
 
 UPDATE_EVENTS = """
 UPDATE events SET withheld = NULL, position = new.position,
-    destination_set = coalesce(new.destination_set, events.destination_set)
-FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS new (event_id, position, destination_set)
+    destination_set = coalesce(new.destination_set, events.destination_set),
+    pdu = coalesce(new.pdu, events.pdu)
+FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bytea[])
+    AS new (event_id, position, destination_set, pdu)
 WHERE events.event_id = new.event_id AND events.withheld IS NOT NULL
 """
 INSERT_NOTIFICATIONS = """
@@ -39,6 +44,7 @@ class ReleaseRecord(EventRecord):
 
     decision: Decision = field(kw_only=True)
     audit: VerdictRow = field(kw_only=True)
+    signed: Event | None = None  # with the signature of the room's policy server, if it needs one
 
     @property
     def visible(self) -> bool:
@@ -52,11 +58,13 @@ class ReleaseRecord(EventRecord):
     @classmethod
     async def write(cls, connection: Connection, batch: Sequence[tuple[int, EventRecord]]) -> None:
         """Show the events, move their rooms, and close their items in the moderators' queue."""
+        signed = [r.signed if isinstance(r, ReleaseRecord) else None for _, r in batch]
         await connection.execute(
             UPDATE_EVENTS,
             [record.event.event_id for _, record in batch],
             [position for position, _ in batch],
             [record.destination_set for _, record in batch],
+            [orjson.dumps(event.pdu) if event is not None else None for event in signed],
         )
         await write_moves(connection, batch)
         await _write_notifications(connection, batch)
