@@ -78,6 +78,9 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.INVITATIONS] = wiring.account_parts.invitations
     app[app_keys.MEDIA] = wiring.device_parts.media
     app[app_keys.MEMBERSHIP] = wiring.membership
+    app[app_keys.MODERATION] = wiring.moderation_parts.moderation
+    app[app_keys.MODERATION_QUEUE] = wiring.moderation_queue
+    app[app_keys.REPORTS] = wiring.moderation_parts.reports
     app[app_keys.OPENID] = wiring.openid
     app[app_keys.POLICY_APPOINTMENTS] = wiring.policy_appointments
     app[app_keys.POLICY_SIGNER] = wiring.policy_server_parts.signer

@@ -23,6 +23,8 @@ from homeserver.services.interactive_auth import InteractiveAuth
 from homeserver.services.invitations import Invitations
 from homeserver.services.media import MediaService
 from homeserver.services.membership import Membership
+from homeserver.services.moderation import Moderation
+from homeserver.services.moderation_queue import ModerationQueue
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.policy_appointments import PolicyAppointments
 from homeserver.services.policy_signer import PolicySigner
@@ -34,6 +36,7 @@ from homeserver.services.receipts import ReceiptService
 from homeserver.services.registration import RegistrationService
 from homeserver.services.relations import RelationService
 from homeserver.services.remote_devices import RemoteDevices
+from homeserver.services.reports import Reports
 from homeserver.services.rooms import Rooms
 from homeserver.services.server_blocks import ServerBlocks
 from homeserver.services.sessions import SessionService
@@ -79,6 +82,9 @@ DIRECTORY = web.AppKey("DIRECTORY", Directory)
 MEMBERSHIP = web.AppKey("MEMBERSHIP", Membership)
 POLICY_APPOINTMENTS = web.AppKey("POLICY_APPOINTMENTS", PolicyAppointments)
 POLICY_SIGNER = web.AppKey("POLICY_SIGNER", PolicySigner)
+MODERATION = web.AppKey("MODERATION", Moderation)
+MODERATION_QUEUE = web.AppKey("MODERATION_QUEUE", ModerationQueue)
+REPORTS = web.AppKey("REPORTS", Reports)
 ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
 ROOMS = web.AppKey("ROOMS", Rooms)
 

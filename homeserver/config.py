@@ -138,6 +138,14 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ModerationConfig:
+    """``moderation``."""
+
+    keep_flagged_days: int
+    keep_decided_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyServerConfig:
     """``policy_server``."""
 
@@ -208,6 +216,7 @@ class Config:
     federation: FederationConfig
     consent: ConsentConfig
     policy: PolicyConfig
+    moderation: ModerationConfig
     policy_server: PolicyServerConfig
     presence: PresenceConfig
     media: MediaConfig
@@ -405,6 +414,7 @@ def _build(document: dict[str, Any], base: Path) -> Config:
         ),
         consent=ConsentConfig(**document["consent"]),
         policy=PolicyConfig(**document["policy"]),
+        moderation=ModerationConfig(**document["moderation"]),
         policy_server=PolicyServerConfig(**document["policy_server"]),
         presence=PresenceConfig(**document["presence"]),
         media=MediaConfig(**_in_ms(document["media"], "delete_redacted_after")),

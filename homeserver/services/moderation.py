@@ -146,9 +146,7 @@ class Moderation:
 
     # ------------------------------------------------------------ stripped media
 
-    async def stripped(
-        self, after: tuple[int, str, str] | None, limit: int
-    ) -> list[StrippedMedia]:
+    async def stripped(self, after: tuple[int, str, str] | None, limit: int) -> list[StrippedMedia]:
         """Media that is not served, a page at a time."""
         return await media_storage.get_stripped(self._database, after, limit)
 

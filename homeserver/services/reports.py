@@ -91,7 +91,12 @@ class Reports:
         stored = await self._timeline.visible_event(reader, room_id, event_id)
         sender = stored.event.sender
         await self._queue.add(
-            REPORT, sender=sender, room_id=room_id, event_id=event_id, note=reason, reporter=reporter
+            REPORT,
+            sender=sender,
+            room_id=room_id,
+            event_id=event_id,
+            note=reason,
+            reporter=reporter,
         )
         await self._forward(reporter, sender, room_id, event_id, reason)
 

@@ -62,6 +62,7 @@ from homeserver.wiring.accounts import AccountParts
 from homeserver.wiring.basics import clock_ms, random_id
 from homeserver.wiring.devices import DeviceParts
 from homeserver.wiring.ends import Ends
+from homeserver.wiring.moderation import ModerationParts, moderation_queue
 from homeserver.wiring.policy_server import PolicyServerParts
 from homeserver.wiring.reading import Reading
 from homeserver.wiring.transport import Transport
@@ -88,12 +89,15 @@ class Wiring:
         self.transport = Transport(
             config, signing_keys, database, self.log, self.rate_limits, self.server_blocks
         )
+        self.moderation_queue = moderation_queue(config, database)
+        self.log.subscribe(self.moderation_queue.on_notice)
         self._rooms()
         self._people()
         self._federation()
         self._accounts()
         self.device_parts = DeviceParts(self)
         self.reading = Reading(self)
+        self.moderation_parts = ModerationParts(self)
         self.ends = Ends(self)
         self._gate()
 
@@ -350,6 +354,7 @@ class Wiring:
         await self.device_parts.media.start()
         await self.device_parts.presence.start()
         await self.device_parts.remote_devices.start()
+        await self.moderation_queue.start()
         await self.transport.outbox.start()
         await self.gate.start()
         await self.ends.start()
@@ -366,6 +371,7 @@ class Wiring:
         await self.gate.close()
         await self.server_blocks.close()
         await self.account_parts.close()
+        await self.moderation_queue.close()
         await self.transport.outbox.close()
         await self.device_parts.device_sharing.close()
         await self.device_parts.remote_devices.close()

@@ -31,7 +31,6 @@ class ModerationParts:
 
     def __init__(self, wiring: Wiring) -> None:
         server_name = wiring.config.server_name
-        wiring.log.subscribe(wiring.moderation_queue.on_notice)
         self.moderation = Moderation(
             server_name=server_name,
             database=wiring.database,
