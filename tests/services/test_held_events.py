@@ -58,6 +58,7 @@ class World(ReadingWorld):
             arrivals=self.arrivals,
             store=self.store,
             unread=self.rooms._unread,
+            policy_servers=Holding(),
         )
 
     async def release(self, event_id: str, *, unsent: bool = True) -> None:
