@@ -13,6 +13,7 @@ const TEXT = {
   sessionEnded: "Your sign-in has ended. Please sign in again.",
   loading: "Loading",
   cancel: "Cancel",
+  close: "Close",
   save: "Save",
   saved: "Saved.",
   views: {
@@ -22,6 +23,8 @@ const TEXT = {
     details: "Detailed settings",
     servers: "Other servers",
     history: "History",
+    invitations: "Invitation links",
+    account: "My data",
   },
   signIn: {
     title: "Sign in",
@@ -43,13 +46,10 @@ const TEXT = {
     open: ["Everyone", "Anyone can write to me, add me to groups, send me files and call me."],
     known: [
       "People I know",
-      "My contacts and people in my rooms reach me at once; all others are turned away.",
+      "My contacts and people in my rooms reach me at once; anyone else has to ask first.",
     ],
-    ask: [
-      "Ask me first",
-      "People I know reach me at once; anyone new can send one request, and I decide.",
-    ],
-    closed: ["My contacts only", "Only people whom I have accepted reach me; nobody else can."],
+    ask: ["Ask me first", "Only my contacts reach me at once; anyone else has to ask first."],
+    closed: ["My contacts only", "Only my contacts reach me; anyone else is turned away."],
   },
   tiers: {
     contact: "My contacts",
@@ -220,6 +220,7 @@ const TEXT = {
     reason: "Reason",
     source: "Taken from",
     since: "Since",
+    until: "Until",
   },
   history: {
     lead: "Every choice that was made for your account, the newest first. Nothing here is erased.",
@@ -240,6 +241,37 @@ const TEXT = {
       admin: "by an admin",
     },
   },
+  invitations: {
+    lead: "A link by which somebody you trust can make an account on this server.",
+    disabled: "On this server members do not invite. Ask the people who run it for an account.",
+    make: "Make a link",
+    note: "For whom? (only you see this)",
+    uses: "How many people may use it",
+    days: "Valid for how many days",
+    made: "Your link is ready.",
+    copy: "Copy the link",
+    copied: "Copied.",
+    showQr: "Show as QR code",
+    qr: (link) => `QR code of ${link}`,
+    list: "Your links",
+    empty: "You have made no link yet.",
+    states: { open: "Open", used: "Used up", expired: "Expired", revoked: "Withdrawn" },
+    nobody: "Nobody yet",
+    columns: ["Link", "State", "Used by", "Valid until", "Change"],
+    revoke: "Withdraw",
+    revoked: "Withdrawn. The link no longer works.",
+  },
+  account: {
+    lead: "Take your data with you, or end your account.",
+    remove: "Delete my account",
+    removeText:
+      "This cannot be undone, and nobody can ever use your name again. You leave all your rooms." +
+      " What you wrote stays with the people who have received it.",
+    erase: "Also hide what I wrote from everyone who has not received it yet, and delete my files",
+    confirm: (userId) => `To confirm, type ${userId}`,
+    mismatch: (userId) => `That is not your user ID. Type ${userId}.`,
+    removed: "Your account is deleted.",
+  },
 };
 
 const API = "client/v1";
@@ -247,6 +279,7 @@ const MATRIX = "../_matrix/client/v3";
 const DAY_MS = 24 * 3600 * 1000;
 const PAGE_SIZE = 50;
 const REACH = ["message", "group", "media", "call"];
+const DECIDED = { granted: "allow", denied: "block", revoked: "block" };
 
 // ---------------------------------------------------------------- elements
 
@@ -261,13 +294,35 @@ function h(tag, attributes, ...children) {
   return element;
 }
 
+const [p, span, strong, div, mono, li] = ["p", "span", "strong", "div", "code", "li"].map(
+  (tag) =>
+    (...children) =>
+      h(tag, null, children),
+);
+const lead = (text) => h("p", { class: "lead" }, text);
+const actions = (...children) => h("div", { class: "actions" }, children);
+const fields = (...children) => h("div", { class: "fields" }, children);
+const card = (title, ...children) => h("section", { class: "card" }, title && h("h2", null, title), children);
+// a heading that takes the focus after a change to what is below it
+const heading = (id, text) => h("h2", { id, tabindex: "-1" }, text);
+const facts = (pairs) =>
+  h(
+    "dl",
+    null,
+    pairs.filter(Boolean).map(([name, value]) => [h("dt", null, name), h("dd", null, value)]),
+  );
+
 const $ = (selector) => document.querySelector(selector);
 const who = (name) => h("bdi", null, name);
 let ids = 0;
 const newId = () => `i${(ids += 1)}`;
 
 function button(text, onclick, attributes) {
-  return h("button", { type: "button", onclick: (event) => onclick(event.currentTarget), ...attributes }, text);
+  return h(
+    "button",
+    { type: "button", onclick: (event) => onclick(event.currentTarget), ...attributes },
+    text,
+  );
 }
 
 function field(label, control, hint) {
@@ -300,9 +355,17 @@ function table(caption, columns, rows, attributes) {
     h(
       "thead",
       { role: "rowgroup" },
-      h("tr", { role: "row" }, columns.map((c) => h("th", { role: "columnheader", scope: "col" }, c))),
+      h(
+        "tr",
+        { role: "row" },
+        columns.map((c) => h("th", { role: "columnheader", scope: "col" }, c)),
+      ),
     ),
-    h("tbody", { role: "rowgroup" }, rows.map((cells) => row(columns, cells))),
+    h(
+      "tbody",
+      { role: "rowgroup" },
+      rows.map((cells) => row(columns, cells)),
+    ),
   );
 }
 
@@ -338,7 +401,7 @@ function form(children, submit, work, attributes) {
     },
     children,
     error,
-    h("div", { class: "actions" }, save),
+    actions(save),
   );
   return element;
 }
@@ -368,7 +431,7 @@ function act(control, work, said, focus) {
 }
 
 // A question in a dialog; what was entered, or null if it was cancelled.
-function question({ title, text, submit, danger, fields = [] }) {
+function question({ title, text, submit, danger, plain, fields = [] }) {
   return new Promise((resolve) => {
     const id = newId();
     let answer = null;
@@ -376,7 +439,7 @@ function question({ title, text, submit, danger, fields = [] }) {
       "dialog",
       { "aria-labelledby": id, onclose: () => (dialog.remove(), resolve(answer)) },
       h("h2", { id }, title),
-      text && h("p", null, text),
+      text && p(text),
       h(
         "form",
         {
@@ -387,11 +450,9 @@ function question({ title, text, submit, danger, fields = [] }) {
           },
         },
         fields,
-        h(
-          "div",
-          { class: "actions" },
+        actions(
           h("button", { class: danger ? "danger primary" : "primary" }, submit),
-          button(TEXT.cancel, () => dialog.close()),
+          !plain && button(TEXT.cancel, () => dialog.close()),
         ),
       ),
     );
@@ -472,10 +533,13 @@ function sentence(text) {
 }
 
 const api = async (method, path, body) => (await request(method, API + path, body)).json();
-const consentPath = (scope, peer) =>
-  `/consent/${encodeURIComponent(scope)}/${encodeURIComponent(peer)}`;
+const consentPath = (scope, peer) => `/consent/${encodeURIComponent(scope)}/${encodeURIComponent(peer)}`;
 const setRow = (scope, peer, state, expires_at = null) =>
   api("PUT", consentPath(scope, peer), { state, expires_at });
+
+async function setRows(scopes, peer, state, expires_at = null) {
+  for (const scope of scopes) await setRow(scope, peer, state, expires_at);
+}
 
 // ---------------------------------------------------------------- the session: this tab alone
 
@@ -531,11 +595,22 @@ function signIn(text = "") {
         [
           field(
             TEXT.signIn.user,
-            h("input", { name: "user", autocomplete: "username", autocapitalize: "none", spellcheck: "false", required: true }),
+            h("input", {
+              name: "user",
+              autocomplete: "username",
+              autocapitalize: "none",
+              spellcheck: "false",
+              required: true,
+            }),
           ),
           field(
             TEXT.signIn.password,
-            h("input", { name: "password", type: "password", autocomplete: "current-password", required: true }),
+            h("input", {
+              name: "password",
+              type: "password",
+              autocomplete: "current-password",
+              required: true,
+            }),
           ),
         ],
         TEXT.signIn.submit,
@@ -567,7 +642,7 @@ function signIn(text = "") {
 
 // ---------------------------------------------------------------- frame and views
 
-const VIEWS = { overview, requests, people, details, servers, history: changes };
+const VIEWS = { overview, requests, people, details, servers, history: changes, invitations, account };
 let turn = 0;
 
 async function start(options) {
@@ -580,14 +655,18 @@ async function start(options) {
     throw problem;
   }
   $("#app").replaceChildren(
-    h("a", { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), $("h1").focus()) }, TEXT.skip),
+    h(
+      "a",
+      { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), $("h1").focus()) },
+      TEXT.skip,
+    ),
     h(
       "header",
       { class: "top" },
       h(
         "div",
         null,
-        h("p", null, h("strong", null, TEXT.title), who(session.userId)),
+        p(strong(TEXT.title), who(session.userId)),
         button(session.own ? TEXT.signOut : TEXT.forget, signOut),
       ),
     ),
@@ -600,7 +679,7 @@ async function start(options) {
         h(
           "ul",
           null,
-          Object.keys(VIEWS).map((name) => h("li", null, menuLink(name))),
+          Object.keys(VIEWS).map((name) => li(menuLink(name))),
         ),
       ),
       h("main", { id: "main" }),
@@ -636,7 +715,7 @@ async function show({ focus } = {}) {
   } catch (problem) {
     if (!session.token) return;
     nodes = [
-      h("p", { class: "note bad", role: "alert" }, h("strong", null, TEXT.errors.view, ". "), words(problem)),
+      h("p", { class: "note bad", role: "alert" }, strong(TEXT.errors.view, ". "), words(problem)),
       button(TEXT.errors.again, () => show({ focus: "h1" })),
     ];
   }
@@ -683,20 +762,16 @@ async function overview() {
   ]);
   showCount(waiting.requests.length);
   return [
-    h("p", { class: "lead" }, TEXT.overview.lead),
-    h("section", { class: "card" }, presetForm(consent), h("p", null, h("a", { href: "#details" }, TEXT.overview.details))),
-    h(
-      "section",
-      { class: "card" },
-      h("h2", null, TEXT.overview.waiting),
-      h("p", null, TEXT.overview.requests(waiting.requests.length)),
+    lead(TEXT.overview.lead),
+    card(null, presetForm(consent), p(h("a", { href: "#details" }, TEXT.overview.details))),
+    card(
+      TEXT.overview.waiting,
+      p(TEXT.overview.requests(waiting.requests.length)),
       waiting.requests.length > 0 && h("a", { class: "button", href: "#requests" }, TEXT.overview.answer),
     ),
-    h(
-      "section",
-      { class: "card" },
-      h("h2", null, TEXT.views.servers),
-      h("p", null, federationState(consent.scopes.federation)),
+    card(
+      TEXT.views.servers,
+      p(federationState(consent.scopes.federation)),
       h("a", { href: "#servers" }, TEXT.views.servers),
     ),
   ];
@@ -719,8 +794,14 @@ function presetForm({ presets, scopes }) {
           return h(
             "label",
             { class: "choice" },
-            h("input", { type: "radio", name: "preset", value: preset, checked: preset === chosen, required: true }),
-            h("span", null, h("strong", null, name), meaning),
+            h("input", {
+              type: "radio",
+              name: "preset",
+              value: preset,
+              checked: preset === chosen,
+              required: true,
+            }),
+            span(strong(name), meaning),
           );
         }),
       ),
@@ -743,7 +824,7 @@ async function requests(tab = "pending") {
   const servers = [...new Set(found.map((r) => r.server))];
   const warnings = state === "pending" ? await warningsAbout(servers) : new Map();
   return [
-    h("p", { class: "lead" }, TEXT.requests.lead),
+    lead(TEXT.requests.lead),
     h(
       "nav",
       { "aria-label": TEXT.requests.tabList },
@@ -751,16 +832,24 @@ async function requests(tab = "pending") {
         "ul",
         { class: "tabs" },
         Object.entries(TEXT.requests.tabs).map(([name, text]) =>
-          h("li", null, h("a", { href: `#requests/${name}`, "aria-current": name === state && "true" }, text)),
+          li(h("a", { href: `#requests/${name}`, "aria-current": name === state && "true" }, text)),
         ),
       ),
     ),
-    found.length === 0 && h("p", null, TEXT.requests.empty[state]),
+    found.length === 0 && p(TEXT.requests.empty[state]),
     state === "pending" && found.length > 1 && answerAll(found),
-    servers.map((server) => serverRequests(found.filter((r) => r.server === server), state, warnings.get(server))),
+    servers.map((server) =>
+      serverRequests(
+        found.filter((r) => r.server === server),
+        state,
+        warnings.get(server),
+      ),
+    ),
     state === "blocked" &&
-      h("p", null, TEXT.requests.blockedHint, " ", h("a", { href: "#people" }, TEXT.views.people), "."),
-  ].flat().filter(Boolean);
+      p(TEXT.requests.blockedHint, " ", h("a", { href: "#people" }, TEXT.views.people), "."),
+  ]
+    .flat()
+    .filter(Boolean);
 }
 
 async function warningsAbout(servers) {
@@ -776,10 +865,8 @@ async function warningsAbout(servers) {
 const lookUp = (server) => api("GET", `/servers/${encodeURIComponent(server)}`);
 
 function answerAll(found) {
-  return h(
-    "section",
-    { class: "card" },
-    h("h2", null, TEXT.requests.all(found.length)),
+  return card(
+    TEXT.requests.all(found.length),
     bulkButtons({ all: true }, TEXT.requests.allThere(found.length)),
   );
 }
@@ -788,15 +875,21 @@ function bulkButtons(target, what) {
   const { allFrom, sure } = TEXT.requests;
   const ask = async (control, answer) => {
     const title = control.textContent;
-    const agreed = await question({ title, text: sure[answer](what), submit: title, danger: answer === "block" });
+    const agreed = await question({
+      title,
+      text: sure[answer](what),
+      submit: title,
+      danger: answer === "block",
+    });
     if (agreed) await answerRequests(control, answer, target);
     else control.focus();
   };
-  return h(
-    "div",
-    { class: "actions" },
+  return actions(
     Object.entries(allFrom).map(([answer, text]) =>
-      button(text, (control) => ask(control, answer), { "aria-label": `${text}: ${what}`, class: answer === "block" && "danger" }),
+      button(text, (control) => ask(control, answer), {
+        "aria-label": `${text}: ${what}`,
+        class: answer === "block" && "danger",
+      }),
     ),
   );
 }
@@ -836,20 +929,15 @@ function requestCard(r, state) {
     "article",
     { class: "card request", "aria-labelledby": id },
     h("h3", { class: "who", id, tabindex: "-1" }, who(r.sender)),
-    h("p", null, TEXT.requests.wants[r.scope] ?? TEXT.requests.other),
-    h(
-      "dl",
-      null,
-      h("dt", null, TEXT.requests.tier),
-      h("dd", null, TEXT.tiers[r.tier] ?? r.tier),
-      h("dt", null, TEXT.requests.first),
-      h("dd", null, time(r.created_at)),
-      h("dt", null, TEXT.requests.attempts),
-      h("dd", null, String(r.attempts)),
+    p(TEXT.requests.wants[r.scope] ?? TEXT.requests.other),
+    facts([
+      [TEXT.requests.tier, TEXT.tiers[r.tier] ?? r.tier],
+      [TEXT.requests.first, time(r.created_at)],
+      [TEXT.requests.attempts, String(r.attempts)],
       state === "pending"
-        ? [h("dt", null, TEXT.requests.expires), h("dd", null, time(r.expires_at))]
-        : [h("dt", null, TEXT.requests.answered), h("dd", null, time(r.updated_at))],
-    ),
+        ? [TEXT.requests.expires, time(r.expires_at)]
+        : [TEXT.requests.answered, time(r.updated_at)],
+    ]),
     state === "pending" && requestButtons(r),
   );
 }
@@ -872,13 +960,14 @@ function requestButtons({ sender }) {
     if (given) await answerRequests(control, "report", { sender }, given.reason.trim());
     else control.focus();
   };
-  return h(
-    "div",
-    { class: "actions" },
+  return actions(
     answer("accept", { class: "primary" }),
     answer("decline"),
     answer("block", { class: "danger" }),
-    button(TEXT.requests.report, report, { class: "danger", "aria-label": name(TEXT.requests.report, sender) }),
+    button(TEXT.requests.report, report, {
+      class: "danger",
+      "aria-label": name(TEXT.requests.report, sender),
+    }),
   );
 }
 
@@ -886,15 +975,33 @@ function requestButtons({ sender }) {
 
 async function people() {
   const { rows } = await api("GET", "/consent");
-  const mine = rows
-    .filter((r) => r.scope !== "federation" && !r.peer.startsWith("tier:") && r.state !== "asked" && r.state !== "cleared")
-    .sort((a, b) => a.peer.localeCompare(b.peer) || a.scope.localeCompare(b.scope));
+  const mine = grouped(rows.filter((r) => r.scope !== "federation" && Object.hasOwn(DECIDED, r.state)));
   return [
-    h("p", { class: "lead" }, TEXT.people.lead),
-    h("section", { class: "card" }, h("h2", null, TEXT.people.add), addForm()),
-    h("section", { class: "card" }, h("h2", { id: "choices", tabindex: "-1" }, TEXT.people.list), peopleList(mine)),
+    lead(TEXT.people.lead),
+    card(TEXT.people.add, addForm()),
+    card(null, heading("choices", TEXT.people.list), peopleList(mine)),
   ];
 }
+
+// What was chosen for everything at once is one line, not four.
+function grouped(rows) {
+  const groups = new Map();
+  for (const r of rows) {
+    const key = JSON.stringify([r.peer, DECIDED[r.state], r.expires_at]);
+    groups.set(key, [...(groups.get(key) ?? []), r]);
+  }
+  return [...groups.values()]
+    .flatMap((group) => {
+      const all = group.filter((r) => REACH.includes(r.scope));
+      if (all.length < REACH.length) return group.map((r) => ({ ...r, scopes: [r.scope] }));
+      const others = group.filter((r) => !REACH.includes(r.scope));
+      return [{ ...all[0], scopes: REACH }, ...others.map((r) => ({ ...r, scopes: [r.scope] }))];
+    })
+    .sort((a, b) => a.peer.localeCompare(b.peer) || a.scopes.length - b.scopes.length);
+}
+
+const scopeName = (r) =>
+  r.scopes.length > 1 ? TEXT.people.everything : (TEXT.scopes[r.scopes[0]] ?? r.scopes[0]);
 
 function addForm() {
   const scopes = Object.entries(TEXT.scopes).filter(([scope]) => scope !== "federation");
@@ -902,13 +1009,27 @@ function addForm() {
     [
       field(
         TEXT.people.peer,
-        h("input", { name: "peer", required: true, autocapitalize: "none", spellcheck: "false", maxlength: "255" }),
+        h("input", {
+          name: "peer",
+          required: true,
+          autocapitalize: "none",
+          spellcheck: "false",
+          maxlength: "255",
+        }),
         TEXT.people.peerHint,
       ),
-      h(
-        "div",
-        { class: "fields" },
-        field(TEXT.people.answer, select("state", [["denied", TEXT.people.block], ["granted", TEXT.people.allow]], "denied")),
+      fields(
+        field(
+          TEXT.people.answer,
+          select(
+            "state",
+            [
+              ["denied", TEXT.people.block],
+              ["granted", TEXT.people.allow],
+            ],
+            "denied",
+          ),
+        ),
         field(TEXT.people.what, select("scope", [["", TEXT.people.everything], ...scopes], "")),
         field(TEXT.people.until, dateInput()),
       ),
@@ -916,7 +1037,7 @@ function addForm() {
     TEXT.save,
     async ({ peer, scope, state, until: day }) => {
       const named = peer.trim();
-      for (const one of scope ? [scope] : REACH) await setRow(one, named, state, endOfDay(day));
+      await setRows(scope ? [scope] : REACH, named, state, endOfDay(day));
       await show({ focus: "#choices" });
       say(state === "granted" ? TEXT.people.allowed(named) : TEXT.people.blocked(named));
     },
@@ -924,7 +1045,7 @@ function addForm() {
 }
 
 function peopleList(mine) {
-  if (mine.length === 0) return h("p", null, TEXT.people.empty);
+  if (mine.length === 0) return p(TEXT.people.empty);
   const list = h("div");
   const filter = h("input", { type: "search", oninput: () => fill(PAGE_SIZE) });
   const fill = (count) => {
@@ -932,7 +1053,7 @@ function peopleList(mine) {
     const fitting = mine.filter((r) => r.peer.toLowerCase().includes(sought));
     list.replaceChildren(
       fitting.length === 0
-        ? h("p", null, TEXT.people.noMatch)
+        ? p(TEXT.people.noMatch)
         : table(TEXT.people.list, TEXT.people.columns, fitting.slice(0, count).map(peopleRow)),
       fitting.length > count ? button(TEXT.people.more, () => fill(count + PAGE_SIZE)) : "",
     );
@@ -944,25 +1065,33 @@ function peopleList(mine) {
 function peopleRow(r) {
   return [
     peerName(r.peer),
-    TEXT.scopes[r.scope] ?? r.scope,
+    scopeName(r),
     TEXT.states[r.state] ?? r.state,
     until(r.expires_at),
-    h("span", null, time(r.created_at), ", ", TEXT.history.how[r.how] ?? r.how),
+    span(time(r.created_at), ", ", TEXT.history.how[r.how] ?? r.how),
     rowButtons(r),
   ];
 }
 
 function rowButtons(r) {
   const blocked = r.state !== "granted";
-  const label = (text) => `${text}: ${r.peer}, ${TEXT.scopes[r.scope] ?? r.scope}`;
+  const label = (text) => `${text}: ${r.peer}, ${scopeName(r)}`;
   const set = (text, state, said, attributes) =>
-    button(text, (control) => act(control, () => setRow(r.scope, r.peer, state), () => said(r.peer), "#choices"), {
-      "aria-label": label(text),
-      ...attributes,
-    });
-  return h(
-    "div",
-    { class: "actions" },
+    button(
+      text,
+      (control) =>
+        act(
+          control,
+          () => setRows(r.scopes, r.peer, state),
+          () => said(r.peer),
+          "#choices",
+        ),
+      {
+        "aria-label": label(text),
+        ...attributes,
+      },
+    );
+  return actions(
     !blocked && set(TEXT.people.block, "revoked", TEXT.people.blocked, { class: "danger" }),
     set(blocked ? TEXT.people.unblock : TEXT.people.remove, "cleared", TEXT.people.removed),
     button(TEXT.people.edit, (control) => changeUntil(control, r), { "aria-label": label(TEXT.people.edit) }),
@@ -976,7 +1105,12 @@ async function changeUntil(control, r) {
     fields: [field(TEXT.people.until, dateInput(r.expires_at))],
   });
   if (given === null) return control.focus();
-  return act(control, () => setRow(r.scope, r.peer, r.state, endOfDay(given.until)), () => TEXT.saved, "#choices");
+  return act(
+    control,
+    () => setRows(r.scopes, r.peer, r.state, endOfDay(given.until)),
+    () => TEXT.saved,
+    "#choices",
+  );
 }
 
 // ---------------------------------------------------------------- detailed settings
@@ -987,7 +1121,7 @@ async function details() {
   const columns = [TEXT.details.scope, TEXT.details.preset, ...tiers.map((tier) => TEXT.tiers[tier] ?? tier)];
   const rows = names.map((scope) => detailRow(scope, scopes[scope], presets, tiers));
   return [
-    h("p", { class: "lead" }, TEXT.details.lead),
+    lead(TEXT.details.lead),
     form(
       [table(TEXT.details.caption, columns, rows, { class: "grid" })],
       TEXT.save,
@@ -998,12 +1132,7 @@ async function details() {
       },
       { class: "card" },
     ),
-    h(
-      "section",
-      { class: "card" },
-      h("h2", null, TEXT.details.groups),
-      h("dl", null, tiers.map((tier) => [h("dt", null, TEXT.tiers[tier]), h("dd", null, TEXT.details.meaning[tier])])),
-    ),
+    card(TEXT.details.groups, facts(tiers.map((tier) => [TEXT.tiers[tier], TEXT.details.meaning[tier]]))),
   ];
 }
 
@@ -1055,18 +1184,27 @@ async function servers() {
   const federation = scopes.federation;
   const exceptions = rows.filter((r) => r.scope === "federation" && r.peer !== "*" && r.state !== "cleared");
   const answer = (text, state, said, attributes) =>
-    button(text, (control) => act(control, () => setRow("federation", "*", state), () => said, "#agreement"), attributes);
+    button(
+      text,
+      (control) =>
+        act(
+          control,
+          () => setRow("federation", "*", state),
+          () => said,
+          "#agreement",
+        ),
+      attributes,
+    );
   return [
-    h("p", { class: "lead" }, TEXT.servers.lead),
+    lead(TEXT.servers.lead),
     h(
       "section",
       { class: "card", id: "agreement", tabindex: "-1", "aria-label": TEXT.views.servers },
-      h("p", null, h("strong", null, federationState(federation))),
+      p(strong(federationState(federation))),
       federation.required &&
-        h(
-          "div",
-          { class: "actions" },
-          federation.state !== "granted" && answer(TEXT.servers.agree, "granted", TEXT.servers.agreed, { class: "primary" }),
+        actions(
+          federation.state !== "granted" &&
+            answer(TEXT.servers.agree, "granted", TEXT.servers.agreed, { class: "primary" }),
           federation.state !== "revoked" && answer(TEXT.servers.refuse, "revoked", TEXT.servers.refused),
         ),
     ),
@@ -1076,14 +1214,26 @@ async function servers() {
 }
 
 function serverInput() {
-  return h("input", { name: "server", required: true, autocapitalize: "none", spellcheck: "false", maxlength: "255" });
+  return h("input", {
+    name: "server",
+    required: true,
+    autocapitalize: "none",
+    spellcheck: "false",
+    maxlength: "255",
+  });
 }
 
 function serverExceptions(exceptions) {
   const remove = (r) =>
     button(
       TEXT.people.remove,
-      (control) => act(control, () => setRow("federation", r.peer, "cleared"), () => TEXT.people.removed(r.peer), "#exceptions"),
+      (control) =>
+        act(
+          control,
+          () => setRow("federation", r.peer, "cleared"),
+          () => TEXT.people.removed(r.peer),
+          "#exceptions",
+        ),
       { "aria-label": `${TEXT.people.remove}: ${r.peer}` },
     );
   const cells = (r) => [
@@ -1092,18 +1242,24 @@ function serverExceptions(exceptions) {
     until(r.expires_at),
     remove(r),
   ];
-  return h(
-    "section",
-    { class: "card" },
-    h("h2", { id: "exceptions", tabindex: "-1" }, TEXT.servers.exceptions),
-    h("p", null, TEXT.servers.exceptionsText),
+  return card(
+    null,
+    heading("exceptions", TEXT.servers.exceptions),
+    p(TEXT.servers.exceptionsText),
     exceptions.length > 0 && table(TEXT.servers.exceptions, TEXT.servers.columns, exceptions.map(cells)),
     form(
       [
         field(TEXT.servers.name, serverInput(), TEXT.servers.nameHint),
         field(
           TEXT.people.answer,
-          select("state", [["granted", TEXT.servers.addAllow], ["denied", TEXT.servers.addBlock]], "granted"),
+          select(
+            "state",
+            [
+              ["granted", TEXT.servers.addAllow],
+              ["denied", TEXT.servers.addBlock],
+            ],
+            "granted",
+          ),
         ),
       ],
       TEXT.save,
@@ -1118,12 +1274,9 @@ function serverExceptions(exceptions) {
 
 function serverLookup() {
   const result = h("div", { role: "status" });
-  const detail = (label, value) => value && [h("dt", null, label), h("dd", null, value)];
-  return h(
-    "section",
-    { class: "card" },
-    h("h2", null, TEXT.servers.check),
-    h("p", null, TEXT.servers.checkText),
+  return card(
+    TEXT.servers.check,
+    p(TEXT.servers.checkText),
     form(
       [field(TEXT.servers.name, serverInput(), TEXT.servers.nameHint)],
       TEXT.servers.checkSubmit,
@@ -1132,15 +1285,14 @@ function serverLookup() {
         result.replaceChildren();
         const about = await lookUp(name);
         result.replaceChildren(
-          h("p", null, h("strong", null, about.blocked ? TEXT.servers.closed(name) : TEXT.servers.open(name))),
+          p(strong(about.blocked ? TEXT.servers.closed(name) : TEXT.servers.open(name))),
           about.blocked
-            ? h(
-                "dl",
-                null,
-                detail(TEXT.servers.reason, about.reason),
-                detail(TEXT.servers.source, about.source),
-                detail(TEXT.servers.since, about.since && time(about.since)),
-              )
+            ? facts([
+                about.reason && [TEXT.servers.reason, about.reason],
+                about.source && [TEXT.servers.source, about.source],
+                about.since && [TEXT.servers.since, time(about.since)],
+                about.expires_at && [TEXT.servers.until, time(about.expires_at)],
+              ])
             : "",
         );
       },
@@ -1160,14 +1312,15 @@ async function changes() {
     return answer.changes.map(changeCells);
   };
   const first = await load();
-  if (first.length === 0) return [h("p", null, TEXT.history.empty)];
+  if (first.length === 0) return [p(TEXT.history.empty)];
   const list = table(TEXT.history.caption, TEXT.history.columns, first);
   const more = button(TEXT.history.more, (control) =>
     busy(control, async () => {
       try {
         const older = await load();
         list.tBodies[0].append(...older.map((cells) => row(TEXT.history.columns, cells)));
-        if (next === null) control.replaceWith(h("p", { class: "quiet", tabindex: "-1", id: "end" }, TEXT.history.end));
+        if (next === null)
+          control.replaceWith(h("p", { class: "quiet", tabindex: "-1", id: "end" }, TEXT.history.end));
         $("#end")?.focus();
         say(TEXT.history.added(older.length));
       } catch (problem) {
@@ -1175,7 +1328,7 @@ async function changes() {
       }
     }),
   );
-  return [h("p", { class: "lead" }, TEXT.history.lead), h("section", { class: "card" }, list, next !== null && more)];
+  return [lead(TEXT.history.lead), card(null, list, next !== null && more)];
 }
 
 function changeCells(change) {
@@ -1184,10 +1337,170 @@ function changeCells(change) {
     time(change.created_at),
     peerName(change.peer),
     TEXT.scopes[change.scope] ?? change.scope,
-    [TEXT.states[change.state] ?? TEXT.answers[change.state] ?? change.state, change.expires_at ? [" (", time(change.expires_at), ")"] : ""],
+    [
+      TEXT.states[change.state] ?? TEXT.answers[change.state] ?? change.state,
+      change.expires_at ? [" (", time(change.expires_at), ")"] : "",
+    ],
     TEXT.history.how[change.how] ?? change.how,
     mine ? TEXT.history.you : who(change.actor),
   ];
+}
+
+// ---------------------------------------------------------------- invitation links
+
+async function invitations() {
+  const answer = await api("GET", "/invitations");
+  return [
+    lead(TEXT.invitations.lead),
+    answer.enabled ? invitationForm(answer) : h("p", { class: "note" }, TEXT.invitations.disabled),
+    card(
+      null,
+      heading("links", TEXT.invitations.list),
+      answer.invitations.length === 0
+        ? p(TEXT.invitations.empty)
+        : table(TEXT.invitations.list, TEXT.invitations.columns, answer.invitations.map(invitationCells)),
+    ),
+  ];
+}
+
+function invitationForm({ max_days: most }) {
+  const number = (name, value, max) =>
+    h("input", { type: "number", name, value, min: 1, max, required: true });
+  return card(
+    TEXT.invitations.make,
+    form(
+      [
+        field(TEXT.invitations.note, h("input", { name: "note", maxlength: 200 })),
+        fields(
+          field(TEXT.invitations.uses, number("uses", 1, 100)),
+          field(TEXT.invitations.days, number("days", Math.min(7, most), most)),
+        ),
+      ],
+      TEXT.invitations.make,
+      async ({ note, uses, days }) => {
+        const body = { uses: Number(uses), expires_in_days: Number(days), note: note.trim() || null };
+        const { code } = await api("POST", "/invitations", body);
+        await show({ focus: `#${CSS.escape(`copy-${code}`)}` });
+        say(TEXT.invitations.made);
+      },
+    ),
+  );
+}
+
+function invitationCells(invitation) {
+  const { code, link, note, state, used, uses, used_by: usedBy } = invitation;
+  const open = state === "open";
+  const names = usedBy.map((use) => div(who(use.user_id)));
+  return [
+    [note && div(h("bdi", null, note)), open ? mono(link) : mono(code)],
+    `${TEXT.invitations.states[state] ?? state} (${used}/${uses})`,
+    names.length > 0 ? names : TEXT.invitations.nobody,
+    time(invitation.expires_at),
+    open && invitationButtons(invitation),
+  ];
+}
+
+function invitationButtons({ code, link, note }) {
+  const label = (text) => `${text}: ${note ?? code}`;
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(link);
+      say(TEXT.invitations.copied);
+    } catch {
+      await question({
+        title: TEXT.invitations.copy,
+        fields: [p(mono(link))],
+        submit: TEXT.close,
+        plain: true,
+      });
+    }
+  };
+  const withdraw = (control) =>
+    act(
+      control,
+      () => api("DELETE", `/invitations/${code}`),
+      () => TEXT.invitations.revoked,
+      "#links",
+    );
+  return actions(
+    button(TEXT.invitations.copy, copy, { id: `copy-${code}`, "aria-label": label(TEXT.invitations.copy) }),
+    button(TEXT.invitations.showQr, (control) => showQr(control, code, link), {
+      "aria-label": label(TEXT.invitations.showQr),
+    }),
+    button(TEXT.invitations.revoke, withdraw, {
+      class: "danger",
+      "aria-label": label(TEXT.invitations.revoke),
+    }),
+  );
+}
+
+async function showQr(control, code, link) {
+  let address;
+  await busy(control, async () => {
+    try {
+      const picture = await request("GET", `${API}/invitations/${code}/qr`);
+      address = URL.createObjectURL(await picture.blob());
+    } catch (problem) {
+      complain(problem);
+    }
+  });
+  if (!address) return;
+  const image = h("img", { class: "qr", src: address, alt: TEXT.invitations.qr(link) });
+  await question({ title: TEXT.invitations.showQr, fields: [image], submit: TEXT.close, plain: true });
+  URL.revokeObjectURL(address);
+  control.focus();
+}
+
+// ---------------------------------------------------------------- one's data, and the end
+
+async function account() {
+  return [lead(TEXT.account.lead), removalForm()];
+}
+
+function removalForm() {
+  const { userId } = session;
+  return card(
+    TEXT.account.remove,
+    p(TEXT.account.removeText),
+    form(
+      [
+        h(
+          "label",
+          { class: "choice" },
+          h("input", { type: "checkbox", name: "erase" }),
+          span(TEXT.account.erase),
+        ),
+        field(
+          TEXT.account.confirm(userId),
+          h("input", {
+            name: "confirmation",
+            required: true,
+            autocomplete: "off",
+            autocapitalize: "none",
+            spellcheck: "false",
+          }),
+        ),
+        field(
+          TEXT.signIn.password,
+          h("input", {
+            name: "password",
+            type: "password",
+            autocomplete: "current-password",
+            required: true,
+          }),
+        ),
+      ],
+      TEXT.account.remove,
+      async ({ erase, confirmation, password }) => {
+        if (confirmation.trim() !== userId) throw new Failure(TEXT.account.mismatch(userId));
+        const identifier = { type: "m.id.user", user: userId };
+        const auth = { type: "m.login.password", identifier, password };
+        await request("POST", `${MATRIX}/account/deactivate`, { erase: erase === "on", auth });
+        end(TEXT.account.removed);
+      },
+      { class: "removal" },
+    ),
+  );
 }
 
 // ---------------------------------------------------------------- begin
