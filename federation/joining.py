@@ -364,7 +364,10 @@ class Joining:
         if server_name_of(event.sender) != origin:
             raise Forbidden("The inviting user is not of your server")
         await self._gate.check_incoming_invite(
-            UserId(event.sender), UserId(event.state_key), event.room_id
+            UserId(event.sender),
+            UserId(event.state_key),
+            event.room_id,
+            is_direct=event.content.get("is_direct") is True,
         )
         signed = sign_event(event.pdu, self._server_name, self._signing_key, version)
         event = Event(signed, event.event_id, version)

@@ -67,7 +67,10 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.ACCOUNT_DATA] = wiring.account_data
     app[app_keys.ACCOUNTS] = wiring.accounts
     app[app_keys.ADMIN_TOKENS] = wiring.admin_tokens
-    app[app_keys.CONSENT] = wiring.consent
+    app[app_keys.CONSENT] = wiring.consent_parts.consent
+    app[app_keys.CONSENT_ACCESS] = wiring.consent_parts.access
+    app[app_keys.MESSAGE_REQUESTS] = wiring.consent_parts.requests
+    app[app_keys.PEER_CONSENT] = wiring.consent_parts.peers
     app[app_keys.CROSS_SIGNING] = wiring.device_parts.cross_signing
     app[app_keys.DEVICE_LISTS] = wiring.device_lists
     app[app_keys.DEVICES] = wiring.devices
@@ -103,8 +106,8 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.TO_DEVICE] = wiring.device_parts.to_device
     app[app_keys.TYPING] = wiring.device_parts.typing
     app[AUTHENTICATOR] = wiring.transport.authenticator
-    app[consent_page.CONSENT_LINKS] = wiring.consent_links
     app[terms_page.TERMS_LINKS] = wiring.account_parts.terms_links
+    app[consent_page.CONSENT_LINKS] = wiring.consent_parts.links
     app[federation_keys.GATE] = wiring.gate
     app[federation_keys.HANDSHAKES] = wiring.handshakes
     app[federation_keys.HISTORY] = wiring.history

@@ -12,6 +12,9 @@ from homeserver.services.account_data import AccountDataService
 from homeserver.services.accounts import AccountService
 from homeserver.services.admin_tokens import AdminTokens
 from homeserver.services.consent import Consent
+from homeserver.services.consent.access import ConsentAccess
+from homeserver.services.consent.peers import PeerConsent
+from homeserver.services.consent.requests import MessageRequests
 from homeserver.services.creation import RoomCreation
 from homeserver.services.cross_signing import CrossSigningService
 from homeserver.services.device_lists import DeviceListService
@@ -78,6 +81,9 @@ TO_DEVICE = web.AppKey("TO_DEVICE", ToDeviceService)
 TYPING = web.AppKey("TYPING", TypingService)
 
 CONSENT = web.AppKey("CONSENT", Consent)
+CONSENT_ACCESS = web.AppKey("CONSENT_ACCESS", ConsentAccess)
+MESSAGE_REQUESTS = web.AppKey("MESSAGE_REQUESTS", MessageRequests)
+PEER_CONSENT = web.AppKey("PEER_CONSENT", PeerConsent)
 DIRECTORY = web.AppKey("DIRECTORY", Directory)
 MEMBERSHIP = web.AppKey("MEMBERSHIP", Membership)
 POLICY_APPOINTMENTS = web.AppKey("POLICY_APPOINTMENTS", PolicyAppointments)

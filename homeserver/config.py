@@ -122,12 +122,25 @@ class FederationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestsConfig:
+    """``consent.requests``."""
+
+    expire_after_days: int
+    declined_for_days: int
+    max_pending: int
+    per_sender: RateConfig
+    per_instance: RateConfig
+
+
+@dataclass(frozen=True, slots=True)
 class ConsentConfig:
-    """``consent``."""
+    """``consent``; ``defaults`` by scope: a preset's name, or an answer for each tier."""
 
     cross_instance: str
-    message_default: str
     terms_update: str
+    defaults: Mapping[str, str | Mapping[str, str]]
+    user_may_change: list[str]
+    requests: RequestsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +425,7 @@ def _build(document: dict[str, Any], base: Path) -> Config:
         federation=FederationConfig(
             **{**federation, "extra_ca_file": path(federation["extra_ca_file"])}
         ),
-        consent=ConsentConfig(**document["consent"]),
+        consent=_build_consent(document["consent"]),
         policy=PolicyConfig(**document["policy"]),
         moderation=ModerationConfig(**document["moderation"]),
         policy_server=PolicyServerConfig(**document["policy_server"]),
@@ -442,6 +455,10 @@ def _in_ms(section: dict[str, Any], *names: str) -> dict[str, Any]:
         for name in names
     }
     return {name: value for name, value in section.items() if name not in names} | durations
+def _build_consent(section: dict[str, Any]) -> ConsentConfig:
+    requests = section["requests"]
+    rates = {name: RateConfig(**requests[name]) for name in ("per_sender", "per_instance")}
+    return ConsentConfig(**{**section, "requests": RequestsConfig(**{**requests, **rates})})
 
 
 def _check_together(config: Config) -> Iterator[str]:

@@ -23,6 +23,24 @@ CREATE INDEX consent_contacts ON consent_current (peer, owner)
 CREATE INDEX consent_restricting ON consent_current (scope, owner)
     WHERE scope IN ('presence', 'typing', 'receipts');
 
+-- A user's own defaults become rows of consent like all others: one for each tier of people.
+INSERT INTO consent (position, owner, peer, scope, state, how, created_at)
+SELECT take_positions(1), d.owner, 'tier:' || t.tier, d.scope,
+    CASE
+        WHEN d.default_answer = 'everyone' THEN 'granted'
+        WHEN d.default_answer = 'nobody' THEN 'denied'
+        WHEN d.default_answer = 'known' AND t.tier = 'shared_room' THEN 'granted'
+        ELSE 'asked'
+    END,
+    'migration', (extract(epoch FROM now()) * 1000)::bigint
+FROM consent_defaults d CROSS JOIN
+    (VALUES ('shared_room'), ('contact_of_contact'), ('known_server'), ('stranger')) AS t (tier)
+WHERE d.scope = 'message';
+INSERT INTO consent_current (owner, scope, peer, state)
+SELECT owner, scope, peer, state FROM consent WHERE how = 'migration'
+ON CONFLICT DO NOTHING;
+DROP TABLE consent_defaults;
+
 -- Strangers who wait for an answer: one row per sender, however often they try.
 CREATE TABLE message_requests (
     owner text NOT NULL,                           -- a local user
@@ -36,6 +54,7 @@ CREATE TABLE message_requests (
     updated_at bigint NOT NULL,                    -- ms
     expires_at bigint NOT NULL,                    -- ms
     reported boolean NOT NULL DEFAULT false,
+    position bigint NOT NULL,                      -- of the last change: what a sync has to report
     PRIMARY KEY (owner, sender)
 );
 CREATE INDEX message_requests_pending ON message_requests (owner, created_at)

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from client_api.auth import require_user
 from client_api.routing import V1, ClientRoutes
-from homeserver.app_keys import MEDIA
+from homeserver.app_keys import CONSENT_ACCESS, MEDIA
 from homeserver.errors import Forbidden, NotFound, TooLarge, Unrecognized
 from homeserver.media_headers import SECURITY_HEADERS, media_headers
 from homeserver.services.media import DEFAULT_WAIT_MS, MediaFile
@@ -94,16 +94,23 @@ _media("PUT", "/upload/{server_name}/{media_id}", upload_content_to_mxc, ("v3",)
 
 
 async def _find(request: web.Request, *, legacy: bool) -> MediaFile:
-    server_name = request.match_info["server_name"]
+    server_name, media_id = request.match_info["server_name"], request.match_info["media_id"]
     service = request.app[MEDIA]
+    reader = None if legacy else (await require_user(request)).user_id
     if legacy and (server_name != service.server_name or not service.unauthenticated_downloads):
         raise NotFound("This media is only for those who log in: use /_matrix/client/v1/media")
-    return await service.find(
+    access = request.app[CONSENT_ACCESS]
+    if reader is not None and server_name != service.server_name:
+        await access.check_download(reader, server_name, media_id, None)  # before it is fetched
+    media = await service.find(
         server_name,
-        request.match_info["media_id"],
+        media_id,
         timeout_ms=query_int(request, "timeout_ms", DEFAULT_WAIT_MS),
         allow_remote=query_bool(request, "allow_remote", True),
     )
+    if reader is not None and server_name == service.server_name:
+        await access.check_download(reader, server_name, media_id, media.row.uploader)
+    return media
 
 
 async def _download(request: web.Request, *, legacy: bool) -> web.StreamResponse:
@@ -135,14 +142,12 @@ async def _thumbnail(request: web.Request, *, legacy: bool) -> web.StreamRespons
 @routes.get("/media/download/{server_name}/{media_id}/{file_name}", versions=V1)
 async def get_content_authed(request: web.Request) -> web.StreamResponse:
     """Download a file.  Spec: ``GET /client/v1/media/download/{serverName}/{mediaId}``."""
-    await require_user(request)
     return await _download(request, legacy=False)
 
 
 @routes.get("/media/thumbnail/{server_name}/{media_id}", versions=V1)
 async def get_content_thumbnail_authed(request: web.Request) -> web.StreamResponse:
     """A thumbnail.  Spec: ``GET /client/v1/media/thumbnail/{serverName}/{mediaId}``."""
-    await require_user(request)
     return await _thumbnail(request, legacy=False)
 
 

@@ -4,31 +4,51 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from client_api.auth import caller_key, require_self, require_user
+from client_api.auth import caller_key, find_user, require_self, require_user
 from client_api.matrix.parsing import path_user_id
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import PROFILES, RATE_LIMITS
-from homeserver.errors import MissingParam
-from homeserver.services.profiles import check_key
+from homeserver.app_keys import CONFIG, CONSENT_ACCESS, MESSAGE_REQUESTS, PROFILES, RATE_LIMITS
+from homeserver.errors import MissingParam, NotFound
+from homeserver.services.profiles import AVATAR_URL, check_key
 from homeserver.web import json_response, read_json
 
 routes = ClientRoutes()
 
 
+async def _reader(request: web.Request) -> str | None:
+    """Who looks a user up, if they say.  Raises :class:`NotFound` if they may not."""
+    request.app[RATE_LIMITS].check("profile", caller_key(request))
+    user_id, requester = path_user_id(request), await find_user(request)
+    reader = requester.user_id if requester is not None else None
+    if user_id.server_name == request.app[CONFIG].server_name:
+        await request.app[CONSENT_ACCESS].check_look_up(user_id, by=reader)
+    return reader
+
+
+async def _hides_picture(request: web.Request, reader: str | None, user_id: str) -> bool:
+    """Whether a picture is that of a stranger who waits for the reader's answer."""
+    return reader is not None and await request.app[MESSAGE_REQUESTS].is_pending(reader, user_id)
+
+
 @routes.get("/profile/{user_id}")
 async def get_user_profile(request: web.Request) -> web.Response:
     """The whole profile of any user."""
-    request.app[RATE_LIMITS].check("profile", caller_key(request))
-    return json_response(await request.app[PROFILES].get(path_user_id(request)))
+    user_id, reader = path_user_id(request), await _reader(request)
+    fields = await request.app[PROFILES].get(user_id)
+    if await _hides_picture(request, reader, user_id):
+        fields = {key: value for key, value in fields.items() if key != AVATAR_URL}
+    return json_response(fields)
 
 
 @routes.get("/profile/{user_id}/{key_name}")
 async def get_profile_field(request: web.Request) -> web.Response:
     """One field of any user's profile."""
-    request.app[RATE_LIMITS].check("profile", caller_key(request))
+    user_id, reader = path_user_id(request), await _reader(request)
     key = request.match_info["key_name"]
     check_key(key)
-    value = await request.app[PROFILES].get_field(path_user_id(request), key)
+    value = await request.app[PROFILES].get_field(user_id, key)
+    if key == AVATAR_URL and await _hides_picture(request, reader, user_id):
+        raise NotFound("The user's profile has no such field")
     return json_response({key: value})
 
 

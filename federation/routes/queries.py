@@ -8,8 +8,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from federation.routes.base import FederationRoutes
-from federation.server import CONTENT
-from homeserver.app_keys import CONFIG, DIRECTORY, PROFILES
+from federation.server import CONTENT, ORIGIN
+from homeserver.app_keys import CONFIG, CONSENT_ACCESS, DIRECTORY, PROFILES
 from homeserver.errors import InvalidParam, MissingParam, NotFound
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.services.directory import DirectoryQuery, parse_alias
@@ -27,6 +27,7 @@ async def query_profile(request: web.Request) -> web.Response:
         raise InvalidParam("'user_id' must be a user ID") from error
     if user_id.server_name != request.app[CONFIG].server_name:
         raise NotFound("That user is not of this server")
+    await request.app[CONSENT_ACCESS].check_look_up(user_id, by=request[ORIGIN])
     fields = await request.app[PROFILES].get(user_id)
     wanted = request.query.get("field")
     if wanted is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from federation.routes.base import FederationRoutes
-from homeserver.app_keys import END_TO_END_KEYS
+from federation.server import ORIGIN
+from homeserver.app_keys import CONSENT_ACCESS, END_TO_END_KEYS
 from homeserver.web import json_response
 
 routes = FederationRoutes()
@@ -15,4 +16,5 @@ routes = FederationRoutes()
 async def get_user_devices(request: web.Request) -> web.Response:
     """A local user's devices with their keys.  Spec: ``GET /user/devices/{userId}``."""
     user_id = request.match_info["user_id"]
+    await request.app[CONSENT_ACCESS].check_look_up(user_id, by=request[ORIGIN])
     return json_response(await request.app[END_TO_END_KEYS].user_devices(user_id))

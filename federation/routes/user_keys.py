@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from aiohttp import web
 
 from federation.routes.base import FederationRoutes
-from federation.server import CONTENT
-from homeserver.app_keys import END_TO_END_KEYS
+from federation.server import CONTENT, ORIGIN
+from homeserver.app_keys import CONSENT_ACCESS, END_TO_END_KEYS
 from homeserver.services.key_checks import parse_claims, parse_query
 from homeserver.web import json_response
 
 routes = FederationRoutes()
 
+T = TypeVar("T")
+
+
+async def _permitted(request: web.Request, by_user: Mapping[str, T]) -> dict[str, T]:
+    """What is asked of those users whom this instance may look up; others are as unknown."""
+    access, origin = request.app[CONSENT_ACCESS], request[ORIGIN]
+    return {
+        user_id: wanted
+        for user_id, wanted in by_user.items()
+        if await access.may_look_up(user_id, by=origin)
+    }
+
 
 @routes.post("/v1/user/keys/query")
 async def query_user_encryption_keys(request: web.Request) -> web.Response:
     """The identity keys of local users.  Spec: ``POST /user/keys/query``."""
-    wanted = parse_query(request[CONTENT])
+    wanted = await _permitted(request, parse_query(request[CONTENT]))
     keys = await request.app[END_TO_END_KEYS].query_local(wanted)
     return json_response(
         {
@@ -30,6 +45,6 @@ async def query_user_encryption_keys(request: web.Request) -> web.Response:
 @routes.post("/v1/user/keys/claim")
 async def claim_user_encryption_keys(request: web.Request) -> web.Response:
     """Take one-time keys of local devices.  Spec: ``POST /user/keys/claim``."""
-    claims = parse_claims(request[CONTENT])
+    claims = await _permitted(request, parse_claims(request[CONTENT]))
     claimed = await request.app[END_TO_END_KEYS].claim_local(claims)
     return json_response({"one_time_keys": claimed})

@@ -15,7 +15,7 @@ from homeserver.protocol.events import JsonObject
 from homeserver.protocol.relations import REFERENCE, REPLACE, THREAD, latest_replacement
 from homeserver.services.client_events import Beside, ClientEvents
 from homeserver.services.event_store import EventStore
-from homeserver.services.visibility import Reader
+from homeserver.services.visibility import Reader, Withheld
 from homeserver.storage import relations as storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
@@ -35,7 +35,7 @@ class Aggregations:
         self._events = events
 
     async def bundle(
-        self, events: Iterable[StoredEvent], reader: Reader, withheld: frozenset[str]
+        self, events: Iterable[StoredEvent], reader: Reader, withheld: Withheld
     ) -> Relations:
         """What relates to these events, for those to which anything does.
 
@@ -57,7 +57,7 @@ class Aggregations:
         targets = [event_id for event_id, names in kinds.items() if REFERENCE in names]
         if targets:
             references = await storage.get_references(
-                self._database, targets, withheld, MOST_REFERENCES
+                self._database, targets, withheld.peers, MOST_REFERENCES
             )
             for event_id, children in references.items():
                 chunk = [{"event_id": child} for child in children]
@@ -92,12 +92,12 @@ class Aggregations:
         by_id: Mapping[str, StoredEvent],
         roots: Sequence[str],
         reader: Reader,
-        withheld: frozenset[str],
+        withheld: Withheld,
     ) -> dict[str, JsonObject]:
         """Event ID -> the thread that starts from it."""
         if not roots:
             return {}
-        rows = await storage.get_threads(self._database, roots, reader.user_id, withheld)
+        rows = await storage.get_threads(self._database, roots, reader.user_id, withheld.peers)
         stored = await self._store.get_many(row.latest for row in rows)
         latest = [s for s in stored.values() if reader.may_see(s)]
         edits = await self._edits(latest, reader)

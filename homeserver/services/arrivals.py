@@ -57,6 +57,13 @@ class ArrivalVetting(Protocol):
         """The event, signed if it was not; the verdict, if there is one already."""
 
 
+class InvitedUsers(Protocol):
+    """The consent of local users to invites."""
+
+    async def invite_arrived(self, event: Event) -> Judgement:
+        """Accept an invite of one of ours, or soft-fail it: its sender did not ask us first."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Before:
     """The state before an event.  ``snapshot_id`` is None if it is not stored yet."""
@@ -81,7 +88,9 @@ class Arrivals:
         policy_servers: ArrivalVetting,
         unread: UnreadRules,
         destination_sets: DestinationSets,
+        invited: InvitedUsers,
     ) -> None:
+        self._invited = invited
         self._database = database
         self._rooms = rooms
         self._live_rooms = live_rooms
@@ -121,7 +130,7 @@ class Arrivals:
             before = await self._state_before(room, event, state_before)
             judgement = await self._judge(room, event, before)
             if judgement.action is Action.ACCEPT:
-                judgement = vetted.judgement or await self._policy.judge_arrival(room, event)
+                judgement = await self._ask(room, event, vetted)
             if event.is_state:
                 judgement = judgement.for_state()
             done = await self._place(room, event, before, judgement, inbox_id, relay_from)
@@ -193,6 +202,13 @@ class Arrivals:
             action = Action.REJECT if before.linear else Action.SOFT_FAIL
             return Judgement(action, "current_state", verdict.reason)
         return ACCEPTED
+
+    async def _ask(self, room: LiveRoom, event: Event, vetted: Vetted) -> Judgement:
+        """What the room's policy server, content policy and consent say of an event."""
+        judgement = vetted.judgement or await self._policy.judge_arrival(room, event)
+        if event.membership == "invite" and judgement.action is Action.ACCEPT:
+            judgement = await self._invited.invite_arrived(event)
+        return judgement
 
     async def _auth_state(self, event: Event, state: State) -> dict[StateKey, Event]:
         """The events of a state that the auth rules may look at for this event."""

@@ -48,11 +48,19 @@ class RemoteRooms(Protocol):
 class InviteGate(Protocol):
     """Consent and policy for invites."""
 
-    async def check_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> object:
+    async def may_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> None:
         """Raise ``M_INVITE_BLOCKED``, ``M_CONSENT_NOT_GIVEN``, ... if it may not be sent."""
 
-    async def invite_accepted(self, invitee: UserId, inviter: str) -> None:
-        """Note that the invitee agreed to hear from the inviter."""
+    async def check_invite(
+        self, inviter: UserId, invitee: UserId, room_id: str, *, is_direct: bool
+    ) -> object:
+        """The same for an invite that now goes out, and is counted."""
+
+    async def invite_answered(self, invitee: UserId, inviter: str, *, accepted: bool) -> None:
+        """Note that the invitee agreed to hear from the inviter, or did not."""
+
+    async def check_knock(self, room: LiveRoom, user_id: str) -> None:
+        """Raise :class:`Forbidden` if nobody here wants to hear a knock."""
 
 
 class MemberProfiles(Protocol):
@@ -114,7 +122,7 @@ class Membership:
         before = await storage.get_membership(self._database, room_id, user_id)
         await self._enter(user_id, room_id, room, servers, content)
         if before is not None and before.membership == "invite":
-            await self._gate.invite_accepted(user_id, before.sender)
+            await self._gate.invite_answered(user_id, before.sender, accepted=True)
 
     async def _enter(
         self,
@@ -204,6 +212,7 @@ class Membership:
             content["reason"] = reason
         room = await self._rooms.find(room_id)
         if room is not None and room.joined_local:
+            await self._gate.check_knock(room, user_id)
             await self._rooms.send(room_id, Draft(user_id, "m.room.member", content, user_id))
             return
         candidates = await self._candidates(user_id, room_id, servers, room)
@@ -218,7 +227,7 @@ class Membership:
     ) -> None:
         """Ask consent and policy for several invites before any is sent."""
         for invitee in invitees:
-            await self._gate.check_invite(inviter, invitee, is_direct=is_direct)
+            await self._gate.may_invite(inviter, invitee, is_direct=is_direct)
 
     async def invite(
         self,
@@ -236,7 +245,8 @@ class Membership:
         body: JsonObject = {**(content or {}), "membership": "invite"}
         if reason is not None:
             body["reason"] = reason
-        await self._gate.check_invite(inviter, invitee, is_direct=body.get("is_direct") is True)
+        is_direct = body.get("is_direct") is True
+        await self._gate.check_invite(inviter, invitee, room_id, is_direct=is_direct)
         draft = Draft(inviter, "m.room.member", body, invitee)
         if invitee.server_name == self._server_name:
             body.update(await self._profiles.member_fields(invitee))
@@ -261,18 +271,18 @@ class Membership:
         if reason is not None:
             content["reason"] = reason
         room = await self._rooms.find(room_id)
+        row = await storage.get_membership(self._database, room_id, user_id)
         if room is not None and room.joined_local:
             if room.membership(user_id) == "leave":
                 return
             await self._rooms.send(room_id, Draft(user_id, "m.room.member", content, user_id))
-            return
-        row = await storage.get_membership(self._database, room_id, user_id)
-        if row is None:
+        elif row is None:
             raise NotFound("You are not in that room")
-        if row.membership not in ("invite", "knock"):
-            return
-        servers = await self._candidates(user_id, room_id, (), room)
-        await self._remote.leave(user_id, room_id, servers, content)
+        elif row.membership in ("invite", "knock"):
+            servers = await self._candidates(user_id, room_id, (), room)
+            await self._remote.leave(user_id, room_id, servers, content)
+        if row is not None and row.membership == "invite":
+            await self._gate.invite_answered(user_id, row.sender, accepted=False)
 
     async def set_membership(
         self,

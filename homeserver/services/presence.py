@@ -18,6 +18,7 @@ import structlog
 from homeserver.errors import BadJson, Forbidden
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
+from homeserver.services.audience import EVERYBODY, PRESENCE_SCOPE, Audience, hidden_from
 from homeserver.services.outgoing import EduQueue
 from homeserver.services.presence_state import OFFLINE, ONLINE, STATES, UNAVAILABLE, UserPresence
 from homeserver.services.values import is_integer, is_user_id
@@ -49,6 +50,7 @@ class PresenceService:
         clock_ms: Callable[[], int],
         enabled: bool = True,
         on_change: Callable[[str], None] = lambda _: None,
+        audience: Audience = EVERYBODY,
     ) -> None:
         self._server_name = server_name
         self._database = database
@@ -56,6 +58,7 @@ class PresenceService:
         self._clock_ms = clock_ms
         self.enabled = enabled
         self.on_change = on_change
+        self._audience = audience
         self._users: OrderedDict[str, UserPresence] = OrderedDict()  # the last changed last
         self._watched: set[str] = set()  # who may change by the passing of time
         self._unsent: set[str] = set()
@@ -143,7 +146,7 @@ class PresenceService:
         """
         if reader != user_id and not await sharing_rooms(self._database, reader, [user_id]):
             raise Forbidden("You share no room with this user, so you may not see their presence")
-        if not self.enabled:
+        if not self.enabled or not await self._audience.may_see(user_id, reader, PRESENCE_SCOPE):
             return {"presence": OFFLINE}
         user = await self._load(user_id)
         return user.content(self._clock_ms())
@@ -164,6 +167,8 @@ class PresenceService:
                 changed[user_id] = user
         others = [user_id for user_id in changed if user_id != reader]
         shown = await sharing_rooms(self._database, reader, others) if others else set()
+        if self._audience.any_restricts(PRESENCE_SCOPE):
+            shown -= await hidden_from(self._audience, reader, shown, PRESENCE_SCOPE)
         now = self._clock_ms()
         return [
             {"type": PRESENCE, "sender": user_id, "content": user.content(now)}
@@ -247,7 +252,9 @@ class PresenceService:
         unsent, self._unsent = self._unsent, set()
         for user_id in unsent:
             user = self._users.get(user_id)
-            servers = await self._servers_of(user_id)
+            servers = await self._audience.servers_that_may_see(
+                user_id, await self._servers_of(user_id), PRESENCE_SCOPE
+            )
             if user is not None and servers:
                 entry = {"user_id": user_id, **user.content(self._clock_ms())}
                 entry.setdefault("last_active_ago", 0)

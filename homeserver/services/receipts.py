@@ -5,11 +5,12 @@ Spec: client-server API, receipts, and read and unread markers; server-server AP
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
+from homeserver.services.audience import EVERYBODY, RECEIPTS_SCOPE, Audience
 from homeserver.services.outgoing import EduQueue, RoomServers
 from homeserver.services.values import is_integer, is_text, is_user_id
 from homeserver.storage import receipts as storage
@@ -48,7 +49,9 @@ class ReceiptService:
         rooms: RoomServers,
         edus: EduQueue,
         clock_ms: Callable[[], int],
+        audience: Audience = EVERYBODY,
     ) -> None:
+        self._audience = audience
         self._server_name = server_name
         self._database = database
         self._log = log
@@ -136,7 +139,9 @@ class ReceiptService:
         return thread_id == MAIN_THREAD
 
     async def _forward(self, receipt: ReceiptRecord) -> None:
-        servers = await self._rooms.joined_servers(receipt.room_id)
+        servers = await self._audience.servers_that_may_see(
+            receipt.user_id, await self._rooms.joined_servers(receipt.room_id), RECEIPTS_SCOPE
+        )
         if not servers:
             return
         data: JsonObject = {"ts": receipt.ts}
@@ -209,6 +214,26 @@ def receipt_contents(receipts: Iterable[Receipt | ReceiptRecord]) -> dict[str, J
         if receipt.user_id not in readers or receipt.thread_id == UNTHREADED:
             readers[receipt.user_id] = data
     return contents
+
+
+def without_readers(
+    contents: dict[str, JsonObject], hidden: Container[str]
+) -> dict[str, JsonObject]:
+    """Contents of ``m.receipt`` events, by room, without some users."""
+    shown: dict[str, JsonObject] = {}
+    for room_id, content in contents.items():
+        events: JsonObject = {}
+        for event_id, by_type in content.items():
+            types = {
+                kind: kept
+                for kind, readers in by_type.items()
+                if (kept := {user: data for user, data in readers.items() if user not in hidden})
+            }
+            if types:
+                events[event_id] = types
+        if events:
+            shown[room_id] = events
+    return shown
 
 
 def _parse(origin: str, room_id: str, by_user: object) -> Iterator[ReceiptRecord]:

@@ -106,12 +106,12 @@ class RelationService:
         Spec: ``GET /rooms/{roomId}/threads``.  Raises :class:`Forbidden`.
         """
         reader = await self._timeline.reader(room_id, requester.user_id)
-        withheld = await self._timeline.withheld_senders(requester.user_id)
+        withheld = await self._timeline.withheld(requester.user_id)
         rows = await storage.get_thread_roots(
             self._database,
             room_id,
             upto=self._recent.position if start is None else start,
-            without=withheld,
+            without=withheld.peers,
             participant=requester.user_id if only_participated else None,
             limit=limit + 1,
         )

@@ -1,23 +1,38 @@
-"""The gate on the way out: policy, then consent, before a local event is built."""
+"""The gate on the way out: policy, then consent, before a local event is built; and for invites."""
 
 from __future__ import annotations
 
-from homeserver.errors import InviteBlocked, MatrixError
+from homeserver.errors import Forbidden, InviteBlocked, LimitExceeded, MatrixError
+from homeserver.protocol.events import Event
 from homeserver.protocol.identifiers import UserId
-from homeserver.services.consent import Consent, InviteAnswer, Scope
-from homeserver.services.judgement import Judgement
+from homeserver.services.consent import Answer, Consent, Scope
+from homeserver.services.consent.peers import PeerConsent
+from homeserver.services.consent.requests import MessageRequests
+from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.policy import Policy
 from homeserver.services.rooms import Draft
 
+MOST_ASKED_ABOUT_KNOCKS = 50
+
 
 class OutgoingGate:
-    """Asks policy and consent for what local users send, and for their invites."""
+    """Asks policy and consent for what local users send, and for invites and knocks."""
 
-    def __init__(self, *, server_name: str, policy: Policy, consent: Consent) -> None:
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        policy: Policy,
+        consent: Consent,
+        requests: MessageRequests,
+        peers: PeerConsent,
+    ) -> None:
         self._server_name = server_name
         self._policy = policy
         self._consent = consent
+        self._requests = requests
+        self._peers = peers
 
     async def check_send(self, room: LiveRoom, draft: Draft) -> Judgement:
         """Policy's verdict.  Raises what policy and consent raise.
@@ -27,6 +42,8 @@ class OutgoingGate:
         judgement = await self._policy.judge_send(room, draft)
         if room.destinations and not self._is_departure(draft):
             await self._consent.require_federation(UserId(draft.sender), room.destinations)
+            if draft.state_key is None:
+                await self._peers.check_message(draft.sender, draft.type, room)
         return judgement
 
     def _is_departure(self, draft: Draft) -> bool:
@@ -36,52 +53,88 @@ class OutgoingGate:
         """Consent to joining a room on another instance."""
         await self._consent.require_federation(user_id, (server_name,))
 
-    async def check_invite(
-        self, inviter: UserId, invitee: UserId, *, is_direct: bool
-    ) -> InviteAnswer:
-        """The invitee's answer, where they are ours; the inviter's consent, where they are not.
+    # ------------------------------------------------------------ invites
 
-        Raises ``M_INVITE_BLOCKED``, ``M_CONSENT_NOT_GIVEN``.
-        """
+    async def may_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> None:
+        """Raise what :meth:`check_invite` would raise; leaves no trace."""
         if invitee.server_name != self._server_name:
             await self._consent.require_federation(inviter, (invitee.server_name,))
-            await self._wrote_first(inviter, invitee)
-            return InviteAnswer.DELIVER
-        try:
-            answer = await self._consent.check_invite(invitee, inviter)
-        except InviteBlocked as error:
-            await self.record_refusal(inviter, inviter.server_name, "", error)
-            raise
-        await self._wrote_first(inviter, invitee)
+        else:
+            await self._requests.may_invite(invitee, inviter, is_direct=is_direct)
+
+    async def check_invite(
+        self, inviter: UserId, invitee: UserId, room_id: str, *, is_direct: bool
+    ) -> Answer:
+        """The invitee's answer, where they are ours; the inviter's consent, where they are not.
+
+        Raises ``M_INVITE_BLOCKED``, ``M_CONSENT_NOT_GIVEN``, ``M_LIMIT_EXCEEDED``.
+        """
+        answer = Answer.ALLOW
+        if invitee.server_name != self._server_name:
+            await self.may_invite(inviter, invitee, is_direct=is_direct)
+        else:
+            answer = await self._answer(inviter, invitee, room_id, is_direct=is_direct)
+        # Writing first grants the other the right to answer.
+        await self._consent.grant_if_new(inviter, invitee, Scope.MESSAGE, how="wrote first")
         return answer
 
     async def check_incoming_invite(
-        self, inviter: UserId, invitee: UserId, room_id: str
-    ) -> InviteAnswer:
+        self, inviter: UserId, invitee: UserId, room_id: str, *, is_direct: bool
+    ) -> Answer:
         """The answer to another instance's invite.  Raises ``M_INVITE_BLOCKED``."""
+        return await self._answer(inviter, invitee, room_id, is_direct=is_direct)
+
+    async def invite_arrived(self, event: Event) -> Judgement:
+        """Consent to an invite that came as an event of a room: it may not have been asked for."""
+        assert event.state_key is not None
+        invitee, inviter = UserId(event.state_key), UserId(event.sender)
+        if invitee.server_name != self._server_name or inviter.server_name == self._server_name:
+            return ACCEPTED
+        is_direct = event.content.get("is_direct") is True
         try:
-            return await self._consent.check_invite(invitee, inviter)
-        except InviteBlocked as error:
-            await self.record_refusal(inviter, inviter.server_name, room_id, error)
+            await self._answer(inviter, invitee, event.room_id, is_direct=is_direct)
+        except (InviteBlocked, LimitExceeded) as error:
+            return Judgement(Action.SOFT_FAIL, "consent", error.text)
+        return ACCEPTED
+
+    async def _answer(
+        self, inviter: UserId, invitee: UserId, room_id: str, *, is_direct: bool
+    ) -> Answer:
+        try:
+            return await self._requests.check(invitee, inviter, room_id, is_direct=is_direct)
+        except (InviteBlocked, LimitExceeded) as error:
+            await self._record_refusal(inviter, room_id, error)
             raise
 
-    async def record_refusal(
-        self, sender: UserId, origin: str, room_id: str, error: MatrixError
-    ) -> None:
+    async def _record_refusal(self, sender: UserId, room_id: str, error: MatrixError) -> None:
         """Leave an audit row for a refused invite."""
         await self._policy.record_refusal(
             "consent",
             "invite",
-            origin=origin,
+            origin=sender.server_name,
             sender=sender,
             room_id=room_id,
             reason=error.text,
         )
 
-    async def _wrote_first(self, inviter: UserId, invitee: UserId) -> None:
-        """Writing first grants the other the right to answer."""
-        await self._consent.grant_if_new(inviter, invitee, Scope.MESSAGE, how="wrote first")
+    async def invite_answered(self, invitee: UserId, inviter: str, *, accepted: bool) -> None:
+        """The invitee joined or left.  Accepting grants the inviter the right to write."""
+        await self._requests.invite_answered(invitee, inviter, accepted=accepted)
 
-    async def invite_accepted(self, invitee: UserId, inviter: str) -> None:
-        """Accepting an invite grants its sender the right to write."""
-        await self._consent.grant_if_new(invitee, inviter, Scope.MESSAGE, how="accepted invite")
+    # ------------------------------------------------------------ knocks
+
+    async def check_knock(self, room: LiveRoom, user_id: str) -> None:
+        """Refuse a knock that nobody here who could answer it wants to hear.
+
+        Raises :class:`Forbidden`.  With another instance's members in the room, it is not ours
+        alone to say.
+        """
+        levels = room.power_levels
+        may_answer = [user for user in room.joined_local if levels.user(user) >= levels.invite]
+        if room.destinations or not may_answer or len(may_answer) > MOST_ASKED_ABOUT_KNOCKS:
+            return
+        for owner in may_answer:
+            answer = await self._consent.invite_answer(UserId(owner), user_id, Scope.GROUP)
+            if answer in (Answer.ALLOW, Answer.ASK):
+                return
+        raise Forbidden("Nobody in this room takes knocks from you")

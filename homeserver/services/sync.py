@@ -13,6 +13,7 @@ import orjson
 
 from homeserver.protocol.events import JsonObject, stripped_state
 from homeserver.protocol.filters import EMPTY_FILTER, SyncFilter
+from homeserver.protocol.stripped import without_strangers_choices
 from homeserver.services.event_store import EventStore
 from homeserver.services.notifier import Notifier, Waiter
 from homeserver.services.recent_timeline import RecentTimeline
@@ -22,7 +23,7 @@ from homeserver.services.sync_room import Entry, Extras, SyncRooms
 from homeserver.services.sync_rooms import RoomsOfUsers, UserRooms
 from homeserver.services.sync_span import View
 from homeserver.services.sync_token import SyncToken
-from homeserver.services.visibility import ReaderFilter
+from homeserver.services.visibility import InviteFilter, ReaderFilter
 from homeserver.storage import rooms as room_storage
 from homeserver.storage import sync as storage
 from homeserver.storage.database import Database
@@ -69,6 +70,7 @@ class SyncService:
         extras: SyncExtras,
         store: EventStore,
         reader_filter: ReaderFilter,
+        invites: InviteFilter,
     ) -> None:
         self._database = database
         self._recent = recent
@@ -78,6 +80,7 @@ class SyncService:
         self._extras = extras
         self._store = store
         self._reader_filter = reader_filter
+        self._invites = invites
 
     async def sync(self, request: SyncRequest) -> bytes:
         """The answer, as JSON.
@@ -132,7 +135,7 @@ class SyncService:
             since=since.position if since is not None else None,
             upto=upto,
             filter=sync_filter,
-            withheld=await self._reader_filter.withheld_senders(user_id),
+            withheld=await self._reader_filter.withheld(user_id),
             full_state=request.full_state,
             use_state_after=request.use_state_after,
         )
@@ -195,12 +198,8 @@ class SyncService:
         parts: JsonObject = {}
         if joined:
             parts["join"] = joined
-        invited = {
-            room_id: {"invite_state": {"events": await self._stripped(row)}}
-            for room_id, row in rooms.invited.items()
-            if self._is_news(view, row) and row.sender not in view.withheld and allows(room_id)
-        }
-        if invited and not await self._reader_filter.blocks_invites(view.user_id):
+        invited = await self._invited(view, rooms)
+        if invited:
             parts["invite"] = invited
         knocked = {
             room_id: {"knock_state": {"events": await self._stripped(row)}}
@@ -216,6 +215,21 @@ class SyncService:
         }
         if left:
             parts["leave"] = left
+        return parts
+
+    async def _invited(self, view: View, rooms: UserRooms) -> JsonObject:
+        """The new invites that the reader is shown."""
+        if not rooms.invited:
+            return {}
+        since = None if view.full_state else view.since
+        shown = await self._invites.shown_invites(view.user_id, rooms.invited, since)
+        parts: JsonObject = {}
+        for room_id, (row, from_stranger) in shown.items():
+            if view.filter.allows_room(room_id):
+                events = await self._stripped(row)
+                if from_stranger:
+                    events = without_strangers_choices(events)
+                parts[room_id] = {"invite_state": {"events": events}}
         return parts
 
     def _is_news(self, view: View, row: MembershipRow) -> bool:
@@ -275,8 +289,8 @@ class SyncService:
         receipts = await extras.receipts(
             view.user_id, joined, new, view.since, view.upto, view.filter
         )
-        typing = extras.typing_events(
-            joined, new, since.typing if since is not None else None, view.filter
+        typing = await extras.typing_events(
+            view.user_id, joined, new, since.typing if since is not None else None, view.filter
         )
         ended = await extras.erasures(joined, view.since, view.upto, view.filter)
         counted: Collection[str] = ()

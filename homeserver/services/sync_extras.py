@@ -16,7 +16,14 @@ from typing import Protocol
 
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import EventFilter, SyncFilter
-from homeserver.services.receipts import receipt_contents
+from homeserver.services.audience import (
+    EVERYBODY,
+    RECEIPTS_SCOPE,
+    TYPING_SCOPE,
+    Audience,
+    hidden_from,
+)
+from homeserver.services.receipts import receipt_contents, without_readers
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.sync_key_counts import CachedKeyCounts, KeyCounts
 from homeserver.services.sync_token import SyncToken
@@ -139,7 +146,9 @@ class SyncExtras:
         to_device: ToDevice,
         device_lists: DeviceLists,
         key_counts: CachedKeyCounts,
+        audience: Audience = EVERYBODY,
     ) -> None:
+        self._audience = audience
         self._database = database
         self._recent = recent
         self._account_data = account_data
@@ -208,7 +217,21 @@ class SyncExtras:
             rooms = set(self.receipt_rooms(user_id, joined, since)).difference(new)
             if rooms:
                 contents.update(await self._new_receipts(user_id, rooms, since, upto))
+        if contents and self._audience.any_restricts(RECEIPTS_SCOPE):
+            contents = await self._seen_by(user_id, contents)
         return {room_id: {"type": RECEIPT, "content": c} for room_id, c in contents.items()}
+
+    async def _seen_by(self, reader: str, contents: dict[str, JsonObject]) -> dict[str, JsonObject]:
+        """The receipts that a reader may see, of those who do not show them to everybody."""
+        users = {
+            user_id
+            for content in contents.values()
+            for by_type in content.values()
+            for readers in by_type.values()
+            for user_id in readers
+        }
+        hidden = await hidden_from(self._audience, reader, users - {reader}, RECEIPTS_SCOPE)
+        return without_readers(contents, hidden) if hidden else contents
 
     async def _new_receipts(
         self, user_id: str, room_ids: Iterable[str], since: int, upto: int
@@ -244,8 +267,9 @@ class SyncExtras:
             return await storage.get_own_receipt_rooms(self._database, user_id, joined, since)
         return {room_id for reader, room_id in own if reader == user_id and room_id in joined}
 
-    def typing_events(
+    async def typing_events(
         self,
+        user_id: str,
         joined: Collection[str],
         new: Collection[str],
         since: int | None,
@@ -258,6 +282,10 @@ class SyncExtras:
         found = {room_id: user_ids for room_id, user_ids in found.items() if user_ids}
         if since is not None and since < self.typing.version:
             found.update(self.typing.changed_since(since, joined))
+        if found and self._audience.any_restricts(TYPING_SCOPE):
+            typists = {typist for typists in found.values() for typist in typists}
+            hidden = await hidden_from(self._audience, user_id, typists, TYPING_SCOPE)
+            found = {room: [u for u in users if u not in hidden] for room, users in found.items()}
         return {
             room_id: {"type": TYPING, "content": {"user_ids": list(user_ids)}}
             for room_id, user_ids in found.items()

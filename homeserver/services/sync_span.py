@@ -8,7 +8,7 @@ from homeserver.protocol.filters import SyncFilter
 from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
 from homeserver.services.sync_members import Device
 from homeserver.services.sync_state import BEFORE_ALL, Span
-from homeserver.services.visibility import Reader
+from homeserver.services.visibility import NOTHING_WITHHELD, Reader, Withheld
 from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
@@ -29,7 +29,7 @@ class View:
     since: int | None
     upto: int
     filter: SyncFilter
-    withheld: frozenset[str] = frozenset()
+    withheld: Withheld = NOTHING_WITHHELD
     full_state: bool = False
     use_state_after: bool = False
 
@@ -123,6 +123,6 @@ class Spans:
             stored.shown
             and stored.position <= view.upto
             and view.filter.timeline.matches(event)
-            and (event.sender not in view.withheld or event.state_key is not None)
+            and not view.withheld.hides(event)
             and (reader is None or reader.may_see(stored))
         )

@@ -26,7 +26,13 @@ from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.requester import Requester
 from homeserver.services.sync_state import BEFORE_ALL, MEMBER, SyncStates
 from homeserver.services.sync_token import timeline_token
-from homeserver.services.visibility import Reader, ReaderFilter, Visibility
+from homeserver.services.visibility import (
+    NOTHING_WITHHELD,
+    Reader,
+    ReaderFilter,
+    Visibility,
+    Withheld,
+)
 from homeserver.storage import events as storage
 from homeserver.storage import rooms as room_storage
 from homeserver.storage import sync as sync_storage
@@ -122,7 +128,7 @@ class Timeline:
         start = request.start
         if start is None:
             start = self._end(reader) if request.backwards else BEFORE_ALL
-        withheld = await self._reader_filter.withheld_senders(requester.user_id)
+        withheld = await self._reader_filter.withheld(requester.user_id)
         page = await self._page(room_id, reader, withheld, request, start)
         answer: JsonObject = {
             "start": timeline_token(start),
@@ -146,7 +152,7 @@ class Timeline:
         self,
         room_id: str,
         reader: Reader,
-        withheld: frozenset[str],
+        withheld: Withheld,
         request: PageRequest,
         start: int,
     ) -> _Page:
@@ -200,14 +206,14 @@ class Timeline:
         self,
         stored: StoredEvent,
         reader: Reader,
-        withheld: frozenset[str],
+        withheld: Withheld,
         event_filter: RoomEventFilter = NO_FILTER,
     ) -> bool:
         event = stored.event
         return (
             stored.shown
             and event_filter.matches(event)
-            and (event.sender not in withheld or event.state_key is not None)
+            and not withheld.hides(event)
             and reader.may_see(stored)
         )
 
@@ -237,7 +243,7 @@ class Timeline:
         """An event that a reader may see.  Raises :class:`NotFound`."""
         stored = await self._store.get(event_id)
         if stored is not None and stored.event.room_id == room_id:
-            withheld = await self._reader_filter.withheld_senders(reader.user_id)
+            withheld = await self._reader_filter.withheld(reader.user_id)
             if self._shows(stored, reader, withheld):
                 return stored
         raise NotFound("There is no such event, or you may not see it")
@@ -259,7 +265,7 @@ class Timeline:
         if stored.timeline_order is None:
             raise NotFound("That event is not in the part of the timeline that this server has")
         order, half = stored.timeline_order, limit // 2
-        withheld = await self._reader_filter.withheld_senders(requester.user_id)
+        withheld = await self._reader_filter.withheld(requester.user_id)
         before = await self._page(
             room_id,
             reader,
@@ -320,27 +326,29 @@ class Timeline:
         )
         found = await self._store.get_many(event.event_id for event in near)
         for event in near:
-            if event.event_id in found and self._shows(found[event.event_id], reader, frozenset()):
+            if event.event_id in found and self._shows(
+                found[event.event_id], reader, NOTHING_WITHHELD
+            ):
                 return {"event_id": event.event_id, "origin_server_ts": event.origin_server_ts}
         direction = "after" if forwards else "before"
         raise NotFound(f"There is no event {direction} that time that you may see")
 
     # ------------------------------------------------------------ serialising
 
-    async def withheld_senders(self, user_id: str) -> frozenset[str]:
-        """Whose messages a reader does not get."""
-        return await self._reader_filter.withheld_senders(user_id)
+    async def withheld(self, user_id: str) -> Withheld:
+        """What a reader does not get."""
+        return await self._reader_filter.withheld(user_id)
 
     async def only_shown(self, events: Iterable[StoredEvent], reader: Reader) -> list[StoredEvent]:
         """Those of some events that a reader may see."""
-        withheld = await self.withheld_senders(reader.user_id)
+        withheld = await self.withheld(reader.user_id)
         return [stored for stored in events if self._shows(stored, reader, withheld)]
 
     async def bundled(
         self, events: Sequence[StoredEvent], reader: Reader, requester: Requester
     ) -> list[orjson.Fragment]:
         """Events as a reader gets them, each with what relates to it in short."""
-        withheld = await self.withheld_senders(reader.user_id)
+        withheld = await self.withheld(reader.user_id)
         relations = await self._aggregations.bundle(events, reader, withheld)
         return await self.serialise(events, reader, requester, relations)
 

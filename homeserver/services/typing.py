@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from homeserver.errors import Forbidden
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
+from homeserver.services.audience import EVERYBODY, TYPING_SCOPE, Audience
 from homeserver.services.outgoing import EduQueue, RoomServers
 from homeserver.services.values import is_user_id
 
@@ -50,12 +51,14 @@ class TypingService:
         edus: EduQueue,
         clock_ms: Callable[[], int],
         on_change: Callable[[str], None] = lambda _: None,
+        audience: Audience = EVERYBODY,
     ) -> None:
         self._server_name = server_name
         self._rooms_known = rooms
         self._edus = edus
         self._clock_ms = clock_ms
         self.on_change = on_change
+        self._audience = audience
         self._rooms: dict[str, _Room] = {}
         self.version = clock_ms()
         """The moment of the last change in any room."""
@@ -69,7 +72,9 @@ class TypingService:
         """
         if not await self._rooms_known.is_joined(room_id, user_id):
             raise Forbidden("You are not in this room")
-        servers = await self._rooms_known.joined_servers(room_id)
+        servers = await self._audience.servers_that_may_see(
+            user_id, await self._rooms_known.joined_servers(room_id), TYPING_SCOPE
+        )
         before = self._typist(room_id, user_id)
         if not typing:
             self._stop(room_id, user_id)

@@ -29,8 +29,10 @@ from homeserver.protocol.push_rules import (
 from homeserver.protocol.relations import relation_of, thread_root
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
+from homeserver.services.visibility import ReaderFilter, Withheld
 from homeserver.storage import notifications as storage
 from homeserver.storage.account_data import PUSH_RULES, AccountDataRecord
+from homeserver.storage.consent import ConsentRecord
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord, Notification
 from homeserver.storage.log import Log, Notice
@@ -42,6 +44,8 @@ MOST_COUNTED = 10_000
 MARKS_READ = 1_000
 CACHED_COUNTS = 50_000
 CACHED_THREADS = 20_000
+# What of a reader's account data decides which events count for them.
+COUNTED_BY = frozenset({PUSH_RULES, "m.ignored_user_list"})
 
 
 class Rulesets(Protocol):
@@ -159,8 +163,15 @@ class UnreadCounts:
     """Keeps readers' counts, moved on by what the log brings."""
 
     def __init__(
-        self, *, database: Database, log: Log, recent: RecentTimeline, rulesets: Rulesets
+        self,
+        *,
+        database: Database,
+        log: Log,
+        recent: RecentTimeline,
+        rulesets: Rulesets,
+        reader_filter: ReaderFilter,
     ) -> None:
+        self._reader_filter = reader_filter
         self._database = database
         self._recent = recent
         self._rulesets = rulesets
@@ -181,7 +192,8 @@ class UnreadCounts:
         if unread.upto < upto:
             room = self._recent.room(room_id)
             if room is not None:
-                self._advance(unread, user_id, room.between(unread.upto, upto))
+                withheld = await self._reader_filter.withheld(user_id)
+                self._advance(unread, user_id, withheld, room.between(unread.upto, upto))
             unread.upto = upto
         return unread
 
@@ -197,7 +209,9 @@ class UnreadCounts:
         if len(self._counts) > CACHED_COUNTS:
             self._counts.popitem(last=False)
 
-    def _advance(self, unread: Unread, user_id: str, events: Iterable[RecentEvent]) -> None:
+    def _advance(
+        self, unread: Unread, user_id: str, withheld: Withheld, events: Iterable[RecentEvent]
+    ) -> None:
         ruleset = self._rulesets.ruleset_name(user_id)
         mark = SENT + user_id
         for recent in events:
@@ -211,7 +225,8 @@ class UnreadCounts:
                     thread_id = notification.thread_id
                 elif audience == mark:
                     unread.threads.pop(notification.thread_id, None)
-            if counted and recent.stored.event.sender != user_id:
+            event = recent.stored.event
+            if counted and event.sender != user_id and not withheld.hides(event):
                 count = unread.threads.setdefault(thread_id, ThreadCount())
                 count.notifications += 1
                 count.highlights += highlight
@@ -229,6 +244,7 @@ class UnreadCounts:
             upto=upto,
             marks=MARKS_READ,
             limit=MOST_COUNTED,
+            without=(await self._reader_filter.withheld(user_id)).peers,
         ):
             count = ThreadCount(row.notifications, row.highlights, upto)
             found[row.room_id].threads[row.thread_id] = count
@@ -250,10 +266,16 @@ class UnreadCounts:
                     if change.local:
                         self._changes += 1
                         self._counts.pop((change.user_id, change.room_id), None)
-            elif isinstance(record, AccountDataRecord) and record.type == PUSH_RULES:
-                self._changes += 1
-                for key in [key for key in self._counts if key[0] == record.user_id]:
-                    del self._counts[key]
+            elif isinstance(record, AccountDataRecord) and record.type in COUNTED_BY:
+                self._forget_reader(record.user_id)
+            elif isinstance(record, ConsentRecord) and record.state != "asked":
+                self._forget_reader(record.owner)
+
+    def _forget_reader(self, user_id: str) -> None:
+        """What counts for a reader has changed."""
+        self._changes += 1
+        for key in [key for key in self._counts if key[0] == user_id]:
+            del self._counts[key]
 
     def _take_receipt(self, receipt: ReceiptRecord) -> None:
         """Having read all that was counted is settled at once; anything else is counted anew."""

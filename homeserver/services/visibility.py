@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from homeserver.protocol.events import JsonObject
+from homeserver.protocol.events import Event
 from homeserver.protocol.history_visibility import (
     SHARED,
     WORLD_READABLE,
     user_may_see,
     visibility_of,
 )
+from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.event_store import EventStore
 from homeserver.storage import rooms as room_storage
 from homeserver.storage import sync as storage
@@ -28,11 +29,11 @@ from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.log import Log, Notice
+from homeserver.storage.rooms import MembershipRow
 
 CACHED_ROOMS = 5_000
 CACHED_READERS = 20_000
-CACHED_IGNORES = 10_000
-IGNORED_USER_LIST = "m.ignored_user_list"
+CALL_TYPES = ("m.call.", "org.matrix.msc3401.call", "m.rtc.", "org.matrix.msc4075.rtc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,49 +243,53 @@ def _room_history(
     return RoomHistory([order for order, _ in placed], [value for _, value in placed], before)
 
 
-# ---------------------------------------------------------------- withheld senders
+# ---------------------------------------------------------------- what is withheld
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """What a reader does not get, state aside: of whom they have blocked or ignore, and calls."""
+
+    users: frozenset[str] = frozenset()
+    servers: frozenset[str] = frozenset()
+    may_not_call: Callable[[str], bool] | None = None  # by sender; None: everybody may
+
+    @property
+    def peers(self) -> frozenset[str]:
+        """The users and instances whose events are left out."""
+        return self.users | self.servers
+
+    def hides(self, event: Event) -> bool:
+        """Whether an event is left out for this reader."""
+        if event.state_key is not None:
+            return False
+        sender = event.sender
+        if sender in self.users or (self.servers and server_name_of(sender) in self.servers):
+            return True
+        return (
+            self.may_not_call is not None
+            and event.type.startswith(CALL_TYPES)
+            and self.may_not_call(sender)
+        )
+
+
+NOTHING_WITHHELD = Withheld()
 
 
 class ReaderFilter(Protocol):
-    """Whose messages a reader does not get."""
+    """What a reader does not get."""
 
-    async def withheld_senders(self, user_id: str) -> frozenset[str]:
-        """The senders whose events, state aside, are left out for this reader."""
-
-    async def blocks_invites(self, user_id: str) -> bool:
-        """Whether the reader takes no invites at all, and so is shown none."""
+    async def withheld(self, user_id: str) -> Withheld:
+        """Whose events, state aside, are left out for this reader."""
 
 
-class AccountData(Protocol):
-    """A user's own account data."""
+class InviteFilter(Protocol):
+    """Which invites a reader is shown."""
 
-    async def get(self, user_id: str, type_: str) -> JsonObject | None:
-        """The content of one type, or None if it was never set."""
+    async def shown_invites(
+        self, user_id: str, rows: Mapping[str, MembershipRow], since: int | None
+    ) -> Mapping[str, tuple[MembershipRow, bool]]:
+        """Room ID -> the row, and whether what a stranger chose to show is left out.
 
-
-class IgnoredUsers:
-    """A reader gets nothing of those whom they ignore.  Spec: ignoring users."""
-
-    def __init__(self, account_data: AccountData) -> None:
-        self._account_data = account_data
-        self._parsed: OrderedDict[str, tuple[JsonObject, frozenset[str]]] = OrderedDict()
-
-    async def blocks_invites(self, user_id: str) -> bool:
-        """Whether a user takes no invites at all.  Spec: invite permission."""
-        permission = await self._account_data.get(user_id, "m.invite_permission_config")
-        return permission is not None and permission.get("default_action") == "block"
-
-    async def withheld_senders(self, user_id: str) -> frozenset[str]:
-        """The users whom a user ignores."""
-        content = await self._account_data.get(user_id, IGNORED_USER_LIST)
-        if not content:
-            return frozenset()
-        known = self._parsed.get(user_id)
-        if known is not None and known[0] is content:
-            return known[1]
-        ignored = content.get("ignored_users")
-        senders = frozenset(ignored) - {user_id} if isinstance(ignored, dict) else frozenset()
-        self._parsed[user_id] = (content, senders)
-        if len(self._parsed) > CACHED_IGNORES:
-            self._parsed.popitem(last=False)
-        return senders
+        ``since``: only what is new after that position.
+        """

@@ -1,4 +1,4 @@
-"""Consent: who may contact whom.  Rows are never overwritten; the latest of its kind counts."""
+"""Consent: who may contact whom.  The history is never overwritten; the latest row counts."""
 
 from __future__ import annotations
 
@@ -8,29 +8,69 @@ from dataclasses import dataclass
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.log import Record
 
+CLEARED = "cleared"
+
 INSERT_CONSENT = """
-INSERT INTO consent (position, owner, peer, scope, state, how, created_at, expires_at)
+INSERT INTO consent (position, owner, peer, scope, state, how, created_at, expires_at, actor)
 SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-    $7::bigint[], $8::bigint[])
+    $7::bigint[], $8::bigint[], $9::text[])
 """
-SELECT_CONSENT = """
-SELECT DISTINCT ON (scope, peer) scope, peer, state, expires_at FROM consent
-WHERE owner = $1 ORDER BY scope, peer, position DESC
+UPSERT_CURRENT = """
+INSERT INTO consent_current (owner, scope, peer, state, expires_at)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+ON CONFLICT (owner, scope, peer)
+DO UPDATE SET state = EXCLUDED.state, expires_at = EXCLUDED.expires_at
+"""
+DELETE_CURRENT = """
+DELETE FROM consent_current c USING unnest($1::text[], $2::text[], $3::text[])
+    AS gone (owner, scope, peer)
+WHERE c.owner = gone.owner AND c.scope = gone.scope AND c.peer = gone.peer
+"""
+SELECT_CURRENT = "SELECT scope, peer, state, expires_at FROM consent_current WHERE owner = $1"
+# The latest row of each kind, with when and how it came to be.
+SELECT_ROWS = """
+SELECT c.peer, c.scope, c.state, c.expires_at, h.created_at, h.how FROM consent_current c
+CROSS JOIN LATERAL (SELECT created_at, how FROM consent
+    WHERE owner = c.owner AND scope = c.scope AND peer = c.peer
+    ORDER BY position DESC LIMIT 1) h
+WHERE c.owner = $1 ORDER BY h.created_at DESC LIMIT $2
 """
 SELECT_HISTORY = """
-SELECT position, peer, scope, state, how, created_at, expires_at FROM consent
-WHERE owner = $1 ORDER BY position DESC LIMIT $2
+SELECT position, peer, scope, state, how, actor, created_at, expires_at FROM consent
+WHERE owner = $1 AND position < $3 ORDER BY position DESC LIMIT $2
 """
-SELECT_DEFAULTS = "SELECT scope, default_answer FROM consent_defaults WHERE owner = $1"
-UPSERT_DEFAULT = """
-INSERT INTO consent_defaults (owner, scope, default_answer) VALUES ($1, $2, $3)
-ON CONFLICT (owner, scope) DO UPDATE SET default_answer = EXCLUDED.default_answer
+SELECT_RESTRICTING = """
+SELECT DISTINCT scope, owner FROM consent_current
+WHERE scope IN ('presence', 'typing', 'receipts')
 """
+# Who has blocked a person altogether: their scope is "message", and they hide from them too.
+SELECT_BLOCKING = """
+SELECT DISTINCT owner FROM consent_current
+WHERE scope = 'message' AND state IN ('denied', 'revoked')
+"""
+SELECT_IS_CONTACT_OF_CONTACT = """
+SELECT EXISTS (
+    SELECT 1 FROM consent_current theirs JOIN consent_current mine ON mine.peer = theirs.owner
+    WHERE theirs.peer = $2 AND theirs.scope = 'message' AND theirs.state = 'granted'
+        AND theirs.peer LIKE '@%'
+        AND mine.owner = $1 AND mine.scope = 'message' AND mine.state = 'granted')
+"""
+SELECT_KNOWS_SERVER = """
+SELECT EXISTS (
+    SELECT 1 FROM memberships mine JOIN memberships theirs USING (room_id)
+    WHERE mine.user_id = $1 AND mine.membership = 'join' AND theirs.membership = 'join'
+        AND NOT theirs.local AND theirs.user_id LIKE '%:' || $2)
+"""
+SELECT_MEDIA_SENDERS = """
+SELECT DISTINCT sender FROM media_references WHERE origin = $1 AND media_id = $2 LIMIT 50
+"""
+
+FOREVER = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentRecord(Record):
-    """One change of consent, on its way into the log."""
+    """One change of consent, on its way into the log.  The state ``cleared`` takes a row back."""
 
     owner: str
     peer: str
@@ -39,6 +79,7 @@ class ConsentRecord(Record):
     how: str
     created_at: int
     expires_at: int | None = None
+    actor: str | None = None  # who made the change, if not the owner
 
     def touched_users(self) -> Sequence[str]:
         """Its owner: what they see may change."""
@@ -48,7 +89,7 @@ class ConsentRecord(Record):
     async def write(
         cls, connection: Connection, batch: Sequence[tuple[int, ConsentRecord]]
     ) -> None:
-        """Add rows to the history."""
+        """Add rows to the history, and move the present state."""
         rows = [
             (
                 position,
@@ -59,10 +100,18 @@ class ConsentRecord(Record):
                 record.how,
                 record.created_at,
                 record.expires_at,
+                record.actor,
             )
             for position, record in batch
         ]
         await connection.execute(INSERT_CONSENT, *map(list, zip(*rows, strict=True)))
+        latest = {(r.owner, r.scope, r.peer): (r.state, r.expires_at) for _, r in batch}
+        kept = [(*key, *value) for key, value in latest.items() if value[0] != CLEARED]
+        gone = [key for key, value in latest.items() if value[0] == CLEARED]
+        if kept:
+            await connection.execute(UPSERT_CURRENT, *map(list, zip(*kept, strict=True)))
+        if gone:
+            await connection.execute(DELETE_CURRENT, *map(list, zip(*gone, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +123,61 @@ class ConsentChange:
     scope: str
     state: str
     how: str
+    actor: str | None
     created_at: int
     expires_at: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class ConsentRow:
+    """What holds now between a user and a peer, and how it came to be."""
+
+    peer: str
+    scope: str
+    state: str
+    expires_at: int | None
+    created_at: int
+    how: str
+
+
 async def get_consent(db: Queryable, owner: str) -> dict[tuple[str, str], tuple[str, int | None]]:
     """``(scope, peer)`` -> (state, expiry in ms), as it stands now."""
-    rows = await db.fetch(SELECT_CONSENT, owner)
+    rows = await db.fetch(SELECT_CURRENT, owner)
     return {(row["scope"], row["peer"]): (row["state"], row["expires_at"]) for row in rows}
 
 
-async def get_history(db: Queryable, owner: str, limit: int = 1000) -> list[ConsentChange]:
-    """A user's changes of consent, the newest first."""
-    return [ConsentChange(**row) for row in await db.fetch(SELECT_HISTORY, owner, limit)]
+async def get_rows(db: Queryable, owner: str, limit: int = 1000) -> list[ConsentRow]:
+    """What holds now, the latest change first."""
+    return [ConsentRow(**row) for row in await db.fetch(SELECT_ROWS, owner, limit)]
 
 
-async def get_defaults(db: Queryable, owner: str) -> dict[str, str]:
-    """Scope -> the user's own default answer."""
-    rows = await db.fetch(SELECT_DEFAULTS, owner)
-    return {row["scope"]: row["default_answer"] for row in rows}
+async def get_history(
+    db: Queryable, owner: str, limit: int = 1000, *, before: int = FOREVER
+) -> list[ConsentChange]:
+    """A user's changes of consent below a position, the newest first."""
+    return [ConsentChange(**row) for row in await db.fetch(SELECT_HISTORY, owner, limit, before)]
 
 
-async def set_default(db: Queryable, owner: str, scope: str, answer: str) -> None:
-    """Set a user's own default for a scope."""
-    await db.execute(UPSERT_DEFAULT, owner, scope, answer)
+async def get_restricting(db: Queryable) -> list[tuple[str, str]]:
+    """``(scope, owner)`` of who has rows for what most people leave open."""
+    return [(row["scope"], row["owner"]) for row in await db.fetch(SELECT_RESTRICTING)]
+
+
+async def get_blocking(db: Queryable) -> set[str]:
+    """The users who block somebody."""
+    return {row["owner"] for row in await db.fetch(SELECT_BLOCKING)}
+
+
+async def is_contact_of_contact(db: Queryable, owner: str, peer: str) -> bool:
+    """Whether a contact of the owner's, a local user, has the peer as a contact."""
+    return bool(await db.fetchval(SELECT_IS_CONTACT_OF_CONTACT, owner, peer))
+
+
+async def knows_server(db: Queryable, owner: str, server_name: str) -> bool:
+    """Whether the owner shares a room with anybody of an instance."""
+    return bool(await db.fetchval(SELECT_KNOWS_SERVER, owner, server_name))
+
+
+async def get_media_senders(db: Queryable, origin: str, media_id: str) -> list[str]:
+    """Who sent messages that refer to a file, as far as we can read them."""
+    return [row["sender"] for row in await db.fetch(SELECT_MEDIA_SENDERS, origin, media_id)]

@@ -62,6 +62,8 @@ FROM unnest($1::text[]) AS wanted (room_id) CROSS JOIN LATERAL (
         WHERE n.sender <> $2 AND (n.released_at IS NULL OR n.released_at <= $5)
             AND (thread_read.upto IS NULL OR n.position > thread_read.upto
                 OR n.released_at > thread_read.made)
+            AND n.sender <> ALL($8::text[])
+            AND substr(n.sender, strpos(n.sender, ':') + 1) <> ALL($8::text[])
         GROUP BY n.position, n.thread_id ORDER BY n.position DESC LIMIT $7
     ) unread GROUP BY thread_id
 ) counted
@@ -88,11 +90,13 @@ async def count_unread(
     upto: int,
     marks: int,
     limit: int,
+    without: Collection[str],
 ) -> list[UnreadRow]:
     """What a reader who is joined has not read, of what stands up to a position.
 
     ``sent_audience``: the rows that stand for what the reader sent, of which the newest ``marks``
     are looked at.  ``limit``: how many events are counted in a room at most.
+    ``without``: senders, and instances, whose events do not count.
     """
     rows = await db.fetch(
         COUNT_UNREAD,
@@ -103,5 +107,6 @@ async def count_unread(
         upto,
         marks,
         limit,
+        list(without),
     )
     return [UnreadRow(**row) for row in rows]

@@ -11,6 +11,14 @@ _SHOWN = """c.timeline_order IS NOT NULL AND c.rejected IS NULL AND NOT c.soft_f
     AND c.withheld IS NULL"""
 _COUNTS = f"{_SHOWN} AND c.redacted_by IS NULL"
 
+
+def _not_of(alias: str, parameter: int) -> str:
+    """Leave out senders, and all senders of instances, that an array names."""
+    array = f"ALL(${parameter}::text[])"
+    server = f"substr({alias}.sender, strpos({alias}.sender, ':') + 1)"
+    return f"{alias}.sender <> {array} AND {server} <> {array}"
+
+
 # One look at an index for each event and kind.
 SELECT_KINDS = """
 SELECT wanted.event_id, kind.name FROM unnest($1::text[]) AS wanted (event_id)
@@ -33,7 +41,7 @@ FROM unnest($1::text[]) AS wanted (event_id) CROSS JOIN LATERAL (
     SELECT count(*) AS replies, bool_or(c.sender = $2) AS participated,
         max(c.timeline_order) AS last, min(c.room_id) AS room_id
     FROM events c WHERE c.relates_to = wanted.event_id AND c.relation_type = 'm.thread'
-        AND c.sender <> ALL($3::text[]) AND {_COUNTS}
+        AND {_not_of("c", 3)} AND {_COUNTS}
 ) thread
 JOIN events latest ON latest.room_id = thread.room_id AND latest.timeline_order = thread.last
 """
@@ -42,7 +50,7 @@ SELECT wanted.event_id AS target, found.event_id
 FROM unnest($1::text[]) AS wanted (event_id) CROSS JOIN LATERAL (
     SELECT c.event_id FROM events c
     WHERE c.relates_to = wanted.event_id AND c.relation_type = 'm.reference'
-        AND c.sender <> ALL($2::text[]) AND {_COUNTS}
+        AND {_not_of("c", 2)} AND {_COUNTS}
     ORDER BY c.timeline_order LIMIT $3
 ) found
 """
@@ -65,12 +73,12 @@ SELECT_CHILDREN_FORWARDS = f"{SELECT_CHILDREN} ORDER BY c.timeline_order LIMIT $
 SELECT_THREAD_ROOTS = f"""
 SELECT c.relates_to AS root, c.timeline_order FROM events c
 WHERE c.room_id = $1 AND c.relation_type = 'm.thread' AND c.timeline_order <= $2
-    AND c.sender <> ALL($3::text[]) AND {_COUNTS}
+    AND {_not_of("c", 3)} AND {_COUNTS}
     AND NOT EXISTS (SELECT 1 FROM events later
         WHERE later.relates_to = c.relates_to AND later.relation_type = 'm.thread'
             AND later.timeline_order > c.timeline_order AND later.rejected IS NULL
             AND NOT later.soft_failed AND later.withheld IS NULL AND later.redacted_by IS NULL
-            AND later.sender <> ALL($3::text[]))
+            AND {_not_of("later", 3)})
     AND ($4::text IS NULL
         OR EXISTS (SELECT 1 FROM events root WHERE root.event_id = c.relates_to
             AND root.sender = $4)
@@ -121,7 +129,7 @@ async def get_edits(db: Queryable, originals: Sequence[tuple[str, str]]) -> dict
 async def get_threads(
     db: Queryable, event_ids: Collection[str], reader: str, without: Collection[str]
 ) -> list[ThreadRow]:
-    """The threads that start from some events, leaving out some senders."""
+    """The threads that start from some events, leaving out some senders or instances."""
     rows = await db.fetch(SELECT_THREADS, list(event_ids), reader, list(without))
     return [ThreadRow(**row) for row in rows]
 
@@ -129,7 +137,7 @@ async def get_threads(
 async def get_references(
     db: Queryable, event_ids: Collection[str], without: Collection[str], limit: int
 ) -> dict[str, list[str]]:
-    """Event ID -> the first events that refer to it, leaving out some senders."""
+    """Event ID -> the first events that refer to it, leaving out some senders or instances."""
     found: dict[str, list[str]] = {}
     for row in await db.fetch(SELECT_REFERENCES, list(event_ids), list(without), limit):
         found.setdefault(row["target"], []).append(row["event_id"])

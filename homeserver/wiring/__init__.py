@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from client_api.web.consent import ConsentLinks
 from federation.backfill import Backfill
 from federation.edus import Edus
 from federation.fetching import Fetching
@@ -21,7 +20,6 @@ from homeserver.services.account_data import AccountDataService
 from homeserver.services.accounts import AccountService
 from homeserver.services.admin_tokens import AdminTokens
 from homeserver.services.arrivals import Arrivals
-from homeserver.services.consent import Consent, Defaults
 from homeserver.services.creation import RoomCreation
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.devices import DeviceService
@@ -60,6 +58,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.log import Log
 from homeserver.wiring.accounts import AccountParts
 from homeserver.wiring.basics import clock_ms, random_id
+from homeserver.wiring.consent import ConsentParts
 from homeserver.wiring.devices import DeviceParts
 from homeserver.wiring.ends import Ends
 from homeserver.wiring.moderation import ModerationParts, moderation_queue
@@ -109,22 +108,8 @@ class Wiring:
         self.account_data = AccountDataService(
             database=database, log=self.log, push_rules=self.push_rules
         )
-        self.consent_links = ConsentLinks(
-            base_url=config.public_base_url, secret=bytes(self.signing_key.seed)
-        )
-        self.consent = Consent(
-            server_name=config.server_name,
-            database=database,
-            log=self.log,
-            defaults=Defaults(
-                message=config.consent.message_default,
-                cross_instance_opt_in=config.consent.cross_instance == "opt_in",
-            ),
-            consent_uri=self.consent_links.make,
-            account_data=self.account_data,
-            clock_ms=clock_ms,
-        )
-        self.log.subscribe(self.consent.on_notice)
+        self.consent_parts = ConsentParts(self)
+        self.consent = self.consent_parts.consent
         self.policy = Policy(
             server_name=config.server_name,
             database=database,
@@ -135,7 +120,11 @@ class Wiring:
             config, policy=self.policy, store=self.store, client=self.transport.client
         )
         self.send_gate = OutgoingGate(
-            server_name=config.server_name, policy=self.policy, consent=self.consent
+            server_name=config.server_name,
+            policy=self.policy,
+            consent=self.consent,
+            requests=self.consent_parts.requests,
+            peers=self.consent_parts.peers,
         )
         self.live_rooms = LiveRooms(database, self.store, config.server_name)
         self.states = States(database, self.store)
@@ -164,6 +153,7 @@ class Wiring:
             policy_servers=self.policy_server_parts.policy_servers,
             unread=self.unread,
             destination_sets=self.transport.outbox,
+            invited=self.send_gate,
         )
         self.facts = RoomFacts(database=database, rooms=self.rooms, store=self.store)
 
@@ -215,6 +205,7 @@ class Wiring:
             gate=self.send_gate,
             profiles=self.profiles,
         )
+        self.consent_parts.requests.invites = self.membership
         self.creation = RoomCreation(
             server_name=config.server_name,
             default_version=config.rooms.default_version,
@@ -346,6 +337,7 @@ class Wiring:
         """Start what runs in the background, the log first."""
         await self.log.start()
         await self.reading.start(self.database)
+        await self.consent_parts.start()
         await self.transport.own_keys.start()
         await self.transport.health.start()
         await self.server_blocks.start()
@@ -373,6 +365,7 @@ class Wiring:
         await self.account_parts.close()
         await self.moderation_queue.close()
         await self.transport.outbox.close()
+        await self.consent_parts.close()
         await self.device_parts.device_sharing.close()
         await self.device_parts.remote_devices.close()
         await self.device_parts.presence.close()

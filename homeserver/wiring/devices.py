@@ -50,23 +50,29 @@ class DeviceParts:
             edus=outbox,
             clock_ms=clock_ms,
         )
-        self.receipts = ReceiptService(
+        self.receipts: ReceiptService = ReceiptService(
             server_name=config.server_name,
             database=database,
             log=wiring.log,
             rooms=wiring.facts,
             edus=outbox,
             clock_ms=clock_ms,
+            audience=wiring.consent,
         )
-        self.typing = TypingService(
-            server_name=config.server_name, rooms=wiring.facts, edus=outbox, clock_ms=clock_ms
+        self.typing: TypingService = TypingService(
+            server_name=config.server_name,
+            rooms=wiring.facts,
+            edus=outbox,
+            clock_ms=clock_ms,
+            audience=wiring.consent,
         )
-        self.presence = PresenceService(
+        self.presence: PresenceService = PresenceService(
             server_name=config.server_name,
             database=database,
             edus=outbox,
             clock_ms=clock_ms,
             enabled=config.presence.enabled,
+            audience=wiring.consent,
         )
         wiring.log.subscribe(
             Activity(

@@ -52,7 +52,11 @@ class Reading:
             summaries=RoomSummaries(database=database, log=log),
             visibility=visibility,
             unread=UnreadCounts(
-                database=database, log=log, recent=self.recent, rulesets=wiring.push_rules
+                database=database,
+                log=log,
+                recent=self.recent,
+                rulesets=wiring.push_rules,
+                reader_filter=wiring.consent,
             ),
         )
         key_counts = CachedKeyCounts(keys=wiring.device_parts.end_to_end_keys, log=log)
@@ -68,6 +72,7 @@ class Reading:
             to_device=wiring.device_parts.to_device,
             device_lists=wiring.device_lists,
             key_counts=key_counts,
+            audience=wiring.consent,
         )
         self.notifier = Notifier(database=database, log=log, rooms=rooms_of_users)
         wiring.device_parts.typing.on_change = self.notifier.room_changed
@@ -81,6 +86,7 @@ class Reading:
             extras=extras,
             store=wiring.store,
             reader_filter=wiring.consent,
+            invites=wiring.consent_parts.requests,
         )
         self._history(wiring, states, aggregations, visibility, rooms_of_users)
 

@@ -32,8 +32,19 @@ class OpenGate:
     async def check_send(self, room: LiveRoom, draft: Draft) -> Judgement:
         return ACCEPTED
 
-    async def check_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> None:
+    async def may_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> None:
         return None
+
+    async def check_invite(
+        self, inviter: UserId, invitee: UserId, room_id: str, *, is_direct: bool
+    ) -> None:
+        return None
+
+    async def check_knock(self, room: LiveRoom, user_id: str) -> None:
+        return None
+
+    async def invite_arrived(self, event: Event) -> Judgement:
+        return ACCEPTED
 
     async def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
         return ACCEPTED
@@ -53,7 +64,7 @@ class OpenGate:
     async def member_fields(self, user_id: UserId) -> JsonObject:
         return {}
 
-    async def invite_accepted(self, invitee: UserId, inviter: str) -> None:
+    async def invite_answered(self, invitee: UserId, inviter: str, *, accepted: bool) -> None:
         return None
 
 
@@ -107,6 +118,7 @@ class RoomWorld:
             policy_servers=gate,
             unread=gate,
             destination_sets=sets,
+            invited=gate,
         )
         self.room_import = RoomImport(
             server_name=server_name,

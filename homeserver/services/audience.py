@@ -1,0 +1,68 @@
+"""Who may see what users give away in passing: presence, typing, receipts.
+
+Consent answers this (:class:`homeserver.services.consent.Consent`); where it has no say, everybody
+may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+PRESENCE_SCOPE = "presence"
+TYPING_SCOPE = "typing"
+RECEIPTS_SCOPE = "receipts"
+
+
+class Audience(Protocol):
+    """Who sees a user's presence, typing and receipts."""
+
+    def any_restricts(self, scope: str) -> bool:
+        """Whether there is anybody whom not everybody may see."""
+
+    def restricts(self, scope: str, owner: str) -> bool:
+        """Whether not everybody may see this user."""
+
+    async def may_see(self, owner: str, reader: str, scope: str) -> bool:
+        """Whether a reader may see a user."""
+
+    async def servers_that_may_see(
+        self, owner: str, servers: Iterable[str], scope: str
+    ) -> frozenset[str]:
+        """The instances that are told."""
+
+
+class Everybody:
+    """An audience without restrictions."""
+
+    def any_restricts(self, scope: str) -> bool:
+        """Nobody does."""
+        return False
+
+    def restricts(self, scope: str, owner: str) -> bool:
+        """No."""
+        return False
+
+    async def may_see(self, owner: str, reader: str, scope: str) -> bool:
+        """Yes."""
+        return True
+
+    async def servers_that_may_see(
+        self, owner: str, servers: Iterable[str], scope: str
+    ) -> frozenset[str]:
+        """All of them."""
+        return frozenset(servers)
+
+
+EVERYBODY = Everybody()
+
+
+async def hidden_from(
+    audience: Audience, reader: str, owners: Iterable[str], scope: str
+) -> set[str]:
+    """Those of some users whom a reader may not see."""
+    return {
+        owner
+        for owner in owners
+        if audience.restricts(scope, owner) and not await audience.may_see(owner, reader, scope)
+    }

@@ -1,0 +1,396 @@
+"""Message requests: a stranger's invite waits for its recipient's answer.
+
+One pending request for each sender, however often they try: it shows, without pictures, names and
+topics of the stranger's choosing, and does not notify.  It expires; it is accepted, declined,
+declined and blocked, or declined and reported, by the page or by joining or leaving the room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import structlog
+
+from homeserver.config import RateConfig
+from homeserver.errors import InviteBlocked, LimitExceeded, MatrixError
+from homeserver.protocol.identifiers import UserId, server_name_of
+from homeserver.services.consent.consent import Consent
+from homeserver.services.consent.scopes import KNOWN_TIERS, Answer, Scope
+from homeserver.services.consent.spellings import SPELLINGS
+from homeserver.services.rate_limits import RateLimits
+from homeserver.storage import message_requests as storage
+from homeserver.storage.account_data import AccountDataRecord
+from homeserver.storage.consent import ConsentRecord
+from homeserver.storage.database import Database
+from homeserver.storage.log import Log, Notice
+from homeserver.storage.message_requests import MessageRequest, RequestRecord
+from homeserver.storage.rooms import MembershipRow
+
+logger = structlog.get_logger(__name__)
+
+DAY_MS = 24 * 3_600_000
+CACHED_OWNERS = 10_000
+MAX_REQUESTS = 1_000
+SWEEP_SECONDS = 60.0
+EXPIRED_AT_ONCE = 500
+FROM_INVITE = "invite"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """How many strangers may knock at a user's door, and for how long they wait."""
+
+    expire_after_ms: int = 30 * DAY_MS
+    declined_for_ms: int = 30 * DAY_MS
+    max_pending: int = 100
+    per_sender: RateConfig = RateConfig(per_second=0.002, burst=10)  # noqa: RUF009
+    per_instance: RateConfig = RateConfig(per_second=0.05, burst=50)  # noqa: RUF009
+
+
+class Invites(Protocol):
+    """Invites that somebody has."""
+
+    async def leave(self, user_id: UserId, room_id: str, *, reason: str | None = None) -> None:
+        """Reject an invite."""
+
+
+class AbuseQueue(Protocol):
+    """Where moderators see who overdoes it, and what was reported."""
+
+    async def request_abuse(self, sender: str, note: str) -> None:
+        """A sender or instance sends more invites to strangers than it may."""
+
+    async def report(self, reporter: str, sender: str, room_id: str, reason: str) -> None:
+        """A recipient reports the sender of a request."""
+
+
+class BlockedServers(Protocol):
+    """The instances that the admin has blocked."""
+
+    def is_blocked(self, server_name: str) -> object | None:
+        """Why an instance is blocked, or None."""
+
+
+class MessageRequests:
+    """Keeps the requests of users, and decides which invites they are shown."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        log: Log,
+        consent: Consent,
+        limits: RequestLimits,
+        clock_ms: Callable[[], int],
+        rates_enabled: bool = True,
+    ) -> None:
+        self._database = database
+        self._log = log
+        self._consent = consent
+        self._limits = limits
+        self._clock_ms = clock_ms
+        self._rates = RateLimits(
+            rates={"sender": limits.per_sender, "instance": limits.per_instance},
+            enabled=rates_enabled,
+        )
+        self.invites: Invites | None = None
+        self.abuse: AbuseQueue | None = None
+        self.blocked_servers: BlockedServers | None = None
+        self._owners: OrderedDict[str, dict[str, tuple[MessageRequest, int]]] = OrderedDict()
+        self._abusers: OrderedDict[str, None] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._expiring: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to let old requests expire."""
+        self._expiring = asyncio.create_task(self._expire(), name="message requests")
+
+    async def close(self) -> None:
+        """Stop."""
+        tasks = [*self._tasks, *([self._expiring] if self._expiring is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ------------------------------------------------------------ an invite comes
+
+    async def may_invite(self, owner: UserId, inviter: str, *, is_direct: bool) -> Answer:
+        """What would become of an invite.  Raises :class:`InviteBlocked`; leaves no trace."""
+        scope = Scope.MESSAGE if is_direct else Scope.GROUP
+        answer = await self._consent.invite_answer(owner, inviter, scope)
+        if answer is Answer.BLOCK:
+            raise InviteBlocked("This user does not take invites from you")
+        return answer
+
+    async def check(self, owner: UserId, inviter: str, room_id: str, *, is_direct: bool) -> Answer:
+        """The answer to an invite, noted if it is a request.
+
+        Raises :class:`InviteBlocked`, :class:`LimitExceeded`.
+        """
+        requests = await self._of(owner)
+        known = requests.get(inviter)
+        again = known is not None and known[0].room_id == room_id
+        if not again:
+            await self._count(owner, inviter)
+        answer = await self.may_invite(owner, inviter, is_direct=is_direct)
+        if answer is Answer.ASK and not again:
+            await self._ask(owner, inviter, room_id, is_direct=is_direct)
+        return answer
+
+    async def _count(self, owner: UserId, inviter: str) -> None:
+        """Count an invite by somebody whom the owner does not know, here or elsewhere."""
+        if await self._consent.tier(owner, inviter) in KNOWN_TIERS:
+            return
+        for kind, key in (("sender", inviter), ("instance", server_name_of(inviter))):
+            try:
+                if kind == "sender" or UserId(owner).server_name != key:
+                    self._rates.check(kind, key)
+            except LimitExceeded:
+                if self.abuse is not None and key not in self._abusers:
+                    self._abusers[key] = None
+                    if len(self._abusers) > CACHED_OWNERS:
+                        self._abusers.popitem(last=False)
+                    await self.abuse.request_abuse(inviter, f"too many invites by {key}")
+                raise
+
+    async def _ask(self, owner: UserId, inviter: str, room_id: str, *, is_direct: bool) -> None:
+        now = self._clock_ms()
+        requests = await self._of(owner)
+        known = requests.get(inviter)
+        if known is not None and known[0].state == storage.PENDING:
+            tried = replace(known[0], attempts=known[0].attempts + 1, updated_at=now)
+            await self._log.append(RequestRecord(tried))
+            return
+        pending = sum(request.state == storage.PENDING for request, _ in requests.values())
+        if pending >= self._limits.max_pending:
+            raise LimitExceeded(self._limits.expire_after_ms // self._limits.max_pending)
+        scope = Scope.MESSAGE if is_direct else Scope.GROUP
+        expires_at = now + self._limits.expire_after_ms
+        request = MessageRequest(
+            owner,
+            inviter,
+            server_name_of(inviter),
+            scope,
+            room_id,
+            storage.PENDING,
+            1 if known is None else known[0].attempts + 1,
+            now,
+            now,
+            expires_at,
+        )
+        asked = ConsentRecord(owner, inviter, scope, "asked", FROM_INVITE, now, expires_at)
+        await self._log.append(RequestRecord(request), asked)
+
+    # ------------------------------------------------------------ what its recipient is shown
+
+    async def shown_invites(
+        self, user_id: str, rows: Mapping[str, MembershipRow], since: int | None
+    ) -> dict[str, tuple[MembershipRow, bool]]:
+        """The invites that a sync shows: room ID -> the row, and whether pictures are withheld.
+
+        ``since``: only what is new after that position.
+        """
+        if not rows:
+            return {}
+        requests = await self._of(user_id)
+        shown: dict[str, tuple[MembershipRow, bool]] = {}
+        for room_id, row in rows.items():
+            known = requests.get(row.sender)
+            if since is not None and max(row.position, known[1] if known else 0) <= since:
+                continue
+            if known is not None and known[0].state == storage.PENDING:
+                if known[0].room_id == room_id and await self._may_show(user_id, row):
+                    shown[room_id] = (row, True)
+            elif (known is None or known[0].state == "accepted") and await self._may_show(
+                user_id, row, asked=False
+            ):
+                shown[room_id] = (row, False)
+        return shown
+
+    async def _may_show(self, user_id: str, row: MembershipRow, *, asked: bool = True) -> bool:
+        blocked = self.blocked_servers
+        if blocked is not None and blocked.is_blocked(server_name_of(row.sender)) is not None:
+            return False
+        scope = Scope.MESSAGE if is_direct_invite(row, user_id) else Scope.GROUP
+        answer = await self._consent.invite_answer(UserId(user_id), row.sender, scope)
+        return answer is Answer.ALLOW or (asked and answer is Answer.ASK)
+
+    async def is_pending(self, owner: str, sender: str) -> bool:
+        """Whether a stranger waits for an answer: until then their pictures are not shown."""
+        known = (await self._of(owner)).get(sender)
+        return known is not None and known[0].state == storage.PENDING
+
+    # ------------------------------------------------------------ answers
+
+    async def list(self, owner: str, state: str | None = None) -> list[MessageRequest]:
+        """A user's requests in one state, or in any, the last changed first."""
+        requests = [request for request, _ in (await self._of(owner)).values()]
+        found = [request for request in requests if state is None or request.state == state]
+        return sorted(found, key=lambda request: request.updated_at, reverse=True)
+
+    async def answer_all(
+        self,
+        owner: UserId,
+        answer: str,
+        *,
+        sender: str | None = None,
+        server: str | None = None,
+        how: str,
+        reason: str = "",
+    ) -> int:
+        """Answer the pending requests of a sender, of an instance, or all; how many there were.
+
+        ``answer``: accept, decline, block or report.
+        """
+        pending = [
+            request
+            for request in await self.list(owner, storage.PENDING)
+            if sender in (None, request.sender) and server in (None, request.server)
+        ]
+        for request in pending:
+            await self._decide(request, answer, how=how, reason=reason)
+        if answer in ("block", "report") and server is not None:
+            await self._consent.set(owner, server, Scope.MESSAGE, "denied", how=how)
+        return len(pending)
+
+    async def invite_answered(self, owner: UserId, sender: str, *, accepted: bool) -> None:
+        """The recipient joined, or left, a room that they were invited to."""
+        known = (await self._of(owner)).get(sender)
+        if known is not None and known[0].state == storage.PENDING:
+            answer, how = ("accept", "accepted invite") if accepted else ("decline", "client")
+            await self._decide(known[0], answer, how=how, leave=False)
+        elif accepted:
+            await self._consent.grant_if_new(owner, sender, Scope.MESSAGE, how="accepted invite")
+
+    async def _decide(
+        self,
+        request: MessageRequest,
+        answer: str,
+        *,
+        how: str,
+        reason: str = "",
+        leave: bool = True,
+    ) -> None:
+        now = self._clock_ms()
+        state, row_state, expires_at = "blocked", "denied", None
+        if answer == "accept":
+            state, row_state = "accepted", "granted"
+        elif answer == "decline":
+            state, expires_at = "declined", now + self._limits.declined_for_ms
+        scopes = dict.fromkeys((Scope.MESSAGE, request.scope))
+        decided = replace(
+            request, state=state, updated_at=now, reported=request.reported or answer == "report"
+        )
+        await self._log.append(
+            RequestRecord(decided),
+            *(
+                ConsentRecord(request.owner, request.sender, s, row_state, how, now, expires_at)
+                for s in scopes
+            ),
+        )
+        if answer == "report" and self.abuse is not None:
+            await self.abuse.report(request.owner, request.sender, request.room_id, reason)
+        if answer == "decline" and leave:
+            self._run(self._reject(UserId(request.owner), request.sender))
+
+    async def _reject(self, owner: UserId, sender: str) -> None:
+        """Reject a sender's invites; a server that does not answer does not matter."""
+        if self.invites is None:
+            return
+        for room_id in await storage.get_invites_by(self._database, owner, sender):
+            try:
+                await self.invites.leave(owner, room_id)
+            except MatrixError as error:
+                logger.info("invite not rejected", room_id=room_id, reason=error.text)
+
+    # ------------------------------------------------------------ rules change, time passes
+
+    async def server_blocked(self, server_name: str) -> None:
+        """The admin blocked an instance: what its users asked for is withdrawn from sight."""
+        await self._close_all(
+            await storage.get_pending_of_servers(self._database, [server_name], MAX_REQUESTS),
+            "blocked",
+        )
+
+    async def sweep(self, owner: UserId) -> None:
+        """Apply changed rules to what is pending."""
+        for request in await self.list(owner, storage.PENDING):
+            answer = await self._consent.invite_answer(owner, request.sender, request.scope)
+            if answer is Answer.ALLOW:
+                await self._close_all([request], "accepted")
+            elif answer is not Answer.ASK:
+                await self._close_all([request], "blocked")
+
+    async def _close_all(self, requests: Iterable[MessageRequest], state: str) -> None:
+        now = self._clock_ms()
+        records = [RequestRecord(replace(r, state=state, updated_at=now)) for r in requests]
+        if records:
+            await self._log.append(*records)
+
+    async def _expire(self) -> None:
+        while True:
+            try:
+                due = await storage.get_due(self._database, self._clock_ms(), EXPIRED_AT_ONCE)
+                await self._close_all(due, "expired")
+                for request in due:
+                    await self._reject(UserId(request.owner), request.sender)
+                if len(due) == EXPIRED_AT_ONCE:
+                    continue
+            except Exception:
+                logger.exception("message requests do not expire")
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    def on_notice(self, notice: Notice) -> None:
+        """Follow what was committed; changed rules sweep over what is pending."""
+        changed: set[str] = set()
+        for position, record in notice.records:
+            if isinstance(record, RequestRecord):
+                requests = self._owners.get(record.request.owner)
+                if requests is not None:
+                    requests[record.request.sender] = (record.request, position)
+            elif isinstance(record, ConsentRecord):
+                if record.how != FROM_INVITE:
+                    changed.add(record.owner)
+            elif isinstance(record, AccountDataRecord) and record.type in SPELLINGS:
+                changed.add(record.user_id)
+        for owner in changed:
+            self._run(self._sweep_if_any(owner))
+
+    async def _sweep_if_any(self, owner: str) -> None:
+        if any(request.state == storage.PENDING for request, _ in (await self._of(owner)).values()):
+            await self.sweep(UserId(owner))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("message requests failed", exc_info=task.exception())
+
+    async def _of(self, owner: str) -> dict[str, tuple[MessageRequest, int]]:
+        known = self._owners.get(owner)
+        if known is None:
+            before = self._log.position
+            rows = await storage.get_requests(self._database, owner, MAX_REQUESTS)
+            known = {request.sender: (request, position) for request, position in rows}
+            if self._log.position == before:
+                self._owners[owner] = known
+                if len(self._owners) > CACHED_OWNERS:
+                    self._owners.popitem(last=False)
+        return known
+
+
+def is_direct_invite(row: MembershipRow, user_id: str) -> bool:
+    """Whether an invite says that it is to a direct chat."""
+    for event in row.stripped_state or ():
+        if event.get("type") == "m.room.member" and event.get("state_key") == user_id:
+            content = event.get("content")
+            return isinstance(content, dict) and content.get("is_direct") is True
+    return False
