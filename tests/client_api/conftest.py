@@ -53,6 +53,7 @@ from homeserver.services.sessions import SessionService
 from homeserver.services.terms import Terms
 from homeserver.storage.log import Log
 from homeserver.web import add_cors_headers, cors_middleware, error_middleware
+from tests.services.open_consent import OpenConsent
 
 SERVER_NAME = "one.example"
 MODULES = (
@@ -271,6 +272,9 @@ def build(
         server_name=SERVER_NAME, database=database, remote=others, members=others
     )
     app[app_keys.PUSH_RULES] = push_rule_service
+    consent = OpenConsent(database, log, clock, account_data=account_data_service)
+    for key, part in consent.app_parts().items():
+        app[key] = part
     for module in MODULES:
         app.add_routes(module.routes.definitions)
     return app, clock, others

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.aggregations import Aggregations
 from homeserver.services.client_events import ClientEvents
-from homeserver.services.consent import Consent, Defaults
-from homeserver.services.consent.requests import MessageRequests, RequestLimits
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.end_to_end_keys import EndToEndKeyService
 from homeserver.services.event_store import EventStore
@@ -34,6 +32,7 @@ from homeserver.services.unread import UnreadCounts
 from homeserver.services.visibility import Visibility
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log
+from tests.services.open_consent import OpenConsent
 
 
 class Reading:
@@ -58,31 +57,16 @@ class Reading:
         clock_ms: Callable[[], int],
     ) -> None:
         self.recent = RecentTimeline(log)
-        self.consent = Consent(
-            server_name="one.test",
-            database=database,
-            log=log,
-            defaults=Defaults(),
-            consent_uri=str,
-            account_data=account_data,
-            clock_ms=clock_ms,
+        consent = OpenConsent(
+            database, log, clock_ms, account_data=account_data, server_name="one.test"
         )
-        log.subscribe(self.consent.on_notice)
-        self.requests = MessageRequests(
-            database=database,
-            log=log,
-            consent=self.consent,
-            limits=RequestLimits(),
-            clock_ms=clock_ms,
-        )
-        log.subscribe(self.requests.on_notice)
         self.rooms_of_users = RoomsOfUsers(database=database, log=log)
         self.unread_counts = UnreadCounts(
             database=database,
             log=log,
             recent=self.recent,
             rulesets=push_rules,
-            reader_filter=self.consent,
+            reader_filter=consent.consent,
         )
         self.visibility = Visibility(database=database, log=log, store=store)
         self.client_events = ClientEvents(
@@ -126,8 +110,8 @@ class Reading:
             rooms=rooms,
             extras=extras,
             store=store,
-            reader_filter=self.consent,
-            invites=self.requests,
+            reader_filter=consent.consent,
+            invites=consent.requests,
         )
 
         self.timeline = Timeline(
@@ -138,7 +122,7 @@ class Reading:
             events=self.client_events,
             aggregations=aggregations,
             visibility=self.visibility,
-            reader_filter=self.consent,
+            reader_filter=consent.consent,
             backfiller=backfiller,
         )
         self.relations = RelationService(
