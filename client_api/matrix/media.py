@@ -93,11 +93,13 @@ _media("PUT", "/upload/{server_name}/{media_id}", upload_content_to_mxc, ("v3",)
 # ---------------------------------------------------------------- giving out
 
 
-async def _find(request: web.Request, *, legacy: bool) -> MediaFile:
+async def _find(request: web.Request, reader: str | None) -> MediaFile:
+    """The file that a reader asks for; one without a token (None) gets only what is of here."""
     server_name, media_id = request.match_info["server_name"], request.match_info["media_id"]
     service = request.app[MEDIA]
-    reader = None if legacy else (await require_user(request)).user_id
-    if legacy and (server_name != service.server_name or not service.unauthenticated_downloads):
+    if reader is None and (
+        server_name != service.server_name or not service.unauthenticated_downloads
+    ):
         raise NotFound("This media is only for those who log in: use /_matrix/client/v1/media")
     access = request.app[CONSENT_ACCESS]
     if reader is not None and server_name != service.server_name:
@@ -113,21 +115,21 @@ async def _find(request: web.Request, *, legacy: bool) -> MediaFile:
     return media
 
 
-async def _download(request: web.Request, *, legacy: bool) -> web.StreamResponse:
-    media = await _find(request, legacy=legacy)
+async def _download(request: web.Request, reader: str | None) -> web.StreamResponse:
+    media = await _find(request, reader)
     name = request.match_info.get("file_name", media.row.upload_name)
     headers = media_headers(media.row.content_type, name) | AUTHENTICATED_CACHING
     return web.FileResponse(media.path, headers=headers)
 
 
-async def _thumbnail(request: web.Request, *, legacy: bool) -> web.StreamResponse:
+async def _thumbnail(request: web.Request, reader: str | None) -> web.StreamResponse:
     spec = ThumbnailSpec.parse(
         query_int(request, "width", 0),
         query_int(request, "height", 0),
         request.query.get("method", "scale"),
         query_bool(request, "animated"),
     )
-    media = await _find(request, legacy=legacy)
+    media = await _find(request, reader)
     thumbnail = await request.app[MEDIA].thumbnail(media, spec)
     headers = {
         hdrs.CONTENT_TYPE: thumbnail.content_type,
@@ -142,13 +144,13 @@ async def _thumbnail(request: web.Request, *, legacy: bool) -> web.StreamRespons
 @routes.get("/media/download/{server_name}/{media_id}/{file_name}", versions=V1)
 async def get_content_authed(request: web.Request) -> web.StreamResponse:
     """Download a file.  Spec: ``GET /client/v1/media/download/{serverName}/{mediaId}``."""
-    return await _download(request, legacy=False)
+    return await _download(request, (await require_user(request)).user_id)
 
 
 @routes.get("/media/thumbnail/{server_name}/{media_id}", versions=V1)
 async def get_content_thumbnail_authed(request: web.Request) -> web.StreamResponse:
     """A thumbnail.  Spec: ``GET /client/v1/media/thumbnail/{serverName}/{mediaId}``."""
-    return await _thumbnail(request, legacy=False)
+    return await _thumbnail(request, (await require_user(request)).user_id)
 
 
 @routes.get("/media/config", versions=V1)
@@ -167,12 +169,12 @@ async def get_url_preview_authed(request: web.Request) -> web.Response:
 
 async def get_content(request: web.Request) -> web.StreamResponse:
     """Download without a token.  Spec: ``GET /media/v3/download/{serverName}/{mediaId}``."""
-    return await _download(request, legacy=True)
+    return await _download(request, None)
 
 
 async def get_content_thumbnail(request: web.Request) -> web.StreamResponse:
     """A thumbnail without a token.  Spec: ``GET /media/v3/thumbnail/{serverName}/{mediaId}``."""
-    return await _thumbnail(request, legacy=True)
+    return await _thumbnail(request, None)
 
 
 _media("GET", "/download/{server_name}/{media_id}", get_content, LEGACY_VERSIONS)

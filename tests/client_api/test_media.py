@@ -21,6 +21,7 @@ from homeserver.services.media_files import MediaFiles
 from homeserver.services.thumbnails import Thumbnails
 from tests.client_api.stage import bearer, serve
 from tests.services.doubles import Clock
+from tests.services.open_consent import OpenConsent
 
 LIMIT = 300_000
 ALICE, BOB = bearer("alice/PHONE"), bearer("bob/PHONE")
@@ -93,7 +94,7 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(database, tmp_path):
+async def stage(database, log, tmp_path):
     files, remote, clock = MediaFiles(tmp_path / "media"), RemoteMedia(), Clock()
     service = MediaService(
         server_name="one.example",
@@ -106,7 +107,8 @@ async def stage(database, tmp_path):
         clock_ms=clock,
     )
     await service.start()
-    async with serve(media.routes.definitions, {MEDIA: service}) as http:
+    parts = {MEDIA: service, **OpenConsent(database, log, clock).app_parts()}
+    async with serve(media.routes.definitions, parts) as http:
         yield Stage(http, remote, service, clock, files)
     await service.close()
 
