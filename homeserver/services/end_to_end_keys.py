@@ -46,6 +46,11 @@ Claims = Mapping[str, Mapping[str, str]]  # user ID -> device ID -> algorithm
 Claimed = dict[str, dict[str, dict[str, Any]]]  # user ID -> device ID -> name -> key
 
 
+def no_devices(user_id: str) -> JsonObject:
+    """The device list of a user of whom nothing is known."""
+    return {"user_id": user_id, "stream_id": 0, "devices": []}
+
+
 @dataclass(slots=True)
 class KeyQueryResult:
     """What was found, and the instances that did not answer."""

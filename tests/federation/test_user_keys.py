@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from federation.routes import base, user_devices, user_keys
-from federation.server import CONTENT
+from federation.server import CONTENT, ORIGIN
 from homeserver.app_keys import END_TO_END_KEYS
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.end_to_end_keys import EndToEndKeyService
@@ -16,6 +16,7 @@ from homeserver.services.remote_devices import RemoteDevices
 from homeserver.storage.log import Log
 from tests.client_api.stage import serve
 from tests.services.doubles import BOB, CAROL, SERVER, Clock, Edus, Peers, add_device, device_keys
+from tests.services.open_consent import OpenConsent
 
 PREFIX = "/_matrix/federation/v1/user"
 
@@ -23,6 +24,7 @@ PREFIX = "/_matrix/federation/v1/user"
 @pytest.fixture
 async def http(database, monkeypatch):
     async def trust(request: web.Request) -> None:
+        request[ORIGIN] = "peer.test"
         request[CONTENT] = await request.json() if request.can_read_body else {}
 
     monkeypatch.setattr(base, "authenticate_request", trust)
@@ -47,7 +49,9 @@ async def http(database, monkeypatch):
         fallback_keys={},
     )
     routes = [*user_devices.routes.definitions, *user_keys.routes.definitions]
-    async with serve(routes, {END_TO_END_KEYS: service}) as client:
+    consent = OpenConsent(database, log, Clock(), server_name=SERVER)
+    async with serve(routes, {END_TO_END_KEYS: service, **consent.app_parts()}) as client:
+        client.consent = consent.consent
         yield client
     await remote.close()
     await log.close()
@@ -83,3 +87,21 @@ async def test_a_malformed_question_is_refused(http, path):
     response = await http.post(f"{PREFIX}/keys/{path}", json={"device_keys": 1})
 
     assert (response.status, (await response.json())["errcode"]) == (400, "M_BAD_JSON")
+
+
+async def test_an_instance_that_bob_blocks_learns_what_is_said_of_unknown_users(http):
+    for scope in ("message", "federation"):
+        await http.consent.set(BOB, "peer.test", scope, "denied", how="page")
+
+        devices = await http.get(f"{PREFIX}/devices/{BOB}")
+        unknown = await http.get(f"{PREFIX}/devices/@nobody:{SERVER}")
+        queried = await http.post(f"{PREFIX}/keys/query", json={"device_keys": {BOB: []}})
+        claims = {"one_time_keys": {BOB: {"PHONE": "signed_curve25519"}}}
+        claimed = await http.post(f"{PREFIX}/keys/claim", json=claims)
+
+        assert await devices.json() == {**await unknown.json(), "user_id": BOB}
+        assert (await queried.json())["device_keys"] == {}
+        assert (await claimed.json())["one_time_keys"] == {}
+        await http.consent.clear(BOB, "peer.test", scope, how="page")
+
+    assert (await (await http.get(f"{PREFIX}/devices/{BOB}")).json())["devices"]
