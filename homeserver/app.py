@@ -51,6 +51,7 @@ def build_app(wiring: Wiring) -> web.Application:
     )
     app.on_response_prepare.append(add_cors_headers)
     _provide(app, wiring)
+    _provide_policy(app, wiring)
     app.add_routes(CLIENT_ROUTES)
     app.add_routes(COMITY_ROUTES)
     app.add_routes(ADMIN_ROUTES)
@@ -67,10 +68,6 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.ACCOUNT_DATA] = wiring.account_data
     app[app_keys.ACCOUNTS] = wiring.accounts
     app[app_keys.ADMIN_TOKENS] = wiring.admin_tokens
-    app[app_keys.CONSENT] = wiring.consent_parts.consent
-    app[app_keys.CONSENT_ACCESS] = wiring.consent_parts.access
-    app[app_keys.MESSAGE_REQUESTS] = wiring.consent_parts.requests
-    app[app_keys.PEER_CONSENT] = wiring.consent_parts.peers
     app[app_keys.CROSS_SIGNING] = wiring.device_parts.cross_signing
     app[app_keys.DEVICE_LISTS] = wiring.device_lists
     app[app_keys.DEVICES] = wiring.devices
@@ -81,12 +78,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.INVITATIONS] = wiring.account_parts.invitations
     app[app_keys.MEDIA] = wiring.device_parts.media
     app[app_keys.MEMBERSHIP] = wiring.membership
-    app[app_keys.MODERATION] = wiring.moderation_parts.moderation
-    app[app_keys.MODERATION_QUEUE] = wiring.moderation_queue
-    app[app_keys.REPORTS] = wiring.moderation_parts.reports
     app[app_keys.OPENID] = wiring.openid
-    app[app_keys.POLICY_APPOINTMENTS] = wiring.policy_appointments
-    app[app_keys.POLICY_SIGNER] = wiring.policy_server_parts.signer
     app[app_keys.PRESENCE] = wiring.device_parts.presence
     app[app_keys.PROFILES] = wiring.profiles
     app[app_keys.PUSH_RULES] = wiring.push_rules
@@ -97,7 +89,6 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.REMOTE_DEVICES] = wiring.device_parts.remote_devices
     app[app_keys.ROOM_CREATION] = wiring.creation
     app[app_keys.ROOMS] = wiring.rooms
-    app[app_keys.SERVER_BLOCKS] = wiring.server_blocks
     app[app_keys.SESSIONS] = wiring.sessions
     app[app_keys.SYNC] = wiring.reading.sync
     app[app_keys.TERMS] = wiring.account_parts.terms
@@ -107,12 +98,26 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.TYPING] = wiring.device_parts.typing
     app[AUTHENTICATOR] = wiring.transport.authenticator
     app[terms_page.TERMS_LINKS] = wiring.account_parts.terms_links
-    app[consent_page.CONSENT_LINKS] = wiring.consent_parts.links
     app[federation_keys.GATE] = wiring.gate
     app[federation_keys.HANDSHAKES] = wiring.handshakes
     app[federation_keys.HISTORY] = wiring.history
     app[federation_keys.JOINING] = wiring.joining
     app[federation_keys.NOTARY] = wiring.transport.notary
+
+
+def _provide_policy(app: web.Application, wiring: Wiring) -> None:
+    """Consent, content policy and moderation."""
+    app[app_keys.CONSENT] = wiring.consent_parts.consent
+    app[app_keys.CONSENT_ACCESS] = wiring.consent_parts.access
+    app[app_keys.MESSAGE_REQUESTS] = wiring.consent_parts.requests
+    app[app_keys.PEER_CONSENT] = wiring.consent_parts.peers
+    app[consent_page.CONSENT_LINKS] = wiring.consent_parts.links
+    app[app_keys.MODERATION] = wiring.moderation_parts.moderation
+    app[app_keys.MODERATION_QUEUE] = wiring.moderation_queue
+    app[app_keys.REPORTS] = wiring.moderation_parts.reports
+    app[app_keys.POLICY_APPOINTMENTS] = wiring.policy_appointments
+    app[app_keys.POLICY_SIGNER] = wiring.policy_server_parts.signer
+    app[app_keys.SERVER_BLOCKS] = wiring.server_blocks
     app[federation_keys.POLICY_SIGNING] = wiring.policy_signing
 
 

@@ -455,6 +455,8 @@ def _in_ms(section: dict[str, Any], *names: str) -> dict[str, Any]:
         for name in names
     }
     return {name: value for name, value in section.items() if name not in names} | durations
+
+
 def _build_consent(section: dict[str, Any]) -> ConsentConfig:
     requests = section["requests"]
     rates = {name: RateConfig(**requests[name]) for name in ("per_sender", "per_instance")}

@@ -86,12 +86,12 @@ class DeviceParts:
             remote_devices=self.remote_devices,
         )
         wiring.transport.health.subscribe(self.remote_devices.peer_alive)
-        files = self.media_files = MediaFiles(config.data_dir / "media")
-        self.thumbnails = Thumbnails(files)
+        self.media_files: MediaFiles = MediaFiles(config.data_dir / "media")
+        self.thumbnails = Thumbnails(self.media_files)
         self.media = MediaService(
             server_name=config.server_name,
             database=database,
-            files=files,
+            files=self.media_files,
             thumbnails=self.thumbnails,
             remote=RemoteMediaClient(wiring.transport.client, wiring.transport.connections),
             max_upload_bytes=config.media.max_upload_bytes,
