@@ -256,7 +256,8 @@ class Membership:
             event = await self._rooms.build_signed(room, draft)
             stripped = self._rooms.invite_room_state(room, event)
         signed = await self._remote.invite(room, event, stripped)
-        judgement = await self._arrivals.receive(signed, relay_from=invitee.server_name)
+        # to all in the room: the invited user's server too, if others of its users are there
+        judgement = await self._arrivals.receive(signed, relay_from=self._server_name)
         if judgement.action not in (Action.ACCEPT, Action.DUPLICATE):
             raise Forbidden(judgement.reason or "The invite is no longer allowed")
 
