@@ -6,13 +6,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 
-.PHONY: up test lint interop crash bench demo clean
+.PHONY: up test lint interop browser crash bench demo clean
 
 up: $(INSTALLED) ## run the server with the configuration in ./data, written if there is none
 	$(BIN)/comity up
 
 test: $(TESTED) ## the tests that need nothing but this machine
-	$(BIN)/python -m pytest tests --ignore=tests/interop --ignore=tests/crash -q
+	$(BIN)/python -m pytest tests --ignore=tests/interop --ignore=tests/browser --ignore=tests/crash -q
 
 lint: $(TESTED) ## style, types, and which part may import which
 	$(BIN)/ruff check .
@@ -22,6 +22,9 @@ lint: $(TESTED) ## style, types, and which part may import which
 
 interop: $(TESTED) ## other people's clients and servers: matrix-nio, Synapse
 	$(BIN)/python -m pytest tests/interop -q
+
+browser: $(TESTED) ## the user's page in Chromium (the machine's, or: playwright install --with-deps chromium)
+	$(BIN)/python -m pytest tests/browser -q
 
 crash: $(TESTED) ## kill -9 under load
 	$(BIN)/python -m pytest tests/crash -q
