@@ -93,7 +93,8 @@ class Backfill:
         new = [
             event
             for event_id, event in by_id.items()
-            if event_id not in known or known[event_id].timeline_order is None
+            if event_id not in known
+            or (known[event_id].timeline_order is None and known[event_id].erased is None)
         ]
         for event in new:
             await self._fetching.ensure_auth_events(room, event, server)

@@ -87,6 +87,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.REGISTRATION] = wiring.registration
     app[app_keys.RELATIONS] = wiring.reading.relations
     app[app_keys.REMOTE_DEVICES] = wiring.device_parts.remote_devices
+    app[app_keys.RETENTION] = wiring.ends.retention
     app[app_keys.ROOM_CREATION] = wiring.creation
     app[app_keys.ROOMS] = wiring.rooms
     app[app_keys.SESSIONS] = wiring.sessions

@@ -40,6 +40,7 @@ from homeserver.services.registration import RegistrationService
 from homeserver.services.relations import RelationService
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.reports import Reports
+from homeserver.services.retention import Retention
 from homeserver.services.rooms import Rooms
 from homeserver.services.server_blocks import ServerBlocks
 from homeserver.services.sessions import SessionService
@@ -98,3 +99,4 @@ SYNC = web.AppKey("SYNC", SyncService)
 TIMELINE = web.AppKey("TIMELINE", Timeline)
 TIMELINE_STATE = web.AppKey("TIMELINE_STATE", TimelineState)
 RELATIONS = web.AppKey("RELATIONS", RelationService)
+RETENTION = web.AppKey("RETENTION", Retention)

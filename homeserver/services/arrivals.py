@@ -124,7 +124,9 @@ class Arrivals:
         event = vetted.event
         async with room.lock:
             known = await self._store.get(event.event_id)
-            if known is not None and (known.timeline_order is not None or known.snapshot_after):
+            if known is not None and (
+                known.timeline_order is not None or known.snapshot_after or known.erased
+            ):
                 return DUPLICATE
             await self._live_rooms.prepare_snapshot_ids(4)
             before = await self._state_before(room, event, state_before)

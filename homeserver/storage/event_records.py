@@ -38,6 +38,7 @@ ON CONFLICT (event_id) DO UPDATE SET
     rejected = EXCLUDED.rejected, soft_failed = EXCLUDED.soft_failed,
     withheld = EXCLUDED.withheld, destination_set = EXCLUDED.destination_set, pdu = EXCLUDED.pdu
 WHERE events.timeline_order IS NULL AND EXCLUDED.timeline_order IS NOT NULL
+    AND events.erased IS NULL
 """
 
 # The revision guards against another process that has moved the room meanwhile.

@@ -44,7 +44,7 @@ ORDER BY position DESC LIMIT $1
 SELECT_PDUS = "SELECT event_id, pdu FROM events WHERE event_id = ANY($1::text[])"
 SELECT_KNOWN_IDS = """
 SELECT event_id FROM events WHERE event_id = ANY($1::text[]) AND
-    (timeline_order IS NOT NULL OR snapshot_after IS NOT NULL OR NOT $2)
+    (timeline_order IS NOT NULL OR snapshot_after IS NOT NULL OR erased IS NOT NULL OR NOT $2)
 """
 # Each step reads the auth events of the last by primary key; bounded by the chain's size.
 SELECT_AUTH_CHAIN = """

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from homeserver.protocol.retention import RETENTION_TYPES, RetentionLimits
 from homeserver.services.caretaker import Caretaker
 from homeserver.services.deletion import Deletion
 from homeserver.services.media_deletion import MediaDeletion
 from homeserver.services.message_ends import MessageEnds
 from homeserver.services.redacted_contents import RedactedContents, RedactedMedia
+from homeserver.services.retention import Retention
 from homeserver.storage.erasures import ErasureRecord
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Notice
@@ -44,7 +46,16 @@ class Ends:
             clock_ms=clock_ms,
         )
         self._redactions(wiring)
-        self.caretaker.add(self.media_deletion)
+        limits = wiring.config.retention
+        self.retention = Retention(
+            database=database,
+            store=wiring.store,
+            states=wiring.states,
+            deletion=self.deletion,
+            limits=RetentionLimits(limits.default_ms, limits.min_ms, limits.max_ms),
+            clock_ms=clock_ms,
+        )
+        self.caretaker.add(self.retention, self.media_deletion)
         wiring.log.subscribe(self._on_notice)
 
     def _redactions(self, wiring: Wiring) -> None:
@@ -75,6 +86,9 @@ class Ends:
         for _, record in notice.records:
             if isinstance(record, EventRecord):
                 if record.ends or record.redacts is not None:
+                    self.caretaker.wake()
+                elif record.event.type in RETENTION_TYPES:
+                    self.retention.policy_changed()
                     self.caretaker.wake()
             elif isinstance(record, ErasureRecord):
                 for event in record.events:

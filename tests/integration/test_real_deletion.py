@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,37 @@ async def test_media_and_words_stay_until_their_time(database: Database, tmp_pat
         assert await database.fetchval(
             "SELECT erased IS NULL FROM events WHERE event_id = $1", sent["event_id"]
         )
+
+
+async def test_a_rooms_policy_is_kept_to_and_clients_are_told(
+    database: Database, tmp_path: Path
+) -> None:
+    retention = {"min": "1s", "max": "30d"}
+    async with running(database, tmp_path, retention=retention) as one:
+        alice = await one.register("alice")
+        room_id = await one.room(alice)
+        uri = await upload(one, alice, picture("red"))
+        old = await one.say(alice, room_id, "old.png", msgtype="m.image", url=uri)
+        await asyncio.sleep(1.1)
+        await one.say(alice, room_id, "new")
+        content = {"max_lifetime": 1000}
+        await one.call("PUT", f"/rooms/{room_id}/state/m.room.retention", content, token=alice)
+
+        async def purged() -> bool:
+            return await one.texts(alice, room_id) == ["new"]
+
+        await eventually(purged)
+        await all_settled(one)
+
+        path = f"/rooms/{room_id}/event/{old['event_id']}"
+        assert (await one.call("GET", path, token=alice, status=404))["errcode"] == "M_NOT_FOUND"
+        assert await status(one, alice, uri) == 404
+        told = await one.call(
+            "GET",
+            "/_matrix/client/unstable/org.matrix.msc1763/retention/configuration",
+            token=alice,
+        )
+        assert told == {
+            "policies": {"*": {"max_lifetime": 30 * 24 * 3_600_000}},
+            "limits": {"max_lifetime": {"min": 1000, "max": 30 * 24 * 3_600_000}},
+        }
