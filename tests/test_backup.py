@@ -57,6 +57,8 @@ async def test_what_is_backed_up_comes_back(postgres: TestPostgres, tmp_path: Pa
     old_config = write_config(tmp_path / "old", old_dsn)
     old = await Database.connect(old_dsn, min_size=1, max_size=8)
     (tmp_path / "old" / "signing.key").write_text("ed25519 a_1 " + "A" * 43 + "\n")
+    policy_key = "ed25519 policy_server " + "B" * 43 + "\n"
+    (tmp_path / "old" / "policy_server.key").write_text(policy_key)
     room_id = await fill(old, tmp_path / "old")
     old_config = tmp_path / "old" / "comity.yaml"
     old_config.write_text(
@@ -78,6 +80,7 @@ async def test_what_is_backed_up_comes_back(postgres: TestPostgres, tmp_path: Pa
     assert await new.fetchval(last) == await old.fetchval(last)
     assert await new.fetchval("SELECT room_id FROM rooms") == room_id
     assert (tmp_path / "new" / "signing.key").read_text().startswith("ed25519 a_1 ")
+    assert (tmp_path / "new" / "policy_server.key").read_text() == policy_key
     old_files = {p.read_bytes() for p in (tmp_path / "old" / "media").rglob("*") if p.is_file()}
     new_files = {p.read_bytes() for p in (tmp_path / "new" / "media").rglob("*") if p.is_file()}
     assert new_files == old_files

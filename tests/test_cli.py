@@ -95,3 +95,57 @@ def test_the_doctor_says_what_to_mend(config: str) -> None:
     assert "MEND  signing key" in output
     assert "ok    database" in output
     assert "MEND  delegation and DNS: one.test leads nowhere" in output
+
+
+# ---------------------------------------------------------------- policy server
+
+
+def test_the_policy_servers_key_is_made_once_and_shown_with_its_state_event(config: str) -> None:
+    first = run("policy-server", "key", "--config", config)
+    again = run("policy-server", "key", "--config", config)
+
+    assert first == again
+    assert first[0] == 0
+    public = first[1].split()[1]
+    assert (
+        f'm.room.policy {{"via": "one.test", "public_keys": {{"ed25519": "{public}"}}}}'
+        in (first[1])
+    )
+    path = Path(config).with_name("policy_server.key")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.glob("policy_server.*")) == [path]
+
+
+def test_a_new_policy_key_comes_before_the_old_one(config: str) -> None:
+    before = run("policy-server", "key", "--config", config)[1].split()[1]
+
+    code, output = run("policy-server", "rotate", "--config", config)
+
+    after = run("policy-server", "key", "--config", config)[1].split()[1]
+    assert code == 0
+    assert after in output
+    assert after != before
+    path = Path(config).with_name("policy_server.key")
+    assert len(path.read_text().splitlines()) == 2
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_policy_key_file_that_is_none_is_named(config: str) -> None:
+    path = Path(config).with_name("policy_server.key")
+    path.write_text("nonsense\n")
+
+    code, output = run("policy-server", "key", "--config", config)
+
+    assert code == 1
+    assert "policy_server.key" in output
+    assert "Traceback" not in output
+
+
+def test_an_appointment_without_a_running_server_says_so(config: str) -> None:
+    key = "ed25519 a_1 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"
+    Path(config).with_name("signing.key").write_text(key)
+
+    code, output = run("policy-server", "appoint", "!room", "--config", config)
+
+    assert code == 1
+    assert "Is it running?" in output

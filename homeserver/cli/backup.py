@@ -21,6 +21,7 @@ TABLES = "tables/"
 SEQUENCES = "sequences.json"
 CONFIG = "comity.yaml"
 KEY = "signing.key"
+POLICY_KEY = "policy_server.key"
 MEDIA = "media/"
 
 
@@ -45,6 +46,8 @@ def backup(archive: Path, config_path: Path | None) -> None:
                 else:
                     _add(tar, SEQUENCES, json.dumps(part).encode())
             _add(tar, KEY, config.signing_key_file.read_bytes())
+            if (config.data_dir / POLICY_KEY).exists():
+                _add(tar, POLICY_KEY, (config.data_dir / POLICY_KEY).read_bytes())
             _add(tar, CONFIG, (config_path or default_config_path()).read_bytes())
             _add_media(tar, config)
 
@@ -83,11 +86,17 @@ def restore(archive: Path, config_path: Path | None) -> None:
             click.echo(f"wrote {path}")
         config = load(path)
         with_database(config, _Restore(tar).run)
-        config.signing_key_file.parent.mkdir(parents=True, exist_ok=True)
-        config.signing_key_file.touch(mode=0o600)
-        config.signing_key_file.write_bytes(_read(tar, KEY))
+        _write_secret(config.signing_key_file, _read(tar, KEY))
+        if POLICY_KEY in tar.getnames():
+            _write_secret(config.data_dir / POLICY_KEY, _read(tar, POLICY_KEY))
         count = _restore_media(tar, config)
     click.echo(f"restored the database, the signing key and {count} media files")
+
+
+def _write_secret(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_bytes(data)
 
 
 def _read(tar: tarfile.TarFile, name: str) -> bytes:

@@ -24,13 +24,16 @@ KEY_VERSION = "policy_server"  # every policy server's key has this name
 def load_or_make(data_dir: Path) -> list[SigningKey]:
     """The keys, the first of which rooms are to name; made now if there are none.
 
-    Raises what reading or parsing the file raises.
+    Raises :class:`OSError`, :class:`ValueError` for a file that cannot be read or holds no key.
     """
     path = data_dir / FILE_NAME
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
         _make_first(path)
-    keys = parse_signing_key_file(path.read_text("utf-8"))
+    try:
+        keys = parse_signing_key_file(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if not keys:
         raise ValueError(f"{path} holds no key")
     return keys

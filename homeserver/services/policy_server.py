@@ -8,6 +8,7 @@ soft-failed if it refuses.  Spec: server-server API, policy servers (v1.18).
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,7 @@ import structlog
 
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError
 from homeserver.protocol.events import BadEvent, Event, JsonObject
+from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.policy_servers import (
     POLICY,
     Appointment,
@@ -28,13 +30,17 @@ from homeserver.protocol.signing import BadSignature
 from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import Action, Judgement
 from homeserver.services.live_room import LiveRoom
+from homeserver.services.policy.rates import Rate
 
 logger = structlog.get_logger(__name__)
 
 RULE = "policy_server"  # in the audit trail
-# An event that arrived is shown again to a policy server that is busy, so often and so soon.
+# An event that arrived is shown again to a policy server that is busy: so often, so soon, and only
+# for instances that do not make a habit of it, since the room's later events wait meanwhile.
 ATTEMPTS = 3
 LONGEST_WAIT_MS = 2_000
+PATIENCE_COUNT = 10
+PATIENCE_SECONDS = 600.0
 
 
 class RemotePolicyServer(Protocol):
@@ -87,6 +93,7 @@ class PolicyServers:
         self._store = store
         self._remote = remote
         self._own = own
+        self._patience = Rate(count=PATIENCE_COUNT, seconds=PATIENCE_SECONDS, clock=time.monotonic)
 
     async def appointment(self, room: LiveRoom) -> Appointment | None:
         """The policy server that a room uses now.
@@ -160,6 +167,8 @@ class PolicyServers:
             try:
                 return await self.signed_by(appointment, event)
             except LimitExceeded as error:
+                if self._patience.take(server_name_of(event.sender)):
+                    raise
                 await asyncio.sleep(min(error.extra["retry_after_ms"], LONGEST_WAIT_MS) / 1000)
         return await self.signed_by(appointment, event)
 

@@ -17,7 +17,7 @@ from homeserver.protocol.identifiers import UserId
 from homeserver.protocol.room_versions import V12
 from homeserver.protocol.signing import generate_signing_key
 from homeserver.services.judgement import Action
-from homeserver.services.policy_server import PolicyServers
+from homeserver.services.policy_server import PATIENCE_COUNT, PolicyServers
 from homeserver.services.policy_signer import PolicySigner
 from homeserver.services.rooms import Draft
 from homeserver.storage.database import Database
@@ -309,3 +309,15 @@ async def test_what_the_auth_rules_refuse_stays_rejected(stage: Stage) -> None:
     judgement = await stage.world.arrivals.receive(topic)
 
     assert judgement.action is Action.REJECT
+
+
+async def test_a_server_that_has_nothing_signed_does_not_hold_the_room_up(stage: Stage) -> None:
+    await stage.appoint()
+    await stage.world.arrivals.receive(await stage.message("hello"))
+    stage.stand_in.shown.clear()
+    stage.stand_in.failures = [LimitExceeded(1) for _ in range(100)]
+
+    for _ in range(20):
+        await stage.world.arrivals.receive(await stage.message("unsigned"))
+
+    assert len(stage.stand_in.shown) == 20 + PATIENCE_COUNT
