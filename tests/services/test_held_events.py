@@ -11,6 +11,7 @@ import pytest
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import Event
+from homeserver.protocol.filters import SyncFilter
 from homeserver.services.held_events import HeldEvents
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.live_room import LiveRoom
@@ -27,6 +28,7 @@ from tests.services.test_timeline import messages
 from tests.services.test_unread import counts
 
 STEPS = 60
+EVERYTHING = SyncFilter.parse({"room": {"timeline": {"limit": 100}}})
 DECISION = Decision("@moderator:one.example", None, 1)
 AUDIT = VerdictRow(1, "moderation", "r", "release", "out", "one.example", *[None] * 4, None)
 
@@ -46,7 +48,7 @@ class Holding(OpenGate):
         return self.judge(event.content)
 
 
-class World(ReadingWorld):
+class Held(ReadingWorld):
     """Readers, and a moderator."""
 
     def __init__(self, database: Database) -> None:
@@ -74,25 +76,25 @@ class World(ReadingWorld):
 
 
 @pytest.fixture
-async def world(database: Database) -> AsyncIterator[World]:
-    world = World(database)
+async def world(database: Database) -> AsyncIterator[Held]:
+    world = Held(database)
     await world.start()
     yield world
     await world.close()
 
 
 @pytest.fixture
-async def alice(world: World) -> Client:
+async def alice(world: Held) -> Client:
     return await world.client("alice")
 
 
 @pytest.fixture
-async def bob(world: World) -> Client:
+async def bob(world: Held) -> Client:
     return await world.client("bob")
 
 
 @pytest.fixture
-async def room_id(world: World, alice: Client, bob: Client) -> str:
+async def room_id(world: Held, alice: Client, bob: Client) -> str:
     room_id = await world.room(alice.user_id, preset="public_chat")
     await world.membership.join(bob.user_id, room_id)
     return room_id
@@ -105,7 +107,7 @@ async def history(client: Client, room_id: str) -> list[str]:
 
 
 async def test_a_held_message_is_acknowledged_and_not_shown(
-    world: World, alice: Client, bob: Client, room_id: str
+    world: Held, alice: Client, bob: Client, room_id: str
 ) -> None:
     await bob.sync()
     await alice.say(room_id, "before")
@@ -124,7 +126,7 @@ async def test_a_held_message_is_acknowledged_and_not_shown(
 
 
 async def test_nothing_builds_on_a_held_message_until_it_is_released(
-    world: World, alice: Client, room_id: str
+    world: Held, alice: Client, room_id: str
 ) -> None:
     held = (await alice.say(room_id, "held")).event
     after = (await alice.say(room_id, "after")).event
@@ -136,7 +138,7 @@ async def test_nothing_builds_on_a_held_message_until_it_is_released(
 
 
 async def test_the_same_transaction_gives_the_held_event_again(
-    world: World, alice: Client, room_id: str
+    world: Held, alice: Client, room_id: str
 ) -> None:
     first = await alice.say(room_id, "held")
     alice._transactions -= 1
@@ -150,7 +152,7 @@ async def test_the_same_transaction_gives_the_held_event_again(
 
 @pytest.mark.parametrize("restart", [False, True])
 async def test_a_released_message_comes_with_the_next_sync_once(
-    world: World, alice: Client, bob: Client, room_id: str, restart: bool
+    world: Held, alice: Client, bob: Client, room_id: str, restart: bool
 ) -> None:
     carol = await world.client("carol")
     await world.membership.join(carol.user_id, room_id)
@@ -172,7 +174,7 @@ async def test_a_released_message_comes_with_the_next_sync_once(
 
 
 async def test_a_waiting_sync_is_woken_by_a_release(
-    world: World, alice: Client, bob: Client, room_id: str
+    world: Held, alice: Client, bob: Client, room_id: str
 ) -> None:
     held = (await alice.say(room_id, "held")).event
     await bob.sync()
@@ -185,7 +187,7 @@ async def test_a_waiting_sync_is_woken_by_a_release(
 
 
 async def test_the_senders_device_knows_a_released_message_by_its_transaction(
-    world: World, alice: Client, room_id: str
+    world: Held, alice: Client, room_id: str
 ) -> None:
     held = (await alice.say(room_id, "held")).event
     await alice.sync()
@@ -197,7 +199,7 @@ async def test_the_senders_device_knows_a_released_message_by_its_transaction(
 
 
 async def test_a_released_message_counts_as_unread_until_it_is_read(
-    world: World, alice: Client, bob: Client, room_id: str
+    world: Held, alice: Client, bob: Client, room_id: str
 ) -> None:
     held = (await alice.say(room_id, "held")).event
     after = (await alice.say(room_id, "after")).event
@@ -212,7 +214,7 @@ async def test_a_released_message_counts_as_unread_until_it_is_read(
 
 
 async def test_reading_on_reads_a_message_released_before(
-    world: World, alice: Client, bob: Client, room_id: str
+    world: Held, alice: Client, bob: Client, room_id: str
 ) -> None:
     await bob.sync()
     held = (await alice.say(room_id, "held")).event
@@ -226,7 +228,7 @@ async def test_reading_on_reads_a_message_released_before(
 
 
 async def test_who_may_not_send_any_more_cannot_be_released(
-    world: World, alice: Client, bob: Client, room_id: str
+    world: Held, alice: Client, bob: Client, room_id: str
 ) -> None:
     held = (await bob.say(room_id, "held")).event
     await world.membership.leave(bob.user_id, room_id)
@@ -237,9 +239,7 @@ async def test_who_may_not_send_any_more_cannot_be_released(
     assert await history(alice, room_id) == []
 
 
-async def test_a_held_state_event_changes_nothing(
-    world: World, alice: Client, room_id: str
-) -> None:
+async def test_a_held_state_event_changes_nothing(world: Held, alice: Client, room_id: str) -> None:
     before = dict((await world.rooms.get(room_id)).state)
 
     await alice.set_state(room_id, "org.example", {"body": "held"})
@@ -248,7 +248,7 @@ async def test_a_held_state_event_changes_nothing(
 
 
 async def test_a_released_redaction_takes_effect(
-    world: World, alice: Client, bob: Client, room_id: str
+    world: Held, alice: Client, bob: Client, room_id: str
 ) -> None:
     sent = (await alice.say(room_id, "hello")).event
     redaction = await world.rooms.send(
@@ -263,7 +263,7 @@ async def test_a_released_redaction_takes_effect(
 
 
 async def test_who_joined_later_gets_only_what_they_may_see(
-    world: World, alice: Client, room_id: str
+    world: Held, alice: Client, room_id: str
 ) -> None:
     await alice.set_state(room_id, "m.room.history_visibility", {"history_visibility": "joined"})
     held = (await alice.say(room_id, "held")).event
@@ -277,7 +277,7 @@ async def test_who_joined_later_gets_only_what_they_may_see(
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_every_reader_gets_each_released_message_once(world: World, seed: int) -> None:
+async def test_every_reader_gets_each_released_message_once(world: Held, seed: int) -> None:
     random = Random(seed)
     sender = await world.client("sender")
     followers = [Follower(await world.client(f"reader{n}"), random) for n in range(3)]
@@ -322,3 +322,38 @@ async def test_every_reader_gets_each_released_message_once(world: World, seed: 
         page = await messages(follower.client, room_id, limit=1_000)
         assert [e["event_id"] for e in reversed(page["chunk"])] == expected
         assert follower.state[room_id] == (await world.rooms.get(room_id)).state
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_syncs_that_race_with_a_release_get_it_once(world: Held, seed: int) -> None:
+    random = Random(seed)
+    sender = await world.client("sender")
+    readers = [await world.client(f"reader{number}") for number in range(3)]
+    room_id = await world.room(sender.user_id, preset="public_chat")
+    seen: list[Counter[str]] = [Counter() for _ in readers]
+    for reader in readers:
+        await world.membership.join(reader.user_id, room_id)
+
+    async def follow(reader: Client, counter: Counter[str]) -> None:
+        for _ in range(3):
+            await asyncio.sleep(random.random() / 200)
+            answer = await reader.sync(sync_filter=EVERYTHING)
+            part = answer.get("rooms", {}).get("join", {}).get(room_id)
+            counter.update(bodies(part) if part is not None else ())
+
+    said = []
+    for step in range(15):
+        held = await sender.say(room_id, f"held {step}")
+        if random.random() < 0.5:
+            await follow(readers[0], seen[0])
+        if random.random() < 0.2:
+            await world.restart()
+        await asyncio.gather(
+            world.release(held.event.event_id),
+            sender.say(room_id, f"beside {step}"),
+            *(follow(reader, counter) for reader, counter in zip(readers, seen, strict=True)),
+        )
+        said += [f"held {step}", f"beside {step}"]
+    for reader, counter in zip(readers, seen, strict=True):
+        await follow(reader, counter)
+        assert counter == Counter(said)
