@@ -363,6 +363,10 @@ class Joining:
             raise Forbidden("That user is not of this server")
         if server_name_of(event.sender) != origin:
             raise Forbidden("The inviting user is not of your server")
+        room = await self._rooms.find(event.room_id)
+        told = stripped_events(room_state)
+        if room is None or not room.joined_local:  # else it is judged when the event arrives
+            await self._gate.judge_incoming_invite(event, told)
         await self._gate.check_incoming_invite(
             UserId(event.sender),
             UserId(event.state_key),
@@ -371,9 +375,8 @@ class Joining:
         )
         signed = sign_event(event.pdu, self._server_name, self._signing_key, version)
         event = Event(signed, event.event_id, version)
-        room = await self._rooms.find(event.room_id)
         if room is None or not room.joined_local:
-            stripped = [*stripped_events(room_state), stripped_state_event(event)]
+            stripped = [*told, stripped_state_event(event)]
             await self.keep_membership(event, version, stripped)
         return signed
 

@@ -22,6 +22,7 @@ from homeserver.protocol.canonical import NotCanonical, decode_base64, encode_ca
 from homeserver.protocol.identifiers import is_valid_server_name
 from homeserver.protocol.signing import BadSignature
 from homeserver.services.rate_limits import RateLimits
+from homeserver.services.server_throttle import ServerThrottle
 from homeserver.web import parse_json, read_body
 
 logger = structlog.get_logger(__name__)
@@ -50,6 +51,7 @@ class Authenticator:
         rules: ServerRules,
         health: DestinationHealth,
         rate_limits: RateLimits,
+        throttle: ServerThrottle,
         clock_ms: Callable[[], int],
     ) -> None:
         self._server_name = server_name
@@ -57,13 +59,15 @@ class Authenticator:
         self._rules = rules
         self._health = health
         self._rate_limits = rate_limits
+        self._throttle = throttle
         self._clock_ms = clock_ms
 
     async def authenticate(self, request: web.Request) -> str:
         """Verify a request and read its body; the name of the server that signed it.
 
         Raises: :class:`Unauthorized`; :class:`Forbidden` for a server on the deny list, before
-        anything more is read; what :func:`~homeserver.web.parse_json` raises.
+        anything more is read; :class:`LimitExceeded`; what :func:`~homeserver.web.parse_json`
+        raises.
         """
         headers = self._headers(request)
         origin = headers[0].origin
@@ -73,6 +77,7 @@ class Authenticator:
         await self._verify(request, headers, canonical)
         self._health.heard_from(origin)
         self._rate_limits.check("federation", origin)
+        self._throttle.check(origin)
         structlog.contextvars.bind_contextvars(origin=origin)
         request[ORIGIN] = origin
         request[CONTENT] = content

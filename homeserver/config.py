@@ -145,7 +145,7 @@ class ConsentConfig:
 
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """``policy``; each rule as it stands in the YAML."""
+    """``policy``; each rule as it stands in the YAML (see ``services/policy/rules.py``)."""
 
     rules: list[dict[str, Any]]
 
@@ -237,6 +237,12 @@ class Config:
     limits: LimitsConfig
     rooms: RoomsConfig
     log: LogConfig
+    source: Path | None  # the file that it was read from
+
+    @property
+    def base(self) -> Path:
+        """The directory from which files in it are named."""
+        return self.source.parent if self.source is not None else Path.cwd()
 
 
 # ---------------------------------------------------------------- the schema
@@ -279,7 +285,7 @@ def load_config(path: Path | None, environ: Mapping[str, str] | None = None) -> 
     if problems:
         raise ConfigError(problems)
     _fill_defaults(document, schema())
-    config = _build(document, path.resolve().parent if path is not None else Path.cwd())
+    config = _build(document, path.resolve() if path is not None else None)
     problems = list(_check_together(config))
     if problems:
         raise ConfigError(problems)
@@ -395,7 +401,9 @@ def _fill_defaults(document: dict[str, Any], node: dict[str, Any]) -> None:
             document[name] = child["default"]
 
 
-def _build(document: dict[str, Any], base: Path) -> Config:
+def _build(document: dict[str, Any], source: Path | None) -> Config:
+    base = source.parent if source is not None else Path.cwd()
+
     def path(value: str | None) -> Path | None:
         return (base / Path(value).expanduser()).resolve() if value is not None else None
 
@@ -435,6 +443,7 @@ def _build(document: dict[str, Any], base: Path) -> Config:
         limits=LimitsConfig(**document["limits"]),
         rooms=RoomsConfig(**document["rooms"]),
         log=LogConfig(**document["log"]),
+        source=source,
     )
 
 
@@ -487,6 +496,3 @@ def _check_together(config: Config) -> Iterator[str]:
     least, most = config.retention.min_ms, config.retention.max_ms
     if least is not None and most is not None and least > most:
         yield "retention.min: found more than retention.max; allowed: at most that"
-    names = [rule["name"] for rule in config.policy.rules]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"policy.rules: found the name {name!r} twice; allowed: each name once"

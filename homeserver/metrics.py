@@ -41,3 +41,9 @@ MODERATION_OPEN = Gauge(
     ("kind",),
     registry=REGISTRY,
 )
+POLICY_MATCHES = Counter(
+    "comity_policy_matches_total",
+    "Events that a rule of content policy matched",
+    ("rule", "action", "mode"),
+    registry=REGISTRY,
+)

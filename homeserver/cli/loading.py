@@ -24,12 +24,22 @@ def load(config_path: Path | None) -> Config:
             "--config FILE."
         )
     try:
-        return load_config(path)
+        config = load_config(path)
+        check_rules(config)
     except ConfigError as error:
         problems = "\n  ".join(error.problems)
         raise click.ClickException(
             f"The configuration {path} cannot be used:\n  {problems}"
         ) from None
+    return config
+
+
+def check_rules(config: Config) -> None:
+    """Compile the rules of content policy.  Raises :class:`ConfigError`."""
+    if config.policy.rules:
+        from homeserver.services.policy.rules import compile_rules
+
+        compile_rules(config.policy.rules, config.base)
 
 
 def with_database(config: Config, work: Callable[..., Awaitable[T]]) -> T:

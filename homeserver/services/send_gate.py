@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from homeserver.errors import Forbidden, InviteBlocked, LimitExceeded, MatrixError
-from homeserver.protocol.events import Event
+from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.consent import Answer, Consent, Scope
 from homeserver.services.consent.peers import PeerConsent
@@ -11,6 +13,7 @@ from homeserver.services.consent.requests import MessageRequests
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.policy import Policy
+from homeserver.services.policy.subject import UnseenRoom
 from homeserver.services.rooms import Draft
 
 MOST_ASKED_ABOUT_KNOCKS = 50
@@ -78,6 +81,13 @@ class OutgoingGate:
         await self._consent.grant_if_new(inviter, invitee, Scope.MESSAGE, how="wrote first")
         return answer
 
+    async def judge_incoming_invite(self, event: Event, room_state: Sequence[JsonObject]) -> None:
+        """Policy's verdict on another instance's invite into a room that we are not in.
+
+        ``room_state``: what the inviting instance tells of it.  Raises :class:`Forbidden`.
+        """
+        await self._policy.judge_invite(event, UnseenRoom(_room_type(room_state)))
+
     async def check_incoming_invite(
         self, inviter: UserId, invitee: UserId, room_id: str, *, is_direct: bool
     ) -> Answer:
@@ -138,3 +148,12 @@ class OutgoingGate:
             if answer in (Answer.ALLOW, Answer.ASK):
                 return
         raise Forbidden("Nobody in this room takes knocks from you")
+
+
+def _room_type(room_state: Sequence[JsonObject]) -> str | None:
+    """The type in a create event among stripped state."""
+    for event in room_state:
+        if event.get("type") == "m.room.create":
+            room_type = event["content"].get("type")
+            return room_type if isinstance(room_type, str) else None
+    return None

@@ -27,6 +27,12 @@ WHERE EXISTS (
 
 # ---- since a position
 
+SELECT_SHARES_ANOTHER = """
+SELECT EXISTS (
+    SELECT 1 FROM memberships theirs JOIN memberships ours USING (room_id)
+    WHERE theirs.user_id = $1 AND theirs.membership = 'join' AND theirs.room_id <> $2
+        AND ours.local AND ours.membership = 'join' AND ours.user_id <> $1)
+"""
 SELECT_ROOMS_MOVED = """
 SELECT DISTINCT c.room_id,
     coalesce((SELECT p.membership = 'join' FROM membership_changes p
@@ -89,6 +95,11 @@ async def sharing_with_us(db: Queryable, user_ids: Iterable[str]) -> set[str]:
     """Those of ``user_ids`` who share a room with any local user."""
     rows = await db.fetch(SELECT_SHARED_WITH_US, list(user_ids))
     return {row["user_id"] for row in rows}
+
+
+async def shares_another_room(db: Queryable, user_id: str, room_id: str) -> bool:
+    """Whether a user is joined, with another user of ours, to a room other than this one."""
+    return bool(await db.fetchval(SELECT_SHARES_ANOTHER, user_id, room_id))
 
 
 async def sharing_rooms(db: Queryable, reader: str, among: Iterable[str]) -> set[str]:

@@ -40,7 +40,6 @@ from homeserver.services.live_room import LiveRooms
 from homeserver.services.membership import Membership
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.passwords import Passwords
-from homeserver.services.policy import Policy, Rule
 from homeserver.services.policy_appointments import PolicyAppointments
 from homeserver.services.profiles import ProfileService
 from homeserver.services.push_rules import PushRuleService
@@ -62,6 +61,7 @@ from homeserver.wiring.consent import ConsentParts
 from homeserver.wiring.devices import DeviceParts
 from homeserver.wiring.ends import Ends
 from homeserver.wiring.moderation import ModerationParts, moderation_queue
+from homeserver.wiring.policy import PolicyParts
 from homeserver.wiring.policy_server import PolicyServerParts
 from homeserver.wiring.reading import Reading
 from homeserver.wiring.transport import Transport
@@ -110,12 +110,14 @@ class Wiring:
         )
         self.consent_parts = ConsentParts(self)
         self.consent = self.consent_parts.consent
-        self.policy = Policy(
-            server_name=config.server_name,
-            database=database,
-            rules=[Rule.parse(rule) for rule in config.policy.rules],
-            clock_ms=clock_ms,
+        self.policy_parts = PolicyParts(
+            config,
+            database,
+            consent=self.consent,
+            throttle=self.transport.throttle,
+            blocks=self.server_blocks,
         )
+        self.policy = self.policy_parts.policy
         self.policy_server_parts = PolicyServerParts(
             config, policy=self.policy, store=self.store, client=self.transport.client
         )
@@ -375,6 +377,7 @@ class Wiring:
         self.passwords.close()
         self.transport.keyring.close()
         await self.transport.health.close()
+        await self.policy_parts.close()
         await self.log.close()
         await self.transport.connections.close()
         await self.transport.resolver.close()

@@ -22,6 +22,7 @@ from homeserver.config import Config
 from homeserver.protocol.signing import SigningKey
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.server_blocks import ServerBlocks
+from homeserver.services.server_throttle import ServerThrottle
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log
 from homeserver.wiring.basics import clock_ms
@@ -77,12 +78,14 @@ class Transport:
             rules=self.rules,
             clock_ms=clock_ms,
         )
+        self.throttle = ServerThrottle()
         self.authenticator = Authenticator(
             server_name=config.server_name,
             keyring=self.keyring,
             rules=self.rules,
             health=self.health,
             rate_limits=rate_limits,
+            throttle=self.throttle,
             clock_ms=clock_ms,
         )
         self.outbox = Outbox(

@@ -31,6 +31,7 @@ from federation.well_known import WellKnown
 from homeserver.protocol.signing import SigningKey, generate_signing_key, sign_json
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.server_blocks import ServerBlocks
+from homeserver.services.server_throttle import ServerThrottle
 from homeserver.storage.database import Database
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -247,12 +248,14 @@ class Node:
             rules=self.rules,
             clock_ms=clock,
         )
+        self.throttle = ServerThrottle()
         self.authenticator = Authenticator(
             server_name=server_name,
             keyring=self.keyring,
             rules=self.rules,
             health=self.health,
             rate_limits=rate_limits or RateLimits(enabled=False),
+            throttle=self.throttle,
             clock_ms=clock,
         )
 

@@ -61,6 +61,7 @@ async def test_a_flagged_message_is_delivered_and_noted(database: Database, tmp_
 
         await one.say(alice, room_id, "hello")
 
+        await one.wiring.policy.trail.flush()
         (verdict,) = await get_verdicts(database)
         assert (verdict.rule, verdict.action, verdict.direction) == ("r", "flag", "local")
         assert (verdict.sender, verdict.room_id) == ("@alice:one.test", room_id)
@@ -76,6 +77,7 @@ async def test_nobody_means_that_invites_are_refused(database: Database, tmp_pat
 
         refused = await one.call("POST", f"/rooms/{room_id}/invite", body, token=alice, status=403)
 
+        await one.wiring.policy.trail.flush()
         assert refused["errcode"] == "M_INVITE_BLOCKED"
         assert [v.stage for v in await get_verdicts(database)] == ["consent"]
 

@@ -1,0 +1,153 @@
+"""A rule's ``match`` compiled: tests joined by all, any and not.
+
+Truth has three values: None is "not known yet".  What a test looks at is its *aspect*; asked with
+only some aspects known, a condition says True or False where that is certain whatever the others
+turn out to be.  So the cheap aspects are asked first, the database only where it decides, rates
+(which count) last, and the index (:mod:`homeserver.services.policy.index`) is nothing but answers
+to "could this match an event of that type, from that sender?".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from homeserver.services.policy.subject import Subject
+
+Truth = bool | None
+
+
+class Aspect:
+    """What a test looks at, a bit each.  Plain numbers: an enumeration's are slow."""
+
+    SHAPE = 1  # type, msgtype, encrypted
+    DIRECTION = 2
+    SERVER = 4  # the sender's
+    SENDER = 8
+    ROOM = 16  # the room's ID
+    WORDS = 32  # keywords and regular expressions
+    LINKS = 64
+    MENTIONS = 128
+    INVITES = 256
+    OTHER = 512  # sizes, the room's kind and members
+    MEDIA = 1024  # from here on somebody has to look it up
+    ACCOUNT = 2048
+    STANDING = 4096
+    RATE = 8192  # counts, so asked last and once
+
+
+ASPECTS = tuple(1 << bit for bit in range(14))
+AT_HAND = Aspect.MEDIA - 1
+LOOKED_UP = (Aspect.MEDIA, Aspect.ACCOUNT, Aspect.STANDING)
+ALL_ASPECTS = 2 * Aspect.RATE - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leaf:
+    """One test of one aspect.
+
+    ``when_absent`` is its answer for an event that has none of the aspect: no text, no link, no
+    mention, no file, no invite.
+    """
+
+    key: str  # as in the configuration
+    aspect: int
+    test: Callable[[Subject], bool]
+    when_absent: bool = False
+    words: frozenset[str] = frozenset()  # one of which the text must have for it to match
+    pattern: str | None = None  # RE2, which the text must match
+
+    def truth(self, subject: Subject, known: int) -> Truth:
+        """Its answer; None if its aspect is not among ``known``."""
+        return self.test(subject) if self.aspect & known else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class All:
+    """True if every part is."""
+
+    parts: tuple[Condition, ...]
+
+    def truth(self, subject: Subject, known: int) -> Truth:
+        """False if one is certainly false."""
+        unknown = False
+        for part in self.parts:
+            truth = part.truth(subject, known)
+            if truth is False:
+                return False
+            if truth is None:
+                unknown = True
+        return None if unknown else True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Any_:
+    """True if one part is."""
+
+    parts: tuple[Condition, ...]
+
+    def truth(self, subject: Subject, known: int) -> Truth:
+        """True if one is certainly true."""
+        unknown = False
+        for part in self.parts:
+            truth = part.truth(subject, known)
+            if truth:
+                return True
+            if truth is None:
+                unknown = True
+        return None if unknown else False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Not:
+    """True if its part is false."""
+
+    part: Condition
+
+    def truth(self, subject: Subject, known: int) -> Truth:
+        """The contrary; what is not known stays so."""
+        truth = self.part.truth(subject, known)
+        return None if truth is None else not truth
+
+
+Condition = Leaf | All | Any_ | Not
+
+
+def all_of(parts: Sequence[Condition]) -> Condition:
+    """All parts, the cheapest first, those that count last."""
+    return parts[0] if len(parts) == 1 else All(tuple(sorted(parts, key=cost)))
+
+
+def any_of(parts: Sequence[Condition]) -> Condition:
+    """Any part, the cheapest first, those that count last."""
+    return parts[0] if len(parts) == 1 else Any_(tuple(sorted(parts, key=cost)))
+
+
+def cost(condition: Condition) -> int:
+    """The dearest aspect that it looks at."""
+    return max((leaf.aspect for leaf in leaves(condition)), default=0)
+
+
+def leaves(condition: Condition) -> Iterator[Leaf]:
+    """All tests in it."""
+    if isinstance(condition, Leaf):
+        yield condition
+    elif isinstance(condition, Not):
+        yield from leaves(condition.part)
+    else:
+        for part in condition.parts:
+            yield from leaves(part)
+
+
+def fold(condition: Condition, answer: Callable[[Leaf], Truth]) -> Truth:
+    """What follows from given answers of the tests."""
+    if isinstance(condition, Leaf):
+        return answer(condition)
+    if isinstance(condition, Not):
+        truth = fold(condition.part, answer)
+        return None if truth is None else not truth
+    truths = [fold(part, answer) for part in condition.parts]
+    deciding = isinstance(condition, Any_)
+    if deciding in truths:
+        return deciding
+    return None if None in truths else not deciding

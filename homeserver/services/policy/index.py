@@ -1,0 +1,220 @@
+"""Which rules could match an event at all.
+
+Every answer is a set of rules as the bits of a number, and leaves out only what certainly does not
+match: by the event's shape, by its sender, by its room (each remembered), and by what it lacks
+(text with a keyword, links, mentions, files, an invite).  What is left is asked in full.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+
+import re2
+
+from homeserver.services.policy.conditions import ASPECTS, Aspect, Leaf, Truth, fold, leaves
+from homeserver.services.policy.matchers import regex_options
+from homeserver.services.policy.rules import Rule
+from homeserver.services.policy.subject import Subject
+
+REMEMBERED = 5_000  # senders, rooms, shapes
+LONGEST_KEY = 255  # characters
+SET_BYTES = 64 << 20
+Key = tuple[str | None, ...]
+LACKED = Aspect.WORDS | Aspect.LINKS | Aspect.MENTIONS | Aspect.INVITES | Aspect.MEDIA
+
+
+class RuleSet:
+    """Rules in their order, and the index over them.  It never changes."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
+        self.aspects = 0
+        for rule in self.rules:
+            self.aspects |= rule.aspects
+        self._by_shape = _Remembered(self.rules, Aspect.SHAPE | Aspect.DIRECTION)
+        self._by_sender = _Remembered(self.rules, Aspect.SENDER | Aspect.SERVER)
+        self._by_room = _Remembered(self.rules, Aspect.ROOM)
+        self._text = _TextIndex(self.rules)
+        self._looking = {
+            aspect: sum(1 << n for n, rule in enumerate(self.rules) if rule.aspects & aspect)
+            for aspect in ASPECTS
+        }
+        # Files are judged by themselves, too: once, so not by rules that count.
+        self.media_rules = tuple(
+            rule
+            for rule in self.rules
+            if rule.aspects & Aspect.MEDIA and not rule.aspects & Aspect.RATE
+        )
+        self.media_revision = _revision(self.media_rules)
+        self._lackable = self._looking_at(LACKED)
+        self._lacking: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def looks_at(self, aspect: int) -> bool:
+        """Whether any rule does."""
+        return bool(self.aspects & aspect)
+
+    def candidates(self, subject: Subject) -> Iterator[Rule]:
+        """The rules that could match, in their order."""
+        mask = self._mask(subject)
+        while mask:
+            lowest = mask & -mask
+            mask ^= lowest
+            yield self.rules[lowest.bit_length() - 1]
+
+    def _looking_at(self, aspects: int) -> int:
+        """The rules that look at any of these aspects."""
+        mask = 0
+        for aspect, rules in self._looking.items():
+            if aspect & aspects:
+                mask |= rules
+        return mask
+
+    def _mask(self, subject: Subject) -> int:
+        mask = self._by_shape.get((subject.direction, subject.type, subject.msgtype), subject)
+        if mask and self.aspects & (Aspect.SENDER | Aspect.SERVER):
+            mask &= self._by_sender.get((subject.sender,), subject)
+        if mask and self.aspects & Aspect.ROOM:
+            mask &= self._by_room.get((subject.room_id,), subject)
+        return mask & self._by_lack(subject, mask) if mask & self._lackable else mask
+
+    def _by_lack(self, subject: Subject, mask: int) -> int:
+        """The rules that could match, given what the event has not."""
+        lacks, looking = 0, self._looking
+        if subject.invites == 0:
+            lacks |= Aspect.INVITES
+        if mask & looking[Aspect.LINKS] and not subject.links() and not subject.domains():
+            lacks |= Aspect.LINKS
+        if mask & looking[Aspect.MENTIONS] and not subject.mentions():
+            lacks |= Aspect.MENTIONS
+        if mask & looking[Aspect.MEDIA] and not subject.media and not subject.media_uris():
+            lacks |= Aspect.MEDIA
+        if not mask & looking[Aspect.WORDS]:
+            return self._lacking_mask(lacks)
+        hit = self._text.hit(subject)
+        found = self._lacking_mask(lacks | Aspect.WORDS)
+        return found | (self._lacking_mask(lacks) & hit) if hit else found
+
+    def _lacking_mask(self, lacks: int) -> int:
+        """The rules that could match an event which has nothing of these aspects."""
+        mask = self._lacking.get(lacks)
+        if mask is None:
+
+            def answer(leaf: Leaf) -> Truth:
+                return leaf.when_absent if leaf.aspect & lacks else None
+
+            mask = self._lacking[lacks] = _mask_of(self.rules, answer)
+        return mask
+
+
+def _revision(rules: Sequence[Rule]) -> str:
+    """A short text that changes whenever one of the rules does."""
+    digest = hashlib.sha256()
+    for rule in rules:
+        digest.update(rule.fingerprint)
+    return digest.hexdigest()[:16]
+
+
+def _mask_of(rules: Sequence[Rule], answer: Callable[[Leaf], Truth]) -> int:
+    """The rules that these answers do not exclude."""
+    return sum(
+        1 << number
+        for number, rule in enumerate(rules)
+        if fold(rule.condition, answer) is not False
+    )
+
+
+class _Remembered:
+    """The rules that one aspect of an event does not exclude, by that aspect's value."""
+
+    def __init__(self, rules: Sequence[Rule], aspect: int) -> None:
+        self._rules = rules
+        self._aspect = aspect
+        self._masks: OrderedDict[Key, int] = OrderedDict()
+
+    def get(self, key: Key, subject: Subject) -> int:
+        """The rules for a value, which ``subject`` has."""
+        mask = self._masks.get(key)
+        if mask is None:
+            mask = sum(
+                1 << number
+                for number, rule in enumerate(self._rules)
+                if rule.condition.truth(subject, self._aspect) is not False
+            )
+            if any(part is not None and len(part) > LONGEST_KEY for part in key):
+                return mask
+            self._masks[key] = mask
+            if len(self._masks) > REMEMBERED:
+                self._masks.popitem(last=False)
+        return mask
+
+
+class _TextIndex:
+    """All keywords and patterns of all rules, looked for at once."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._by_word: dict[str, int] = {}
+        self._always = 0  # those whose text the index cannot tell
+        by_pattern: dict[str, int] = {}
+        for number, rule in enumerate(rules):
+            bit = 1 << number
+            for leaf in leaves(rule.condition):
+                if not leaf.aspect & Aspect.WORDS:
+                    continue
+                for word in leaf.words:
+                    self._by_word[word] = self._by_word.get(word, 0) | bit
+                if leaf.pattern is not None:
+                    by_pattern[leaf.pattern] = by_pattern.get(leaf.pattern, 0) | bit
+                elif not leaf.words:
+                    self._always |= bit
+        self._words = frozenset(self._by_word)
+        self._patterns = _PatternSet(by_pattern)
+
+    def hit(self, subject: Subject) -> int:
+        """The rules one of whose words or patterns is in the text."""
+        mask = self._always
+        if self._words and not self._words.isdisjoint(subject.words()):
+            for word in self._words & subject.words():
+                mask |= self._by_word[word]
+        return mask | self._patterns.hit(subject)
+
+
+class _PatternSet:
+    """Many RE2 patterns matched in one pass."""
+
+    def __init__(self, masks: dict[str, int]) -> None:
+        self._masks = tuple(masks.values())
+        self._everything = 0
+        for mask in self._masks:
+            self._everything |= mask
+        self._set = None
+        if masks:
+            options = regex_options()
+            options.max_mem = SET_BYTES
+            patterns = re2.Set.SearchSet(options)
+            try:
+                for pattern in masks:
+                    patterns.Add(pattern)
+                # Matches always; where it is not among the matches, RE2 ran out of memory.
+                patterns.Add("")
+                patterns.Compile()
+                self._set = patterns
+            except re2.error:
+                self._set = None  # too large together: each rule asks its own
+
+    def hit(self, subject: Subject) -> int:
+        """The rules with a pattern that matches."""
+        if not self._masks:
+            return 0
+        found = self._set.Match(subject.text_bytes()) if self._set is not None else None
+        if not found or len(self._masks) not in found:
+            return self._everything
+        mask = 0
+        for number in found:
+            if number < len(self._masks):
+                mask |= self._masks[number]
+        return mask

@@ -1,0 +1,66 @@
+"""The audit trail, written behind the judge's back: nobody waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from homeserver.metrics import POLICY_MATCHES
+from homeserver.services.background_batches import BackgroundBatches
+from homeserver.services.policy.rules import Rule
+from homeserver.services.policy.subject import Subject
+from homeserver.storage import policy as storage
+from homeserver.storage.database import Database
+from homeserver.storage.policy import VerdictRow
+
+
+class AuditTrail:
+    """Takes in verdicts; rows and figures, never an event's content."""
+
+    def __init__(self, database: Database, clock_ms: Callable[[], int]) -> None:
+        self._database = database
+        self._clock_ms = clock_ms
+        self._rows = BackgroundBatches[VerdictRow]("policy_verdicts", self._write)
+
+    def note_match(self, rule: Rule, subject: Subject) -> None:
+        """A rule matched.  One that merely lets pass leaves no row."""
+        POLICY_MATCHES.labels(rule.name, rule.action, rule.mode).inc()
+        if rule.action != "allow" or not rule.enforced:
+            self.note("content", rule.name, rule.action, subject, rule.message, rule.mode)
+
+    def note(
+        self,
+        stage: str,
+        rule: str,
+        action: str,
+        subject: Subject,
+        reason: str,
+        mode: str = "enforce",
+    ) -> None:
+        """Add a row."""
+        self._rows.add(
+            VerdictRow(
+                created_at=self._clock_ms(),
+                stage=stage,
+                rule=rule,
+                action=action,
+                direction=subject.direction,
+                origin=subject.origin,
+                room_id=subject.room_id,
+                event_id=subject.event_id,
+                event_type=subject.type,
+                sender=subject.sender,
+                reason=reason,
+                mode=mode,
+            )
+        )
+
+    async def flush(self) -> None:
+        """Wait for what was noted before."""
+        await self._rows.flush()
+
+    async def close(self) -> None:
+        """Write what is not written yet."""
+        await self._rows.close()
+
+    async def _write(self, rows: Sequence[VerdictRow]) -> None:
+        await storage.insert_verdicts(self._database, rows)
