@@ -134,6 +134,7 @@ async def test_the_same_event_is_judged_once_however_often_it_is_shown(world: Wo
         status, _ = await world.peer.ask("POST", SIGN, message)
         assert status == 400
 
+    await world.one.wiring.policy.trail.flush()
     verdicts = await get_verdicts(world.one.wiring.database)
     assert [verdict.stage for verdict in verdicts] == ["content"]
 
