@@ -93,7 +93,7 @@ class PolicyServers:
         self._store = store
         self._remote = remote
         self._own = own
-        self._patience = Rate(count=PATIENCE_COUNT, seconds=PATIENCE_SECONDS, clock=time.monotonic)
+        self._patience = Rate(PATIENCE_COUNT, PATIENCE_SECONDS)
 
     async def appointment(self, room: LiveRoom) -> Appointment | None:
         """The policy server that a room uses now.
@@ -167,7 +167,7 @@ class PolicyServers:
             try:
                 return await self.signed_by(appointment, event)
             except LimitExceeded as error:
-                if self._patience.take(server_name_of(event.sender)):
+                if self._patience.take(server_name_of(event.sender), time.monotonic()):
                     raise
                 await asyncio.sleep(min(error.extra["retry_after_ms"], LONGEST_WAIT_MS) / 1000)
         return await self.signed_by(appointment, event)
