@@ -113,6 +113,7 @@ def _provide_policy(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.CONSENT_ACCESS] = wiring.consent_parts.access
     app[app_keys.MESSAGE_REQUESTS] = wiring.consent_parts.requests
     app[app_keys.PEER_CONSENT] = wiring.consent_parts.peers
+    app[federation_keys.COMITY_PEERS] = wiring.consent_parts.comity_peers
     app[consent_page.CONSENT_LINKS] = wiring.consent_parts.links
     app[app_keys.MODERATION] = wiring.moderation_parts.moderation
     app[app_keys.MODERATION_QUEUE] = wiring.moderation_queue
