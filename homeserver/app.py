@@ -17,6 +17,7 @@ from aiohttp import web
 from client_api.admin import ALL_ROUTES as ADMIN_ROUTES
 from client_api.comity import ALL_ROUTES as COMITY_ROUTES
 from client_api.matrix import ALL_ROUTES as CLIENT_ROUTES
+from client_api.web import checked_media
 from client_api.web import consent as consent_page
 from client_api.web import join as join_page
 from client_api.web import me as me_page
@@ -57,7 +58,7 @@ def build_app(wiring: Wiring) -> web.Application:
     app.add_routes(ADMIN_ROUTES)
     app.add_routes(SIGNED_ROUTES)
     pages = (consent_page.routes, join_page.routes, me_page.routes, terms_page.routes)
-    for routes in (*OPEN_ROUTES, *pages, health.routes):
+    for routes in (*OPEN_ROUTES, *pages, checked_media.routes, health.routes):
         app.add_routes(routes)
     return app
 
@@ -74,7 +75,6 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.DIRECTORY] = wiring.directory
     app[app_keys.END_TO_END_KEYS] = wiring.device_parts.end_to_end_keys
     app[app_keys.FILTERS] = wiring.filters
-    app[app_keys.HIDDEN_EVENTS] = wiring.reading.hidden_events
     app[app_keys.INTERACTIVE_AUTH] = wiring.interactive_auth
     app[app_keys.INVITATIONS] = wiring.account_parts.invitations
     app[app_keys.MEDIA] = wiring.device_parts.media
@@ -113,8 +113,9 @@ def _provide_policy(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.CONSENT_ACCESS] = wiring.consent_parts.access
     app[app_keys.MESSAGE_REQUESTS] = wiring.consent_parts.requests
     app[app_keys.PEER_CONSENT] = wiring.consent_parts.peers
-    app[federation_keys.COMITY_PEERS] = wiring.consent_parts.comity_peers
     app[consent_page.CONSENT_LINKS] = wiring.consent_parts.links
+    app[app_keys.CHECK_LINKS] = wiring.check_parts.links
+    app[app_keys.MEDIA_GATE] = wiring.check_parts.gate
     app[app_keys.MODERATION] = wiring.moderation_parts.moderation
     app[app_keys.MODERATION_QUEUE] = wiring.moderation_queue
     app[app_keys.REPORTS] = wiring.moderation_parts.reports

@@ -21,11 +21,12 @@ from homeserver.services.device_lists import DeviceListService
 from homeserver.services.devices import DeviceService
 from homeserver.services.directory import Directory
 from homeserver.services.end_to_end_keys import EndToEndKeyService
+from homeserver.services.external_checks.links import CheckLinks
 from homeserver.services.filters import FilterService
-from homeserver.services.hidden_events import HiddenEvents
 from homeserver.services.interactive_auth import InteractiveAuth
 from homeserver.services.invitations import Invitations
 from homeserver.services.media import MediaService
+from homeserver.services.media_gate import MediaGate
 from homeserver.services.membership import Membership
 from homeserver.services.moderation import Moderation
 from homeserver.services.moderation_queue import ModerationQueue
@@ -76,6 +77,8 @@ CROSS_SIGNING = web.AppKey("CROSS_SIGNING", CrossSigningService)
 DEVICE_LISTS = web.AppKey("DEVICE_LISTS", DeviceListService)
 END_TO_END_KEYS = web.AppKey("END_TO_END_KEYS", EndToEndKeyService)
 MEDIA = web.AppKey("MEDIA", MediaService)
+MEDIA_GATE = web.AppKey("MEDIA_GATE", MediaGate)
+CHECK_LINKS = web.AppKey("CHECK_LINKS", CheckLinks)
 PRESENCE = web.AppKey("PRESENCE", PresenceService)
 RECEIPTS = web.AppKey("RECEIPTS", ReceiptService)
 REMOTE_DEVICES = web.AppKey("REMOTE_DEVICES", RemoteDevices)
@@ -97,7 +100,6 @@ ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
 ROOMS = web.AppKey("ROOMS", Rooms)
 
 SYNC = web.AppKey("SYNC", SyncService)
-HIDDEN_EVENTS = web.AppKey("HIDDEN_EVENTS", HiddenEvents)
 TIMELINE = web.AppKey("TIMELINE", Timeline)
 TIMELINE_STATE = web.AppKey("TIMELINE_STATE", TimelineState)
 RELATIONS = web.AppKey("RELATIONS", RelationService)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -148,6 +148,8 @@ class PolicyConfig:
     """``policy``; each rule as it stands in the YAML (see ``services/policy/rules.py``)."""
 
     rules: list[dict[str, Any]]
+    checks: list[dict[str, Any]]
+    checks_secret: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

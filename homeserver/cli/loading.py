@@ -35,11 +35,15 @@ def load(config_path: Path | None) -> Config:
 
 
 def check_rules(config: Config) -> None:
-    """Compile the rules of content policy.  Raises :class:`ConfigError`."""
+    """Compile the rules and checks of content policy.  Raises :class:`ConfigError`."""
     if config.policy.rules:
         from homeserver.services.policy.rules import compile_rules
 
         compile_rules(config.policy.rules, config.base)
+    if config.policy.checks:
+        from homeserver.services.external_checks.matching import compile_checks
+
+        compile_checks(config.policy, config.base)
 
 
 def with_database(config: Config, work: Callable[..., Awaitable[T]]) -> T:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from homeserver.errors import TooLarge
 
 BUFFER_BYTES = 256 * 1024
+INCOMING_DIGITS = 32
 ABANDONED_SECONDS = 24 * 3600
 SETTLE_SECONDS = 60.0
 
@@ -51,6 +52,12 @@ class MediaFiles:
         name = sha256.hex()
         return self.root / name[:2] / name[2:4] / name
 
+    def named(self, name: str) -> Path:
+        """A file by its own name: the content's hash, or what it is called on its way in."""
+        if len(name) == INCOMING_DIGITS:
+            return self._incoming / name
+        return self.path(bytes.fromhex(name))
+
     def thumbnail_path(self, sha256: bytes, name: str) -> Path:
         """Where a thumbnail of that content lies, once it is made."""
         digest = sha256.hex()
@@ -64,7 +71,7 @@ class MediaFiles:
         ``inspect`` looks at the file before it gets its place; if it raises, nothing is kept.
         Raises :class:`TooLarge` as soon as there are more than ``most_bytes``.
         """
-        temporary = self._incoming / secrets.token_hex(16)
+        temporary = self._incoming / secrets.token_hex(INCOMING_DIGITS // 2)
         digest = hashlib.sha256()
         size = 0
         file = await asyncio.to_thread(open, temporary, "xb")

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from homeserver.errors import Forbidden, NotFound
-from homeserver.protocol.media_uris import MediaUri, media_uris
+from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.media_facts import MediaFacts, MediaSubject, sniff
 from homeserver.storage import media_facts as storage
@@ -28,6 +28,7 @@ WORKERS = 2
 RECENT_FACTS = 10_000
 WITHHELD = "This file is withheld until a moderator has looked at it"
 REFUSED = "This server's content policy does not allow this file"
+NONE_WAITS = "No such file waits for a moderator"
 SIGN = 1 << 63
 
 
@@ -214,21 +215,19 @@ class MediaGate:
 
     # ------------------------------------------------------------ for rules about events
 
-    async def facts_for(self, content: Mapping[str, Any]) -> MediaFacts | None:
-        """What is known of the file that an event refers to (its thumbnail, if it has no other).
+    async def facts_of(self, uris: Sequence[MediaUri]) -> Sequence[MediaFacts]:
+        """What is known of the files that an event refers to.
 
-        None if no rule wants to know, if the event refers to no file, or if the file is not here:
-        another instance's, before anybody has asked for it.
+        Nothing of those that are not here: another instance's, before anybody has asked for them.
         """
-        if not self._policy.needs_media_facts:
-            return None
-        uris = media_uris(content)
-        if not uris:
-            return None
-        facts = self._recent.get(uris[0]) or await self._find_facts(uris[0])
+        found = [await self._facts_of(uri) for uri in uris]
+        return [facts for facts in found if facts is not None]
+
+    async def _facts_of(self, uri: MediaUri) -> MediaFacts | None:
+        facts = self._recent.get(uri) or await self._find_facts(uri)
         if facts is not None:
-            self._recent[uris[0]] = facts
-            self._recent.move_to_end(uris[0])
+            self._recent[uri] = facts
+            self._recent.move_to_end(uri)
             if len(self._recent) > RECENT_FACTS:
                 self._recent.popitem(last=False)
         return facts
@@ -248,6 +247,16 @@ class MediaGate:
         """Files that wait for a moderator, the oldest first, from a time on."""
         return await storage.get_withheld(self._database, since_ms, limit)
 
+    async def held_file(self, origin: str, media_id: str) -> Path:
+        """A file that waits, for a moderator to look at.  Raises :class:`NotFound`."""
+        verdict = await storage.get_verdict(self._database, origin, media_id)
+        if verdict is None or not verdict.withheld:
+            raise NotFound(NONE_WAITS)
+        path = self._find_file(verdict.sha256)
+        if not await asyncio.to_thread(path.is_file):
+            raise NotFound("The file is not here any more")
+        return path
+
     async def release(self, origin: str, media_id: str, moderator: str) -> None:
         """Let a withheld file be downloaded.  Raises :class:`NotFound`."""
         await self._decide(origin, media_id, Action.ACCEPT, moderator)
@@ -259,7 +268,7 @@ class MediaGate:
     async def _decide(self, origin: str, media_id: str, action: Action, moderator: str) -> None:
         done = await storage.decide(self._database, origin, media_id, action.value, moderator)
         if not done:
-            raise NotFound("No such file waits for a moderator")
+            raise NotFound(NONE_WAITS)
 
 
 def _enforce(verdict: MediaVerdict) -> None:

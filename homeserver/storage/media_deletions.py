@@ -36,6 +36,11 @@ SELECT uploader, sha256, quarantined_by FROM media WHERE origin = $1 AND media_i
 DELETE_MEDIA = "DELETE FROM media WHERE origin = $1 AND media_id = $2"
 SELECT_IS_SHARED = "SELECT EXISTS (SELECT 1 FROM media WHERE sha256 = $1)"
 DELETE_FACTS = "DELETE FROM media_facts WHERE sha256 = $1"
+# That a file was refused is kept: another instance's could be fetched again.
+DELETE_VERDICT = """
+DELETE FROM media_verdicts
+WHERE origin = $1 AND media_id = $2 AND action NOT IN ('reject', 'soft_fail')
+"""
 SELECT_REDACTED = """
 SELECT event_id FROM redacted_contents WHERE NOT media_deleted AND redacted_at <= $1
 ORDER BY redacted_at LIMIT $2
@@ -113,6 +118,7 @@ async def lock_media(db: Queryable, media: GivenUp) -> MediaToDelete | None:
 async def delete_media(db: Queryable, media: GivenUp, sha256: bytes) -> bool:
     """Forget a file; True if nothing else has the same content, so that it may leave the disk."""
     await db.execute(DELETE_MEDIA, media.origin, media.media_id)
+    await db.execute(DELETE_VERDICT, media.origin, media.media_id)
     if await db.fetchval(SELECT_IS_SHARED, sha256):
         return False
     await db.execute(DELETE_FACTS, sha256)

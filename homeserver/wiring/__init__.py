@@ -57,6 +57,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.log import Log
 from homeserver.wiring.accounts import AccountParts
 from homeserver.wiring.basics import clock_ms, random_id
+from homeserver.wiring.checks import CheckParts
 from homeserver.wiring.consent import ConsentParts
 from homeserver.wiring.devices import DeviceParts
 from homeserver.wiring.ends import Ends
@@ -94,6 +95,7 @@ class Wiring:
         self._people()
         self._federation()
         self._accounts()
+        self.check_parts = CheckParts(self)
         self.device_parts = DeviceParts(self)
         self.reading = Reading(self)
         self.moderation_parts = ModerationParts(self)
@@ -294,7 +296,6 @@ class Wiring:
             to_device=self.device_parts.to_device,
             remote_devices=self.device_parts.remote_devices,
             acls=self.facts,
-            notices=self.consent_parts.notices,
         )
         self.gate = Gate(
             database=self.database,
@@ -346,6 +347,7 @@ class Wiring:
         await self.server_blocks.start()
         await self.push_rules.start()
         await self.sessions.start()
+        await self.check_parts.start()
         await self.device_parts.media.start()
         await self.device_parts.presence.start()
         await self.device_parts.remote_devices.start()
@@ -374,6 +376,7 @@ class Wiring:
         await self.device_parts.presence.close()
         self.device_parts.typing.close()
         await self.device_parts.media.close()
+        await self.check_parts.close()
         await self.sessions.close()
         self.passwords.close()
         self.transport.keyring.close()

@@ -86,15 +86,20 @@ class DeviceParts:
             remote_devices=self.remote_devices,
         )
         wiring.transport.health.subscribe(self.remote_devices.peer_alive)
-        self.media_files: MediaFiles = MediaFiles(config.data_dir / "media")
+        self._media(wiring)
+
+    def _media(self, wiring: Wiring) -> None:
+        config = wiring.config
+        self.media_files: MediaFiles = wiring.check_parts.files
         self.thumbnails = Thumbnails(self.media_files)
         self.media = MediaService(
             server_name=config.server_name,
-            database=database,
+            database=wiring.database,
             files=self.media_files,
             thumbnails=self.thumbnails,
             remote=RemoteMediaClient(wiring.transport.client, wiring.transport.connections),
             max_upload_bytes=config.media.max_upload_bytes,
             unauthenticated_downloads=config.media.unauthenticated_downloads,
             clock_ms=clock_ms,
+            gate=wiring.check_parts.gate,
         )

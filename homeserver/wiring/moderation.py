@@ -52,5 +52,4 @@ class ModerationParts:
             rooms=wiring.rooms,
             timeline=wiring.reading.timeline,
             accounts=wiring.accounts,
-            forwarder=wiring.consent_parts.notices,
         )

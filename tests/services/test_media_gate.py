@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from homeserver.errors import Forbidden, NotFound
+from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.media import MediaService
-from homeserver.services.media_facts import MediaFacts, MediaSubject
+from homeserver.services.media_facts import MediaSubject
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.media_gate import WITHHELD, CheckedMedia, MediaGate
 from homeserver.services.thumbnails import Thumbnails
@@ -179,6 +179,7 @@ async def test_what_is_withheld_waits_for_a_moderator(world: World, verdict: Jud
     media_id = await world.upload(b"a text")
 
     assert await world.refusal(media_id) == WITHHELD
+    assert (await world.gate.held_file("one.example", media_id)).read_bytes() == b"a text"
     (waiting,) = await world.gate.withheld(0, 10)
     assert (waiting.media_id, waiting.uploader, waiting.rule) == (media_id, ALICE, verdict.rule)
 
@@ -186,8 +187,11 @@ async def test_what_is_withheld_waits_for_a_moderator(world: World, verdict: Jud
 
     assert await world.download(media_id) == b"a text"
     assert await world.gate.withheld(0, 10) == []
+    for again in (world.gate.release, world.gate.refuse):
+        with pytest.raises(NotFound):
+            await again("one.example", media_id, "@mod:one.example")
     with pytest.raises(NotFound):
-        await world.gate.release("one.example", media_id, "@mod:one.example")
+        await world.gate.held_file("one.example", media_id)
 
 
 async def test_what_a_moderator_refuses_stays_refused(world: World) -> None:
@@ -301,20 +305,25 @@ async def test_what_the_rules_refuse_no_check_is_asked_about(world: World) -> No
 # ---------------------------------------------------------------- facts for rules about events
 
 
-def message(uri: str, **more: Any) -> dict[str, Any]:
-    return {"msgtype": "m.image", "body": "cat", "url": uri, **more}
+def uri(media_id: str) -> MediaUri:
+    return MediaUri("one.example", media_id)
 
 
-async def test_an_event_s_file_is_known(world: World) -> None:
+async def test_the_files_of_an_event_are_known(world: World) -> None:
     content = encoded(picture())
-    media_id = await world.upload(content)
-    world.gate._recent.clear()
+    world.rules.needs_media_facts = False
+    picture_id, text_id = await world.upload(content), await world.upload(b"a text")
 
-    facts = await world.gate.facts_for(message(f"mxc://one.example/{media_id}"))
+    facts, text = await world.gate.facts_of([uri(picture_id), uri("unknown"), uri(text_id)])
 
-    assert isinstance(facts, MediaFacts)
     assert (facts.mime_type, facts.width, facts.size_bytes) == ("image/png", 320, len(content))
     assert facts.perceptual_hash is not None
+    assert text.mime_type == "text/plain"
+    assert facts.sha256 in await stored_hashes(world.database)
+
+
+async def stored_hashes(database: Database) -> set[bytes]:
+    return {row["sha256"] for row in await database.fetch("SELECT sha256 FROM media_facts")}
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -322,19 +331,7 @@ async def test_facts_come_back_from_the_database_as_they_were(world: World, seed
     media_id = await world.upload(encoded(picture(seed)))
     (judged,) = world.rules.asked
 
-    facts = await world.gate.facts_for(message(f"mxc://one.example/{media_id}"))
-
-    assert facts == judged.facts
-
-
-async def test_nothing_is_looked_up_for_what_has_no_file_or_no_rule(world: World) -> None:
-    media_id = await world.upload(b"a text")
-    content = message(f"mxc://one.example/{media_id}")
-
-    assert await world.gate.facts_for({"body": "hello"}) is None
-    assert await world.gate.facts_for(message("mxc://one.example/unknown")) is None
-    world.rules.needs_media_facts = False
-    assert await world.gate.facts_for(content) is None
+    assert await world.gate.facts_of([uri(media_id)]) == [judged.facts]
 
 
 async def test_the_facts_of_a_file_that_is_gone_are_missing(world: World) -> None:
@@ -343,6 +340,5 @@ async def test_the_facts_of_a_file_that_is_gone_are_missing(world: World) -> Non
     for path in list(world.root.rglob("*")):
         if path.is_file():
             path.unlink()
-    world.rules.needs_media_facts = True
 
-    assert await world.gate.facts_for(message(f"mxc://one.example/{media_id}")) is None
+    assert await world.gate.facts_of([uri(media_id)]) == []

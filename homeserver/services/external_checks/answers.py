@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ALLOW = "allow"
-VERDICTS = frozenset({ALLOW, "flag", "hold", "reject", "soft_fail", "strip"})
+ALLOW, FLAG = "allow", "flag"
+VERDICTS = frozenset({ALLOW, FLAG, "hold", "reject", "soft_fail", "strip"})
 MAX_REASON = 300
 
 

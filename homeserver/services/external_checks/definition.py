@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ WEBHOOK, CLAMAV = "webhook", "clamav"
 DEFAULT_TIMEOUT_SECONDS = 2.0
 DEFAULT_MAX_BYTES = 25 * 1024 * 1024  # clamd's own limit, unless it is set otherwise
 DEFAULT_CONCURRENT = 8
+SHORTEST_SECRET = 16  # characters
 EVENTS, MEDIA, BOTH = "events", "media", "both"
 
 
@@ -61,3 +62,26 @@ class CheckDefinition:
     def for_media(self) -> bool:
         """Whether it is asked about files."""
         return self.applies_to in (MEDIA, BOTH)
+
+
+def check_problems(checks: Sequence[Mapping[str, Any]], secret: str | None) -> Iterator[str]:
+    """What is wrong with ``policy.checks`` beyond what the schema tells, a line each."""
+    names = [check["name"] for check in checks]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"policy.checks: found the name {name!r} twice; allowed: each name once"
+    for check in checks:
+        at = f"policy.checks {check['name']!r}"
+        wanted = ("url", "address") if check["kind"] == WEBHOOK else ("address", "url")
+        if wanted[0] not in check:
+            yield f"{at}: {wanted[0]}: missing; a {check['kind']} needs it"
+        if wanted[1] in check:
+            yield f"{at}: {wanted[1]}: a {check['kind']} has none; it has {wanted[0]}"
+        own = check.get("secret") or secret
+        if check["kind"] == WEBHOOK and (own is None or len(own) < SHORTEST_SECRET):
+            found = "missing" if own is None else "too short"
+            yield (
+                f"{at}: secret: {found}; set {SHORTEST_SECRET} characters or more here, or in"
+                " policy.checks_secret for all"
+            )
+        if check["kind"] == CLAMAV and check.get("applies_to", MEDIA) != MEDIA:
+            yield f"{at}: applies_to: found {check['applies_to']!r}; allowed for clamav: media"

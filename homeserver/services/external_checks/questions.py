@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 from homeserver.services.media_facts import MediaFacts, MediaSubject
+from homeserver.services.policy.subject import Subject
 
 
-class EventSubject(Protocol):
-    """An event under judgement: :class:`homeserver.services.policy.subject.Subject`."""
-
-    direction: str
-    origin: str
-    sender: str
-    type: str
-    content: dict[str, Any]
-    room_id: str
-    event_id: str | None
-    state_key: str | None
-    media: Sequence[MediaFacts] | None
-
-
-def about_event(check: str, subject: EventSubject) -> dict[str, Any]:
+def about_event(check: str, subject: Subject) -> dict[str, Any]:
     """The event without signatures and hashes, and what is known of its files."""
     event: dict[str, Any] = {
         "type": subject.type,

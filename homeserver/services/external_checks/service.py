@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import aiohttp
 
-from homeserver.services.external_checks.answers import ALLOW, Answer, CannotCheck, CheckFailed
+from homeserver.services.external_checks.answers import (
+    ALLOW,
+    FLAG,
+    Answer,
+    CannotCheck,
+    CheckFailed,
+)
 from homeserver.services.external_checks.caller import Caller
 from homeserver.services.external_checks.clamav import ClamAv
 from homeserver.services.external_checks.definition import CLAMAV, CheckDefinition
-from homeserver.services.external_checks.questions import EventSubject, about_event, about_media
+from homeserver.services.external_checks.questions import about_event, about_media
 from homeserver.services.external_checks.webhook import Webhook, new_session
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.media_facts import MediaSubject
 from homeserver.services.media_gate import CheckedMedia
+from homeserver.services.policy.subject import Subject
 from homeserver.storage.policy import VerdictRow
 
 MESSAGE = "This server's content policy does not allow this"
@@ -35,7 +42,7 @@ ACTIONS = {"hold": Action.HOLD, "reject": Action.REJECT, "soft_fail": Action.SOF
 class Match(Protocol):
     """A check's ``match``."""
 
-    def event(self, subject: EventSubject) -> bool:
+    async def event(self, subject: Subject) -> bool:
         """Whether to ask about an event."""
 
     def media(self, subject: MediaSubject) -> bool:
@@ -49,6 +56,15 @@ class _Check:
     caller: Caller
     webhook: Webhook | None = None
     clamav: ClamAv | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What one check says."""
+
+    judgement: Judgement
+    complete: bool = True
+    flagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +86,7 @@ class ExternalChecks:
     def __init__(
         self,
         *,
-        definitions: Sequence[CheckDefinition],
-        compile_match: Callable[[CheckDefinition], Match | None],
+        checks: Sequence[tuple[CheckDefinition, Match | None]],
         server_name: str,
         note: Callable[[VerdictRow], None],
         download_url: Callable[[Path], str],
@@ -85,9 +100,9 @@ class ExternalChecks:
         self._clock_ms = clock_ms
         self._clock_seconds = clock_seconds
         self._session: aiohttp.ClientSession | None = None
-        self._checks = [self._make(each, compile_match(each)) for each in definitions]
-        self._for_events = [check for check in self._checks if check.definition.for_events]
-        self._for_media = [check for check in self._checks if check.definition.for_media]
+        made = [self._make(definition, match) for definition, match in checks]
+        self._for_events = [check for check in made if check.definition.for_events]
+        self._for_media = [check for check in made if check.definition.for_media]
         described = repr([check.definition for check in self._for_media])
         self.revision = hashlib.sha256(described.encode()).hexdigest()[:16]
         """Changes with the checks of files."""
@@ -138,8 +153,11 @@ class ExternalChecks:
 
     # ------------------------------------------------------------ asking
 
-    async def check(self, subject: EventSubject) -> Judgement | None:
-        """Judge an event that the rules accepted; None where no check has anything against it."""
+    async def check(self, subject: Subject) -> Judgement | None:
+        """Judge an event that the rules accepted; None where no check has anything to say.
+
+        Accepted with ``flags`` where some want a moderator to look.
+        """
         about = _About(
             subject.direction,
             subject.origin,
@@ -148,15 +166,18 @@ class ExternalChecks:
             subject.event_id,
             subject.type,
         )
+        flags: list[str] = []
         for check in self._for_events:
-            webhook = check.webhook
-            if webhook is None or (check.match is not None and not check.match.event(subject)):
+            webhook, match = check.webhook, check.match
+            if webhook is None or (match is not None and not await match.event(subject)):
                 continue
             question = about_event(check.definition.name, subject)
             checked = await self._ask(check, about, partial(webhook.ask, question))
-            if checked.judgement != ACCEPTED:
-                return checked.judgement
-        return None
+            if checked.flagged:
+                flags.append(check.definition.name)
+            elif checked.judgement != ACCEPTED:
+                return replace(checked.judgement, flags=tuple(flags))
+        return Judgement(Action.ACCEPT, flags=tuple(flags)) if flags else None
 
     async def check_media(self, subject: MediaSubject, path: Path) -> CheckedMedia:
         """Judge a file that lies at ``path``."""
@@ -178,12 +199,12 @@ class ExternalChecks:
 
     async def _ask_about_file(
         self, check: _Check, about: _About, subject: MediaSubject, path: Path
-    ) -> CheckedMedia:
+    ) -> _Checked:
         if check.clamav is not None:
             known = check.clamav.known(subject.facts.sha256)
             if known is not None:
                 verdict = self._judgement(check.definition, known.verdict, about, known.reason)
-                return CheckedMedia(verdict)
+                return _Checked(verdict)
         return await self._ask(check, about, partial(self._send_file, check, subject, path))
 
     async def _send_file(self, check: _Check, subject: MediaSubject, path: Path) -> Answer:
@@ -196,7 +217,7 @@ class ExternalChecks:
 
     async def _ask(
         self, check: _Check, about: _About, ask: Callable[[], Awaitable[Answer]]
-    ) -> CheckedMedia:
+    ) -> _Checked:
         definition = check.definition
         try:
             answer = await check.caller.call(ask)
@@ -205,17 +226,17 @@ class ExternalChecks:
         except CheckFailed as error:
             return self._without_answer(definition, about, f"not checked: {error}", False)
         judgement = self._judgement(definition, answer.verdict, about, answer.reason)
-        return CheckedMedia(judgement)
+        return _Checked(judgement, flagged=answer.verdict == FLAG)
 
     def _without_answer(
         self, definition: CheckDefinition, about: _About, reason: str, complete: bool
-    ) -> CheckedMedia:
+    ) -> _Checked:
         if not definition.fail_closed:
-            return CheckedMedia(ACCEPTED, complete)
+            return _Checked(ACCEPTED, complete)
         judgement = self._judgement(definition, definition.action, about, reason)
         if not complete and judgement.action in (Action.REJECT, Action.SOFT_FAIL):
             judgement = Judgement(judgement.action, judgement.rule, NOT_CHECKED)
-        return CheckedMedia(judgement, complete)
+        return _Checked(judgement, complete, flagged=definition.action == FLAG)
 
     # ------------------------------------------------------------ what becomes of it
 
@@ -226,7 +247,7 @@ class ExternalChecks:
         if verdict == ALLOW:
             return ACCEPTED
         self._write(definition.name, verdict, about, reason)
-        if verdict == "flag":
+        if verdict == FLAG:
             return ACCEPTED
         message = definition.message or MESSAGE
         if verdict == "strip":

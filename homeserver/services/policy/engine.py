@@ -18,6 +18,7 @@ from homeserver.services.live_room import LiveRoom
 from homeserver.services.media_facts import MediaSubject
 from homeserver.services.policy.ages import AccountAges
 from homeserver.services.policy.conditions import ALL_ASPECTS, AT_HAND, LOOKED_UP, Aspect
+from homeserver.services.policy.file_subject import file_subject
 from homeserver.services.policy.index import RuleSet
 from homeserver.services.policy.outcomes import Outcomes, accepted
 from homeserver.services.policy.ports import Ports
@@ -92,7 +93,7 @@ class Policy:
 
         Raises :class:`Forbidden` if a rule rejects it, ``M_LIMIT_EXCEEDED`` if one throttles it.
         """
-        if not self._rules:
+        if not self._rules and self.ports.checks is None:
             return ACCEPTED
         subject = Subject(
             "out" if room.destinations else "local",
@@ -105,7 +106,9 @@ class Policy:
             room=room,
         )
         rule = await self.decide(subject)
-        return self.outcomes.for_sender(rule, subject) if rule is not None else accepted(subject)
+        if rule is not None:
+            return self.outcomes.for_sender(rule, subject)
+        return self.outcomes.checked_send(await self._check(subject), subject)
 
     async def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
         """Judge another instance's event; our own users' were judged as they were sent."""
@@ -131,7 +134,7 @@ class Policy:
         return await self.judge_arrival(room, event)
 
     async def _judge_from_elsewhere(self, event: Event, origin: str, room: RoomView) -> Judgement:
-        if not self._rules:
+        if not self._rules and self.ports.checks is None:
             return ACCEPTED
         subject = Subject(
             "in",
@@ -145,7 +148,13 @@ class Policy:
             room,
         )
         rule = await self.decide(subject)
-        return self.outcomes.for_arrival(rule, subject) if rule is not None else accepted(subject)
+        if rule is not None:
+            return self.outcomes.for_arrival(rule, subject)
+        return self.outcomes.checked_arrival(await self._check(subject), subject)
+
+    async def _check(self, subject: Subject) -> Judgement | None:
+        """What external checks say of what the rules accepted."""
+        return await self.ports.checks.check(subject) if self.ports.checks is not None else None
 
     async def decide(self, subject: Subject) -> Rule | None:
         """The first rule that decides; what matches without deciding is noted.
@@ -191,15 +200,8 @@ class Policy:
         Only rules that look at files are asked, and they match only if they would match whatever
         event the file came with.
         """
-        subject = Subject(
-            file.direction, file.origin, file.uploader or "", "", {}, "", media=(file.facts,)
-        )
+        subject = file_subject(file)
         subject.at_ms, subject.tick = self._clock_ms(), self._clock()
-        subject.known = Aspect.MEDIA | Aspect.SERVER
-        if file.direction == "in":  # what is uploaded here may stay here or leave
-            subject.known |= Aspect.DIRECTION
-        if file.uploader is not None:
-            subject.known |= Aspect.SENDER
         for rule in self._rules.media_rules:
             if rule.aspects & Aspect.ACCOUNT and file.uploader and self.ports.ages is not None:
                 subject.account_created_at = await self.ports.ages.created_at(file.uploader)
@@ -249,8 +251,8 @@ async def look_closer(rule: Rule, subject: Subject, ports: Ports) -> bool:
 
 async def _look_up_media(subject: Subject, ports: Ports) -> None:
     if subject.media is None and ports.media is not None:
-        facts = await ports.media.facts_for(subject.content)
-        subject.media = () if facts is None else (facts,)
+        uris = subject.media_uris()
+        subject.media = await ports.media.facts_of(uris) if uris else ()
 
 
 async def _look_up_account(subject: Subject, ports: Ports) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -58,6 +59,23 @@ class Outcomes:
         self._act_on_origin(rule, subject)
         return _kept(rule, subject, POLICY + rule.name)
 
+    def checked_send(self, found: Judgement | None, subject: Subject) -> Judgement:
+        """What a local sender gets once external checks have been asked.
+
+        Raises :class:`Forbidden` if one rejects it.
+        """
+        if found is None:
+            return accepted(subject)
+        if found.action is Action.REJECT:
+            raise Forbidden(found.reason)
+        return _found(found, subject)
+
+    def checked_arrival(self, found: Judgement | None, subject: Subject) -> Judgement:
+        """What becomes of another instance's event once external checks have been asked."""
+        if found is None:
+            return accepted(subject)
+        return _found(replace(found, rule=POLICY + found.rule), subject)
+
     def for_file(self, rule: Rule, subject: Subject) -> Judgement:
         """What becomes of a file."""
         if subject.direction == "in":
@@ -99,6 +117,15 @@ class Outcomes:
         """Wait for blocks that are being made."""
         if self._blocking:
             await asyncio.wait(self._blocking.values())
+
+
+def _found(found: Judgement, subject: Subject) -> Judgement:
+    """A check's verdict on an event; as with rules, state is neither held nor stripped."""
+    if found.action is Action.REJECT or (
+        subject.is_state and (found.action is Action.HOLD or found.strip_media)
+    ):
+        return Judgement(Action.SOFT_FAIL, found.rule, found.reason)
+    return replace(found, flags=(*subject.flags, *found.flags))
 
 
 def _kept(rule: Rule, subject: Subject, called: str) -> Judgement:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from homeserver.protocol.media_uris import MediaUri
+from homeserver.services.judgement import Judgement
 from homeserver.services.media_facts import MediaFacts
 from homeserver.services.policy.subject import Subject
 
@@ -27,8 +29,15 @@ class Ages(Protocol):
 class MediaLookup(Protocol):
     """What files are."""
 
-    async def facts_for(self, content: Mapping[str, Any]) -> MediaFacts | None:
-        """The facts of the file that an event's content refers to, as far as it is here."""
+    async def facts_of(self, uris: Sequence[MediaUri]) -> Sequence[MediaFacts]:
+        """The facts of those files that are here."""
+
+
+class EventChecks(Protocol):
+    """Services outside, asked about what the rules accepted."""
+
+    async def check(self, subject: Subject) -> Judgement | None:
+        """What they say; None where they have nothing to say."""
 
 
 class ServerThrottle(Protocol):
@@ -56,3 +65,4 @@ class Ports:
     media: MediaLookup | None = None
     throttle: ServerThrottle | None = None
     blocks: ServerBlocks | None = None
+    checks: EventChecks | None = None

@@ -36,8 +36,8 @@ class AuditTrail:
         reason: str,
         mode: str = "enforce",
     ) -> None:
-        """Add a row."""
-        self._rows.add(
+        """Add a row about an event."""
+        self.add(
             VerdictRow(
                 created_at=self._clock_ms(),
                 stage=stage,
@@ -53,6 +53,10 @@ class AuditTrail:
                 mode=mode,
             )
         )
+
+    def add(self, row: VerdictRow) -> None:
+        """Add a row."""
+        self._rows.add(row)
 
     async def flush(self) -> None:
         """Wait for what was noted before."""

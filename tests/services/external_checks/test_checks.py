@@ -44,7 +44,7 @@ class Subject:
 class OnlyMessages:
     """A match."""
 
-    def event(self, subject: Any) -> bool:
+    async def event(self, subject: Any) -> bool:
         """Messages."""
         return bool(subject.type == "m.room.message")
 
@@ -91,8 +91,9 @@ class Worlds:
         rows: list[VerdictRow] = []
         now = [1_000.0]
         external = ExternalChecks(
-            definitions=[CheckDefinition.parse({"name": "c", **each}, SECRET) for each in checks],
-            compile_match=lambda definition: match,
+            checks=[
+                (CheckDefinition.parse({"name": "c", **each}, SECRET), match) for each in checks
+            ],
             server_name="one.example",
             note=rows.append,
             download_url=lambda path: f"http://one.example/{path.name}",
@@ -128,7 +129,7 @@ async def asked(answer: Any = None) -> AsyncIterator[tuple[Service, dict[str, An
     ("verdict", "expected"),
     [
         ("allow", None),
-        ("flag", None),
+        ("flag", Judgement(Action.ACCEPT, flags=("c",))),
         ("hold", Judgement(Action.HOLD, "c", MESSAGE)),
         ("reject", Judgement(Action.REJECT, "c", MESSAGE)),
         ("soft_fail", Judgement(Action.SOFT_FAIL, "c", MESSAGE)),
@@ -242,7 +243,7 @@ async def test_the_first_that_objects_decides(worlds: Worlds) -> None:
 
         judgement = await world.about()
 
-    assert judgement is not None and judgement.rule == "2"
+    assert judgement == Judgement(Action.REJECT, "2", MESSAGE, flags=("1",))
     assert [len(each.questions) for each in (first, second, third)] == [1, 1, 0]
     assert [row[:2] for row in world.trail()] == [("1", "flag"), ("2", "reject")]
 

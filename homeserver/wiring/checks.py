@@ -1,0 +1,62 @@
+"""Content policy for files, and the external checks."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from homeserver.services.external_checks.links import CheckLinks
+from homeserver.services.external_checks.matching import CheckMatch, compile_checks
+from homeserver.services.external_checks.service import ExternalChecks
+from homeserver.services.media_files import MediaFiles
+from homeserver.services.media_gate import MediaGate
+from homeserver.wiring.basics import clock_ms
+
+if TYPE_CHECKING:
+    from homeserver.wiring import Wiring
+
+
+class CheckParts:
+    """Built after content policy and before the content repository."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        """Raises :class:`~homeserver.config.ConfigError` for checks that cannot be used."""
+        config, policy = wiring.config, wiring.policy
+        self.files: MediaFiles = MediaFiles(config.data_dir / "media")
+        self.links = CheckLinks(
+            base_url=config.public_base_url,
+            secret=bytes(wiring.signing_key.seed),
+            find_file=self.files.named,
+            clock_ms=clock_ms,
+        )
+        self.checks = ExternalChecks(
+            checks=[
+                (definition, CheckMatch(rule, policy.ports) if rule is not None else None)
+                for definition, rule in compile_checks(config.policy, config.base)
+            ],
+            server_name=config.server_name,
+            note=policy.trail.add,
+            download_url=self.links.make,
+            clock_ms=clock_ms,
+            clock_seconds=time.monotonic,
+        )
+        self.gate: MediaGate = MediaGate(
+            server_name=config.server_name,
+            database=wiring.database,
+            policy=policy,
+            checks=self.checks,
+            find_file=self.files.path,
+            clock_ms=clock_ms,
+        )
+        policy.ports.media = self.gate
+        if self.checks.for_events:
+            policy.ports.checks = self.checks
+
+    async def start(self) -> None:
+        """Learn what is withheld."""
+        await self.gate.start()
+
+    async def close(self) -> None:
+        """Stop judging, and close the connections to checks."""
+        self.gate.close()
+        await self.checks.close()
