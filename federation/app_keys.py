@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from federation.comity import ComityPeers
 from federation.gate import Gate
 from federation.handshakes import Handshakes
 from federation.history import History
@@ -11,6 +12,7 @@ from federation.joining import Joining
 from federation.notary import Notary
 from federation.policy_signing import PolicySigning
 
+COMITY_PEERS = web.AppKey("COMITY_PEERS", ComityPeers)
 GATE = web.AppKey("GATE", Gate)
 HANDSHAKES = web.AppKey("HANDSHAKES", Handshakes)
 HISTORY = web.AppKey("HISTORY", History)

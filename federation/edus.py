@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from homeserver.protocol.events import JsonObject
+from homeserver.services.consent.notices import CONSENT_EDU, REPORT_EDU, ConsentNotices
 from homeserver.services.presence import PresenceService
 from homeserver.services.receipts import ReceiptService
 from homeserver.services.remote_devices import RemoteDevices
@@ -39,6 +40,7 @@ class Edus:
         to_device: ToDeviceService,
         remote_devices: RemoteDevices,
         acls: RoomAcls,
+        notices: ConsentNotices,
     ) -> None:
         self._typing = typing
         self._receipts = receipts
@@ -50,6 +52,8 @@ class Edus:
             "m.direct_to_device": to_device.receive,
             "m.device_list_update": remote_devices.receive_update,
             "m.signing_key_update": remote_devices.receive_signing_keys,
+            CONSENT_EDU: notices.receive_consent,
+            REPORT_EDU: notices.receive_report,
         }
 
     async def handle(self, origin: str, edu: dict[str, Any]) -> None:

@@ -75,6 +75,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.DIRECTORY] = wiring.directory
     app[app_keys.END_TO_END_KEYS] = wiring.device_parts.end_to_end_keys
     app[app_keys.FILTERS] = wiring.filters
+    app[app_keys.HIDDEN_EVENTS] = wiring.reading.hidden_events
     app[app_keys.INTERACTIVE_AUTH] = wiring.interactive_auth
     app[app_keys.INVITATIONS] = wiring.account_parts.invitations
     app[app_keys.MEDIA] = wiring.device_parts.media
@@ -113,6 +114,7 @@ def _provide_policy(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.CONSENT_ACCESS] = wiring.consent_parts.access
     app[app_keys.MESSAGE_REQUESTS] = wiring.consent_parts.requests
     app[app_keys.PEER_CONSENT] = wiring.consent_parts.peers
+    app[federation_keys.COMITY_PEERS] = wiring.consent_parts.comity_peers
     app[consent_page.CONSENT_LINKS] = wiring.consent_parts.links
     app[app_keys.CHECK_LINKS] = wiring.check_parts.links
     app[app_keys.MEDIA_GATE] = wiring.check_parts.gate

@@ -23,6 +23,7 @@ from homeserver.services.directory import Directory
 from homeserver.services.end_to_end_keys import EndToEndKeyService
 from homeserver.services.external_checks.links import CheckLinks
 from homeserver.services.filters import FilterService
+from homeserver.services.hidden_events import HiddenEvents
 from homeserver.services.interactive_auth import InteractiveAuth
 from homeserver.services.invitations import Invitations
 from homeserver.services.media import MediaService
@@ -100,6 +101,7 @@ ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
 ROOMS = web.AppKey("ROOMS", Rooms)
 
 SYNC = web.AppKey("SYNC", SyncService)
+HIDDEN_EVENTS = web.AppKey("HIDDEN_EVENTS", HiddenEvents)
 TIMELINE = web.AppKey("TIMELINE", Timeline)
 TIMELINE_STATE = web.AppKey("TIMELINE_STATE", TimelineState)
 RELATIONS = web.AppKey("RELATIONS", RelationService)

@@ -2,6 +2,9 @@
 -- refer to which media.
 
 ALTER TABLE consent ADD COLUMN actor text;         -- who made the change; null: the owner
+-- Whether the peer's instance has still to be told, where the peer is of another instance.
+ALTER TABLE consent ADD COLUMN unannounced boolean NOT NULL DEFAULT false;
+CREATE INDEX consent_unannounced ON consent (position) WHERE unannounced;
 CREATE INDEX consent_history ON consent (owner, position DESC);
 
 -- What the latest row of each kind says.  The history stays in "consent".

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from client_api.comity import invitations, servers, terms
+from client_api.comity import consent, hidden, invitations, message_requests, servers, terms
 from client_api.comity.routing import ComityRoutes
 
 
@@ -17,7 +17,14 @@ class ComityModule(Protocol):
     routes: ComityRoutes
 
 
-MODULES: tuple[ComityModule, ...] = (invitations, servers, terms)
+MODULES: tuple[ComityModule, ...] = (
+    consent,
+    hidden,
+    invitations,
+    message_requests,
+    servers,
+    terms,
+)
 ALL_ROUTES: list[web.RouteDef] = [
     definition for module in MODULES for definition in module.routes.definitions
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp.web import RouteDef, RouteTableDef
 
 from federation.routes import (
+    comity,
     events,
     handshakes,
     keys,
@@ -18,7 +19,7 @@ from federation.routes import (
 
 SIGNED_ROUTES: list[RouteDef] = [
     definition
-    for module in (events, handshakes, media, queries, user_devices, user_keys)
+    for module in (comity, events, handshakes, media, queries, user_devices, user_keys)
     for definition in module.routes.definitions
 ]
 OPEN_ROUTES: tuple[RouteTableDef, ...] = (

@@ -15,6 +15,9 @@ class PolicyCommands(LazyGroup):
     modules: ClassVar[dict[str, str]] = {
         "block": "homeserver.cli.policy_blocks",
         "blocks": "homeserver.cli.policy_blocks",
+        "queue": "homeserver.cli.policy_queue",
+        "serve": "homeserver.cli.policy_queue",
+        "stripped": "homeserver.cli.policy_queue",
         "unblock": "homeserver.cli.policy_blocks",
     }
 

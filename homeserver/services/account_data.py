@@ -18,7 +18,7 @@ from homeserver.storage.account_data import (
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log, Notice
 
-MANAGED_BY_SERVER = frozenset({"m.fully_read", PUSH_RULES})
+MANAGED_BY_SERVER = frozenset({"m.fully_read", PUSH_RULES, "dev.comity.hidden"})
 MAX_TYPE_BYTES = 255
 CACHED_CONTENTS = 10_000
 

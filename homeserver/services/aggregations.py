@@ -52,7 +52,7 @@ class Aggregations:
         for event_id, thread in (await self._threads(by_id, roots, reader, withheld)).items():
             found.setdefault(event_id, {})[THREAD] = thread
         edited = [by_id[event_id] for event_id, names in kinds.items() if REPLACE in names]
-        for event_id, edit in (await self._edits(edited, reader)).items():
+        for event_id, edit in (await self._edits(edited, reader, withheld)).items():
             found.setdefault(event_id, {})[REPLACE] = edit
         targets = [event_id for event_id, names in kinds.items() if REFERENCE in names]
         if targets:
@@ -65,7 +65,7 @@ class Aggregations:
         return found
 
     async def _edits(
-        self, originals: Sequence[StoredEvent], reader: Reader
+        self, originals: Sequence[StoredEvent], reader: Reader, withheld: Withheld
     ) -> dict[str, orjson.Fragment]:
         """Event ID -> the edit that counts; redacted events have none."""
         kept = [stored for stored in originals if stored.redacted_by is None]
@@ -80,7 +80,9 @@ class Aggregations:
             candidates = [
                 stored_edits[edit].event
                 for edit in edits.get(original.event.event_id, ())
-                if edit in stored_edits and reader.may_see(stored_edits[edit])
+                if edit in stored_edits
+                and reader.may_see(stored_edits[edit])
+                and not withheld.hides(stored_edits[edit].event)
             ]
             edit = latest_replacement(original.event, candidates)
             if edit is not None:
@@ -100,7 +102,7 @@ class Aggregations:
         rows = await storage.get_threads(self._database, roots, reader.user_id, withheld.peers)
         stored = await self._store.get_many(row.latest for row in rows)
         latest = [s for s in stored.values() if reader.may_see(s)]
-        edits = await self._edits(latest, reader)
+        edits = await self._edits(latest, reader, withheld)
         shown = {
             s.event.event_id: self._json(
                 s,

@@ -26,6 +26,7 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "login_token": RateConfig(per_second=1 / 60, burst=3),
     "report": RateConfig(per_second=0.05, burst=10),  # by user
     "profile": RateConfig(per_second=5, burst=50),
+    "consent_query": RateConfig(per_second=5, burst=100),  # by instance
 }
 # Actions that are counted by themselves, at the rate of another.
 RATE_OF = {

@@ -27,7 +27,6 @@ from homeserver.services.requester import Requester
 from homeserver.services.sync_state import BEFORE_ALL, MEMBER, SyncStates
 from homeserver.services.sync_token import timeline_token
 from homeserver.services.visibility import (
-    NOTHING_WITHHELD,
     Reader,
     ReaderFilter,
     Visibility,
@@ -325,10 +324,9 @@ class Timeline:
             self._database, room_id, ts, forwards=forwards, limit=MOST_NEAR
         )
         found = await self._store.get_many(event.event_id for event in near)
+        withheld = await self.withheld(requester.user_id)
         for event in near:
-            if event.event_id in found and self._shows(
-                found[event.event_id], reader, NOTHING_WITHHELD
-            ):
+            if event.event_id in found and self._shows(found[event.event_id], reader, withheld):
                 return {"event_id": event.event_id, "origin_server_ts": event.origin_server_ts}
         direction = "after" if forwards else "before"
         raise NotFound(f"There is no event {direction} that time that you may see")

@@ -35,6 +35,7 @@ from homeserver.storage.account_data import PUSH_RULES, AccountDataRecord
 from homeserver.storage.consent import ConsentRecord
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord, Notification
+from homeserver.storage.hidden_events import HiddenRecord, ViewedRecord
 from homeserver.storage.log import Log, Notice
 from homeserver.storage.receipts import MAIN_THREAD, READ, READ_PRIVATE, UNTHREADED, ReceiptRecord
 
@@ -270,6 +271,8 @@ class UnreadCounts:
                 self._forget_reader(record.user_id)
             elif isinstance(record, ConsentRecord) and record.state != "asked":
                 self._forget_reader(record.owner)
+            elif isinstance(record, HiddenRecord | ViewedRecord):
+                self._forget_reader(record.user_id)
 
     def _forget_reader(self, user_id: str) -> None:
         """What counts for a reader has changed."""

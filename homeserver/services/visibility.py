@@ -253,16 +253,19 @@ class Withheld:
     users: frozenset[str] = frozenset()
     servers: frozenset[str] = frozenset()
     may_not_call: Callable[[str], bool] | None = None  # by sender; None: everybody may
+    hidden: frozenset[str] = frozenset()  # events that are deleted for this reader alone
 
     @property
     def peers(self) -> frozenset[str]:
-        """The users and instances whose events are left out."""
-        return self.users | self.servers
+        """The users and instances whose events are left out; single events, too."""
+        return self.users | self.servers | self.hidden
 
     def hides(self, event: Event) -> bool:
         """Whether an event is left out for this reader."""
         if event.state_key is not None:
             return False
+        if self.hidden and event.event_id in self.hidden:
+            return True
         sender = event.sender
         if sender in self.users or (self.servers and server_name_of(sender) in self.servers):
             return True

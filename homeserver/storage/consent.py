@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from homeserver.protocol.identifiers import server_name_of
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.log import Record
 
 CLEARED = "cleared"
 
 INSERT_CONSENT = """
-INSERT INTO consent (position, owner, peer, scope, state, how, created_at, expires_at, actor)
+INSERT INTO consent (position, owner, peer, scope, state, how, created_at, expires_at, actor,
+    unannounced)
 SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-    $7::bigint[], $8::bigint[], $9::text[])
+    $7::bigint[], $8::bigint[], $9::text[], $10::boolean[])
 """
 UPSERT_CURRENT = """
 INSERT INTO consent_current (owner, scope, peer, state, expires_at)
@@ -64,6 +66,18 @@ SELECT EXISTS (
 SELECT_MEDIA_SENDERS = """
 SELECT DISTINCT sender FROM media_references WHERE origin = $1 AND media_id = $2 LIMIT 50
 """
+SELECT_UNANNOUNCED = """
+SELECT owner, peer, scope, state, how, created_at, expires_at, actor FROM consent
+WHERE unannounced ORDER BY position
+"""
+UPDATE_ANNOUNCED = """
+UPDATE consent SET unannounced = false
+WHERE owner = $1 AND scope = $2 AND peer = $3 AND created_at <= $4 AND unannounced
+"""
+SELECT_WAS_GRANTED = """
+SELECT EXISTS (SELECT 1 FROM consent
+    WHERE owner = $1 AND scope = $2 AND peer = $3 AND state = 'granted')
+"""
 
 FOREVER = 2**62
 
@@ -85,6 +99,14 @@ class ConsentRecord(Record):
         """Its owner: what they see may change."""
         return (self.owner,)
 
+    def is_for_peer(self, server_name: str) -> bool:
+        """Whether it is about a user of another instance, who may have to be told."""
+        return (
+            self.peer.startswith("@")
+            and self.state != "asked"
+            and server_name_of(self.peer) != server_name
+        )
+
     @classmethod
     async def write(
         cls, connection: Connection, batch: Sequence[tuple[int, ConsentRecord]]
@@ -101,6 +123,7 @@ class ConsentRecord(Record):
                 record.created_at,
                 record.expires_at,
                 record.actor,
+                record.is_for_peer(server_name_of(record.owner)),
             )
             for position, record in batch
         ]
@@ -181,3 +204,18 @@ async def knows_server(db: Queryable, owner: str, server_name: str) -> bool:
 async def get_media_senders(db: Queryable, origin: str, media_id: str) -> list[str]:
     """Who sent messages that refer to a file, as far as we can read them."""
     return [row["sender"] for row in await db.fetch(SELECT_MEDIA_SENDERS, origin, media_id)]
+
+
+async def get_unannounced(db: Queryable) -> list[ConsentRecord]:
+    """Changes of which the peers' instances have not been told yet, the oldest first."""
+    return [ConsentRecord(**row) for row in await db.fetch(SELECT_UNANNOUNCED)]
+
+
+async def set_announced(db: Queryable, record: ConsentRecord) -> None:
+    """The peer's instance was told, or need not be."""
+    await db.execute(UPDATE_ANNOUNCED, record.owner, record.scope, record.peer, record.created_at)
+
+
+async def was_granted(db: Queryable, owner: str, peer: str, scope: str) -> bool:
+    """Whether a peer ever had consent."""
+    return bool(await db.fetchval(SELECT_WAS_GRANTED, owner, scope, peer))

@@ -50,11 +50,13 @@ FROM unnest($1::text[]) AS wanted (room_id) CROSS JOIN LATERAL (
     FROM (
         SELECT n.position, n.thread_id, bool_or(n.highlight) AS highlight
         FROM room_read CROSS JOIN LATERAL (
-            SELECT position, thread_id, highlight, sender, released_at FROM notifications
+            SELECT position, event_id, thread_id, highlight, sender, released_at
+            FROM notifications
             WHERE room_id = wanted.room_id AND audience = ANY($3::text[])
                 AND position > room_read.upto AND position <= $5
             UNION ALL
-            SELECT position, thread_id, highlight, sender, released_at FROM notifications
+            SELECT position, event_id, thread_id, highlight, sender, released_at
+            FROM notifications
             WHERE room_id = wanted.room_id AND audience = ANY($3::text[])
                 AND released_at > room_read.made AND released_at <= $5
                 AND position <= room_read.upto AND position > room_read.since
@@ -62,7 +64,7 @@ FROM unnest($1::text[]) AS wanted (room_id) CROSS JOIN LATERAL (
         WHERE n.sender <> $2 AND (n.released_at IS NULL OR n.released_at <= $5)
             AND (thread_read.upto IS NULL OR n.position > thread_read.upto
                 OR n.released_at > thread_read.made)
-            AND n.sender <> ALL($8::text[])
+            AND n.sender <> ALL($8::text[]) AND n.event_id <> ALL($8::text[])
             AND substr(n.sender, strpos(n.sender, ':') + 1) <> ALL($8::text[])
         GROUP BY n.position, n.thread_id ORDER BY n.position DESC LIMIT $7
     ) unread GROUP BY thread_id
@@ -96,7 +98,7 @@ async def count_unread(
 
     ``sent_audience``: the rows that stand for what the reader sent, of which the newest ``marks``
     are looked at.  ``limit``: how many events are counted in a room at most.
-    ``without``: senders, and instances, whose events do not count.
+    ``without``: senders, and instances, whose events do not count, and single events.
     """
     rows = await db.fetch(
         COUNT_UNREAD,

@@ -13,10 +13,10 @@ _COUNTS = f"{_SHOWN} AND c.redacted_by IS NULL"
 
 
 def _not_of(alias: str, parameter: int) -> str:
-    """Leave out senders, and all senders of instances, that an array names."""
+    """Leave out senders, all senders of instances, and single events, that an array names."""
     array = f"ALL(${parameter}::text[])"
     server = f"substr({alias}.sender, strpos({alias}.sender, ':') + 1)"
-    return f"{alias}.sender <> {array} AND {server} <> {array}"
+    return f"{alias}.sender <> {array} AND {server} <> {array} AND {alias}.event_id <> {array}"
 
 
 # One look at an index for each event and kind.

@@ -296,6 +296,7 @@ class Wiring:
             to_device=self.device_parts.to_device,
             remote_devices=self.device_parts.remote_devices,
             acls=self.facts,
+            notices=self.consent_parts.notices,
         )
         self.gate = Gate(
             database=self.database,

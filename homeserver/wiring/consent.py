@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from client_api.web.consent import ConsentLinks
+from federation.comity import ComityPeers
 from homeserver.config import ConsentConfig
 from homeserver.services.consent import Consent, Defaults, parse_answers
+from homeserver.services.consent.abuse import RequestAbuse
 from homeserver.services.consent.access import ConsentAccess
+from homeserver.services.consent.notices import ConsentNotices
 from homeserver.services.consent.peers import PeerConsent
 from homeserver.services.consent.requests import DAY_MS, MessageRequests, RequestLimits
 from homeserver.wiring.basics import clock_ms
@@ -47,15 +50,32 @@ class ConsentParts:
             database=database, consent=self.consent, base_url=config.public_base_url
         )
         self.peers = PeerConsent(database=database, clock_ms=clock_ms)
+        self.comity_peers = ComityPeers(client=wiring.transport.client, clock_ms=clock_ms)
+        self.peers.queries = self.comity_peers
+        self.notices = ConsentNotices(
+            server_name=config.server_name,
+            database=database,
+            log=log,
+            edus=wiring.transport.outbox,
+            peers=self.comity_peers,
+            peer_consent=self.peers,
+            moderators=wiring.moderation_queue,
+            clock_ms=clock_ms,
+        )
+        self.requests.abuse = RequestAbuse(queue=wiring.moderation_queue, forwarder=self.notices)
+        self.requests.blocked_servers = wiring.server_blocks
+        wiring.server_blocks.sweeper = self.requests
 
     async def start(self) -> None:
         """Read what is asked for on every request."""
         await self.consent.start()
         await self.peers.start()
         await self.requests.start()
+        await self.notices.start()
 
     async def close(self) -> None:
         """Stop what runs in the background."""
+        await self.notices.close()
         await self.requests.close()
 
 

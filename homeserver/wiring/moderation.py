@@ -52,4 +52,5 @@ class ModerationParts:
             rooms=wiring.rooms,
             timeline=wiring.reading.timeline,
             accounts=wiring.accounts,
+            forwarder=wiring.consent_parts.notices,
         )

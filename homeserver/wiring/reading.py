@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from homeserver.services.aggregations import Aggregations
 from homeserver.services.client_events import ClientEvents
+from homeserver.services.hidden_events import HiddenEvents
 from homeserver.services.notifier import Notifier
 from homeserver.services.recent_timeline import REMEMBERED_CHANGES, RecentTimeline
 from homeserver.services.relations import RelationService
@@ -34,6 +35,13 @@ class Reading:
     def __init__(self, wiring: Wiring) -> None:
         database, log = wiring.database, wiring.log
         self.recent = RecentTimeline(log)
+        self.hidden_events = HiddenEvents(
+            database=database,
+            log=log,
+            store=wiring.store,
+            others=wiring.consent,
+            clock_ms=clock_ms,
+        )
         visibility = Visibility(database=database, log=log, store=wiring.store)
         events = ClientEvents(
             database=database, store=wiring.store, states=wiring.states, clock_ms=clock_ms
@@ -56,7 +64,7 @@ class Reading:
                 log=log,
                 recent=self.recent,
                 rulesets=wiring.push_rules,
-                reader_filter=wiring.consent,
+                reader_filter=self.hidden_events,
             ),
         )
         key_counts = CachedKeyCounts(keys=wiring.device_parts.end_to_end_keys, log=log)
@@ -85,7 +93,7 @@ class Reading:
             rooms=sync_rooms,
             extras=extras,
             store=wiring.store,
-            reader_filter=wiring.consent,
+            reader_filter=self.hidden_events,
             invites=wiring.consent_parts.requests,
         )
         self._history(wiring, states, aggregations, visibility, rooms_of_users)
@@ -107,7 +115,7 @@ class Reading:
             events=self.client_events,
             aggregations=aggregations,
             visibility=visibility,
-            reader_filter=wiring.consent,
+            reader_filter=self.hidden_events,
             backfiller=wiring.backfill,
         )
         self.timeline_state = TimelineState(
@@ -124,3 +132,4 @@ class Reading:
     async def start(self, database: Database) -> None:
         """Begin at the log's position, once the log has started."""
         self.recent.start(await get_released_rooms(database, REMEMBERED_CHANGES))
+        await self.hidden_events.start()

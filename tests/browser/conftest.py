@@ -19,6 +19,7 @@ from tests.conftest import TestPostgres
 from tests.integration.single import Instance, running
 
 HERE = Path(__file__).parent
+ASK = dict.fromkeys(("message", "group", "media", "call"), "ask")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,7 +44,7 @@ async def one(postgres: TestPostgres, tmp_path: Path) -> AsyncIterator[Instance]
     """A whole instance with a fresh database, where strangers have to ask."""
     dsn = await postgres.create_database()
     database = await Database.connect(dsn, min_size=1, max_size=8)
-    async with running(database, tmp_path, consent={"message_default": "ask"}) as instance:
+    async with running(database, tmp_path, consent={"defaults": ASK}) as instance:
         yield instance
     await database.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from homeserver.metrics import REGISTRY
+from homeserver.protocol.signing import format_signing_key
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.moderation_queue import DAY_MS
@@ -396,3 +399,62 @@ async def test_the_queue_has_figures(
     assert figure("comity_moderation_open_items", "held") == 2
     await one.call("POST", f"{QUEUE}/drop", {"rule": "r-hold"}, token=moderator)
     assert figure("comity_moderation_open_items", "held") == 0
+
+
+# ---------------------------------------------------------------- the command line
+
+
+async def test_the_command_line_does_all_of_it(
+    one: Instance, alice: str, bob: str, room_id: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "cli.yaml"
+    address = f"127.0.0.1:{one.client.port}"
+    config.write_text(
+        f"server_name: one.test\nsigning_key_file: {tmp_path / 'cli.key'}\n"
+        f"listen: {{client: '{address}'}}\n"
+    )
+    (tmp_path / "cli.key").write_text(format_signing_key(one.wiring.signing_key))
+
+    async def comity(*arguments: str) -> tuple[int, str]:
+        call = ["policy", *arguments, "--config", str(config)]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            "from homeserver.cli import main; main()",
+            *call,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        return process.returncode or 0, output.decode()
+
+    await one.say(alice, room_id, "hold \x1b[2J one")
+    await one.say(alice, room_id, "hold two")
+    await one.say(bob, room_id, "hold three")
+    await one.say(bob, room_id, "strip", msgtype="m.image", url="mxc://two.test/file")
+    first, second, third = [item.item_id for item in await one.wiring.moderation_queue.page()]
+
+    listed = (await comity("queue", "list", "--kind", "held"))[1].splitlines()
+    assert len(listed) == 3
+    assert "r-hold  @alice:one.test" in listed[0]
+    shown = (await comity("queue", "show", str(first)))[1]
+    assert '"body": "hold \\u001b[2J one"' in shown
+    assert "released by command line" in (await comity("queue", "release", str(first)))[1]
+    assert (await comity("queue", "release", str(first)))[0] == 1
+    dropped = await comity("queue", "drop", "--sender", "@alice:one.test", "--note", "spam")
+    assert dropped == (0, "drop: 1 items\n")
+    assert (await comity("queue", "drop"))[0] == 2
+    assert (await comity("queue", "resolve", str(third)))[0] == 1
+    moderation = one.wiring.moderation_parts.moderation
+    states = [(await moderation.item(n))[0].state for n in (first, second, third)]
+    assert states == ["released", "dropped", "open"]
+    assert "mxc://two.test/file" in (await comity("stripped"))[1]
+    assert await comity("serve", "mxc://two.test/file") == (
+        0,
+        "served again: mxc://two.test/file\n",
+    )
+    assert await comity("stripped") == (0, "")
+    await one.say(alice, room_id, "flag")
+    assert await comity("queue", "resolve", "--rule", "r-flag") == (0, "resolve: 1 items\n")
+    assert (await comity("queue", "list", "--kind", "flagged"))[1] == (
+        "There is nothing in the queue.\n"
+    )

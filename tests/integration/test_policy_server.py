@@ -407,3 +407,27 @@ async def test_an_appointment_needs_one_of_ours_with_the_power(world: World) -> 
     await world.one.call("POST", f"{base}/{room}", body, token=token, status=403)
     body = {"user_id": MALLORY}
     await world.one.call("POST", f"{base}/{room}", body, token=token, status=400)
+
+
+async def test_when_it_is_switched_off_its_rooms_wait_until_they_are_let_go(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path, **SETTINGS) as one:
+        world = await enter(one, database)
+        await appoint(one, world.peer.room_id)
+
+    settings = {**SETTINGS, "policy_server": {"enabled": False}}
+    async with running(database, tmp_path, **settings) as one:
+        refused = await one.say(world.alice, world.peer.room_id, "hello", status=403)
+        await appoint(one, world.peer.room_id, "DELETE")
+        await one.say(world.alice, world.peer.room_id, "free")
+
+        assert "m.room.policy" in refused["error"]
+        assert await one.texts(world.alice, world.peer.room_id) == ["free"]
+        await one.call(
+            "POST",
+            f"{ADMIN}/rooms/{quote(world.peer.room_id, safe='')}",
+            {},
+            token=one.wiring.admin_tokens.make(),
+            status=400,
+        )

@@ -305,3 +305,32 @@ async def test_a_new_key_takes_over_without_a_pause(trio: Trio) -> None:
     with pytest.raises(MatrixRefused) as refusal:
         await room.alice.send(room.room_id, "casino")
     assert refusal.value.body["error"] == "No advertising here."
+
+
+async def test_a_synapse_in_the_room_has_its_events_signed(
+    trio: Trio, world: World, request: pytest.FixtureRequest
+) -> None:
+    """A Synapse asks our policy server, passes its refusal on, and hears who was signed."""
+    if "synapse" not in request.config.getoption("pairs"):
+        pytest.skip("no Synapse is wanted")
+    synapse = world.synapse("stock")
+    await synapse.start_async()
+    try:
+        room = await trio.room()
+        sam = RawClient(trio.session, synapse.client_url)
+        await sam.register(f"sam{next(_serial)}")
+        await sam.join(room.room_id, trio.home.server_name)
+
+        with pytest.raises(MatrixRefused) as refusal:
+            await sam.send(room.room_id, "come to my casino")
+        await sam.send(room.room_id, "good day from Sam")
+        await room.all_read("good day from Sam")
+        await room.alice.send(room.room_id, "good day, Sam")
+
+        async def reads() -> bool:
+            return "good day, Sam" in await room.texts(sam)
+
+        await eventually(reads, "Sam reads it")
+        assert refusal.value.body["error"] == "No advertising here."
+    finally:
+        await synapse.stop_async()

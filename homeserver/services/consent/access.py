@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from homeserver.errors import ConsentNotGiven, NotFound
-from homeserver.protocol.identifiers import server_name_of
+from homeserver.protocol.identifiers import UserId, server_name_of
 from homeserver.services.consent.consent import Consent
 from homeserver.services.consent.owner import OwnerConsent
 from homeserver.services.consent.scopes import (
@@ -17,6 +17,7 @@ from homeserver.services.consent.scopes import (
     Answer,
     Scope,
 )
+from homeserver.storage import accounts
 from homeserver.storage import consent as storage
 from homeserver.storage.database import Database
 
@@ -106,6 +107,18 @@ class ConsentAccess:
         if everyone is not None:
             return STATES[everyone] is not Answer.BLOCK
         return owner.answers(Scope.MESSAGE)[STRANGER] is not Answer.BLOCK
+
+    async def may_contact(self, owner_id: str, peer: str, scope: str) -> bool:
+        """Whether a user of another instance has the consent of one of ours, as it is told them.
+
+        Who does not exist, who would be asked, and who has blocked the peer all look alike.
+        """
+        account = await accounts.get_account(self._database, owner_id)
+        if account is None or account.deactivated_at is not None:
+            return False
+        if scope in (Scope.MESSAGE, Scope.GROUP):
+            return await self._consent.invite_answer(UserId(owner_id), peer, scope) is Answer.ALLOW
+        return await self._consent.answer(owner_id, peer, scope) is Answer.ALLOW
 
     async def check_look_up(self, owner_id: str, *, by: str | None) -> None:
         """Raise :class:`NotFound` as for an unknown user, unless ``by`` may look a user up.

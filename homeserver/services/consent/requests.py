@@ -17,6 +17,7 @@ import structlog
 
 from homeserver.config import RateConfig
 from homeserver.errors import InviteBlocked, LimitExceeded, MatrixError
+from homeserver.protocol.globs import glob_to_regex
 from homeserver.protocol.identifiers import UserId, server_name_of
 from homeserver.services.consent.consent import Consent
 from homeserver.services.consent.scopes import KNOWN_TIERS, Answer, Scope
@@ -139,6 +140,8 @@ class MessageRequests:
         answer = await self.may_invite(owner, inviter, is_direct=is_direct)
         if answer is Answer.ASK and not again:
             await self._ask(owner, inviter, room_id, is_direct=is_direct)
+        elif answer is Answer.ALLOW and known is not None and known[0].state == storage.PENDING:
+            await self._close_all([known[0]], "accepted")  # they have come to know each other
         return answer
 
     async def _count(self, owner: UserId, inviter: str) -> None:
@@ -309,12 +312,15 @@ class MessageRequests:
 
     # ------------------------------------------------------------ rules change, time passes
 
-    async def server_blocked(self, server_name: str) -> None:
-        """The admin blocked an instance: what its users asked for is withdrawn from sight."""
-        await self._close_all(
-            await storage.get_pending_of_servers(self._database, [server_name], MAX_REQUESTS),
-            "blocked",
-        )
+    async def server_blocked(self, server: str) -> None:
+        """The admin blocked instances, a glob: what their users asked for goes out of sight."""
+        pattern = glob_to_regex(server, ignore_case=True)
+        names = await storage.get_pending_servers(self._database)
+        matching = [name for name in names if pattern.match(name)]
+        while requests := await storage.get_pending_of_servers(
+            self._database, matching, MAX_REQUESTS
+        ):
+            await self._close_all(requests, "blocked")
 
     async def sweep(self, owner: UserId) -> None:
         """Apply changed rules to what is pending."""
@@ -334,15 +340,19 @@ class MessageRequests:
     async def _expire(self) -> None:
         while True:
             try:
-                due = await storage.get_due(self._database, self._clock_ms(), EXPIRED_AT_ONCE)
-                await self._close_all(due, "expired")
-                for request in due:
-                    await self._reject(UserId(request.owner), request.sender)
-                if len(due) == EXPIRED_AT_ONCE:
-                    continue
+                while await self.expire_due() == EXPIRED_AT_ONCE:
+                    pass
             except Exception:
                 logger.exception("message requests do not expire")
             await asyncio.sleep(SWEEP_SECONDS)
+
+    async def expire_due(self) -> int:
+        """Let requests expire whose time is up, a number of them at once; how many there were."""
+        due = await storage.get_due(self._database, self._clock_ms(), EXPIRED_AT_ONCE)
+        await self._close_all(due, "expired")
+        for request in due:
+            await self._reject(UserId(request.owner), request.sender)
+        return len(due)
 
     def on_notice(self, notice: Notice) -> None:
         """Follow what was committed; changed rules sweep over what is pending."""

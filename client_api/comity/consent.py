@@ -1,0 +1,185 @@
+"""What a user has agreed to, and how they change it.  See ``docs/consent-and-policy.md``."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from client_api.auth import require_user
+from client_api.comity.routing import ComityRoutes
+from client_api.matrix import parsing
+from homeserver.app_keys import CONFIG, CONSENT, DATABASE
+from homeserver.errors import BadJson, InvalidParam
+from homeserver.protocol.events import JsonObject
+from homeserver.protocol.server_names import is_valid_server_name
+from homeserver.services.consent import EVERYONE, PRESETS, TIERS, Consent, Scope, parse_answers
+from homeserver.services.consent.consent import ONE_STEP
+from homeserver.services.consent.owner import OwnerConsent
+from homeserver.services.consent.scopes import (
+    SCOPES,
+    TIER_PREFIX,
+    TIERED,
+    parse_tiers,
+    preset_of,
+)
+from homeserver.storage import consent as storage
+from homeserver.storage.consent import CLEARED
+from homeserver.web import json_response, optional, query_int, read_json, required
+
+routes = ComityRoutes()
+
+CLIENT = "client"
+SETTABLE = ("granted", "denied", "revoked", CLEARED)
+MOST_ROWS = 1_000
+MOST_CHANGES = 200
+
+
+@routes.get("/consent")
+async def get_consent(request: web.Request) -> web.Response:
+    """Everything that holds now: answers by scope and tier, and rows for users and instances."""
+    requester = await require_user(request)
+    consent, config = request.app[CONSENT], request.app[CONFIG]
+    owner = await consent.owner(requester.user_id)
+    rows = await storage.get_rows(request.app[DATABASE], requester.user_id, MOST_ROWS)
+    return json_response(
+        {
+            "user_id": requester.user_id,
+            "server_name": config.server_name,
+            "presets": list(PRESETS),
+            "tiers": list(TIERS),
+            "scopes": {scope: _scope(consent, owner, scope) for scope in SCOPES},
+            "rows": [
+                {
+                    "peer": row.peer,
+                    "scope": row.scope,
+                    "state": row.state,
+                    "expires_at": row.expires_at,
+                    "created_at": row.created_at,
+                    "how": row.how,
+                }
+                for row in rows
+                if not row.peer.startswith(TIER_PREFIX)
+            ],
+        }
+    )
+
+
+def _scope(consent: Consent, owner: OwnerConsent, scope: str) -> JsonObject:
+    may_change = scope in consent.defaults.user_may_change
+    if scope == Scope.FEDERATION:
+        return {
+            "state": owner.state(scope, EVERYONE, consent.now_ms()),
+            "required": consent.defaults.cross_instance_opt_in,
+            "may_change": may_change,
+        }
+    answers = owner.answers(scope)
+    return {
+        "preset": preset_of(answers),
+        "answers": {tier: answers[tier].value for tier in TIERS},
+        "may_change": may_change,
+    }
+
+
+@routes.put("/consent")
+async def set_preset(request: web.Request) -> web.Response:
+    """Choose a preset for messages, groups, media and calls in one step."""
+    requester = await require_user(request)
+    preset = required(await read_json(request), "preset", str)
+    consent = request.app[CONSENT]
+    if preset not in PRESETS:
+        raise InvalidParam(f"'preset' must be one of {', '.join(PRESETS)}")
+    for scope in ONE_STEP:
+        consent.require_change(scope)
+
+    await consent.set_preset(requester.user_id, preset, how=CLIENT)
+    return json_response({})
+
+
+@routes.put("/consent/{scope}")
+async def set_answers(request: web.Request) -> web.Response:
+    """Set a scope's answers: ``preset``, or ``answers`` for some tiers."""
+    requester = await require_user(request)
+    scope = _path_scope(request, TIERED)
+    body = await read_json(request)
+    given = optional(body, "answers", dict)
+    try:
+        if given is not None:
+            answers = parse_tiers(given)
+        else:
+            answers = parse_answers(required(body, "preset", str))
+    except ValueError as error:
+        raise InvalidParam(str(error)) from error
+
+    consent = request.app[CONSENT]
+    consent.require_change(scope)
+    await consent.set_answers(requester.user_id, {scope: answers}, how=CLIENT)
+    return json_response({})
+
+
+@routes.put("/consent/{scope}/{peer}")
+async def set_row(request: web.Request) -> web.Response:
+    """Grant, deny or revoke something to a user, an instance or everyone; or take that back."""
+    requester = await require_user(request)
+    scope, peer = _path_scope(request, SCOPES), _path_peer(request)
+    body = await read_json(request)
+    state = required(body, "state", str)
+    expires_at = optional(body, "expires_at", int)
+    consent = request.app[CONSENT]
+    if state not in SETTABLE:
+        raise InvalidParam(f"'state' must be one of {', '.join(SETTABLE)}")
+    if expires_at is not None and not consent.now_ms() < expires_at < 2**53:
+        raise InvalidParam("'expires_at' must be a time to come, in milliseconds")
+    if peer == requester.user_id:
+        raise InvalidParam("You need not consent to yourself")
+
+    consent.require_change(scope)
+    await consent.set(requester.user_id, peer, scope, state, how=CLIENT, expires_at=expires_at)
+    return json_response({})
+
+
+@routes.get("/consent/history")
+async def get_history(request: web.Request) -> web.Response:
+    """Every change there ever was, the newest first: who, when, how."""
+    requester = await require_user(request)
+    limit = max(1, min(query_int(request, "limit", 50), MOST_CHANGES))
+    before = query_int(request, "from", storage.FOREVER)
+    changes = await storage.get_history(
+        request.app[DATABASE], requester.user_id, limit + 1, before=before
+    )
+    page = changes[:limit]
+    return json_response(
+        {
+            "changes": [
+                {
+                    "position": change.position,
+                    "peer": change.peer,
+                    "scope": change.scope,
+                    "state": change.state,
+                    "how": change.how,
+                    "actor": change.actor or requester.user_id,
+                    "created_at": change.created_at,
+                    "expires_at": change.expires_at,
+                }
+                for change in page
+            ],
+            "next": page[-1].position if len(changes) > limit else None,
+        }
+    )
+
+
+def _path_scope(request: web.Request, scopes: tuple[str, ...]) -> str:
+    scope = request.match_info["scope"]
+    if scope not in scopes:
+        raise InvalidParam(f"'{scope}' is not one of {', '.join(scopes)}")
+    return scope
+
+
+def _path_peer(request: web.Request) -> str:
+    """A user ID or address, a server name, or ``*``."""
+    peer = request.match_info["peer"]
+    if peer == EVERYONE:
+        return peer
+    if "@" in peer:
+        return parsing.user_id(peer)
+    if not is_valid_server_name(peer):
+        raise BadJson(f"'{peer}' is no user, no server, and not '*'")
+    return peer
