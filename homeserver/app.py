@@ -74,6 +74,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.DEVICES] = wiring.devices
     app[app_keys.DIRECTORY] = wiring.directory
     app[app_keys.END_TO_END_KEYS] = wiring.device_parts.end_to_end_keys
+    app[app_keys.EXPORTS] = wiring.exports
     app[app_keys.FILTERS] = wiring.filters
     app[app_keys.HIDDEN_EVENTS] = wiring.reading.hidden_events
     app[app_keys.INTERACTIVE_AUTH] = wiring.interactive_auth

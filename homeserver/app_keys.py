@@ -21,6 +21,7 @@ from homeserver.services.device_lists import DeviceListService
 from homeserver.services.devices import DeviceService
 from homeserver.services.directory import Directory
 from homeserver.services.end_to_end_keys import EndToEndKeyService
+from homeserver.services.exports.jobs import Exports
 from homeserver.services.external_checks.links import CheckLinks
 from homeserver.services.filters import FilterService
 from homeserver.services.hidden_events import HiddenEvents
@@ -62,6 +63,7 @@ ACCOUNT_DATA = web.AppKey("ACCOUNT_DATA", AccountDataService)
 ACCOUNTS = web.AppKey("ACCOUNTS", AccountService)
 ADMIN_TOKENS = web.AppKey("ADMIN_TOKENS", AdminTokens)
 DEVICES = web.AppKey("DEVICES", DeviceService)
+EXPORTS = web.AppKey("EXPORTS", Exports)
 FILTERS = web.AppKey("FILTERS", FilterService)
 INTERACTIVE_AUTH = web.AppKey("INTERACTIVE_AUTH", InteractiveAuth)
 INVITATIONS = web.AppKey("INVITATIONS", Invitations)

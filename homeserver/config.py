@@ -144,6 +144,14 @@ class ConsentConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportsConfig:
+    """``exports``."""
+
+    keep_hours: int
+    max_media_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyConfig:
     """``policy``; each rule as it stands in the YAML (see ``services/policy/rules.py``)."""
 
@@ -230,6 +238,7 @@ class Config:
     rate_limits: RateLimitsConfig
     federation: FederationConfig
     consent: ConsentConfig
+    exports: ExportsConfig
     policy: PolicyConfig
     moderation: ModerationConfig
     policy_server: PolicyServerConfig
@@ -436,6 +445,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
             **{**federation, "extra_ca_file": path(federation["extra_ca_file"])}
         ),
         consent=_build_consent(document["consent"]),
+        exports=ExportsConfig(**document["exports"]),
         policy=PolicyConfig(**document["policy"]),
         moderation=ModerationConfig(**document["moderation"]),
         policy_server=PolicyServerConfig(**document["policy_server"]),

@@ -7,7 +7,15 @@ from typing import Protocol
 
 from aiohttp import web
 
-from client_api.comity import consent, hidden, invitations, message_requests, servers, terms
+from client_api.comity import (
+    consent,
+    exports,
+    hidden,
+    invitations,
+    message_requests,
+    servers,
+    terms,
+)
 from client_api.comity.routing import ComityRoutes
 
 
@@ -19,6 +27,7 @@ class ComityModule(Protocol):
 
 MODULES: tuple[ComityModule, ...] = (
     consent,
+    exports,
     hidden,
     invitations,
     message_requests,

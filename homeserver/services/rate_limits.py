@@ -25,6 +25,7 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "availability": RateConfig(per_second=1, burst=20),  # by address: user names asked for
     "login_token": RateConfig(per_second=1 / 60, burst=3),
     "report": RateConfig(per_second=0.05, burst=10),  # by user
+    "export": RateConfig(per_second=1 / 28_800, burst=2),  # by user: of all one's data
     "profile": RateConfig(per_second=5, burst=50),
     "consent_query": RateConfig(per_second=5, burst=100),  # by instance
 }

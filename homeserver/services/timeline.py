@@ -114,6 +114,10 @@ class Timeline:
                 return reader
         raise Forbidden("You are not in this room")
 
+    async def any_reader(self, room_id: str, user_id: str) -> Reader:
+        """A user's view of a room, also of one that they have forgotten."""
+        return await self._visibility.reader(room_id, user_id)
+
     # ------------------------------------------------------------ pages
 
     async def messages(
@@ -126,7 +130,7 @@ class Timeline:
         reader = await self.reader(room_id, requester.user_id)
         start = request.start
         if start is None:
-            start = self._end(reader) if request.backwards else BEFORE_ALL
+            start = self.end(reader) if request.backwards else BEFORE_ALL
         withheld = await self._reader_filter.withheld(requester.user_id)
         page = await self._page(room_id, reader, withheld, request, start)
         answer: JsonObject = {
@@ -140,7 +144,7 @@ class Timeline:
             answer["state"] = await self.serialise(members, reader, requester)
         return answer
 
-    def _end(self, reader: Reader) -> int:
+    def end(self, reader: Reader) -> int:
         """Where the timeline ends for a reader: at their leave, if they have left."""
         left_at = reader.left_at
         if reader.membership == "join" or left_at is None or reader.history.is_world_readable:

@@ -47,9 +47,13 @@ class TimelineState:
     async def state(self, requester: Requester, room_id: str) -> list[orjson.Fragment]:
         """All state events.  Spec: ``GET /rooms/{roomId}/state``.  Raises :class:`Forbidden`."""
         reader = await self._timeline.reader(room_id, requester.user_id)
-        snapshot = await self._snapshot(room_id, reader)
-        ids = await self._states.snapshot(snapshot) if snapshot is not None else {}
+        ids = await self.ids(room_id, reader)
         return await self._timeline.serialise(await self._events(ids), reader, requester)
+
+    async def ids(self, room_id: str, reader: Reader) -> StateIds:
+        """The IDs of all state events that a reader gets."""
+        snapshot = await self._snapshot(room_id, reader)
+        return await self._states.snapshot(snapshot) if snapshot is not None else {}
 
     async def state_event(
         self, requester: Requester, room_id: str, event_type: str, state_key: str

@@ -55,7 +55,7 @@ from homeserver.services.state import States
 from homeserver.services.unread import UnreadCounter
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log
-from homeserver.wiring.accounts import AccountParts
+from homeserver.wiring.accounts import AccountParts, make_exports
 from homeserver.wiring.basics import clock_ms, random_id
 from homeserver.wiring.checks import CheckParts
 from homeserver.wiring.consent import ConsentParts
@@ -98,6 +98,7 @@ class Wiring:
         self.check_parts = CheckParts(self)
         self.device_parts = DeviceParts(self)
         self.reading = Reading(self)
+        self.exports = make_exports(self)
         self.moderation_parts = ModerationParts(self)
         self.ends = Ends(self)
         self._gate()
@@ -358,6 +359,7 @@ class Wiring:
         await self.ends.start()
         await self.accounts.resume()
         await self.account_parts.start()
+        await self.exports.start()
 
     def stop_waiting(self) -> None:
         """Answer the syncs that wait, so that the listeners can close."""
@@ -368,6 +370,7 @@ class Wiring:
         await self.ends.close()
         await self.gate.close()
         await self.server_blocks.close()
+        await self.exports.close()
         await self.account_parts.close()
         await self.moderation_queue.close()
         await self.transport.outbox.close()

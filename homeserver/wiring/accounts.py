@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from client_api.web.consent import ConsentLinks
 from client_api.web.terms import PATH as TERMS_PATH
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.services.exports.account import AccountPart
+from homeserver.services.exports.jobs import Exports, Settings
+from homeserver.services.exports.rooms import RoomsPart
 from homeserver.services.invitations import Invitations, Limits
 from homeserver.services.terms import Document, Terms
 from homeserver.services.welcome import Welcome
@@ -58,3 +61,18 @@ class AccountParts:
     async def close(self) -> None:
         """Stop; what is left stays for the next start."""
         await self.welcome.close()
+
+
+def make_exports(wiring: Wiring) -> Exports:
+    """Exports of users' data; they read as users do."""
+    config, database, reading = wiring.config, wiring.database, wiring.reading
+    return Exports(
+        server_name=config.server_name,
+        directory=config.data_dir / "exports",
+        settings=Settings(config.exports.keep_hours, config.exports.max_media_bytes),
+        database=database,
+        account=AccountPart(database=database, account_data=wiring.account_data),
+        rooms=RoomsPart(database=database, readers=reading.timeline, states=reading.timeline_state),
+        media=wiring.device_parts.media,
+        clock_ms=clock_ms,
+    )
