@@ -6,17 +6,15 @@ the classes here give the values names and types.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from homeserver.config_schema import check, leaves, schema, shown, yaml_loader
 from homeserver.durations import parse_duration_ms
 
 ENVIRONMENT_PREFIX = "COMITY_"
@@ -256,31 +254,6 @@ class Config:
         return self.source.parent if self.source is not None else Path.cwd()
 
 
-# ---------------------------------------------------------------- the schema
-
-
-@lru_cache(maxsize=1)
-def schema() -> dict[str, Any]:
-    """The JSON schema of the configuration."""
-    text = resources.files("homeserver").joinpath("config.schema.yaml").read_text("utf-8")
-    loaded: dict[str, Any] = yaml.load(text, Loader=_loader())
-    return loaded
-
-
-def _loader() -> Any:
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def leaves(node: dict[str, Any] | None = None, path: str = "") -> Iterator[tuple[str, Any]]:
-    """``(dotted key, its schema)`` of every key that holds a value."""
-    for name, child in (node or schema())["properties"].items():
-        key = f"{path}.{name}" if path else name
-        if child.get("type") == "object" and "properties" in child:
-            yield from leaves(child, key)
-        else:
-            yield key, child
-
-
 # ---------------------------------------------------------------- loading
 
 
@@ -305,7 +278,7 @@ def load_config(path: Path | None, environ: Mapping[str, str] | None = None) -> 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.load(path.read_text("utf-8"), Loader=_loader())
+        document = yaml.load(path.read_text("utf-8"), Loader=yaml_loader())
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
     except yaml.YAMLError as error:
@@ -313,7 +286,7 @@ def _read(path: Path) -> dict[str, Any]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ConfigError([f"{path}: found {_shown(document)}, expected keys and values"])
+        raise ConfigError([f"{path}: found {shown(document)}, expected keys and values"])
     return document
 
 
@@ -326,7 +299,7 @@ def _override(document: dict[str, Any], environ: Mapping[str, str]) -> list[str]
         if name not in environ:
             continue
         try:
-            value = yaml.load(environ[name], Loader=_loader())
+            value = yaml.load(environ[name], Loader=yaml_loader())
         except yaml.YAMLError:
             problems.append(f"{key}: the environment variable {name} is not a YAML value")
             continue
@@ -346,60 +319,6 @@ def _override(document: dict[str, Any], environ: Mapping[str, str]) -> list[str]
 def _schema_of(key: str) -> dict[str, Any]:
     found: dict[str, Any] = dict(leaves()).get(key, {})
     return found
-
-
-def check(document: dict[str, Any]) -> list[str]:
-    """What is wrong with a document, a line each; empty if nothing is."""
-    import jsonschema  # slow to import, and only needed at the start
-
-    validator = jsonschema.Draft202012Validator(schema())
-    return [
-        line
-        for error in sorted(validator.iter_errors(document), key=lambda e: list(map(str, e.path)))
-        for line in _explain(error)
-    ]
-
-
-def _explain(error: Any) -> Iterator[str]:
-    """A validation error in plain words: the key, what was found, what is allowed."""
-    path = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "additionalProperties":
-        allowed = list(error.schema.get("properties", {}))
-        for name in error.instance:
-            if name not in allowed:
-                key = f"{path}.{name}" if path else str(name)
-                near = difflib.get_close_matches(str(name), allowed, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(allowed)}"
-                yield f"{key}: there is no such key; {hint}"
-    elif error.validator == "required":
-        missing = [name for name in error.validator_value if name not in error.instance]
-        for name in missing:
-            yield f"{path + '.' if path else ''}{name}: missing; it must be set"
-    else:
-        yield f"{path}: found {_shown(error.instance)}; allowed: {_allowed(error)}"
-
-
-def _allowed(error: Any) -> str:
-    value = error.validator_value
-    match error.validator:
-        case "enum":
-            return ", ".join(map(str, value))
-        case "type":
-            return " or ".join(value) if isinstance(value, list) else str(value)
-        case "pattern":
-            return f"{error.schema.get('description', 'text')} (it must match {value})"
-        case "minimum" | "exclusiveMinimum":
-            return f"at least {value}"
-        case "maximum":
-            return f"at most {value}"
-        case _:
-            return str(error.message)
-
-
-def _shown(value: Any) -> str:
-    kind = {str: "the text", int: "the number", float: "the number", bool: "the switch"}
-    word = kind.get(type(value), f"{type(value).__name__}")
-    return f"{word} {str(value)[:60]!r}"
 
 
 def _fill_defaults(document: dict[str, Any], node: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from homeserver.config import ConfigError, leaves, load_config
+from homeserver.config import ConfigError, load_config
+from homeserver.config_schema import leaves
 
 ROOT = Path(__file__).parent.parent
 

@@ -78,11 +78,7 @@ SELECT position, peer, scope, state, how, actor, created_at, expires_at
 FROM consent WHERE owner = $1 ORDER BY position
 """,
     "consent/now.jsonl": """
-SELECT DISTINCT ON (scope, peer) scope, peer, state, expires_at FROM consent
-WHERE owner = $1 ORDER BY scope, peer, position DESC
-""",
-    "consent/defaults.jsonl": """
-SELECT scope, default_answer FROM consent_defaults WHERE owner = $1 ORDER BY scope
+SELECT scope, peer, state, expires_at FROM consent_current WHERE owner = $1 ORDER BY scope, peer
 """,
     "consent/message_requests.jsonl": """
 SELECT sender, server, scope, room_id, state, attempts, created_at, updated_at, expires_at, reported
