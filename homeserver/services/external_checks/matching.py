@@ -49,9 +49,8 @@ def compile_checks(section: PolicyConfig, base: Path) -> list[tuple[CheckDefinit
     rules = {rule.name: rule for rule in _rules(matched, base)}
     for rule in rules.values():
         if rule.aspects & COUNTING:
-            raise ConfigError(
-                [f"policy.checks {rule.name!r}: match: 'rate' and 'invites' cannot be"]
-            )
+            problem = "found 'rate' or 'invites'; allowed: what does not count"
+            raise ConfigError([f"policy.checks {rule.name!r}: match: {problem}"])
     return [(definition, rules.get(definition.name)) for definition in definitions]
 
 
