@@ -238,10 +238,12 @@ class ServerBlocks:
 
     async def use_lists(self, blocks: Iterable[Block], exempt: Iterable[str]) -> None:
         """Take what the policy lists in effect block and exempt, in place of what they did."""
+        listed, exempted = {block.server: block for block in blocks}, sorted(exempt)
         async with self._changing:
-            listed = {block.server: block for block in blocks}
+            if listed == self._listed and exempted == self._listed_exempt:
+                return
             before, self._listed = self._listed, listed
-            self._listed_exempt = list(exempt)
+            self._listed_exempt = exempted
             lifted = [block for glob, block in before.items() if glob not in listed]
             await self._forget_backlogs((block.server, block.created_at) for block in lifted)
             self._index()

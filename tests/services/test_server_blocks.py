@@ -141,7 +141,7 @@ async def test_blocking_withdraws_requests_and_unblocking_does_not(database: Dat
     assert await blocks.unblock("*.evil.example")
 
     assert blocks.sweeper.globs == ["*.evil.example", "worse.example"]
-    assert blocks.backlog.told == 5
+    assert blocks.backlog.told == 4
 
 
 async def test_the_admins_word_comes_first_then_exemptions_then_lists_and_rules(
