@@ -1,0 +1,50 @@
+"""The account by which this instance follows policy rooms.
+
+Nobody can log in as it: it has no password.  It is made when the first list is configured.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from homeserver.errors import MatrixError
+from homeserver.protocol.identifiers import UserId
+from homeserver.services.accounts import AccountService
+from homeserver.services.consent import EVERYONE, Scope
+from homeserver.storage import accounts as storage
+from homeserver.storage.database import Database
+
+
+class Grants(Protocol):
+    """Consent, as far as the account needs it."""
+
+    async def grant_if_new(self, owner: str, peer: str, scope: str, *, how: str) -> None:
+        """Grant, unless it is granted already."""
+
+
+class ServiceAccount:
+    """Makes sure that the account is there, and is nobody's."""
+
+    def __init__(
+        self, *, user_id: UserId, database: Database, accounts: AccountService, consent: Grants
+    ) -> None:
+        self.user_id = user_id
+        self._database = database
+        self._accounts = accounts
+        self._consent = consent
+
+    async def ensure(self) -> UserId:
+        """The account's ID.  Raises: :class:`MatrixError` if the account is somebody's."""
+        account = await storage.get_account(self._database, self.user_id)
+        if account is None:
+            async with self._database.transaction() as connection:
+                await self._accounts.insert(connection, self.user_id, None)
+        elif account.password_hash is not None or account.deactivated_at is not None:
+            raise MatrixError(
+                f"The account {self.user_id} belongs to somebody: name another in "
+                "policy.list_account"
+            )
+        # It joins rooms elsewhere, and must be found by those who invite it to theirs.
+        for scope in (Scope.FEDERATION, Scope.MESSAGE):
+            await self._consent.grant_if_new(self.user_id, EVERYONE, scope, how="service account")
+        return self.user_id
