@@ -95,7 +95,7 @@ class Joining:
 
         Raises the last server's refusal.
         """
-        await self._gate.check_remote_join(user_id, servers[0])
+        await self._gate.check_remote_join(user_id, room_id, servers[0])
         return await self._through(
             servers, lambda server: self._join_through(server, user_id, room_id, content)
         )
@@ -259,7 +259,7 @@ class Joining:
         self, user_id: UserId, room_id: str, servers: Sequence[str], content: JsonObject
     ) -> str:
         """Knock through the first of the servers that takes it; the event's ID."""
-        await self._gate.check_remote_join(user_id, servers[0])
+        await self._gate.check_remote_join(user_id, room_id, servers[0])
 
         async def attempt(server: str) -> str:
             version, event = await self._template("make_knock", server, user_id, room_id, content)

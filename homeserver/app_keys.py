@@ -34,6 +34,8 @@ from homeserver.services.moderation import Moderation
 from homeserver.services.moderation_queue import ModerationQueue
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.policy_appointments import PolicyAppointments
+from homeserver.services.policy_lists.lists import PolicyLists
+from homeserver.services.policy_lists.preview import Previews
 from homeserver.services.policy_signer import PolicySigner
 from homeserver.services.presence import PresenceService
 from homeserver.services.profiles import ProfileService
@@ -72,6 +74,8 @@ PROFILES = web.AppKey("PROFILES", ProfileService)
 PUSH_RULES = web.AppKey("PUSH_RULES", PushRuleService)
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
 REGISTRATION = web.AppKey("REGISTRATION", RegistrationService)
+POLICY_LISTS = web.AppKey("POLICY_LISTS", PolicyLists)
+POLICY_PREVIEWS = web.AppKey("POLICY_PREVIEWS", Previews)
 SERVER_BLOCKS = web.AppKey("SERVER_BLOCKS", ServerBlocks)
 SESSIONS = web.AppKey("SESSIONS", SessionService)
 TERMS = web.AppKey("TERMS", Terms)

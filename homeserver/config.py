@@ -151,11 +151,13 @@ class ExportsConfig:
 
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """``policy``; each rule as it stands in the YAML (see ``services/policy/rules.py``)."""
+    """``policy``; rules and lists as in the YAML (see ``services/policy/rules.py``)."""
 
     rules: list[dict[str, Any]]
     checks: list[dict[str, Any]]
     checks_secret: str | None = field(repr=False)
+    lists: list[dict[str, Any]]
+    list_account: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,3 +429,6 @@ def _check_together(config: Config) -> Iterator[str]:
     least, most = config.retention.min_ms, config.retention.max_ms
     if least is not None and most is not None and least > most:
         yield "retention.min: found more than retention.max; allowed: at most that"
+    rooms = [item["room"] for item in config.policy.lists]
+    for room in sorted({room for room in rooms if rooms.count(room) > 1}):
+        yield f"policy.lists: found the room {room!r} twice; allowed: each room once"

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from client_api.admin import held_media, moderation, policy_server, server_blocks
+from client_api.admin import held_media, moderation, policy_lists, policy_server, server_blocks
 from client_api.admin.routing import AdminRoutes
 
 
@@ -19,7 +19,7 @@ class AdminModule(Protocol):
     routes: AdminRoutes
 
 
-MODULES: tuple[AdminModule, ...] = (held_media, moderation, policy_server, server_blocks)
+MODULES: tuple[AdminModule, ...] = (held_media, moderation, policy_lists, policy_server, server_blocks)
 ALL_ROUTES: list[web.RouteDef] = [
     definition for module in MODULES for definition in module.routes.definitions
 ]

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from client_api.auth import require_user
 from client_api.comity.routing import ComityRoutes
-from homeserver.app_keys import SERVER_BLOCKS
+from homeserver.app_keys import POLICY_LISTS, SERVER_BLOCKS
 from homeserver.errors import InvalidParam
 from homeserver.protocol.server_names import is_valid_server_name
 from homeserver.web import json_response
@@ -25,12 +25,14 @@ async def describe_server(request: web.Request) -> web.Response:
     block = request.app[SERVER_BLOCKS].is_blocked(server_name)
     if block is None:
         return json_response({"blocked": False})
-    return json_response(
-        {
-            "blocked": True,
-            "reason": block.reason,
-            "source": block.source,
-            "since": block.created_at,
-            "expires_at": block.expires_at,
-        }
-    )
+    answer = {
+        "blocked": True,
+        "reason": block.reason,
+        "source": block.source,
+        "since": block.created_at,
+        "expires_at": block.expires_at,
+    }
+    policy_list = request.app[POLICY_LISTS].by_source(block.source)
+    if policy_list is not None:
+        answer["list"] = {"room_id": policy_list.row.room_id, "name": policy_list.shown_name}
+    return json_response(answer)

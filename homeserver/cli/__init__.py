@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from keyword import iskeyword
 from pathlib import Path
 from typing import ClassVar
 
@@ -45,7 +46,8 @@ class LazyGroup(click.Group):
         from importlib import import_module
 
         module = import_module(self.modules[cmd_name])
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        attribute = cmd_name.replace("-", "_") + ("_" if iskeyword(cmd_name) else "")
+        command: click.Command = getattr(module, attribute)
         return command
 
 

@@ -15,6 +15,9 @@ class PolicyCommands(LazyGroup):
     modules: ClassVar[dict[str, str]] = {
         "block": "homeserver.cli.policy_blocks",
         "blocks": "homeserver.cli.policy_blocks",
+        "export": "homeserver.cli.policy_lists",
+        "import": "homeserver.cli.policy_lists",
+        "lists": "homeserver.cli.policy_lists",
         "queue": "homeserver.cli.policy_queue",
         "serve": "homeserver.cli.policy_queue",
         "stripped": "homeserver.cli.policy_queue",

@@ -14,6 +14,7 @@ from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.policy import Policy
 from homeserver.services.policy.subject import UnseenRoom
+from homeserver.services.policy_lists.gate import ListGate, with_flags
 from homeserver.services.rooms import Draft
 
 MOST_ASKED_ABOUT_KNOCKS = 50
@@ -27,12 +28,14 @@ class OutgoingGate:
         *,
         server_name: str,
         policy: Policy,
+        lists: ListGate,
         consent: Consent,
         requests: MessageRequests,
         peers: PeerConsent,
     ) -> None:
         self._server_name = server_name
         self._policy = policy
+        self._lists = lists
         self._consent = consent
         self._requests = requests
         self._peers = peers
@@ -42,7 +45,8 @@ class OutgoingGate:
 
         Leaving a room needs nobody's consent, nor does what stays on this instance.
         """
-        judgement = await self._policy.judge_send(room, draft)
+        flags = await self._lists.check_send(room, draft)
+        judgement = with_flags(await self._policy.judge_send(room, draft), flags)
         if room.destinations and not self._is_departure(draft):
             await self._consent.require_federation(UserId(draft.sender), room.destinations)
             if draft.state_key is None:
@@ -52,14 +56,16 @@ class OutgoingGate:
     def _is_departure(self, draft: Draft) -> bool:
         return draft.type == "m.room.member" and draft.content.get("membership") == "leave"
 
-    async def check_remote_join(self, user_id: UserId, server_name: str) -> None:
-        """Consent to joining a room on another instance."""
+    async def check_remote_join(self, user_id: UserId, room_id: str, server_name: str) -> None:
+        """Lists, and consent to joining a room on another instance."""
+        await self._lists.check_entry(user_id, room_id)
         await self._consent.require_federation(user_id, (server_name,))
 
     # ------------------------------------------------------------ invites
 
     async def may_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> None:
-        """Raise what :meth:`check_invite` would raise; leaves no trace."""
+        """Raise what :meth:`check_invite` would raise; leaves no trace but for lists."""
+        await self._lists.check_invitee(inviter, invitee)
         if invitee.server_name != self._server_name:
             await self._consent.require_federation(inviter, (invitee.server_name,))
         else:
@@ -72,6 +78,7 @@ class OutgoingGate:
 
         Raises ``M_INVITE_BLOCKED``, ``M_CONSENT_NOT_GIVEN``, ``M_LIMIT_EXCEEDED``.
         """
+        await self._lists.check_invitee(inviter, invitee, room_id)
         answer = Answer.ALLOW
         if invitee.server_name != self._server_name:
             await self.may_invite(inviter, invitee, is_direct=is_direct)
@@ -91,7 +98,11 @@ class OutgoingGate:
     async def check_incoming_invite(
         self, inviter: UserId, invitee: UserId, room_id: str, *, is_direct: bool
     ) -> Answer:
-        """The answer to another instance's invite.  Raises ``M_INVITE_BLOCKED``."""
+        """The answer to another instance's invite.
+
+        Raises ``M_INVITE_BLOCKED``, and ``M_FORBIDDEN`` for what lists name.
+        """
+        await self._lists.check_inviter(inviter, room_id)
         return await self._answer(inviter, invitee, room_id, is_direct=is_direct)
 
     async def invite_arrived(self, event: Event) -> Judgement:

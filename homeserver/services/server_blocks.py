@@ -50,8 +50,8 @@ class Block:
 class RequestSweeper(Protocol):
     """Withdraws what a blocked instance's users asked of ours."""
 
-    async def server_blocked(self, server: str) -> object:
-        """Take pending requests and invites from instances matching a glob out of sight."""
+    async def servers_blocked(self, servers: Collection[str]) -> None:
+        """Take pending requests and invites from instances matching the globs out of sight."""
 
 
 class Backlog(Protocol):
@@ -298,13 +298,12 @@ class ServerBlocks:
                 await self.backlog.forget(server)
 
     async def _sweep(self, globs: Collection[str]) -> None:
-        if self.sweeper is None:
+        if self.sweeper is None or not globs:
             return
-        for glob in globs:
-            try:
-                await self.sweeper.server_blocked(glob)
-            except Exception:  # the block itself stands
-                logger.exception("requests of a blocked instance not withdrawn", server=glob)
+        try:
+            await self.sweeper.servers_blocked(globs)
+        except Exception:  # the block itself stands
+            logger.exception("requests of blocked instances not withdrawn")
 
 
 def _block(row: BlockRow) -> Block:

@@ -61,6 +61,7 @@ from homeserver.wiring.checks import CheckParts
 from homeserver.wiring.consent import ConsentParts
 from homeserver.wiring.devices import DeviceParts
 from homeserver.wiring.ends import Ends
+from homeserver.wiring.lists import ListGates, ListParts
 from homeserver.wiring.moderation import ModerationParts, moderation_queue
 from homeserver.wiring.policy import PolicyParts
 from homeserver.wiring.policy_server import PolicyServerParts
@@ -101,6 +102,7 @@ class Wiring:
         self.exports = make_exports(self)
         self.moderation_parts = ModerationParts(self)
         self.ends = Ends(self)
+        self.list_parts = ListParts(self)
         self._gate()
 
     # ------------------------------------------------------------ rooms
@@ -124,9 +126,11 @@ class Wiring:
         self.policy_server_parts = PolicyServerParts(
             config, policy=self.policy, store=self.store, client=self.transport.client
         )
+        self.list_gates = ListGates(config, database, self.server_blocks, self.policy)
         self.send_gate = OutgoingGate(
             server_name=config.server_name,
             policy=self.policy,
+            lists=self.list_gates.gate,
             consent=self.consent,
             requests=self.consent_parts.requests,
             peers=self.consent_parts.peers,
@@ -154,7 +158,7 @@ class Wiring:
             live_rooms=self.live_rooms,
             store=self.store,
             states=self.states,
-            policy=self.policy,
+            policy=self.list_gates.arrivals,
             policy_servers=self.policy_server_parts.policy_servers,
             unread=self.unread,
             destination_sets=self.transport.outbox,
@@ -347,6 +351,7 @@ class Wiring:
         await self.transport.own_keys.start()
         await self.transport.health.start()
         await self.server_blocks.start()
+        await self.list_gates.lists.start()
         await self.push_rules.start()
         await self.sessions.start()
         await self.check_parts.start()
@@ -357,6 +362,7 @@ class Wiring:
         await self.transport.outbox.start()
         await self.gate.start()
         await self.ends.start()
+        await self.list_parts.start()
         await self.accounts.resume()
         await self.account_parts.start()
         await self.exports.start()
@@ -367,6 +373,7 @@ class Wiring:
 
     async def close(self) -> None:
         """Stop in the opposite order: what comes in, what goes out, the log last."""
+        await self.list_parts.close()
         await self.ends.close()
         await self.gate.close()
         await self.server_blocks.close()

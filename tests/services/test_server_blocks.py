@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from homeserver.errors import InvalidParam
@@ -25,8 +27,8 @@ class Sweeper:
     def __init__(self) -> None:
         self.globs: list[str] = []
 
-    async def server_blocked(self, server: str) -> None:
-        self.globs.append(server)
+    async def servers_blocked(self, servers: Collection[str]) -> None:
+        self.globs += servers
 
 
 class Backlog:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from homeserver.protocol.policy_rules import KINDS
 from homeserver.services.policy_lists.entries import BLOCK, Change, Key
@@ -23,6 +24,11 @@ class ListSettings:
     kinds: Collection[str] = KINDS
     approve: str = FIRST
     acl: bool = False
+
+    @classmethod
+    def parse(cls, item: dict[str, Any]) -> ListSettings:
+        """One of ``policy.lists``, whose schema has checked it."""
+        return cls(**{**item, "room": item["room"].strip()})
 
 
 @dataclass(slots=True)

@@ -1,0 +1,219 @@
+"""The doors at which lists and blocks are asked, before the admin's rules and consent.
+
+What is refused leaves a row in the audit trail.  What is flagged is delivered, and noted once a day
+for each sender, entry and room, so that a busy user does not fill the moderators' queue.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from homeserver.errors import Forbidden
+from homeserver.protocol.events import Event, JsonObject
+from homeserver.protocol.identifiers import server_name_of
+from homeserver.services.judgement import ACCEPTED, POLICY, Action, Judgement
+from homeserver.services.live_room import LiveRoom
+from homeserver.services.policy.rates import Rate
+from homeserver.services.policy_lists.entries import BLOCK
+from homeserver.services.policy_lists.index import ListVerdict
+from homeserver.services.policy_lists.lists import PolicyLists
+from homeserver.services.rooms import Draft
+from homeserver.storage import policy as storage
+from homeserver.storage.database import Database
+from homeserver.storage.policy import VerdictRow
+
+DAY_SECONDS = 86_400.0
+STAGE = "list"
+MEMBER = "m.room.member"
+COMING = ("join", "knock", "invite")
+
+
+class RulePolicy(Protocol):
+    """The admin's rules, asked after the lists."""
+
+    async def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
+        """Accept, soft-fail or reject."""
+
+    async def record_verdict(self, room: LiveRoom, event: Event, judgement: Judgement) -> None:
+        """Leave an audit row for a verdict of the auth rules."""
+
+
+class ListGate:
+    """Refuses and flags what lists and blocks name."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        lists: PolicyLists,
+        database: Database,
+        clock_ms: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._server_name = server_name
+        self._lists = lists
+        self._database = database
+        self._clock_ms = clock_ms
+        self._noted = Rate(count=1, seconds=DAY_SECONDS, clock=clock)
+
+    # ------------------------------------------------------------ going out
+
+    async def check_send(self, room: LiveRoom, draft: Draft) -> tuple[str, ...]:
+        """Rules that flag a local user's event.  Raises :class:`Forbidden`."""
+        if _departs(draft.sender, draft.type, draft.state_key, draft.content):
+            return ()
+        verdict = self._lists.judge_user(draft.sender, self._server_name)
+        if draft.type == MEMBER and draft.content.get("membership") in COMING:
+            verdict = _stronger(verdict, self._lists.judge_room(room.room_id))
+            if draft.content["membership"] == "invite" and draft.state_key is not None:
+                invitee = draft.state_key
+                verdict = _stronger(
+                    verdict, self._lists.judge_user(invitee, server_name_of(invitee))
+                )
+        if verdict is None:
+            return ()
+        subject = (draft.sender, room.room_id, draft.type, None)
+        if verdict.action == BLOCK:
+            await self._refuse(verdict, *subject)
+        return await self._flags(verdict, *subject)
+
+    async def check_entry(self, user_id: str, room_id: str) -> None:
+        """A local user joins a room of other instances, or knocks.  Raises :class:`Forbidden`."""
+        verdict = self._lists.judge_room(room_id)
+        if verdict is not None and verdict.action == BLOCK:
+            await self._refuse(verdict, user_id, room_id, MEMBER, None)
+
+    async def check_invitee(self, inviter: str, invitee: str, room_id: str = "") -> None:
+        """A local user invites somebody to a room, if there is one yet.
+
+        Raises :class:`Forbidden`.
+        """
+        verdict = self._lists.judge(invitee, server_name_of(invitee), room_id)
+        if verdict is not None and verdict.action == BLOCK:
+            await self._refuse(verdict, inviter, room_id, MEMBER, None)
+
+    # ------------------------------------------------------------ coming in
+
+    async def check_inviter(self, inviter: str, room_id: str) -> None:
+        """Somebody of another instance invites one of ours.  Raises :class:`Forbidden`."""
+        verdict = self._lists.judge(inviter, server_name_of(inviter), room_id)
+        if verdict is None:
+            return
+        if verdict.action == BLOCK:
+            await self._write(verdict, "reject", inviter, room_id, MEMBER, None)
+            raise Forbidden("This server does not take this invite")
+        await self._flags(verdict, inviter, room_id, MEMBER, None)
+
+    def hears(self, sender: str) -> bool:
+        """Whether device messages of a user of another instance are taken."""
+        verdict = self._lists.judge_user(sender, server_name_of(sender))
+        return verdict is None or verdict.action != BLOCK
+
+    async def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
+        """Soft-fail, or flag, another instance's event.
+
+        Who is blocked may still leave, so that they are not shown as being there.
+        """
+        server = server_name_of(event.sender)
+        if server == self._server_name:
+            return ACCEPTED
+        verdict = self._lists.judge_user(event.sender, server)
+        if verdict is None or _departs(event.sender, event.type, event.state_key, event.content):
+            return ACCEPTED
+        subject = (event.sender, room.room_id, event.type, event.event_id)
+        if verdict.action == BLOCK:
+            await self._write(verdict, "soft_fail", *subject)
+            return Judgement(Action.SOFT_FAIL, f"{POLICY}{verdict.rule}", verdict.text)
+        return Judgement(Action.ACCEPT, flags=await self._flags(verdict, *subject))
+
+    # ------------------------------------------------------------ the audit trail
+
+    async def _refuse(
+        self,
+        verdict: ListVerdict,
+        sender: str,
+        room_id: str,
+        event_type: str,
+        event_id: str | None,
+    ) -> None:
+        await self._write(verdict, "reject", sender, room_id, event_type, event_id)
+        raise Forbidden(verdict.text)
+
+    async def _flags(
+        self,
+        verdict: ListVerdict,
+        sender: str,
+        room_id: str,
+        event_type: str,
+        event_id: str | None,
+    ) -> tuple[str, ...]:
+        if self._noted.take(f"{verdict.rule}\0{verdict.entity}\0{sender}\0{room_id}") > 0:
+            return ()
+        await self._write(verdict, "flag", sender, room_id, event_type, event_id)
+        return (verdict.rule,)
+
+    async def _write(
+        self,
+        verdict: ListVerdict,
+        action: str,
+        sender: str,
+        room_id: str,
+        event_type: str,
+        event_id: str | None,
+    ) -> None:
+        origin = server_name_of(sender)
+        await storage.insert_verdict(
+            self._database,
+            VerdictRow(
+                created_at=self._clock_ms(),
+                stage=STAGE,
+                rule=verdict.rule,
+                action=action,
+                direction="out" if origin == self._server_name else "in",
+                origin=origin,
+                room_id=room_id or None,
+                event_id=event_id,
+                event_type=event_type,
+                sender=sender,
+                reason=f"{verdict.entity}: {verdict.reason}",
+            ),
+        )
+
+
+class ListedPolicy:
+    """The lists, then the admin's rules, for events that arrive."""
+
+    def __init__(self, gate: ListGate, rules: RulePolicy) -> None:
+        self._gate = gate
+        self._rules = rules
+
+    async def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
+        """The lists' verdict, or that of the rules with the lists' flags."""
+        listed = await self._gate.judge_arrival(room, event)
+        if listed.action is not Action.ACCEPT:
+            return listed
+        judgement = await self._rules.judge_arrival(room, event)
+        return with_flags(judgement, listed.flags)
+
+    async def record_verdict(self, room: LiveRoom, event: Event, judgement: Judgement) -> None:
+        """Leave an audit row, unless the lists have left theirs."""
+        if not judgement.rule.startswith((f"{POLICY}list:", f"{POLICY}server block")):
+            await self._rules.record_verdict(room, event, judgement)
+
+
+def with_flags(judgement: Judgement, flags: tuple[str, ...]) -> Judgement:
+    """A judgement with more flags."""
+    return replace(judgement, flags=(*judgement.flags, *flags)) if flags else judgement
+
+
+def _stronger(one: ListVerdict | None, other: ListVerdict | None) -> ListVerdict | None:
+    if one is None or (other is not None and other.action == BLOCK):
+        return other
+    return one
+
+
+def _departs(sender: str, event_type: str, state_key: str | None, content: JsonObject) -> bool:
+    return event_type == MEMBER and state_key == sender and content.get("membership") == "leave"
