@@ -41,7 +41,11 @@ class Edus:
         remote_devices: RemoteDevices,
         acls: RoomAcls,
         notices: ConsentNotices,
+        hears: Callable[[str], bool] = lambda _sender: True,
     ) -> None:
+        """``hears``: whether device messages of a sender are taken."""
+        self._hears = hears
+        self._to_device = to_device
         self._typing = typing
         self._receipts = receipts
         self._acls = acls
@@ -49,7 +53,7 @@ class Edus:
             "m.typing": self._receive_typing,
             "m.receipt": self._receive_receipts,
             "m.presence": presence.receive,
-            "m.direct_to_device": to_device.receive,
+            "m.direct_to_device": self._receive_to_device,
             "m.device_list_update": remote_devices.receive_update,
             "m.signing_key_update": remote_devices.receive_signing_keys,
             CONSENT_EDU: notices.receive_consent,
@@ -72,3 +76,7 @@ class Edus:
         for room_id, receipts in list(content.items())[:MAX_ROOMS]:
             if isinstance(receipts, dict) and await self._acls.is_server_allowed(room_id, origin):
                 await self._receipts.receive(origin, room_id, receipts)
+
+    async def _receive_to_device(self, origin: str, content: JsonObject) -> None:
+        if self._hears(str(content.get("sender"))):
+            await self._to_device.receive(origin, content)

@@ -34,6 +34,7 @@ from homeserver.services.moderation import Moderation
 from homeserver.services.moderation_queue import ModerationQueue
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.policy_appointments import PolicyAppointments
+from homeserver.services.policy_lists.gate import ListGate
 from homeserver.services.policy_lists.lists import PolicyLists
 from homeserver.services.policy_lists.preview import Previews
 from homeserver.services.policy_signer import PolicySigner
@@ -74,6 +75,7 @@ PROFILES = web.AppKey("PROFILES", ProfileService)
 PUSH_RULES = web.AppKey("PUSH_RULES", PushRuleService)
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
 REGISTRATION = web.AppKey("REGISTRATION", RegistrationService)
+LIST_GATE = web.AppKey("LIST_GATE", ListGate)
 POLICY_LISTS = web.AppKey("POLICY_LISTS", PolicyLists)
 POLICY_PREVIEWS = web.AppKey("POLICY_PREVIEWS", Previews)
 SERVER_BLOCKS = web.AppKey("SERVER_BLOCKS", ServerBlocks)

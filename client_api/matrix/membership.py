@@ -9,11 +9,18 @@ from aiohttp import web
 from client_api.auth import require_sender, require_user
 from client_api.matrix.parsing import body_user_id, path_room_id
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import DIRECTORY, MEMBERSHIP, RATE_LIMITS
+from homeserver.app_keys import DIRECTORY, LIST_GATE, MEMBERSHIP, RATE_LIMITS
 from homeserver.errors import InvalidParam
 from homeserver.web import json_response, optional, read_json
 
 routes = ClientRoutes()
+
+
+async def _find(request: web.Request, user_id: str) -> tuple[str, list[str]]:
+    """The room in the path and servers that may know it; lists may name its alias."""
+    named = request.match_info["room_id_or_alias"]
+    request.app[LIST_GATE].check_entry(user_id, named)
+    return await request.app[DIRECTORY].resolve(named, _servers(request))
 
 
 def _servers(request: web.Request) -> list[str]:
@@ -30,9 +37,7 @@ async def join_room(request: web.Request) -> web.Response:
     """Join by room ID or alias."""
     requester = await require_sender(request)
     body = await read_json(request, optional=True)
-    room_id, servers = await request.app[DIRECTORY].resolve(
-        request.match_info["room_id_or_alias"], _servers(request)
-    )
+    room_id, servers = await _find(request, requester.user_id)
     request.app[RATE_LIMITS].check("join", requester.user_id)
 
     await request.app[MEMBERSHIP].join(
@@ -60,9 +65,7 @@ async def knock_room(request: web.Request) -> web.Response:
     """Ask to be let into a room."""
     requester = await require_sender(request)
     body = await read_json(request, optional=True)
-    room_id, servers = await request.app[DIRECTORY].resolve(
-        request.match_info["room_id_or_alias"], _servers(request)
-    )
+    room_id, servers = await _find(request, requester.user_id)
     request.app[RATE_LIMITS].check("join", requester.user_id)
 
     await request.app[MEMBERSHIP].knock(

@@ -45,7 +45,7 @@ class OutgoingGate:
 
         Leaving a room needs nobody's consent, nor does what stays on this instance.
         """
-        flags = await self._lists.check_send(room, draft)
+        flags = self._lists.check_send(room, draft)
         judgement = with_flags(await self._policy.judge_send(room, draft), flags)
         if room.destinations and not self._is_departure(draft):
             await self._consent.require_federation(UserId(draft.sender), room.destinations)
@@ -58,14 +58,14 @@ class OutgoingGate:
 
     async def check_remote_join(self, user_id: UserId, room_id: str, server_name: str) -> None:
         """Lists, and consent to joining a room on another instance."""
-        await self._lists.check_entry(user_id, room_id)
+        self._lists.check_entry(user_id, room_id)
         await self._consent.require_federation(user_id, (server_name,))
 
     # ------------------------------------------------------------ invites
 
     async def may_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> None:
         """Raise what :meth:`check_invite` would raise; leaves no trace but for lists."""
-        await self._lists.check_invitee(inviter, invitee)
+        self._lists.check_invitee(inviter, invitee)
         if invitee.server_name != self._server_name:
             await self._consent.require_federation(inviter, (invitee.server_name,))
         else:
@@ -78,7 +78,7 @@ class OutgoingGate:
 
         Raises ``M_INVITE_BLOCKED``, ``M_CONSENT_NOT_GIVEN``, ``M_LIMIT_EXCEEDED``.
         """
-        await self._lists.check_invitee(inviter, invitee, room_id)
+        self._lists.check_invitee(inviter, invitee, room_id)
         answer = Answer.ALLOW
         if invitee.server_name != self._server_name:
             await self.may_invite(inviter, invitee, is_direct=is_direct)
@@ -93,6 +93,7 @@ class OutgoingGate:
 
         ``room_state``: what the inviting instance tells of it.  Raises :class:`Forbidden`.
         """
+        self._lists.check_inviter(event.sender, event.room_id, *_aliases(room_state))
         await self._policy.judge_invite(event, UnseenRoom(_room_type(room_state)))
 
     async def check_incoming_invite(
@@ -102,7 +103,7 @@ class OutgoingGate:
 
         Raises ``M_INVITE_BLOCKED``, and ``M_FORBIDDEN`` for what lists name.
         """
-        await self._lists.check_inviter(inviter, room_id)
+        self._lists.check_inviter(inviter, room_id)
         return await self._answer(inviter, invitee, room_id, is_direct=is_direct)
 
     async def invite_arrived(self, event: Event) -> Judgement:
@@ -168,3 +169,13 @@ def _room_type(room_state: Sequence[JsonObject]) -> str | None:
             room_type = event["content"].get("type")
             return room_type if isinstance(room_type, str) else None
     return None
+
+
+def _aliases(room_state: Sequence[JsonObject]) -> list[str]:
+    """The canonical alias among stripped state, if there is one."""
+    return [
+        alias
+        for event in room_state
+        if event.get("type") == "m.room.canonical_alias"
+        and isinstance(alias := event["content"].get("alias"), str)
+    ]

@@ -21,13 +21,6 @@ ON CONFLICT (server, source) DO UPDATE SET exempt = EXCLUDED.exempt, reason = EX
 DELETE_BLOCKS = "DELETE FROM server_blocks WHERE server = $1 RETURNING source"
 DELETE_EXPIRED = "DELETE FROM server_blocks WHERE expires_at <= $1"
 
-SELECT_INVITES = """
-SELECT user_id, room_id, sender FROM memberships
-WHERE local AND membership = 'invite'
-    AND substr(sender, strpos(sender, ':') + 1) <> substr(user_id, strpos(user_id, ':') + 1)
-ORDER BY position LIMIT $1
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class BlockRow:
@@ -60,9 +53,3 @@ async def delete_blocks(db: Queryable, server: str) -> Sequence[str]:
 async def delete_expired(db: Queryable, now_ms: int) -> None:
     """Delete what is over."""
     await db.execute(DELETE_EXPIRED, now_ms)
-
-
-async def get_invites_from_elsewhere(db: Queryable, limit: int) -> list[tuple[str, str, str]]:
-    """Our users' pending invites from other instances' users: invitee, room, inviter."""
-    rows = await db.fetch(SELECT_INVITES, limit)
-    return [(row["user_id"], row["room_id"], row["sender"]) for row in rows]

@@ -302,6 +302,7 @@ class Wiring:
             remote_devices=self.device_parts.remote_devices,
             acls=self.facts,
             notices=self.consent_parts.notices,
+            hears=self.list_gates.gate.hears,
         )
         self.gate = Gate(
             database=self.database,

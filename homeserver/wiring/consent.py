@@ -64,7 +64,6 @@ class ConsentParts:
         )
         self.requests.abuse = RequestAbuse(queue=wiring.moderation_queue, forwarder=self.notices)
         self.requests.blocked_servers = wiring.server_blocks
-        wiring.server_blocks.sweeper = self.requests
 
     async def start(self) -> None:
         """Read what is asked for on every request."""

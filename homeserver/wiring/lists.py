@@ -35,9 +35,7 @@ class ListGates:
             settings=[ListSettings.parse(item) for item in config.policy.lists],
             clock_ms=clock_ms,
         )
-        self.gate = ListGate(
-            server_name=config.server_name, lists=self.lists, database=database, clock_ms=clock_ms
-        )
+        self.gate = ListGate(server_name=config.server_name, lists=self.lists, trail=policy.trail)
         self.arrivals = ListedPolicy(self.gate, policy)
 
 
@@ -46,12 +44,9 @@ class ListParts:
 
     def __init__(self, wiring: Wiring) -> None:
         config, database = wiring.config, wiring.database
-        self.sweep = ServerSweep(
-            database=database,
-            requests=wiring.consent_parts.requests,
-            departures=wiring.membership,
+        wiring.server_blocks.sweeper = ServerSweep(
+            database=database, requests=wiring.consent_parts.requests
         )
-        wiring.server_blocks.sweeper = self.sweep
         self.previews = Previews(server_name=config.server_name, database=database)
         self.following = Following(
             lists=wiring.list_gates.lists,
@@ -75,4 +70,3 @@ class ListParts:
     async def close(self) -> None:
         """Stop following."""
         await self.following.close()
-        await self.sweep.close()

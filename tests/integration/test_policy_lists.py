@@ -244,19 +244,23 @@ async def test_a_blocked_room_is_not_joined_and_not_invited_to(both: tuple[Lists
     trap = await world.one.room(world.alice, invite=["@root:one.test"])
     await lists.ban("room", trap, "a trap")
     await lists.ban("room", "!remote:far.example", "a trap")
-    await lists.drafted(2)
+    await lists.ban("room", "#trap*:far.example", "a trap")
+    await lists.drafted(3)
     await lists.apply()
 
     join = await world.one.call("POST", f"/join/{trap}", {}, token=lists.root, status=403)
     remote = await world.one.call(
         "POST", "/join/!remote:far.example", {}, token=lists.root, status=403
     )
+    alias = await world.one.call(
+        "POST", f"/join/{quote('#trap1:far.example')}", {}, token=lists.root, status=403
+    )
     for invitee in ("@bob:one.test", "@bob:far.example"):
         body = {"user_id": invitee}
         await world.one.call("POST", f"/rooms/{trap}/invite", body, token=world.alice, status=403)
     await world.one.call("POST", f"/rooms/{trap}/leave", {}, token=lists.root)
 
-    for refused in (join, remote):
+    for refused in (join, remote, alias):
         assert refused["errcode"] == "M_FORBIDDEN"
         assert "a trap" in refused["error"]
 
@@ -283,6 +287,35 @@ async def test_who_is_listed_is_not_invited_and_may_only_leave(both: tuple[Lists
 
     await lists.until(gone)
     assert "spam" in refused["error"]
+
+
+async def test_device_messages_of_who_is_listed_are_not_taken(both: tuple[Lists, World]) -> None:
+    lists, world = both
+    await lists.ban("user", "@mal*:*")
+    await lists.drafted(1)
+    await lists.apply()
+    edus = [
+        {
+            "edu_type": "m.direct_to_device",
+            "content": {
+                "sender": sender,
+                "type": "m.test",
+                "message_id": sender,
+                "messages": {"@alice:one.test": {"*": {"from": sender}}},
+            },
+        }
+        for sender in (MALLORY, f"@honest:{PEER}")
+    ]
+
+    await world.peer.ask(
+        "PUT",
+        "/_matrix/federation/v1/send/edus",
+        {"origin": PEER, "origin_server_ts": 1, "pdus": [], "edus": edus},
+    )
+    answer = await world.one.call("GET", "/sync", token=world.alice)
+
+    senders = [event["sender"] for event in answer["to_device"]["events"]]
+    assert senders == [f"@honest:{PEER}"]
 
 
 async def test_flags_are_noted_and_cut_nobody(database: Database, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.events import Event, JsonObject
@@ -17,13 +17,12 @@ from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.judgement import ACCEPTED, POLICY, Action, Judgement
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.policy.rates import Rate
+from homeserver.services.policy.subject import Subject
+from homeserver.services.policy.verdicts import AuditTrail
 from homeserver.services.policy_lists.entries import BLOCK
 from homeserver.services.policy_lists.index import ListVerdict
 from homeserver.services.policy_lists.lists import PolicyLists
 from homeserver.services.rooms import Draft
-from homeserver.storage import policy as storage
-from homeserver.storage.database import Database
-from homeserver.storage.policy import VerdictRow
 
 DAY_SECONDS = 86_400.0
 STAGE = "list"
@@ -49,19 +48,18 @@ class ListGate:
         *,
         server_name: str,
         lists: PolicyLists,
-        database: Database,
-        clock_ms: Callable[[], int],
+        trail: AuditTrail,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._server_name = server_name
         self._lists = lists
-        self._database = database
-        self._clock_ms = clock_ms
-        self._noted = Rate(count=1, seconds=DAY_SECONDS, clock=clock)
+        self._trail = trail
+        self._clock = clock
+        self._noted = Rate(count=1, seconds=DAY_SECONDS)
 
     # ------------------------------------------------------------ going out
 
-    async def check_send(self, room: LiveRoom, draft: Draft) -> tuple[str, ...]:
+    def check_send(self, room: LiveRoom, draft: Draft) -> tuple[str, ...]:
         """Rules that flag a local user's event.  Raises :class:`Forbidden`."""
         if _departs(draft.sender, draft.type, draft.state_key, draft.content):
             return ()
@@ -75,44 +73,50 @@ class ListGate:
                 )
         if verdict is None:
             return ()
-        subject = (draft.sender, room.room_id, draft.type, None)
+        subject = self._subject(draft.sender, room.room_id, draft.type)
         if verdict.action == BLOCK:
-            await self._refuse(verdict, *subject)
-        return await self._flags(verdict, *subject)
+            self._refuse(verdict, subject)
+        return self._flags(verdict, subject)
 
-    async def check_entry(self, user_id: str, room_id: str) -> None:
-        """A local user joins a room of other instances, or knocks.  Raises :class:`Forbidden`."""
-        verdict = self._lists.judge_room(room_id)
+    def check_entry(self, user_id: str, room: str) -> None:
+        """A local user joins a room, by its ID or an alias, or knocks.
+
+        Raises: :class:`Forbidden`.
+        """
+        verdict = self._lists.judge_room(room)
         if verdict is not None and verdict.action == BLOCK:
-            await self._refuse(verdict, user_id, room_id, MEMBER, None)
+            self._refuse(verdict, self._subject(user_id, room))
 
-    async def check_invitee(self, inviter: str, invitee: str, room_id: str = "") -> None:
+    def check_invitee(self, inviter: str, invitee: str, room_id: str = "") -> None:
         """A local user invites somebody to a room, if there is one yet.
 
         Raises :class:`Forbidden`.
         """
         verdict = self._lists.judge(invitee, server_name_of(invitee), room_id)
         if verdict is not None and verdict.action == BLOCK:
-            await self._refuse(verdict, inviter, room_id, MEMBER, None)
+            self._refuse(verdict, self._subject(inviter, room_id))
 
     # ------------------------------------------------------------ coming in
 
-    async def check_inviter(self, inviter: str, room_id: str) -> None:
+    def check_inviter(self, inviter: str, room_id: str, *aliases: str) -> None:
         """Somebody of another instance invites one of ours.  Raises :class:`Forbidden`."""
-        verdict = self._lists.judge(inviter, server_name_of(inviter), room_id)
+        verdict = _stronger(
+            self._lists.judge_user(inviter, server_name_of(inviter)),
+            self._lists.judge_room(room_id, *aliases),
+        )
         if verdict is None:
             return
         if verdict.action == BLOCK:
-            await self._write(verdict, "reject", inviter, room_id, MEMBER, None)
+            self._note(verdict, "reject", self._subject(inviter, room_id))
             raise Forbidden("This server does not take this invite")
-        await self._flags(verdict, inviter, room_id, MEMBER, None)
+        self._flags(verdict, self._subject(inviter, room_id))
 
     def hears(self, sender: str) -> bool:
         """Whether device messages of a user of another instance are taken."""
         verdict = self._lists.judge_user(sender, server_name_of(sender))
         return verdict is None or verdict.action != BLOCK
 
-    async def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
+    def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
         """Soft-fail, or flag, another instance's event.
 
         Who is blocked may still leave, so that they are not shown as being there.
@@ -123,64 +127,36 @@ class ListGate:
         verdict = self._lists.judge_user(event.sender, server)
         if verdict is None or _departs(event.sender, event.type, event.state_key, event.content):
             return ACCEPTED
-        subject = (event.sender, room.room_id, event.type, event.event_id)
+        subject = self._subject(event.sender, room.room_id, event.type, event.event_id)
         if verdict.action == BLOCK:
-            await self._write(verdict, "soft_fail", *subject)
+            self._note(verdict, "soft_fail", subject)
             return Judgement(Action.SOFT_FAIL, f"{POLICY}{verdict.rule}", verdict.text)
-        return Judgement(Action.ACCEPT, flags=await self._flags(verdict, *subject))
+        return Judgement(Action.ACCEPT, flags=self._flags(verdict, subject))
 
     # ------------------------------------------------------------ the audit trail
 
-    async def _refuse(
-        self,
-        verdict: ListVerdict,
-        sender: str,
-        room_id: str,
-        event_type: str,
-        event_id: str | None,
-    ) -> None:
-        await self._write(verdict, "reject", sender, room_id, event_type, event_id)
+    def _refuse(self, verdict: ListVerdict, subject: Subject) -> NoReturn:
+        self._note(verdict, "reject", subject)
         raise Forbidden(verdict.text)
 
-    async def _flags(
-        self,
-        verdict: ListVerdict,
-        sender: str,
-        room_id: str,
-        event_type: str,
-        event_id: str | None,
-    ) -> tuple[str, ...]:
-        if self._noted.take(f"{verdict.rule}\0{verdict.entity}\0{sender}\0{room_id}") > 0:
+    def _flags(self, verdict: ListVerdict, subject: Subject) -> tuple[str, ...]:
+        key = f"{verdict.rule}\0{verdict.entity}\0{subject.sender}\0{subject.room_id}"
+        if self._noted.take(key, self._clock()) > 0:
             return ()
-        await self._write(verdict, "flag", sender, room_id, event_type, event_id)
+        self._note(verdict, "flag", subject)
         return (verdict.rule,)
 
-    async def _write(
-        self,
-        verdict: ListVerdict,
-        action: str,
-        sender: str,
-        room_id: str,
-        event_type: str,
-        event_id: str | None,
-    ) -> None:
+    def _note(self, verdict: ListVerdict, action: str, subject: Subject) -> None:
+        reason = f"{verdict.entity}: {verdict.reason}"
+        self._trail.note(STAGE, verdict.rule, action, subject, reason)
+
+    def _subject(
+        self, sender: str, room_id: str, event_type: str = MEMBER, event_id: str | None = None
+    ) -> Subject:
+        """What the audit trail is told: never the content."""
         origin = server_name_of(sender)
-        await storage.insert_verdict(
-            self._database,
-            VerdictRow(
-                created_at=self._clock_ms(),
-                stage=STAGE,
-                rule=verdict.rule,
-                action=action,
-                direction="out" if origin == self._server_name else "in",
-                origin=origin,
-                room_id=room_id or None,
-                event_id=event_id,
-                event_type=event_type,
-                sender=sender,
-                reason=f"{verdict.entity}: {verdict.reason}",
-            ),
-        )
+        direction = "out" if origin == self._server_name else "in"
+        return Subject(direction, origin, sender, event_type, {}, room_id, event_id)
 
 
 class ListedPolicy:
@@ -192,16 +168,15 @@ class ListedPolicy:
 
     async def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
         """The lists' verdict, or that of the rules with the lists' flags."""
-        listed = await self._gate.judge_arrival(room, event)
+        listed = self._gate.judge_arrival(room, event)
         if listed.action is not Action.ACCEPT:
             return listed
         judgement = await self._rules.judge_arrival(room, event)
         return with_flags(judgement, listed.flags)
 
     async def record_verdict(self, room: LiveRoom, event: Event, judgement: Judgement) -> None:
-        """Leave an audit row, unless the lists have left theirs."""
-        if not judgement.rule.startswith((f"{POLICY}list:", f"{POLICY}server block")):
-            await self._rules.record_verdict(room, event, judgement)
+        """Leave an audit row; for what rules and lists decide there is one already."""
+        await self._rules.record_verdict(room, event, judgement)
 
 
 def with_flags(judgement: Judgement, flags: tuple[str, ...]) -> Judgement:
