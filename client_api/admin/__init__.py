@@ -19,7 +19,13 @@ class AdminModule(Protocol):
     routes: AdminRoutes
 
 
-MODULES: tuple[AdminModule, ...] = (held_media, moderation, policy_lists, policy_server, server_blocks)
+MODULES: tuple[AdminModule, ...] = (
+    held_media,
+    moderation,
+    policy_lists,
+    policy_server,
+    server_blocks,
+)
 ALL_ROUTES: list[web.RouteDef] = [
     definition for module in MODULES for definition in module.routes.definitions
 ]
