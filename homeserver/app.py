@@ -81,6 +81,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.INVITATIONS] = wiring.account_parts.invitations
     app[app_keys.MEDIA] = wiring.device_parts.media
     app[app_keys.MEMBERSHIP] = wiring.membership
+    app[app_keys.MESSAGE_VIEWS] = wiring.ends.views
     app[app_keys.OPENID] = wiring.openid
     app[app_keys.PRESENCE] = wiring.device_parts.presence
     app[app_keys.PROFILES] = wiring.profiles

@@ -30,6 +30,7 @@ from homeserver.services.invitations import Invitations
 from homeserver.services.media import MediaService
 from homeserver.services.media_gate import MediaGate
 from homeserver.services.membership import Membership
+from homeserver.services.message_views import MessageViews
 from homeserver.services.moderation import Moderation
 from homeserver.services.moderation_queue import ModerationQueue
 from homeserver.services.openid import OpenIdTokens
@@ -99,6 +100,7 @@ CONSENT_ACCESS = web.AppKey("CONSENT_ACCESS", ConsentAccess)
 MESSAGE_REQUESTS = web.AppKey("MESSAGE_REQUESTS", MessageRequests)
 PEER_CONSENT = web.AppKey("PEER_CONSENT", PeerConsent)
 DIRECTORY = web.AppKey("DIRECTORY", Directory)
+MESSAGE_VIEWS = web.AppKey("MESSAGE_VIEWS", MessageViews)
 MEMBERSHIP = web.AppKey("MEMBERSHIP", Membership)
 POLICY_APPOINTMENTS = web.AppKey("POLICY_APPOINTMENTS", PolicyAppointments)
 POLICY_SIGNER = web.AppKey("POLICY_SIGNER", PolicySigner)

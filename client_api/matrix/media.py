@@ -6,14 +6,18 @@ nothing of other instances; or nothing at all, once they are frozen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiohttp import hdrs, web
 
 from client_api.auth import require_user
 from client_api.routing import V1, ClientRoutes
-from homeserver.app_keys import CONSENT_ACCESS, MEDIA
+from homeserver.app_keys import CONSENT_ACCESS, MEDIA, MESSAGE_VIEWS
 from homeserver.errors import Forbidden, NotFound, TooLarge, Unrecognized
 from homeserver.media_headers import SECURITY_HEADERS, media_headers
+from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.media import DEFAULT_WAIT_MS, MediaFile
+from homeserver.services.requester import Requester
 from homeserver.services.thumbnails import ThumbnailSpec
 from homeserver.web import Handler, json_response, query_bool, query_int
 
@@ -21,7 +25,8 @@ routes = ClientRoutes()
 
 MEDIA_PREFIX = "/_matrix/media"
 LEGACY_VERSIONS = ("r0", "v1", "v3")
-AUTHENTICATED_CACHING = {hdrs.CACHE_CONTROL: "private, max-age=86400, immutable"}
+AUTHENTICATED_CACHING: dict[str, str] = {hdrs.CACHE_CONTROL: "private, max-age=86400, immutable"}
+NO_CACHING: dict[str, str] = {hdrs.CACHE_CONTROL: "no-store"}
 CHUNK_BYTES = 65_536
 
 
@@ -93,14 +98,17 @@ _media("PUT", "/upload/{server_name}/{media_id}", upload_content_to_mxc, ("v3",)
 # ---------------------------------------------------------------- giving out
 
 
-async def _find(request: web.Request, reader: str | None) -> MediaFile:
+async def _find(request: web.Request, requester: Requester | None, *, whole: bool) -> MediaFile:
     """The file that a reader asks for; one without a token (None) gets only what is of here."""
+    reader = requester.user_id if requester is not None else None
     server_name, media_id = request.match_info["server_name"], request.match_info["media_id"]
     service = request.app[MEDIA]
     if reader is None and (
         server_name != service.server_name or not service.unauthenticated_downloads
     ):
         raise NotFound("This media is only for those who log in: use /_matrix/client/v1/media")
+    uri = MediaUri(server_name, media_id)
+    await request.app[MESSAGE_VIEWS].check_download(requester, uri)
     access = request.app[CONSENT_ACCESS]
     if reader is not None and server_name != service.server_name:
         await access.check_download(reader, server_name, media_id, None)  # before it is fetched
@@ -112,30 +120,38 @@ async def _find(request: web.Request, reader: str | None) -> MediaFile:
     )
     if reader is not None and server_name == service.server_name:
         await access.check_download(reader, server_name, media_id, media.row.uploader)
+    if whole:
+        await request.app[MESSAGE_VIEWS].downloaded(requester, uri)
     return media
 
 
-async def _download(request: web.Request, reader: str | None) -> web.StreamResponse:
-    media = await _find(request, reader)
+def _caching(request: web.Request) -> Mapping[str, str]:
+    """Whether the client may keep a copy: not of what is to be viewed once."""
+    uri = MediaUri(request.match_info["server_name"], request.match_info["media_id"])
+    return NO_CACHING if request.app[MESSAGE_VIEWS].is_once(uri) else AUTHENTICATED_CACHING
+
+
+async def _download(request: web.Request, requester: Requester | None) -> web.StreamResponse:
+    media = await _find(request, requester, whole=True)
     name = request.match_info.get("file_name", media.row.upload_name)
-    headers = media_headers(media.row.content_type, name) | AUTHENTICATED_CACHING
+    headers = {**media_headers(media.row.content_type, name), **_caching(request)}
     return web.FileResponse(media.path, headers=headers)
 
 
-async def _thumbnail(request: web.Request, reader: str | None) -> web.StreamResponse:
+async def _thumbnail(request: web.Request, requester: Requester | None) -> web.StreamResponse:
     spec = ThumbnailSpec.parse(
         query_int(request, "width", 0),
         query_int(request, "height", 0),
         request.query.get("method", "scale"),
         query_bool(request, "animated"),
     )
-    media = await _find(request, reader)
+    media = await _find(request, requester, whole=False)
     thumbnail = await request.app[MEDIA].thumbnail(media, spec)
     headers = {
         hdrs.CONTENT_TYPE: thumbnail.content_type,
         hdrs.CONTENT_DISPOSITION: f'inline; filename="{thumbnail.file_name}"',
         **SECURITY_HEADERS,
-        **AUTHENTICATED_CACHING,
+        **_caching(request),
     }
     return web.FileResponse(thumbnail.path, headers=headers)
 
@@ -144,13 +160,13 @@ async def _thumbnail(request: web.Request, reader: str | None) -> web.StreamResp
 @routes.get("/media/download/{server_name}/{media_id}/{file_name}", versions=V1)
 async def get_content_authed(request: web.Request) -> web.StreamResponse:
     """Download a file.  Spec: ``GET /client/v1/media/download/{serverName}/{mediaId}``."""
-    return await _download(request, (await require_user(request)).user_id)
+    return await _download(request, await require_user(request))
 
 
 @routes.get("/media/thumbnail/{server_name}/{media_id}", versions=V1)
 async def get_content_thumbnail_authed(request: web.Request) -> web.StreamResponse:
     """A thumbnail.  Spec: ``GET /client/v1/media/thumbnail/{serverName}/{mediaId}``."""
-    return await _thumbnail(request, (await require_user(request)).user_id)
+    return await _thumbnail(request, await require_user(request))
 
 
 @routes.get("/media/config", versions=V1)

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 SCHEME = "mxc://"
 MAX_URI = 1_000
+LISTED = "dev.comity.media"
+MOST_LISTED = 20
 
 
 class MediaUri(NamedTuple):
@@ -27,12 +29,19 @@ def parse_media_uri(text: object) -> MediaUri | None:
 
 
 def media_uris(content: Mapping[str, Any]) -> list[MediaUri]:
-    """The media of a message: its file, its thumbnail, an edit's too; each once."""
+    """The media of a message: its file, its thumbnail, an edit's too; each once.
+
+    An encrypted message may name its media beside the ciphertext, so that it can be deleted with
+    the message: ``dev.comity.media``, a list of URIs.
+    """
     found = (parse_media_uri(text) for text in _texts(content))
     return list(dict.fromkeys(uri for uri in found if uri is not None))
 
 
 def _texts(content: Mapping[str, Any]) -> Iterator[object]:
+    listed = content.get(LISTED)
+    if isinstance(listed, list):
+        yield from listed[:MOST_LISTED]
     for part in (content, content.get("m.new_content")):
         if not isinstance(part, dict):
             continue

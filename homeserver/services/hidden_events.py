@@ -17,6 +17,7 @@ from homeserver.services.visibility import Reader, ReaderFilter, Withheld
 from homeserver.storage import hidden_events as storage
 from homeserver.storage.account_data import AccountDataRecord
 from homeserver.storage.database import Database
+from homeserver.storage.erasures import EXPIRED, VIEWED, ErasureRecord
 from homeserver.storage.hidden_events import HiddenRecord, ViewedRecord
 from homeserver.storage.log import Log, Notice
 
@@ -129,6 +130,14 @@ class HiddenEvents:
             if isinstance(record, HiddenRecord | ViewedRecord):
                 self._owners.add(record.user_id)
                 self._hidden.pop(record.user_id, None)
+            elif isinstance(record, ErasureRecord) and record.why in (EXPIRED, VIEWED):
+                self._show_ended(record)
+
+    def _show_ended(self, record: ErasureRecord) -> None:
+        """What was viewed once and has ended is shown, redacted, to all."""
+        ended = {event.event_id for event in record.events}
+        for user_id in [u for u, hidden in self._hidden.items() if not ended.isdisjoint(hidden)]:
+            del self._hidden[user_id]
 
 
 def _check_number(event_ids: Sequence[str]) -> None:

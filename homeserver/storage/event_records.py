@@ -10,6 +10,7 @@ import orjson
 
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.media_uris import media_uris
+from homeserver.protocol.message_ends import MessageEnd
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.event_marks import write_marks
 from homeserver.storage.log import Record
@@ -201,7 +202,7 @@ class EventRecord(Record):
     unsent: bool = False  # ours, held before any other instance got it: not in the graph
     flags: Sequence[str] = ()  # rules that ask a moderator to look at it
     strip_rule: str | None = None  # the rule for which its media is not served
-    ends: bool = False  # once written, whether it is on the schedule of messages that end
+    ends: MessageEnd | None = None  # once written: when the message ends, if it says so
 
     @property
     def stands(self) -> bool:

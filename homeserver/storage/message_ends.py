@@ -64,7 +64,7 @@ async def write_ends(connection: Connection, batch: Sequence[tuple[int, EventRec
         end = message_end(event.content)
         if end is None:
             continue
-        record.ends = True
+        record.ends = end
         rows.append(
             (
                 event.event_id,

@@ -9,6 +9,7 @@ from homeserver.services.caretaker import Caretaker
 from homeserver.services.deletion import Deletion
 from homeserver.services.media_deletion import MediaDeletion
 from homeserver.services.message_ends import MessageEnds
+from homeserver.services.message_views import MessageViews
 from homeserver.services.redacted_contents import RedactedContents, RedactedMedia
 from homeserver.services.retention import Retention
 from homeserver.storage.erasures import ErasureRecord
@@ -55,7 +56,14 @@ class Ends:
             limits=RetentionLimits(limits.default_ms, limits.min_ms, limits.max_ms),
             clock_ms=clock_ms,
         )
-        self.caretaker.add(self.retention, self.media_deletion)
+        self.views = MessageViews(
+            server_name=wiring.config.server_name,
+            database=database,
+            log=wiring.log,
+            wake=self.caretaker.wake,
+            clock_ms=clock_ms,
+        )
+        self.caretaker.add(self.views, self.retention, self.media_deletion)
         wiring.log.subscribe(self._on_notice)
 
     def _redactions(self, wiring: Wiring) -> None:
@@ -76,6 +84,7 @@ class Ends:
 
     async def start(self) -> None:
         """Begin with what fell due while the server was down."""
+        await self.views.start()
         await self.caretaker.start()
 
     async def close(self) -> None:
@@ -85,7 +94,7 @@ class Ends:
     def _on_notice(self, notice: Notice) -> None:
         for _, record in notice.records:
             if isinstance(record, EventRecord):
-                if record.ends or record.redacts is not None:
+                if record.ends is not None or record.redacts is not None:
                     self.caretaker.wake()
                 elif record.event.type in RETENTION_TYPES:
                     self.retention.policy_changed()

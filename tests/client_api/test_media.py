@@ -14,10 +14,11 @@ from PIL import Image
 from yarl import URL
 
 from client_api.matrix import media
-from homeserver.app_keys import MEDIA
+from homeserver.app_keys import MEDIA, MESSAGE_VIEWS
 from homeserver.errors import NotFound
 from homeserver.services.media import MediaService
 from homeserver.services.media_files import MediaFiles
+from homeserver.services.message_views import MessageViews
 from homeserver.services.thumbnails import Thumbnails
 from tests.client_api.stage import bearer, serve
 from tests.services.doubles import Clock
@@ -107,7 +108,14 @@ async def stage(database, log, tmp_path):
         clock_ms=clock,
     )
     await service.start()
-    parts = {MEDIA: service, **OpenConsent(database, log, clock).app_parts()}
+    views = MessageViews(
+        server_name="one.example", database=database, log=log, wake=lambda: None, clock_ms=clock
+    )
+    parts = {
+        MEDIA: service,
+        MESSAGE_VIEWS: views,
+        **OpenConsent(database, log, clock).app_parts(),
+    }
     async with serve(media.routes.definitions, parts) as http:
         yield Stage(http, remote, service, clock, files)
     await service.close()

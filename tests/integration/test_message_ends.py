@@ -129,3 +129,47 @@ async def test_the_schedule_outlives_a_restart(database: Database, tmp_path: Pat
 
     async with running(database, tmp_path) as one:
         assert await eventually(lambda: redacted(one, alice, room_id, sent["event_id"]))
+
+
+async def test_a_picture_to_be_viewed_once(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        room_id = await one.room(alice)
+        await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
+        headers = {"Authorization": f"Bearer {alice}", "Content-Type": "text/plain"}
+        async with one.client.post(
+            "/_matrix/media/v3/upload", data=b"a secret", headers=headers
+        ) as answer:
+            uri = (await answer.json())["content_uri"]
+        content = {"msgtype": "m.file", "url": uri, "dev.comity.view_once": True}
+        sent = (await one.say(alice, room_id, "secret.txt", **content))["event_id"]
+        login = {"type": "m.login.password", "user": "bob", "password": "sesame"}
+        tablet = (await one.call("POST", "/login", login))["access_token"]
+
+        async def fetch(token: str) -> tuple[int, str]:
+            path = f"/_matrix/client/v1/media/download/{uri.removeprefix('mxc://')}"
+            headers = {"Authorization": f"Bearer {token}"}
+            async with one.client.get(path, headers=headers) as answer:
+                await answer.read()
+                return answer.status, answer.headers.get("Cache-Control", "")
+
+        assert await fetch(bob) == (200, "no-store")
+        assert (await fetch(bob))[0] == 200
+        assert (await fetch(tablet))[0] == 404
+        assert (await fetch(alice))[0] == 200
+        await one.call("GET", f"/rooms/{room_id}/event/{sent}", token=bob, status=404)
+        assert await one.texts(bob, room_id) == []
+        assert await one.texts(alice, room_id) == ["secret.txt"]
+
+
+async def test_what_all_have_read_once_is_redacted(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        room_id = await one.room(alice)
+        await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
+        once = {"dev.comity.view_once": True}
+        sent = (await one.say(alice, room_id, "a secret", **once))["event_id"]
+
+        await one.call("POST", f"/rooms/{room_id}/receipt/m.read/{sent}", {}, token=bob)
+
+        assert await eventually(lambda: redacted(one, alice, room_id, sent))
