@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from homeserver.cli import LazyGroup, main
 from tests.conftest import TestPostgres
+from tests.services.pictures import encoded, picture
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -149,3 +150,25 @@ def test_an_appointment_without_a_running_server_says_so(config: str) -> None:
 
     assert code == 1
     assert "Is it running?" in output
+
+
+def test_the_facts_of_a_file_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "cat.txt"
+    path.write_bytes(encoded(picture(1)))
+
+    code, output = run("media", "facts", str(path))
+
+    assert code == 0
+    assert "image/png" in output
+    assert "320 x 240" in output
+    assert "perceptual" in output
+
+
+def test_what_is_no_address_of_a_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "comity.yaml"
+    path.write_text("server_name: one.test\n")
+
+    code, output = run("media", "release", "https://one.test/cat.png", "--config", str(path))
+
+    assert code == 1
+    assert "mxc://server/id" in output

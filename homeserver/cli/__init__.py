@@ -27,6 +27,7 @@ class LazyGroup(click.Group):
         "demo": "homeserver.cli.demo",
         "doctor": "homeserver.cli.doctor",
         "keys": "homeserver.cli.keys",
+        "media": "homeserver.cli.media",
         "policy": "homeserver.cli.policy",
         "policy-server": "homeserver.cli.policy_server",
         "registration-token": "homeserver.cli.registration_token",

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.media_uris import MediaUri
-from homeserver.services.judgement import ACCEPTED, Action, Judgement
+from homeserver.services.judgement import ACCEPTED, POLICY, Action, Judgement
 from homeserver.services.media_facts import MediaFacts, MediaSubject, sniff
 from homeserver.storage import media_facts as storage
 from homeserver.storage.database import Database
@@ -192,7 +192,7 @@ class MediaGate:
             sha256=row.sha256,
             policy=policy,
             action="strip" if judgement.strip_media else judgement.action.value,
-            rule=judgement.rule,
+            rule=judgement.rule.removeprefix(POLICY),
             reason=judgement.reason,
             uploader=row.uploader,
             created_at=self._clock_ms(),
