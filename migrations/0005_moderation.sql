@@ -7,7 +7,7 @@ CREATE TABLE moderation_queue (
     event_id text,
     room_id text,
     sender text,                                   -- whose event it is, or who is reported
-    reporter text,                                 -- the local user who reported it
+    reporter text,                                 -- the local user, or the instance, who reported it
     rule text,                                     -- the rule of the policy that held or flagged it
     note text,                                     -- what the reporter says, or why it is here
     unsent boolean NOT NULL DEFAULT false,         -- ours, held before any other instance got it
@@ -23,6 +23,8 @@ CREATE UNIQUE INDEX moderation_queue_open ON moderation_queue (kind, subject, co
 CREATE INDEX moderation_queue_pages ON moderation_queue (state, item_id);
 CREATE INDEX moderation_queue_senders ON moderation_queue (sender, item_id) WHERE state = 'open';
 CREATE INDEX moderation_queue_rules ON moderation_queue (rule, item_id) WHERE state = 'open';
+CREATE INDEX moderation_queue_reporters ON moderation_queue (reporter)
+    WHERE state = 'open' AND reporter IS NOT NULL;
 CREATE INDEX moderation_queue_events ON moderation_queue (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX moderation_queue_age ON moderation_queue (coalesce(resolved_at, created_at));
 

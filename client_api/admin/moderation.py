@@ -85,8 +85,8 @@ async def decide_many(request: web.Request) -> web.Response:
     body = await read_json(request)
     decided = await request.app[MODERATION].decide_many(
         request.match_info["action"],
-        rule=optional(body, "rule", str),
-        sender=optional(body, "sender", str),
+        rule=_name(body, "rule"),
+        sender=_name(body, "sender"),
         by=by,
         note=_note(body),
     )
@@ -98,6 +98,13 @@ def _item_id(request: web.Request) -> int:
     if item_id > LARGEST_ID:
         raise NotFound("There is no such item in the queue")
     return item_id
+
+
+def _name(body: JsonObject, key: str) -> str | None:
+    name = optional(body, key, str)
+    if name is not None and "\0" in name:
+        raise InvalidParam(f"'{key}' has a NUL character")
+    return name
 
 
 def _note(body: JsonObject) -> str | None:

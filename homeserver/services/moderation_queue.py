@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
+from homeserver.errors import LimitExceeded
 from homeserver.metrics import MODERATION_ITEMS, MODERATION_OPEN
 from homeserver.storage import moderation_queue as storage
 from homeserver.storage.database import Database
@@ -28,7 +29,9 @@ REQUEST_ABUSE = "request_abuse"
 KINDS = (HELD, FLAGGED, REPORT, REQUEST_ABUSE)
 STATES = ("open", "released", "dropped", "resolved")
 MAX_NOTE_LENGTH = 2_000  # characters
-DAY_MS = 24 * 3_600_000
+MOST_OF_REPORTER = 1_000  # open items
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 TEND_SECONDS = 60.0
 TENDED_AT_ONCE = 1_000
 
@@ -78,6 +81,7 @@ class ModerationQueue:
         While one of the same kind is open for the same event (without one: user, or room) and
         reporter, it is counted there and no other is made; the newest note stays.  ``sender``: who
         sent the event, or who is reported.  ``note`` is cut to ``MAX_NOTE_LENGTH`` characters.
+        Raises :class:`LimitExceeded` if too much of this reporter waits for a moderator.
         """
         subject = event_id or sender or room_id
         if subject is None or kind not in KINDS:
@@ -86,7 +90,10 @@ class ModerationQueue:
             kind, subject, event_id, room_id, sender, reporter, rule, clean_note(note),
             self._clock_ms(),
         )  # fmt: skip
-        item_id, is_new = await storage.add_item(self._database, item)
+        added = await storage.add_item(self._database, item, MOST_OF_REPORTER)
+        if added is None:
+            raise LimitExceeded(HOUR_MS)
+        item_id, is_new = added
         if is_new:
             self._note_new(kind)
         return item_id

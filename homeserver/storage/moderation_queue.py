@@ -13,7 +13,9 @@ _COLUMNS = """item_id, kind, event_id, room_id, sender, reporter, rule, note, un
 INSERT_ITEM = """
 INSERT INTO moderation_queue (kind, subject, event_id, room_id, sender, reporter, rule, note,
     created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+WHERE $6::text IS NULL OR (SELECT count(*) FROM moderation_queue
+    WHERE reporter = $6 AND state = 'open') < $10
 ON CONFLICT (kind, subject, coalesce(reporter, '')) WHERE state = 'open'
     DO UPDATE SET times = moderation_queue.times + 1,
         note = coalesce(EXCLUDED.note, moderation_queue.note)
@@ -114,8 +116,11 @@ class QueueItem:
     resolution: str | None
 
 
-async def add_item(db: Queryable, item: NewItem) -> tuple[int, bool]:
-    """Add an item, or count it once more if it is open already; its ID, and whether it is new."""
+async def add_item(db: Queryable, item: NewItem, most_of_reporter: int) -> tuple[int, bool] | None:
+    """Add an item, or count it once more if it is open already; its ID, and whether it is new.
+
+    None if its reporter has so many open ones.
+    """
     row = await db.fetchrow(
         INSERT_ITEM,
         item.kind,
@@ -127,8 +132,9 @@ async def add_item(db: Queryable, item: NewItem) -> tuple[int, bool]:
         item.rule,
         item.note,
         item.created_at,
+        most_of_reporter,
     )
-    return row["item_id"], row["times"] == 1
+    return (row["item_id"], row["times"] == 1) if row is not None else None
 
 
 async def get_items(

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from homeserver.errors import LimitExceeded
 from homeserver.metrics import REGISTRY
 from homeserver.protocol.signing import format_signing_key
-from homeserver.services.moderation_queue import DAY_MS
+from homeserver.services.moderation_queue import DAY_MS, MOST_OF_REPORTER
 from homeserver.storage.database import Database
 from homeserver.storage.moderation_queue import get_dropped_media
 from homeserver.storage.policy import VerdictRow, get_verdicts
@@ -142,7 +143,8 @@ async def test_all_of_a_rule_or_a_sender_are_decided_at_once(
         await one.say(bob, room_id, f"flag {number}")
     await one.say(bob, room_id, "hold")
 
-    await one.call("POST", f"{QUEUE}/release", {}, token=moderator, status=400)
+    for bad in ({}, {"rule": 7}, {"rule": "r\0"}, {"rule": "r-hold", "note": "x" * 9_999}):
+        await one.call("POST", f"{QUEUE}/release", bad, token=moderator, status=400)
     by_sender = {"sender": "@alice:one.test", "note": "all fine"}
     released = await one.call("POST", f"{QUEUE}/release", by_sender, token=moderator)
     dropped = await one.call("POST", f"{QUEUE}/drop", {"rule": "r-hold"}, token=moderator)
@@ -456,3 +458,17 @@ async def test_the_command_line_does_all_of_it(
     assert (await comity("queue", "list", "--kind", "flagged"))[1] == (
         "There is nothing in the queue.\n"
     )
+
+
+async def test_one_reporter_cannot_fill_the_queue(one: Instance) -> None:
+    queue = one.wiring.moderation_queue
+    await one.wiring.database.execute(
+        "INSERT INTO moderation_queue (kind, subject, reporter, created_at)"
+        " SELECT 'report', n::text, 'evil.test', 1 FROM generate_series(1, $1) n",
+        MOST_OF_REPORTER,
+    )
+
+    with pytest.raises(LimitExceeded):
+        await queue.add("report", sender="@alice:one.test", reporter="evil.test")
+
+    await queue.add("report", sender="@alice:one.test", reporter="@bob:one.test")
