@@ -45,6 +45,10 @@ async def get_consent(request: web.Request) -> web.Response:
             "user_id": requester.user_id,
             "server_name": config.server_name,
             "presets": list(PRESETS),
+            "preset_answers": {
+                preset: {tier: answers[tier].value for tier in TIERS}
+                for preset, answers in PRESETS.items()
+            },
             "tiers": list(TIERS),
             "scopes": {scope: _scope(consent, owner, scope) for scope in SCOPES},
             "rows": [
