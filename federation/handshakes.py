@@ -89,6 +89,8 @@ class Handshakes:
                 room_version=room.version.identifier,
             )
         content: JsonObject = {"membership": membership}
+        if membership == "knock":
+            await self._membership.check_knock(room, user_id)
         if membership == "join":
             authorised = await self._authorise_restricted(room, user_id)
             if authorised is not None:
@@ -130,6 +132,8 @@ class Handshakes:
         if membership == "join":
             pdu = await self._countersigned(room, pdu)
         event = await self._checked(room, membership, event_id, pdu, origin)
+        if membership == "knock":
+            await self._membership.check_knock(room, event.sender)
         judgement = await self._arrivals.receive(event, relay_from=origin)
         if judgement.action not in (Action.ACCEPT, Action.DUPLICATE):
             raise Forbidden(judgement.reason or "The room does not allow that")

@@ -220,6 +220,10 @@ class Membership:
             raise NotFound("This server does not know that room, nor another server to ask")
         await self._remote.knock(user_id, room_id, candidates, content)
 
+    async def check_knock(self, room: LiveRoom, user_id: str) -> None:
+        """Refuse a knock that nobody here wants to hear.  Raises :class:`Forbidden`."""
+        await self._gate.check_knock(room, user_id)
+
     # ------------------------------------------------------------ inviting
 
     async def check_invites(
