@@ -26,7 +26,7 @@ from federation import app_keys as federation_keys
 from federation.routes import OPEN_ROUTES, SIGNED_ROUTES
 from federation.server import AUTHENTICATOR
 from homeserver import app_keys, health
-from homeserver.config import Address, Config
+from homeserver.config import Address, Config, ConfigError
 from homeserver.protocol.signing import SigningKey, parse_signing_key_file
 from homeserver.storage import migrations
 from homeserver.storage.database import Database
@@ -123,6 +123,8 @@ def _provide_policy(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.MODERATION] = wiring.moderation_parts.moderation
     app[app_keys.MODERATION_QUEUE] = wiring.moderation_queue
     app[app_keys.REPORTS] = wiring.moderation_parts.reports
+    app[app_keys.POLICY] = wiring.policy
+    app[app_keys.RULE_FILE] = wiring.policy_parts.rule_file
     app[app_keys.POLICY_APPOINTMENTS] = wiring.policy_appointments
     app[app_keys.POLICY_SIGNER] = wiring.policy_server_parts.signer
     app[app_keys.LIST_GATE] = wiring.list_gates.gate
@@ -179,6 +181,7 @@ async def serve(config: Config, *, ready: Callable[[str], None]) -> None:
             shutdown_timeout=SHUTDOWN_SECONDS,
             handler_cancellation=False,
         )
+        _reload_on_hangup(loop, wiring)
         try:
             await runner.setup()
             for site in _sites(runner, config):
@@ -190,6 +193,22 @@ async def serve(config: Config, *, ready: Callable[[str], None]) -> None:
             wiring.stop_waiting()
             await runner.cleanup()
             await wiring.close()
+
+
+def _reload_on_hangup(loop: asyncio.AbstractEventLoop, wiring: Wiring) -> None:
+    """SIGHUP: read the rules of content policy again; the log says what came of it."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        with contextlib.suppress(ConfigError):
+            await wiring.policy_parts.rule_file.reload()
+
+    def on_hangup() -> None:
+        task = asyncio.create_task(reload(), name="reload")
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
 
 def _sites(runner: web.AppRunner, config: Config) -> Iterable[web.TCPSite]:

@@ -34,6 +34,8 @@ from homeserver.services.message_views import MessageViews
 from homeserver.services.moderation import Moderation
 from homeserver.services.moderation_queue import ModerationQueue
 from homeserver.services.openid import OpenIdTokens
+from homeserver.services.policy import Policy
+from homeserver.services.policy.reloading import RuleFile
 from homeserver.services.policy_appointments import PolicyAppointments
 from homeserver.services.policy_lists.gate import ListGate
 from homeserver.services.policy_lists.lists import PolicyLists
@@ -79,6 +81,8 @@ REGISTRATION = web.AppKey("REGISTRATION", RegistrationService)
 LIST_GATE = web.AppKey("LIST_GATE", ListGate)
 POLICY_LISTS = web.AppKey("POLICY_LISTS", PolicyLists)
 POLICY_PREVIEWS = web.AppKey("POLICY_PREVIEWS", Previews)
+POLICY = web.AppKey("POLICY", Policy)
+RULE_FILE = web.AppKey("RULE_FILE", RuleFile)
 SERVER_BLOCKS = web.AppKey("SERVER_BLOCKS", ServerBlocks)
 SESSIONS = web.AppKey("SESSIONS", SessionService)
 TERMS = web.AppKey("TERMS", Terms)

@@ -9,7 +9,14 @@ from typing import Protocol
 
 from aiohttp import web
 
-from client_api.admin import held_media, moderation, policy_lists, policy_server, server_blocks
+from client_api.admin import (
+    held_media,
+    moderation,
+    policy,
+    policy_lists,
+    policy_server,
+    server_blocks,
+)
 from client_api.admin.routing import AdminRoutes
 
 
@@ -22,6 +29,7 @@ class AdminModule(Protocol):
 MODULES: tuple[AdminModule, ...] = (
     held_media,
     moderation,
+    policy,
     policy_lists,
     policy_server,
     server_blocks,

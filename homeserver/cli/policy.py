@@ -21,6 +21,9 @@ class PolicyCommands(LazyGroup):
         "queue": "homeserver.cli.policy_queue",
         "serve": "homeserver.cli.policy_queue",
         "stripped": "homeserver.cli.policy_queue",
+        "reload": "homeserver.cli.policy_rules",
+        "rules": "homeserver.cli.policy_rules",
+        "test": "homeserver.cli.policy_dry_run",
         "unblock": "homeserver.cli.policy_blocks",
     }
 

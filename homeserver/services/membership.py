@@ -14,7 +14,7 @@ from homeserver.services.arrivals import Arrivals
 from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import Action
 from homeserver.services.live_room import JOIN_RULES, LiveRoom
-from homeserver.services.rooms import Draft, Rooms, Sent
+from homeserver.services.rooms import Draft, Rooms, SendGate, Sent
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
 
@@ -45,7 +45,7 @@ class RemoteRooms(Protocol):
         """Have the invited user's server sign an invite; the event with its signature."""
 
 
-class InviteGate(Protocol):
+class InviteGate(SendGate, Protocol):
     """Consent and policy for invites."""
 
     async def may_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> None:
@@ -256,6 +256,9 @@ class Membership:
             body.update(await self._profiles.member_fields(invitee))
             await self._rooms.send(room_id, draft)
             return
+        judgement = await self._gate.check_send(room, draft)
+        if judgement.action is not Action.ACCEPT:
+            return  # kept from everybody, of which the sender is not told
         async with room.lock:
             event = await self._rooms.build_signed(room, draft)
             stripped = self._rooms.invite_room_state(room, event)

@@ -40,7 +40,7 @@ _URLS = re.compile(r"\b(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
 _BARE_HOSTS = re.compile(r"(?<![\w@:/.%-])[\w-]+(?:\.[\w-]+)+")
 _DOTTED = re.compile(r"\.\w")
 _AUTHORITY = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?(?://)?(?:[^/?#@]*@)?([^/?#:]+)", re.IGNORECASE)
-_USER_IDS = re.compile(r"@[a-z0-9._=/+-]+:[\w.\[\]-]*\w", re.IGNORECASE)
+_USER_IDS = re.compile(r"@[a-z0-9._=/+-]+:[\w.\[\]:-]*\w", re.IGNORECASE)
 _USER_LINK = re.compile(r"(?:matrix\.to/#/(?:@|%40)|^matrix:u/)([^/?]+)", re.IGNORECASE)
 # Drawn with no width or not at all, so put between letters to hide a word.
 _INVISIBLE = dict.fromkeys((0xAD, 0x34F, 0x61C, 0x180E, *range(0x200B, 0x2010), 0x2060, 0xFEFF))
