@@ -157,10 +157,7 @@ class Policy:
         return await self.ports.checks.check(subject) if self.ports.checks is not None else None
 
     async def decide(self, subject: Subject) -> Rule | None:
-        """The first rule that decides; what matches without deciding is noted.
-
-        None also where a rule says ``allow``.
-        """
+        """The first rule that decides; what matches without deciding is noted."""
         rules = self._rules
         subject.at_ms, subject.tick = self._clock_ms(), self._clock()
         subject.known |= AT_HAND
@@ -171,7 +168,7 @@ class Policy:
             if truth is None:
                 truth = await look_closer(rule, subject, self.ports)
             if truth and self._note(rule, subject):
-                return rule if rule.action != "allow" else None
+                return rule
         return None
 
     def _note(self, rule: Rule, subject: Subject) -> bool:

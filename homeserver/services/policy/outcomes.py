@@ -38,6 +38,8 @@ class Outcomes:
 
         Raises :class:`Forbidden` or ``M_LIMIT_EXCEEDED`` with the rule's message.
         """
+        if rule.action == "allow":
+            return accepted(subject)
         if rule.action in ("reject", "block_server"):
             raise Forbidden(rule.message)
         if rule.action == "throttle":
@@ -56,6 +58,8 @@ class Outcomes:
         A refusal by policy is ours alone: other instances keep the event, so it must not count as
         rejected by the auth rules, or later events that cite it would be invalid here.
         """
+        if rule.action == "allow":
+            return accepted(subject)
         self._act_on_origin(rule, subject)
         return _kept(rule, subject, POLICY + rule.name)
 
