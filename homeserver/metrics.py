@@ -41,6 +41,19 @@ MODERATION_OPEN = Gauge(
     ("kind",),
     registry=REGISTRY,
 )
+CHECKS = Counter(
+    "comity_external_checks_total",
+    "Questions to external checks, by verdict or as failed or skipped",
+    ("check", "result"),
+    registry=REGISTRY,
+)
+CHECK_SECONDS = Histogram(
+    "comity_external_check_duration_seconds",
+    "How long external checks took to answer",
+    ("check",),
+    registry=REGISTRY,
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
 POLICY_MATCHES = Counter(
     "comity_policy_matches_total",
     "Events that a rule of content policy matched",

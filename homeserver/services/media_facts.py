@@ -26,6 +26,8 @@ FORMATS = {
     "image/jp2": "JPEG2000",
 }
 MAX_HASHED_PIXELS = 50_000_000
+MAX_SCANS = 64  # progressive JPEGs have about ten
+START_OF_SCAN = b"\xff\xda"  # never within the compressed data
 MAX_HASHED_BYTES = 64 * 1024 * 1024
 
 
@@ -83,9 +85,20 @@ def _look(
             size = image.size
             if size[0] * size[1] > MAX_HASHED_PIXELS or size_bytes > MAX_HASHED_BYTES:
                 return size, None
+            if image_format == "JPEG" and _scans(file) > MAX_SCANS:
+                return size, None
             return size, perceptual_hash(image)
     except Exception:  # decoders fail on hostile input in any way they like
         return size, None
+
+
+def _scans(file: BinaryIO) -> int:
+    """How often a JPEG goes over the picture: a small file may do so for minutes."""
+    place = file.tell()
+    file.seek(0)
+    scans = file.read(MAX_HASHED_BYTES).count(START_OF_SCAN)
+    file.seek(place)
+    return scans
 
 
 def _open(file: BinaryIO, image_format: str) -> Image.Image:

@@ -122,6 +122,17 @@ def test_a_decompression_bomb_has_a_size_and_is_not_decoded() -> None:
     assert facts.perceptual_hash is None
 
 
+def test_a_jpeg_of_very_many_scans_is_not_decoded() -> None:
+    plain = encoded(picture(), "JPEG", progressive=True)
+    marks = b"\xff\xda" * 100
+    comment = b"\xff\xfe" + struct.pack(">H", len(marks) + 2) + marks
+
+    facts = sniff(plain[:2] + comment + plain[2:])
+
+    assert sniff(plain).perceptual_hash is not None
+    assert (facts.width, facts.height, facts.perceptual_hash) == (320, 240, None)
+
+
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "AVIF"])
 def test_a_broken_image_lacks_facts_and_raises_nothing(image_format: str) -> None:
     whole = encoded(picture(), image_format)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from homeserver.metrics import CHECK_SECONDS, CHECKS
 from homeserver.services.external_checks.answers import Answer, CannotCheck, CheckFailed
 from homeserver.services.external_checks.breaker import MOST_FAILURES, REST_SECONDS, CircuitBreaker
 
@@ -42,15 +43,17 @@ class Caller:
         Raises :class:`CheckFailed`, and :class:`CannotCheck` as ``ask`` does.
         """
         if self._waiting >= MOST_WAITING:
-            raise CheckFailed("too many wait for it")
+            raise self._skipped("too many wait for it")
         if not self._breaker.allows():
-            raise CheckFailed("it failed lately, and is left alone for a while")
+            raise self._skipped("it failed lately, and is left alone for a while")
         self._waiting += 1
         try:
             async with asyncio.timeout(self._timeout_seconds), self._slots:
-                answer = await ask()
+                with CHECK_SECONDS.labels(self._name).time():
+                    answer = await ask()
         except CannotCheck:
             self._breaker.succeeded()
+            CHECKS.labels(self._name, "cannot_check").inc()
             raise
         except TimeoutError as error:
             raise self._failed(f"no answer within {self._timeout_seconds:g} s") from error
@@ -59,10 +62,16 @@ class Caller:
         finally:
             self._waiting -= 1
         self._breaker.succeeded()
+        CHECKS.labels(self._name, answer.verdict).inc()
         return answer
+
+    def _skipped(self, reason: str) -> CheckFailed:
+        CHECKS.labels(self._name, "skipped").inc()
+        return CheckFailed(reason)
 
     def _failed(self, reason: str) -> CheckFailed:
         logger.warning("external check failed", check=self._name, reason=reason)
+        CHECKS.labels(self._name, "failed").inc()
         if self._breaker.failed():
             self._opened(
                 f"{MOST_FAILURES} failures in a row, the last one: {reason};"
