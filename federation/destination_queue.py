@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,12 @@ class DestinationQueue:
             if len(self._pdus) > MAX_IN_MEMORY:
                 self._fall_behind()
         self.schedule()
+
+    def erase(self, redacted: Mapping[str, JsonObject]) -> None:
+        """Send redacted PDUs for those of these events that still wait."""
+        for pdu in self._pdus:
+            if pdu.event_id in redacted:
+                pdu.erase(redacted[pdu.event_id])
 
     def add_ephemeral(self, edu_type: str, content: JsonObject, key: str) -> None:
         """Queue an EDU that need not arrive; it replaces an older one of its key."""

@@ -29,6 +29,7 @@ from homeserver.protocol.globs import glob_to_regex
 from homeserver.protocol.server_names import host_of
 from homeserver.storage import outbox as storage
 from homeserver.storage.database import Connection, Database
+from homeserver.storage.erasures import ErasureRecord
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Log, Notice
 from homeserver.storage.outbox import DestinationSets
@@ -146,8 +147,15 @@ class Outbox:
         for position, record in notice.records:
             if isinstance(record, EventRecord) and record.destination_set is not None:
                 self._undispatched.append((position, record.event, record.destination_set))
+            elif isinstance(record, ErasureRecord):
+                self._erase(record)
         if not self._dispatching:
             self._dispatch()
+
+    def _erase(self, record: ErasureRecord) -> None:
+        redacted = {event.event_id: event.pdu for event in record.events}
+        for queue in self._queues.values():
+            queue.erase(redacted)
 
     def _dispatch(self) -> None:
         """Hand events over in their order; where a set is not in memory, once it has been read.

@@ -45,6 +45,10 @@ class OutgoingPdu:
             pdu = redact(pdu, ROOM_VERSIONS[row.room_version])
         return cls(row.position, row.event_id, pdu)
 
+    def erase(self, redacted: JsonObject) -> None:
+        """Its content was deleted here before everybody had it: it goes out redacted."""
+        self._pdu, self._json = redacted, None
+
     @property
     def json(self) -> bytes:
         """Canonical JSON of the PDU, without what other instances have no use for."""

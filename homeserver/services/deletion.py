@@ -1,6 +1,7 @@
 """Deletion for real: what an event said, and the media that nothing refers to any more.
 
-Used by redactions, by messages that end, by retention, and by the erasure of accounts.
+Used by redactions, by messages that end, and by retention; there for whatever else must erase (an
+account, a held message that is dropped).
 """
 
 from __future__ import annotations
@@ -8,15 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-import structlog
-
 from homeserver.protocol.events import Event, redacted_copy
+from homeserver.protocol.media_uris import MediaUri
+from homeserver.services.media_deletion import MediaDeletion
 from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
 from homeserver.storage.erasures import ERASURE, RETENTION, ErasureRecord
 from homeserver.storage.log import Log
-
-logger = structlog.get_logger(__name__)
 
 EVENTS_AT_ONCE = 100
 
@@ -24,9 +23,12 @@ EVENTS_AT_ONCE = 100
 class Deletion:
     """Deletes content from the database and from the disk."""
 
-    def __init__(self, *, database: Database, log: Log, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, *, database: Database, log: Log, media: MediaDeletion, clock_ms: Callable[[], int]
+    ) -> None:
         self._database = database
         self._log = log
+        self._media = media
         self._clock_ms = clock_ms
 
     async def delete_event_content(
@@ -37,7 +39,7 @@ class Deletion:
         Each keeps its place in the graph as a redacted PDU.  ``why`` is one of those of
         :mod:`homeserver.storage.erasures`; what goes by retention is not shown any more, all
         else is shown redacted.  ``tell``: syncs say which messages ended.  Media that they refer
-        to is given up to :meth:`work_off_media`.
+        to is deleted, too, if nothing else needs it, soon after this returns.
         """
         wanted = list(dict.fromkeys(event_ids))
         erased = 0
@@ -62,3 +64,11 @@ class Deletion:
                 await self._log.append(*records)
             erased += sum(map(len, by_room.values()))
         return erased
+
+    async def delete_media_if_unreferenced(self, uris: Iterable[MediaUri], *, owner: str) -> None:
+        """Delete media that a user needs no more, unless something else refers to it.
+
+        Of what was uploaded here, only the ``owner``'s own goes.  Returns when the order is on
+        disk; it is carried out at once.  See :class:`MediaDeletion`.
+        """
+        await self._media.give_up(uris, owner)

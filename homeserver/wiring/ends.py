@@ -27,8 +27,17 @@ class Ends:
     def __init__(self, wiring: Wiring) -> None:
         database = wiring.database
         self._client_events = wiring.reading.client_events
-        self.deletion = Deletion(database=database, log=wiring.log, clock_ms=clock_ms)
         self.caretaker = Caretaker(clock_ms=clock_ms)
+        self.media_deletion = MediaDeletion(
+            server_name=wiring.config.server_name,
+            database=database,
+            files=wiring.device_parts.media_files,
+            wake=self.caretaker.wake,
+            clock_ms=clock_ms,
+        )
+        self.deletion = Deletion(
+            database=database, log=wiring.log, media=self.media_deletion, clock_ms=clock_ms
+        )
         self.caretaker.add(
             MessageEnds(
                 server_name=wiring.config.server_name,
@@ -38,13 +47,6 @@ class Ends:
                 deletion=self.deletion,
                 clock_ms=clock_ms,
             )
-        )
-        self.media_deletion = MediaDeletion(
-            server_name=wiring.config.server_name,
-            database=database,
-            files=wiring.device_parts.media_files,
-            wake=self.caretaker.wake,
-            clock_ms=clock_ms,
         )
         self._redactions(wiring)
         limits = wiring.config.retention

@@ -14,10 +14,11 @@ from aiohttp import web
 from federation import destination_queue, health
 from federation import outbox as outbox_module
 from federation.outbox import Outbox
-from homeserver.protocol.events import Event
+from homeserver.protocol.events import Event, redacted_copy
 from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.services.server_blocks import ServerBlocks
 from homeserver.storage import outbox as storage
+from homeserver.storage.erasures import ErasureRecord
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Log
 from tests.federation.network import Clock, Net, Node, Peer
@@ -218,6 +219,24 @@ async def test_a_peer_that_was_down_gets_everything_once_it_is_heard_from(net, u
     await inbox.has(list(range(231)))
 
 
+async def test_what_was_erased_before_a_peer_had_it_goes_out_redacted(net, us, inbox):
+    await us.send(inbox)
+    await inbox.has([0])
+    await inbox.peer.close()
+    await us.send(inbox, times=2)
+    name = inbox.peer.server_name
+    await inbox.until(lambda: us.health.is_failing(name))
+    gone = redacted_copy(make_event(1))
+    await us.log.append(ErasureRecord(ROOM, [gone], "expired", 0))
+    await net.restart(inbox.peer)
+
+    us.health.heard_from(name)
+
+    await inbox.until(lambda: len(inbox.transactions) > 1)
+    first, second = inbox.transactions[-1]["pdus"]
+    assert (first["content"], second["content"]["n"]) == ({}, 2)
+
+
 async def test_a_peer_that_comes_back_in_silence_gets_everything_in_the_end(net, us, inbox):
     await inbox.peer.close()
     numbers = await us.send(inbox, times=10)
@@ -225,7 +244,7 @@ async def test_a_peer_that_comes_back_in_silence_gets_everything_in_the_end(net,
     await net.restart(inbox.peer)
 
     await inbox.has(numbers)
-    assert not us.health.is_failing(inbox.peer.server_name)
+    await inbox.until(lambda: not us.health.is_failing(inbox.peer.server_name))
 
 
 async def test_a_restart_of_ours_loses_nothing(net, us, inbox):

@@ -10,11 +10,11 @@ import pytest
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.caretaker import Caretaker
-from homeserver.services.deletion import Deletion
 from homeserver.services.message_ends import MessageEnds
 from homeserver.services.rooms import Draft, Sent
 from homeserver.storage.database import Database
 from tests.conftest import TestPostgres
+from tests.services.deleting import Deleting
 from tests.services.reading_world import Client, ReadingWorld, bodies
 from tests.services.room_world import RoomWorld
 from tests.services.test_sync_remote import carry, enter
@@ -28,7 +28,7 @@ class Ends:
     def __init__(self, world: RoomWorld) -> None:
         self.world = world
         self.now = time.time_ns() // 1_000_000
-        deletion = Deletion(database=world.database, log=world.log, clock_ms=lambda: self.now)
+        deletion = Deleting(world, lambda: self.now).deletion
         self.caretaker = Caretaker(clock_ms=lambda: self.now)
         self.caretaker.add(
             MessageEnds(

@@ -11,10 +11,10 @@ import pytest
 from homeserver.errors import NotFound
 from homeserver.protocol.retention import RetentionLimits
 from homeserver.services.caretaker import Caretaker
-from homeserver.services.deletion import Deletion
 from homeserver.services.requester import Requester
 from homeserver.services.retention import EVENTS_AT_ONCE, Retention
 from homeserver.storage.database import Database
+from tests.services.deleting import Deleting
 from tests.services.reading_world import Client, ReadingWorld, bodies
 from tests.services.test_timeline import messages
 
@@ -39,7 +39,7 @@ class Purge:
             database=database,
             store=world.store,
             states=world.states,
-            deletion=Deletion(database=database, log=world.log, clock_ms=lambda: self.now),
+            deletion=Deleting(world, lambda: self.now).deletion,
             limits=RetentionLimits(**limits),
             clock_ms=lambda: self.now,
         )

@@ -1,0 +1,129 @@
+"""Which media goes when nothing refers to it, and which stays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from homeserver.protocol.media_uris import MediaUri
+from homeserver.services.media_deletion import AGAIN_MS
+from homeserver.storage.database import Database
+from homeserver.storage.media import MediaRow, get_media, put_media
+from tests.services.deleting import Deleting
+from tests.services.reading_world import SERVER, ReadingWorld
+
+OURS = MediaUri(SERVER, "ours")
+COPY = MediaUri("two.example", "theirs")
+
+
+class Disk:
+    """A world's media, with a clock that the test moves."""
+
+    def __init__(self, world: ReadingWorld) -> None:
+        self.world = world
+        self.now = time.time_ns() // 1_000_000
+        self.deleting = Deleting(world, lambda: self.now)
+
+    async def put(self, uri: MediaUri, sha256: bytes, uploader: str | None, **more: Any) -> None:
+        """A file."""
+        database: Any = self.world.database
+        row = MediaRow(uri.origin, uri.media_id, uploader, "text/plain", None, 1, sha256, 0, **more)
+        await put_media(database, row)
+
+    async def has(self, uri: MediaUri) -> bool:
+        database: Any = self.world.database
+        return await get_media(database, *uri) is not None
+
+    async def give_up(self, uri: MediaUri, owner: str) -> None:
+        """The owner needs it no more."""
+        await self.deleting.deletion.delete_media_if_unreferenced([uri], owner=owner)
+        await self.work_off()
+
+    async def work_off(self) -> None:
+        while await self.deleting.media.step():
+            pass
+
+
+@pytest.fixture
+async def world(database: Database) -> AsyncIterator[ReadingWorld]:
+    world = ReadingWorld(database)
+    await world.start()
+    yield world
+    await world.close()
+
+
+async def test_the_owners_file_goes_and_nobody_elses(world: ReadingWorld) -> None:
+    disk = Disk(world)
+    alice, mallory = world.user("alice"), world.user("mallory")
+    await disk.put(OURS, b"1", alice)
+
+    await disk.give_up(OURS, mallory)
+    assert await disk.has(OURS)
+    await disk.give_up(OURS, alice)
+
+    assert not await disk.has(OURS)
+    assert disk.deleting.files.deleted == [b"1"]
+
+
+async def test_a_copy_of_anothers_file_goes_for_anybody(world: ReadingWorld) -> None:
+    disk = Disk(world)
+    await disk.put(COPY, b"1", None)
+
+    await disk.give_up(COPY, "@alice:two.example")
+
+    assert not await disk.has(COPY)
+
+
+async def test_what_a_message_refers_to_stays(world: ReadingWorld) -> None:
+    disk = Disk(world)
+    alice = await world.client("alice")
+    room_id = await world.room(alice.user_id)
+    await disk.put(OURS, b"1", alice.user_id)
+    await alice.say(room_id, "a", msgtype="m.image", url=f"mxc://{SERVER}/ours")
+
+    await disk.give_up(OURS, alice.user_id)
+
+    assert await disk.has(OURS)
+
+
+async def test_a_sticker_stays(world: ReadingWorld) -> None:
+    disk = Disk(world)
+    alice = await world.client("alice")
+    await disk.put(OURS, b"1", alice.user_id)
+    pack = {"images": {"cat": {"url": f"mxc://{SERVER}/ours"}}}
+    await world.account_data.put(alice.user_id, "im.ponies.user_emotes", pack)
+
+    await disk.give_up(OURS, alice.user_id)
+
+    assert await disk.has(OURS)
+
+
+async def test_what_is_quarantined_stays(world: ReadingWorld) -> None:
+    disk = Disk(world)
+    database: Any = world.database
+    await disk.put(COPY, b"1", None)
+    await database.execute("UPDATE media SET quarantined_by = '@admin:one.example'")
+
+    await disk.give_up(COPY, "@alice:two.example")
+
+    assert await disk.has(COPY)
+
+
+async def test_bytes_that_were_just_sent_again_are_looked_at_later(world: ReadingWorld) -> None:
+    disk = Disk(world)
+    alice = world.user("alice")
+    await disk.put(OURS, b"1", alice)
+    disk.deleting.files.busy.add(b"1")
+
+    await disk.give_up(OURS, alice)
+    assert await disk.has(OURS)
+    disk.deleting.files.busy.clear()
+    assert not await disk.deleting.media.step()
+    disk.now += AGAIN_MS
+    assert await disk.deleting.media.next_due() == disk.now
+    await disk.work_off()
+
+    assert not await disk.has(OURS)
