@@ -322,6 +322,7 @@ async def test_presence_typing_and_receipts(door: Door) -> None:
         await door.grant(scope)
 
     async def all_shown() -> bool:
+        await door.stranger.send(room_id, "hello")
         await _show_life(door, room_id)
         return await watch.look() >= {"m.typing", "m.receipt", "m.presence"}
 
@@ -331,9 +332,7 @@ async def test_presence_typing_and_receipts(door: Door) -> None:
 
 async def _show_life(door: Door, room_id: str) -> None:
     owner = door.owner
-    (event_id,) = [
-        e["event_id"] for e in await owner.history(room_id) if e["content"].get("body") == "hello"
-    ]
+    event_id = (await owner.history(room_id))[-1]["event_id"]
     status = {"presence": "online", "status_msg": f"here {next(_serial)}"}
     await owner.call("PUT", "presence", owner.user_id, "status", body=status)
     for typing in (False, True):
