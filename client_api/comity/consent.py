@@ -7,14 +7,23 @@ from aiohttp import web
 from client_api.auth import require_user
 from client_api.comity.routing import ComityRoutes
 from client_api.matrix import parsing
-from homeserver.app_keys import CONFIG, CONSENT, DATABASE
+from homeserver.app_keys import (
+    CONFIG,
+    CONSENT,
+    CONSENT_ACCESS,
+    DATABASE,
+    PEER_CONSENT,
+    RATE_LIMITS,
+)
 from homeserver.errors import BadJson, InvalidParam
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.server_names import is_valid_server_name
 from homeserver.services.consent import EVERYONE, PRESETS, TIERS, Consent, Scope, parse_answers
 from homeserver.services.consent.consent import ONE_STEP
 from homeserver.services.consent.owner import OwnerConsent
+from homeserver.services.consent.peers import GRANTED, NOT_GIVEN
 from homeserver.services.consent.scopes import (
+    INCOMING,
     SCOPES,
     TIER_PREFIX,
     TIERED,
@@ -187,3 +196,21 @@ def _path_peer(request: web.Request) -> str:
     if not is_valid_server_name(peer):
         raise BadJson(f"'{peer}' is no user, no server, and not '*'")
     return peer
+
+
+@routes.get("/consent/peer/{peer}")
+async def get_peer_consent(request: web.Request) -> web.Response:
+    """What a user of another instance has agreed to, as far as their instance says."""
+    requester = await require_user(request)
+    peer = parsing.user_id(request.match_info["peer"])
+    scope = request.query.get("scope", Scope.MESSAGE)
+    if scope not in INCOMING:
+        raise InvalidParam(f"'scope' must be one of {', '.join(INCOMING)}")
+    if peer.server_name == request.app[CONFIG].server_name:
+        given = await request.app[CONSENT_ACCESS].may_contact(peer, requester.user_id, scope)
+        return json_response({"answer": GRANTED if given else NOT_GIVEN})
+
+    request.app[RATE_LIMITS].check("profile", requester.user_id)
+    await request.app[CONSENT].require_federation(requester.user_id, (peer.server_name,))
+    answer = await request.app[PEER_CONSENT].may_contact(requester.user_id, peer, scope)
+    return json_response({"answer": answer or "unknown"})

@@ -229,3 +229,27 @@ async def test_ancestors_that_the_peer_never_gives_do_not_stop_the_room(world: W
     await world.peer.send(orphan)
 
     assert "from nowhere" not in await world.seen(until="end")
+
+
+async def test_an_invite_that_came_as_an_event_is_asked_too(world: World) -> None:
+    one, peer = world.one, world.peer
+    ours, bob_id = "/_comity/client/v1", "@bob:one.test"
+    bob = await one.register("bob")
+
+    async def smuggle(until: str) -> None:
+        content = {"membership": "invite", "displayname": "You won!"}
+        invite = peer.message("", type="m.room.member", state_key=bob_id, content=content)
+        await peer.send(invite)
+        await world.seen(until=until)
+
+    await one.call("PUT", f"{ours}/consent/group", {"preset": "closed"}, token=bob)
+    await smuggle("first")
+    refused = (await one.call("GET", "/sync", token=bob)).get("rooms", {})
+    await one.call("PUT", f"{ours}/consent/group", {"preset": "ask"}, token=bob)
+    await smuggle("second")
+
+    assert "invite" not in refused
+    (request,) = (await one.call("GET", f"{ours}/requests", token=bob))["requests"]
+    assert (request["sender"], request["room_id"]) == (MALLORY, peer.room_id)
+    shown = (await one.call("GET", "/sync", token=bob))["rooms"]["invite"]
+    assert list(shown) == [peer.room_id]

@@ -454,3 +454,26 @@ async def _queue(server: Any) -> list[dict[str, Any]]:
         assert response.status == 200, answer
         items: list[dict[str, Any]] = next(v for v in answer.values() if isinstance(v, list))
         return items
+
+
+async def test_asking_first(door: Door) -> None:
+    """Whether a call is welcome can be asked; a Synapse does not say."""
+
+    async def asked(whom: str, scope: str = "call") -> str:
+        path = f"/consent/peer/{quote(whom, safe='')}?scope={scope}"
+        answer: str = (await _ours(door.stranger, "GET", path))["answer"]
+        return answer
+
+    if door.peer == "synapse":
+        path = f"/consent/peer/{quote(door.stranger.user_id, safe='')}?scope=call"
+        assert await door.ours("GET", path) == {"answer": "unknown"}
+        return
+    assert await asked(door.owner.user_id) == "granted"
+    for state in ("denied", "asked"):
+        if state == "asked":
+            await door.answer("message", "ask")
+        else:
+            await door.deny("message")
+        unknown = door.owner.user_id.replace("owner", "nobody")
+        assert await asked(door.owner.user_id, "message") == await asked(unknown, "message")
+        await door._set("message", door.stranger.user_id, "cleared")

@@ -1,0 +1,34 @@
+"""What the documentation promises is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TABLE = ROOT / "docs" / "consent-and-policy.md"
+DOORS = "tests/interop/test_consent_doors.py"
+ROW = re.compile(r"`(test_\w+)`(?: \(`(tests/[\w/]+\.py)`\))? \|$", re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
+
+
+def test_each_door_of_the_table_is_a_test() -> None:
+    rows = ROW.findall(TABLE.read_text("utf-8"))
+
+    assert len(rows) > 10
+    for name, file in rows:
+        text = (ROOT / (file or DOORS)).read_text("utf-8")
+        assert f"async def {name}(" in text, f"{file or DOORS} has no {name}"
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in LINK.findall(page.read_text("utf-8"))
+        if not (page.parent / target).exists()
+    ]
+
+    assert broken == []
