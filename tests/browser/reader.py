@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.async_playwright import Axe
@@ -144,3 +146,9 @@ class Reader:
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         return pixels
+
+    async def take_picture(self, name: str) -> None:
+        """Save the whole page as a picture in ``$COMITY_PICTURES``, if that is set."""
+        if directory := os.environ.get("COMITY_PICTURES"):
+            path = Path(directory, name.replace("/", "-").replace(", ", "-") + ".png")
+            await self.page.screenshot(path=path, full_page=True)

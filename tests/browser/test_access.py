@@ -53,6 +53,7 @@ async def test_no_view_has_a_barrier(browser: Browser, one: Instance, window: st
         await reader.open(token, view)
         found[view] = await reader.barriers()
         assert await reader.overflow() <= 0, view
+        await reader.take_picture(f"{window}-{view}")
 
     assert {view: barriers for view, barriers in found.items() if barriers} == {}
     assert reader.mishaps == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 from playwright.async_api import expect
 
 from tests.browser.reader import Reader
@@ -33,3 +35,24 @@ async def test_the_account_is_deleted_only_with_its_name_and_its_password(
     await one.call("GET", "/account/whoami", token=token, status=401)
     login = {"type": "m.login.password", "user": "alice", "password": "sesame"}
     await one.call("POST", "/login", login, status=403)
+
+
+async def test_a_copy_of_ones_data_is_asked_for_and_saved(one: Instance, reader: Reader) -> None:
+    token = await one.register("alice")
+    room_id = await one.room(token, name="Garden")
+    await one.say(token, room_id, "The tomatoes are ripe")
+    await reader.open(token, "account")
+
+    await reader.tab_to("Put a copy together")
+    await reader.press("Enter")
+    await reader.hears("Your copy is being put together.")
+    await reader.hears("Your copy is ready.")
+    assert await reader.barriers() == []
+    async with reader.page.expect_download() as begun:
+        await reader.page.get_by_role("button", name="Download").click()
+    saved = await begun.value
+
+    assert saved.suggested_filename.startswith("comity-export-")
+    with zipfile.ZipFile(await saved.path()) as archive:
+        (messages,) = [n for n in archive.namelist() if n.endswith("/messages.jsonl")]
+        assert b"The tomatoes are ripe" in archive.read(messages)

@@ -275,11 +275,29 @@ const TEXT = {
 	},
 	account: {
 		lead: "Take your data with you, or end your account.",
+		copy: "A copy of my data",
+		copyText:
+			"Everything that this server has of you, as one file: your messages, files, settings, contacts and" +
+			" choices. Putting it together may take a while; you can leave this page meanwhile.",
+		ask: "Put a copy together",
+		asked: "Your copy is being put together.",
+		ready: "Your copy is ready.",
+		states: {
+			queued: "Waiting to begin",
+			running: "Being put together",
+			ready: "Ready",
+			failed: "Did not work",
+			expired: "Deleted after its time",
+		},
+		size: (bytes) => `${new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 }).format(bytes / 1e6)} MB`,
+		columns: ["Asked for", "State", "Size", "Kept until", "Download"],
+		download: "Download",
+		downloaded: "Your browser has saved the file.",
 		remove: "Delete my account",
 		removeText:
 			"This cannot be undone, and nobody can ever use your name again. You leave all your rooms." +
 			" What you wrote stays with the people who have received it.",
-		erase: "Also hide what I wrote from everyone who has not received it yet, and delete my files",
+		erase: "Also hide what I wrote from people who join later, and delete my files where nobody needs them",
 		confirm: (userId) => `To confirm, type ${userId}`,
 		mismatch: (userId) => `That is not your user ID. Type ${userId}.`,
 		removed: "Your account is deleted.",
@@ -347,6 +365,19 @@ function field(label, control, hint) {
 		control,
 	);
 }
+
+// For a name that nobody's spelling checker should touch.
+const nameInput = (name, attributes) =>
+	h("input", {
+		name,
+		required: true,
+		autocapitalize: "none",
+		spellcheck: "false",
+		maxlength: "255",
+		...attributes,
+	});
+const passwordInput = () =>
+	h("input", { name: "password", type: "password", autocomplete: "current-password", required: true });
 
 function select(name, options, chosen, attributes) {
 	return h(
@@ -433,12 +464,15 @@ function act(control, work, said, focus) {
 		try {
 			const result = await work();
 			await show({ focus });
-			say(said(result));
+			say(typeof said === "string" ? said : said(result));
 		} catch (problem) {
 			complain(problem);
 		}
 	});
 }
+
+const doer = (text, work, said, focus, attributes) =>
+	button(text, (control) => act(control, work, said, focus), attributes);
 
 // A question in a dialog; what was entered, or null if it was cancelled.
 function question({ title, text, submit, danger, plain, fields = [] }) {
@@ -603,25 +637,8 @@ function signIn(text = "") {
 			h("p", { class: "lead" }, TEXT.signIn.lead(location.hostname)),
 			form(
 				[
-					field(
-						TEXT.signIn.user,
-						h("input", {
-							name: "user",
-							autocomplete: "username",
-							autocapitalize: "none",
-							spellcheck: "false",
-							required: true,
-						}),
-					),
-					field(
-						TEXT.signIn.password,
-						h("input", {
-							name: "password",
-							type: "password",
-							autocomplete: "current-password",
-							required: true,
-						}),
-					),
+					field(TEXT.signIn.user, nameInput("user", { autocomplete: "username" })),
+					field(TEXT.signIn.password, passwordInput()),
 				],
 				TEXT.signIn.submit,
 				async ({ user, password }) => {
@@ -964,9 +981,7 @@ function reviewButtons({ sender, scope }, blocked) {
 	if (!blocked.has(sender)) return p(TEXT.requests.lifted);
 	const set = (text, state, said) => {
 		const change = () => setRows([...new Set(["message", scope])], sender, state);
-		return button(text, (control) => act(control, change, () => said(sender), "h1"), {
-			"aria-label": TEXT.requests.name(text, sender),
-		});
+		return doer(text, change, said(sender), "h1", { "aria-label": TEXT.requests.name(text, sender) });
 	};
 	return actions(
 		set(TEXT.requests.again, "cleared", TEXT.requests.cleared),
@@ -1025,7 +1040,7 @@ function askedCard() {
 			await setRow(scope, peer, state);
 			history.replaceState(null, "", `${location.pathname}#people`);
 		};
-		return button(text, (control) => act(control, change, () => TEXT.people.askedDone, "#choices"), attributes);
+		return doer(text, change, TEXT.people.askedDone, "#choices", attributes);
 	};
 	return card(
 		TEXT.people.asked(TEXT.scopes[scope], peer),
@@ -1057,17 +1072,7 @@ function addForm() {
 	const scopes = Object.entries(TEXT.scopes).filter(([scope]) => scope !== "federation");
 	return form(
 		[
-			field(
-				TEXT.people.peer,
-				h("input", {
-					name: "peer",
-					required: true,
-					autocapitalize: "none",
-					spellcheck: "false",
-					maxlength: "255",
-				}),
-				TEXT.people.peerHint,
-			),
+			field(TEXT.people.peer, nameInput("peer"), TEXT.people.peerHint),
 			fields(
 				field(
 					TEXT.people.answer,
@@ -1128,20 +1133,10 @@ function rowButtons(r) {
 	const blocked = r.state !== "granted";
 	const label = (text) => `${text}: ${r.peer}, ${scopeName(r)}`;
 	const set = (text, state, said, attributes) =>
-		button(
-			text,
-			(control) =>
-				act(
-					control,
-					() => setRows(r.scopes, r.peer, state),
-					() => said(r.peer),
-					"#choices",
-				),
-			{
-				"aria-label": label(text),
-				...attributes,
-			},
-		);
+		doer(text, () => setRows(r.scopes, r.peer, state), said(r.peer), "#choices", {
+			"aria-label": label(text),
+			...attributes,
+		});
 	return actions(
 		!blocked && set(TEXT.people.block, "revoked", TEXT.people.blocked, { class: "danger" }),
 		set(blocked ? TEXT.people.unblock : TEXT.people.remove, "cleared", TEXT.people.removed),
@@ -1156,12 +1151,8 @@ async function changeUntil(control, r) {
 		fields: [field(TEXT.people.until, dateInput(r.expires_at))],
 	});
 	if (given === null) return control.focus();
-	return act(
-		control,
-		() => setRows(r.scopes, r.peer, r.state, endOfDay(given.until)),
-		() => TEXT.saved,
-		"#choices",
-	);
+	const change = () => setRows(r.scopes, r.peer, r.state, endOfDay(given.until));
+	return act(control, change, TEXT.saved, "#choices");
 }
 
 // ---------------------------------------------------------------- detailed settings
@@ -1249,17 +1240,7 @@ async function servers() {
 	const federation = scopes.federation;
 	const exceptions = rows.filter((r) => r.scope === "federation" && r.peer !== "*" && r.state !== "cleared");
 	const answer = (text, state, said, attributes) =>
-		button(
-			text,
-			(control) =>
-				act(
-					control,
-					() => setRow("federation", "*", state),
-					() => said,
-					"#agreement",
-				),
-			attributes,
-		);
+		doer(text, () => setRow("federation", "*", state), said, "#agreement", attributes);
 	return [
 		lead(TEXT.servers.lead),
 		h(
@@ -1279,29 +1260,12 @@ async function servers() {
 	].filter(Boolean);
 }
 
-function serverInput() {
-	return h("input", {
-		name: "server",
-		required: true,
-		autocapitalize: "none",
-		spellcheck: "false",
-		maxlength: "255",
-	});
-}
-
 function serverExceptions(exceptions) {
-	const remove = (r) =>
-		button(
-			TEXT.people.remove,
-			(control) =>
-				act(
-					control,
-					() => setRow("federation", r.peer, "cleared"),
-					() => TEXT.people.removed(r.peer),
-					"#exceptions",
-				),
-			{ "aria-label": `${TEXT.people.remove}: ${r.peer}` },
-		);
+	const remove = ({ peer }) => {
+		const change = () => setRow("federation", peer, "cleared");
+		const name = `${TEXT.people.remove}: ${peer}`;
+		return doer(TEXT.people.remove, change, TEXT.people.removed(peer), "#exceptions", { "aria-label": name });
+	};
 	const cells = (r) => [
 		who(r.peer),
 		r.state === "granted" ? TEXT.servers.allowed : TEXT.servers.blocked,
@@ -1315,7 +1279,7 @@ function serverExceptions(exceptions) {
 		exceptions.length > 0 && table(TEXT.servers.exceptions, TEXT.servers.columns, exceptions.map(cells)),
 		form(
 			[
-				field(TEXT.servers.name, serverInput(), TEXT.servers.nameHint),
+				field(TEXT.servers.name, nameInput("server"), TEXT.servers.nameHint),
 				field(
 					TEXT.people.answer,
 					select(
@@ -1344,7 +1308,7 @@ function serverLookup() {
 		TEXT.servers.check,
 		p(TEXT.servers.checkText),
 		form(
-			[field(TEXT.servers.name, serverInput(), TEXT.servers.nameHint)],
+			[field(TEXT.servers.name, nameInput("server"), TEXT.servers.nameHint)],
 			TEXT.servers.checkSubmit,
 			async ({ server }) => {
 				const name = server.trim();
@@ -1481,19 +1445,13 @@ function invitationButtons({ code, link, note }) {
 			});
 		}
 	};
-	const withdraw = (control) =>
-		act(
-			control,
-			() => api("DELETE", `/invitations/${code}`),
-			() => TEXT.invitations.revoked,
-			"#links",
-		);
+	const withdraw = () => api("DELETE", `/invitations/${code}`);
 	return actions(
 		button(TEXT.invitations.copy, copy, { id: `copy-${code}`, "aria-label": label(TEXT.invitations.copy) }),
 		button(TEXT.invitations.showQr, (control) => showQr(control, code, link), {
 			"aria-label": label(TEXT.invitations.showQr),
 		}),
-		button(TEXT.invitations.revoke, withdraw, {
+		doer(TEXT.invitations.revoke, withdraw, TEXT.invitations.revoked, "#links", {
 			class: "danger",
 			"aria-label": label(TEXT.invitations.revoke),
 		}),
@@ -1520,7 +1478,67 @@ async function showQr(control, code, link) {
 // ---------------------------------------------------------------- one's data, and the end
 
 async function account() {
-	return [lead(TEXT.account.lead), removalForm()];
+	const { exports: copies } = await api("GET", "/export");
+	return [lead(TEXT.account.lead), copyCard(copies), removalForm()];
+}
+
+const UNDER_WAY = ["queued", "running"];
+const underWay = (copies) => copies.some(({ state }) => UNDER_WAY.includes(state));
+
+function copyCard(copies) {
+	const list = div();
+	const fill = (found) => list.replaceChildren(found.length === 0 ? "" : copyTable(found));
+	fill(copies);
+	if (underWay(copies)) watch(list, fill);
+	return card(
+		null,
+		heading("copies", TEXT.account.copy),
+		p(TEXT.account.copyText),
+		list,
+		actions(doer(TEXT.account.ask, () => api("POST", "/export", {}), TEXT.account.asked, "#copies")),
+	);
+}
+
+function copyTable(copies) {
+	const cells = (copy) => [
+		time(copy.requested_at),
+		TEXT.account.states[copy.state] ?? copy.state,
+		copy.size_bytes === undefined ? "" : TEXT.account.size(copy.size_bytes),
+		copy.expires_at ? time(copy.expires_at) : "",
+		copy.state === "ready" && button(TEXT.account.download, (control) => download(control, copy)),
+	];
+	return table(TEXT.account.copy, TEXT.account.columns, copies.map(cells));
+}
+
+// Look again every few seconds, for as long as the list is on the page.
+async function watch(list, fill) {
+	for (;;) {
+		await new Promise((resolve) => setTimeout(resolve, 2000));
+		if (!list.isConnected) return;
+		const copies = await api("GET", "/export")
+			.then((answer) => answer.exports)
+			.catch(() => null);
+		if (!list.isConnected) return;
+		if (copies === null) continue;
+		fill(copies);
+		if (!underWay(copies))
+			return say(copies[0].state === "ready" ? TEXT.account.ready : TEXT.account.states.failed);
+	}
+}
+
+async function download(control, { id, requested_at: asked }) {
+	await busy(control, async () => {
+		try {
+			const file = await request("GET", `${API}/export/${encodeURIComponent(id)}`);
+			const address = URL.createObjectURL(await file.blob());
+			const day = new Date(asked).toISOString().slice(0, 10);
+			h("a", { href: address, download: `comity-export-${day}.zip` }).click();
+			setTimeout(() => URL.revokeObjectURL(address), 60_000);
+			say(TEXT.account.downloaded);
+		} catch (problem) {
+			complain(problem);
+		}
+	});
 }
 
 function removalForm() {
@@ -1531,25 +1549,8 @@ function removalForm() {
 		form(
 			[
 				h("label", { class: "choice" }, h("input", { type: "checkbox", name: "erase" }), span(TEXT.account.erase)),
-				field(
-					TEXT.account.confirm(userId),
-					h("input", {
-						name: "confirmation",
-						required: true,
-						autocomplete: "off",
-						autocapitalize: "none",
-						spellcheck: "false",
-					}),
-				),
-				field(
-					TEXT.signIn.password,
-					h("input", {
-						name: "password",
-						type: "password",
-						autocomplete: "current-password",
-						required: true,
-					}),
-				),
+				field(TEXT.account.confirm(userId), nameInput("confirmation", { autocomplete: "off" })),
+				field(TEXT.signIn.password, passwordInput()),
 			],
 			TEXT.account.remove,
 			async ({ erase, confirmation, password }) => {
