@@ -89,8 +89,12 @@ async def decide_many(request: web.Request) -> web.Response:
         sender=_name(body, "sender"),
         by=by,
         note=_note(body),
+        after=min(max(optional(body, "from", int) or 0, 0), LARGEST_ID),
     )
-    return json_response(asdict(decided))
+    answer = asdict(decided)
+    if decided.next is None:
+        del answer["next"]
+    return json_response(answer)
 
 
 def _item_id(request: web.Request) -> int:

@@ -93,13 +93,13 @@ def _decision(action: str, text: str) -> Callable[..., None]:
 
 
 def _decide_many(config: Any, action: str, body: dict[str, Any]) -> None:
-    count, more = 0, True
-    while more:
-        answer = ask(config, "POST", f"{QUEUE}/{action}", body)
+    count, after = 0, 0
+    while after is not None:
+        answer = ask(config, "POST", f"{QUEUE}/{action}", {**body, "from": after})
         count += len(answer["items"])
         for item, reason in answer["failed"].items():
             click.echo(f"{item}: {_plain(reason)}", err=True)
-        more = answer["more"] and bool(answer["items"])
+        after = answer.get("next")
     click.echo(f"{action}: {count} items")
 
 

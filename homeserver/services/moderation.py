@@ -21,7 +21,7 @@ from homeserver.storage.moderation_queue import Decision, QueueItem
 from homeserver.storage.policy import VerdictRow, insert_verdict
 from homeserver.storage.stripped_media import StrippedMedia
 
-MOST_AT_ONCE = 1_000
+MOST_AT_ONCE = 200
 STAGE = "moderation"
 RELEASE, DROP, RESOLVE = "release", "drop", "resolve"
 
@@ -34,11 +34,14 @@ class AlreadyDecided(MatrixError):
 
 @dataclass(slots=True)
 class Decided:
-    """What became of many items: ``failed`` by ID with the reason, ``more`` if some are left."""
+    """What became of many items: ``failed`` by ID with the reason.
+
+    ``next``: if there are more, the ID after which to go on.
+    """
 
     items: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
-    more: bool = False
+    next: int | None = None
 
 
 class Moderation:
@@ -86,19 +89,31 @@ class Moderation:
         Raises :class:`NotFound`, :class:`AlreadyDecided`; :class:`InvalidParam` if the action is
         not for this kind of item; what :meth:`HeldEvents.release` raises.
         """
+        await self._decide(item_id, action, by, note)
+        await self._queue.refresh_figures()
+        return await self._get(item_id)
+
+    async def _decide(self, item_id: int, action: str, by: str, note: str | None) -> None:
         decision = Decision(by, clean_note(note), self._clock_ms())
         async with self._held.lock:
             item = await self._get(item_id)
             if item.state != "open":
                 raise AlreadyDecided(f"This was {item.state} by {item.resolved_by}")
             await self._actions[action](item, decision)
-        await self._queue.refresh_figures()
-        return await self._get(item_id)
 
     async def decide_many(
-        self, action: str, *, rule: str | None, sender: str | None, by: str, note: str | None
+        self,
+        action: str,
+        *,
+        rule: str | None,
+        sender: str | None,
+        by: str,
+        note: str | None,
+        after: int = 0,
     ) -> Decided:
-        """Decide all open items of a rule, or of a sender, or of both; at most 1,000 at once.
+        """Decide all open items of a rule, or of a sender, or of both; at most 200 at once.
+
+        ``after``: only those with a greater ID.
 
         Raises :class:`InvalidParam` if neither is named.
         """
@@ -106,16 +121,19 @@ class Moderation:
             raise InvalidParam("Name a 'rule' or a 'sender'")
         kinds = [kind for kind in KINDS if (kind == HELD) != (action == RESOLVE)]
         found = await storage.get_open_ids(
-            self._database, kinds, rule=rule, sender=sender, limit=MOST_AT_ONCE + 1
+            self._database, kinds, rule=rule, sender=sender, after=after, limit=MOST_AT_ONCE + 1
         )
-        decided = Decided(more=len(found) > MOST_AT_ONCE)
+        decided = Decided()
+        if len(found) > MOST_AT_ONCE:
+            decided.next = found[MOST_AT_ONCE - 1]
         for item_id in found[:MOST_AT_ONCE]:
             try:
-                await self.decide(item_id, action, by=by, note=note)
+                await self._decide(item_id, action, by, note)
             except MatrixError as error:
                 decided.failed[item_id] = error.text
             else:
                 decided.items.append(item_id)
+        await self._queue.refresh_figures()
         return decided
 
     async def _release(self, item: QueueItem, decision: Decision) -> None:

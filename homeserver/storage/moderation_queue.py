@@ -30,8 +30,8 @@ SELECT_ITEM = f"SELECT {_COLUMNS} FROM moderation_queue WHERE item_id = $1"
 SELECT_OPEN_IDS = """
 SELECT item_id FROM moderation_queue
 WHERE state = 'open' AND kind = ANY($1::text[]) AND ($2::text IS NULL OR rule = $2)
-    AND ($3::text IS NULL OR sender = $3)
-ORDER BY item_id LIMIT $4
+    AND ($3::text IS NULL OR sender = $3) AND item_id > $4
+ORDER BY item_id LIMIT $5
 """
 CLOSE_ITEM = """
 UPDATE moderation_queue SET state = $2, resolved_by = $3, resolution = $4, resolved_at = $5
@@ -152,10 +152,16 @@ async def get_item(db: Queryable, item_id: int) -> QueueItem | None:
 
 
 async def get_open_ids(
-    db: Queryable, kinds: Collection[str], *, rule: str | None, sender: str | None, limit: int
+    db: Queryable,
+    kinds: Collection[str],
+    *,
+    rule: str | None,
+    sender: str | None,
+    after: int,
+    limit: int,
 ) -> list[int]:
-    """Open items of some kinds by rule, by sender, or by both; the oldest first."""
-    rows = await db.fetch(SELECT_OPEN_IDS, list(kinds), rule, sender, limit)
+    """Open items of some kinds by rule, by sender, or by both, after an ID; the oldest first."""
+    rows = await db.fetch(SELECT_OPEN_IDS, list(kinds), rule, sender, after, limit)
     return [row["item_id"] for row in rows]
 
 

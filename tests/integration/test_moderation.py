@@ -206,6 +206,24 @@ async def test_an_item_that_is_not_there_is_not_found(one: Instance, moderator: 
     await one.call("DELETE", f"{STRIPPED}/one.test/x", token=moderator, status=404)
 
 
+async def test_very_many_are_decided_in_several_requests(
+    one: Instance, moderator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeserver.services.moderation.MOST_AT_ONCE", 2)
+    for number in range(5):
+        await one.wiring.moderation_queue.add("flagged", event_id=f"${number}", rule="r")
+    decided: list[int] = []
+    after: int | None = 0
+    while after is not None:
+        body = {"rule": "r", "from": after}
+        answer = await one.call("POST", f"{QUEUE}/resolve", body, token=moderator)
+        decided.append(len(answer["items"]))
+        after = answer.get("next")
+
+    assert decided == [2, 2, 1]
+    assert await items(one, moderator, "?state=open") == []
+
+
 # ---------------------------------------------------------------- reports
 
 

@@ -99,7 +99,10 @@ async def test_what_is_held_here_reaches_others_once_it_is_released(
 
 
 async def test_what_others_send_is_held_and_built_on(moderated: Comity, pair: Pair) -> None:
-    """Bob's room goes on for everybody, while Carol's server keeps his message from her."""
+    """Bob's room goes on for everybody, while Carol's server keeps his message from her.
+
+    Released, it reaches her once, although her server is killed before her next sync.
+    """
     bob = pair.bob
     async with raw_session() as session:
         carol = Reader(session, moderated.client_url)
@@ -118,6 +121,8 @@ async def test_what_others_send_is_held_and_built_on(moderated: Comity, pair: Pa
         assert bob.user_id in listed
 
         await _comity(moderated, "release", "--sender", bob.user_id)
+        await moderated.kill_async()
+        await moderated.start_async()
 
         await carol.reads(room_id, "a casino")
         assert (await carol.sync(room_id)).count("a casino") == 1
