@@ -10,6 +10,7 @@ from typing import Protocol
 from aiohttp import web
 
 from client_api.admin import (
+    consent,
     held_media,
     moderation,
     policy,
@@ -27,6 +28,7 @@ class AdminModule(Protocol):
 
 
 MODULES: tuple[AdminModule, ...] = (
+    consent,
     held_media,
     moderation,
     policy,

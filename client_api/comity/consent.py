@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from aiohttp import web
 
 from client_api.auth import require_user
@@ -15,7 +17,7 @@ from homeserver.app_keys import (
     PEER_CONSENT,
     RATE_LIMITS,
 )
-from homeserver.errors import BadJson, InvalidParam
+from homeserver.errors import InvalidParam
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.server_names import is_valid_server_name
 from homeserver.services.consent import EVERYONE, PRESETS, TIERS, Consent, Scope, parse_answers
@@ -46,34 +48,26 @@ MOST_CHANGES = 200
 async def get_consent(request: web.Request) -> web.Response:
     """Everything that holds now: answers by scope and tier, and rows for users and instances."""
     requester = await require_user(request)
+    return json_response(await consent_shown(request, requester.user_id))
+
+
+async def consent_shown(request: web.Request, user_id: str) -> JsonObject:
+    """All of a user's consent as it holds now."""
     consent, config = request.app[CONSENT], request.app[CONFIG]
-    owner = await consent.owner(requester.user_id)
-    rows = await storage.get_rows(request.app[DATABASE], requester.user_id, MOST_ROWS)
-    return json_response(
-        {
-            "user_id": requester.user_id,
-            "server_name": config.server_name,
-            "presets": list(PRESETS),
-            "preset_answers": {
-                preset: {tier: answers[tier].value for tier in TIERS}
-                for preset, answers in PRESETS.items()
-            },
-            "tiers": list(TIERS),
-            "scopes": {scope: _scope(consent, owner, scope) for scope in SCOPES},
-            "rows": [
-                {
-                    "peer": row.peer,
-                    "scope": row.scope,
-                    "state": row.state,
-                    "expires_at": row.expires_at,
-                    "created_at": row.created_at,
-                    "how": row.how,
-                }
-                for row in rows
-                if not row.peer.startswith(TIER_PREFIX)
-            ],
-        }
-    )
+    owner = await consent.owner(user_id)
+    rows = await storage.get_rows(request.app[DATABASE], user_id, MOST_ROWS)
+    return {
+        "user_id": user_id,
+        "server_name": config.server_name,
+        "presets": list(PRESETS),
+        "preset_answers": {
+            preset: {tier: answers[tier].value for tier in TIERS}
+            for preset, answers in PRESETS.items()
+        },
+        "tiers": list(TIERS),
+        "scopes": {scope: _scope(consent, owner, scope) for scope in SCOPES},
+        "rows": [asdict(row) for row in rows if not row.peer.startswith(TIER_PREFIX)],
+    }
 
 
 def _scope(consent: Consent, owner: OwnerConsent, scope: str) -> JsonObject:
@@ -132,15 +126,10 @@ async def set_answers(request: web.Request) -> web.Response:
 async def set_row(request: web.Request) -> web.Response:
     """Grant, deny or revoke something to a user, an instance or everyone; or take that back."""
     requester = await require_user(request)
-    scope, peer = _path_scope(request, SCOPES), _path_peer(request)
-    body = await read_json(request)
-    state = required(body, "state", str)
-    expires_at = optional(body, "expires_at", int)
+    scope = _path_scope(request, SCOPES)
+    peer = parse_peer(request.match_info["peer"])
     consent = request.app[CONSENT]
-    if state not in SETTABLE:
-        raise InvalidParam(f"'state' must be one of {', '.join(SETTABLE)}")
-    if expires_at is not None and not consent.now_ms() < expires_at < 2**53:
-        raise InvalidParam("'expires_at' must be a time to come, in milliseconds")
+    state, expires_at = parse_state(await read_json(request), consent.now_ms())
     if peer == requester.user_id:
         raise InvalidParam("You need not consent to yourself")
 
@@ -161,19 +150,7 @@ async def get_history(request: web.Request) -> web.Response:
     page = changes[:limit]
     return json_response(
         {
-            "changes": [
-                {
-                    "position": change.position,
-                    "peer": change.peer,
-                    "scope": change.scope,
-                    "state": change.state,
-                    "how": change.how,
-                    "actor": change.actor or requester.user_id,
-                    "created_at": change.created_at,
-                    "expires_at": change.expires_at,
-                }
-                for change in page
-            ],
+            "changes": [change_shown(change, requester.user_id) for change in page],
             "next": page[-1].position if len(changes) > limit else None,
         }
     )
@@ -186,15 +163,29 @@ def _path_scope(request: web.Request, scopes: tuple[str, ...]) -> str:
     return scope
 
 
-def _path_peer(request: web.Request) -> str:
-    """A user ID or address, a server name, or ``*``."""
-    peer = request.match_info["peer"]
+def change_shown(change: storage.ConsentChange, owner: str) -> JsonObject:
+    """A row of somebody's history; who made it, if nobody else, is its owner."""
+    return {**asdict(change), "actor": change.actor or owner}
+
+
+def parse_state(body: JsonObject, now_ms: int) -> tuple[str, int | None]:
+    """The state that a body sets, and until when.  Raises :class:`InvalidParam`."""
+    state, expires_at = required(body, "state", str), optional(body, "expires_at", int)
+    if state not in SETTABLE:
+        raise InvalidParam(f"'state' must be one of {', '.join(SETTABLE)}")
+    if expires_at is not None and not now_ms < expires_at < 2**53:
+        raise InvalidParam("'expires_at' must be a time to come, in milliseconds")
+    return state, expires_at
+
+
+def parse_peer(peer: str) -> str:
+    """A user ID or address, a server name, or ``*``.  Raises :class:`InvalidParam`."""
     if peer == EVERYONE:
         return peer
     if "@" in peer:
         return parsing.user_id(peer)
     if not is_valid_server_name(peer):
-        raise BadJson(f"'{peer}' is no user, no server, and not '*'")
+        raise InvalidParam(f"'{peer}' is no user, no server, and not '*'")
     return peer
 
 

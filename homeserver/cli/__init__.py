@@ -24,6 +24,7 @@ class LazyGroup(click.Group):
     modules: ClassVar[dict[str, str]] = {
         "backup": "homeserver.cli.backup",
         "config": "homeserver.cli.config",
+        "consent": "homeserver.cli.consent",
         "demo": "homeserver.cli.demo",
         "doctor": "homeserver.cli.doctor",
         "keys": "homeserver.cli.keys",

@@ -539,3 +539,21 @@ async def test_nonsense_is_refused_in_words(
         refused = await one.call(method, OURS + path, body, token=bob, status=400)
 
         assert refused["errcode"].startswith("M_") and len(refused["error"]) > 10
+
+
+async def test_an_admin_acts_for_a_user_and_is_named(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        path = f"/_comity/admin/v1/users/{BOB}/consent"
+        body = {"state": "denied"}
+        await one.call("PUT", f"{path}/message/{ALICE}", body, token=alice, status=403)
+        await one.wiring.accounts.set_admin(ALICE, True)
+
+        await one.call("PUT", f"{path}/message/{CAROL}", body, token=alice)
+
+        shown = await one.call("GET", path, token=alice)
+        assert [(row["peer"], row["how"]) for row in shown["rows"]] == [(CAROL, "admin")]
+        history = await one.call("GET", f"{OURS}/consent/history", token=bob)
+        assert history["changes"][0]["actor"] == ALICE
+        nobody = "/_comity/admin/v1/users/@nobody:one.test/consent"
+        await one.call("GET", nobody, token=alice, status=404)
