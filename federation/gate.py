@@ -25,11 +25,10 @@ from homeserver.errors import BadJson, MatrixError
 from homeserver.metrics import EVENTS_RECEIVED
 from homeserver.protocol.events import BadEvent, Event, parse_event
 from homeserver.protocol.room_versions import RoomVersion
-from homeserver.protocol.server_names import server_allowed_by_acl
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import Action, Judgement
-from homeserver.services.live_room import SERVER_ACL, LiveRoom
+from homeserver.services.live_room import LiveRoom
 from homeserver.services.rooms import Rooms
 from homeserver.storage import inbox
 from homeserver.storage.database import Database
@@ -166,7 +165,7 @@ class Gate:
         except BadEvent as error:
             logger.info("pdu dropped", origin=origin, reason=str(error))
             return
-        if room is not None and not acl_allows(room, origin):
+        if room is not None and not room.allows_server(origin):
             results[event.event_id] = {"error": "Your server is not allowed in this room"}
             return
         results[event.event_id] = {}
@@ -330,13 +329,3 @@ class Gate:
             for event_id in event.prev_event_ids
             if event_id not in known or known[event_id].snapshot_after is None
         ]
-
-
-def acl_allows(room: LiveRoom, server_name: str) -> bool:
-    """Whether a room's ACL lets a server in; the ACL event must be loaded.
-
-    Spec: server-server API, server access control lists.
-    """
-    if SERVER_ACL not in room.state:
-        return True
-    return server_allowed_by_acl(server_name, dict(room.content(SERVER_ACL)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from federation.gate import acl_allows
 from federation.pdus import PduChecker
 from homeserver.errors import BadJson, Forbidden, IncompatibleRoomVersion, MatrixError, NotFound
 from homeserver.protocol.events import BadEvent, Event, JsonObject, parse_event
@@ -64,7 +63,7 @@ class Handshakes:
         room = await self._rooms.find(room_id)
         if room is None or not room.joined_local:
             raise NotFound("This server is not in that room")
-        if not acl_allows(room, origin):
+        if not room.allows_server(origin):
             raise Forbidden("Your server is not allowed in this room")
         return room
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from federation.gate import acl_allows
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import Event, StateKey, redacted_copy
 from homeserver.protocol.history_visibility import server_may_see
@@ -42,7 +41,7 @@ class History:
         room = await self._rooms.find(room_id)
         if room is None:
             raise NotFound("This server does not know that room")
-        if not acl_allows(room, origin):
+        if not room.allows_server(origin):
             raise Forbidden("Your server is not allowed in this room")
         if origin not in room.hosts and not self._world_readable(room):
             raise Forbidden("Your server is not in that room")

@@ -350,12 +350,16 @@ class Joining:
             raise PeerFailed(f"{server} sent back an invalid invite: {error}") from error
 
     async def receive_invite(
-        self, origin: str, pdu: Any, version: RoomVersion, room_state: Any
+        self, origin: str, pdu: JsonObject, version: RoomVersion, room_state: Any
     ) -> JsonObject:
         """Take another instance's invite of one of our users; the PDU with our signature.
 
-        Raises: :class:`BadEvent`, ``M_INVITE_BLOCKED``, :class:`Forbidden`.
+        ``pdu`` must name a room.  Raises: :class:`BadEvent`, ``M_INVITE_BLOCKED``,
+        :class:`Forbidden`.
         """
+        room = await self._rooms.find(pdu["room_id"])
+        if room is not None and room.joined_local and not room.allows_server(origin):
+            raise Forbidden("Your server is not allowed in this room")
         event = await self._checker.check(pdu, version)
         if event.membership != "invite" or event.state_key is None:
             raise BadEvent("that is no invite")

@@ -10,7 +10,6 @@ import asyncio
 from typing import Any
 
 from federation.errors import FederationFailure
-from federation.gate import acl_allows
 from federation.pdus import PduChecker
 from homeserver.errors import BadJson, Forbidden, MatrixError, NotFound
 from homeserver.protocol.events import BadEvent, Event, JsonObject, check_hashes, parse_event
@@ -54,7 +53,7 @@ class PolicySigning:
         """
         self._rate_limits.check("policy_server", origin)
         room, appointment = await self._room(pdu.get("room_id"))
-        if not acl_allows(room, origin):
+        if not room.allows_server(origin):
             raise Forbidden("Your server is not allowed in this room")
         event = _parse(pdu, room)
         if server_name_of(event.sender) != origin:

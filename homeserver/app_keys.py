@@ -51,6 +51,7 @@ from homeserver.services.relations import RelationService
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.reports import Reports
 from homeserver.services.retention import Retention
+from homeserver.services.room_acls import RoomAcls
 from homeserver.services.rooms import Rooms
 from homeserver.services.server_blocks import ServerBlocks
 from homeserver.services.sessions import SessionService
@@ -111,6 +112,7 @@ POLICY_SIGNER = web.AppKey("POLICY_SIGNER", PolicySigner)
 MODERATION = web.AppKey("MODERATION", Moderation)
 MODERATION_QUEUE = web.AppKey("MODERATION_QUEUE", ModerationQueue)
 REPORTS = web.AppKey("REPORTS", Reports)
+ROOM_ACLS = web.AppKey("ROOM_ACLS", RoomAcls)
 ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
 ROOMS = web.AppKey("ROOMS", Rooms)
 

@@ -16,6 +16,7 @@ from client_api.admin import (
     policy,
     policy_lists,
     policy_server,
+    room_acls,
     server_blocks,
 )
 from client_api.admin.routing import AdminRoutes
@@ -34,6 +35,7 @@ MODULES: tuple[AdminModule, ...] = (
     policy,
     policy_lists,
     policy_server,
+    room_acls,
     server_blocks,
 )
 ALL_ROUTES: list[web.RouteDef] = [

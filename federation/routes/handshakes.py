@@ -12,9 +12,10 @@ from aiohttp import web
 from federation.app_keys import HANDSHAKES, JOINING
 from federation.routes.base import FederationRoutes
 from federation.server import CONTENT, ORIGIN
-from homeserver.errors import BadJson, Forbidden, IncompatibleRoomVersion
+from homeserver.errors import BadJson, Forbidden, IncompatibleRoomVersion, InvalidParam
+from homeserver.protocol.events import BadEvent, JsonObject
 from homeserver.protocol.identifiers import server_name_of
-from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.web import json_response
 
 routes = FederationRoutes()
@@ -113,12 +114,7 @@ async def invite(request: web.Request) -> web.Response:
             "This server does not support that room version",
             room_version=str(body.get("room_version")),
         )
-    signed = await request.app[JOINING].receive_invite(
-        request[ORIGIN],
-        _matching(request, body.get("event")),
-        version,
-        body.get("invite_room_state"),
-    )
+    signed = await _invite(request, body.get("event"), version, body.get("invite_room_state"))
     return json_response({"event": signed})
 
 
@@ -128,13 +124,16 @@ async def invite_v1(request: web.Request) -> web.Response:
     body = request[CONTENT]
     unsigned = body.get("unsigned")
     room_state = unsigned.get("invite_room_state") if isinstance(unsigned, dict) else None
-    signed = await request.app[JOINING].receive_invite(
-        request[ORIGIN], _matching(request, body), ROOM_VERSIONS["1"], room_state
-    )
+    signed = await _invite(request, body, ROOM_VERSIONS["1"], room_state)
     return json_response([200, {"event": signed}])
 
 
-def _matching(request: web.Request, pdu: Any) -> dict[str, Any]:
+async def _invite(
+    request: web.Request, pdu: Any, version: RoomVersion, room_state: Any
+) -> JsonObject:
     if not isinstance(pdu, dict) or pdu.get("room_id") != request.match_info["room_id"]:
         raise BadJson("The event is not of the room in the path")
-    return pdu
+    try:
+        return await request.app[JOINING].receive_invite(request[ORIGIN], pdu, version, room_state)
+    except BadEvent as error:
+        raise InvalidParam(f"The invite is not valid: {error}") from error

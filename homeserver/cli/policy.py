@@ -13,6 +13,7 @@ class PolicyCommands(LazyGroup):
     """The commands of ``comity policy``."""
 
     modules: ClassVar[dict[str, str]] = {
+        "acl": "homeserver.cli.policy_acl",
         "block": "homeserver.cli.policy_blocks",
         "blocks": "homeserver.cli.policy_blocks",
         "export": "homeserver.cli.policy_lists",

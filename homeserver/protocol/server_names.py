@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from homeserver.protocol.globs import glob_to_regex, is_glob
+from homeserver.protocol.glob_index import GlobIndex
 
 MAX_DNS_NAME_LENGTH = 255
 MAX_VERDICTS = 4_096
@@ -110,8 +110,8 @@ class ServerAcl:
     def __init__(self, content: Mapping[str, Any]) -> None:
         # "Defaults to true if missing or otherwise not a boolean."
         self._allow_ip_literals = content.get("allow_ip_literals") is not False
-        self._allow = _patterns(content.get("allow"))
-        self._deny = _patterns(content.get("deny"))
+        self._allow = _index(content.get("allow"))
+        self._deny = _index(content.get("deny"))
         self._verdicts: dict[str, bool] = {}
 
     def allows(self, server_name: str) -> bool:
@@ -131,7 +131,7 @@ class ServerAcl:
         if name.is_ip_literal and not self._allow_ip_literals:
             return False
         host = name.host.lower()
-        return not _any_matches(self._deny, host) and _any_matches(self._allow, host)
+        return self._deny.find(host) is None and self._allow.find(host) is not None
 
 
 def server_allowed_by_acl(server_name: str, acl: Mapping[str, Any]) -> bool:
@@ -139,19 +139,12 @@ def server_allowed_by_acl(server_name: str, acl: Mapping[str, Any]) -> bool:
     return ServerAcl(acl).allows(server_name)
 
 
-def _patterns(value: object) -> list[str]:
+def _index(value: object) -> GlobIndex[bool]:
     """The patterns that are short enough to match any server name, in lower case."""
     if not isinstance(value, list):
-        return []
-    return [
-        STARS.sub("*", pattern.lower())
+        return GlobIndex(())
+    return GlobIndex(
+        (STARS.sub("*", pattern.lower()), True)
         for pattern in value
         if isinstance(pattern, str) and len(pattern) - pattern.count("*") <= MAX_DNS_NAME_LENGTH
-    ]
-
-
-def _any_matches(patterns: list[str], host: str) -> bool:
-    return any(
-        glob_to_regex(pattern).match(host) is not None if is_glob(pattern) else pattern == host
-        for pattern in patterns
     )

@@ -16,6 +16,7 @@ from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.policy_servers import POLICY
 from homeserver.protocol.power_levels import PowerLevels
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
+from homeserver.protocol.server_names import ServerAcl
 from homeserver.services.event_store import EventStore
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
@@ -59,6 +60,7 @@ class LiveRoom:
         self._events: dict[StateKey, Event] = {}
         self._power_levels: PowerLevels | None = None
         self._server_name = server_name
+        self._acl: tuple[Event | None, ServerAcl] | None = None
 
     # ------------------------------------------------------------ reading
 
@@ -116,6 +118,18 @@ class LiveRoom:
         """The content of a loaded state event; empty if there is none."""
         event = self._events.get(key)
         return event.content if event is not None else {}
+
+    def allows_server(self, server_name: str) -> bool:
+        """Whether the room's ACL lets an instance in.
+
+        Spec: server-server API, server access control lists.
+        """
+        if SERVER_ACL not in self.state:
+            return True
+        event = self._events.get(SERVER_ACL)
+        if self._acl is None or self._acl[0] is not event:
+            self._acl = (event, ServerAcl(event.content if event is not None else {}))
+        return self._acl[1].allows(server_name)
 
     @property
     def encrypted(self) -> bool:

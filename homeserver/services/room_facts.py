@@ -6,9 +6,7 @@ from collections.abc import Collection, Sequence
 
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
-from homeserver.protocol.server_names import server_allowed_by_acl
 from homeserver.services.event_store import EventStore
-from homeserver.services.live_room import SERVER_ACL
 from homeserver.services.rooms import Draft, Rooms
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
@@ -35,11 +33,7 @@ class RoomFacts:
     async def is_server_allowed(self, room_id: str, server_name: str) -> bool:
         """Whether the room's ``m.room.server_acl`` lets an instance in; false if unknown."""
         room = await self._rooms.find(room_id)
-        if room is None:
-            return False
-        if SERVER_ACL not in room.state:
-            return True
-        return server_allowed_by_acl(server_name, room.content(SERVER_ACL))
+        return room is not None and room.allows_server(server_name)
 
     async def joined_rooms(self, user_id: UserId) -> Sequence[str]:
         """The rooms to which a local user is joined."""

@@ -19,7 +19,12 @@ UPDATE_LIST = """
 UPDATE policy_lists SET room_id = $2, title = $3, read_at = $4, applied_at = $5, problem = $6
 WHERE list_id = $1
 """
-DELETE_LIST = "DELETE FROM policy_lists WHERE list_id = $1"
+DELETE_LIST = """
+DELETE FROM policy_lists l WHERE list_id = $1
+    AND NOT EXISTS (SELECT 1 FROM policy_acl_entries a WHERE a.list_id = l.list_id)
+"""
+RESET_LIST = "UPDATE policy_lists SET applied_at = NULL, read_at = NULL WHERE list_id = $1"
+DELETE_ALL_ENTRIES = "DELETE FROM policy_list_entries WHERE list_id = $1"
 SELECT_ENTRIES = """
 SELECT kind, entity, action, reason, wanted, applied, declined, changed_at
 FROM policy_list_entries WHERE list_id = $1 ORDER BY kind, entity
@@ -102,7 +107,9 @@ async def update_list(db: Queryable, row: ListRow) -> None:
 
 
 async def delete_list(db: Queryable, list_id: int) -> None:
-    """Delete a list with its entries."""
+    """Delete a list's entries, and the list unless something of it is still in rooms' ACLs."""
+    await db.execute(DELETE_ALL_ENTRIES, list_id)
+    await db.execute(RESET_LIST, list_id)
     await db.execute(DELETE_LIST, list_id)
 
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.policy import Policy
+from homeserver.services.policy_lists.acl_keeper import AclKeeper
 from homeserver.services.policy_lists.following import Following
 from homeserver.services.policy_lists.gate import ListedPolicy, ListGate
 from homeserver.services.policy_lists.lists import PolicyLists
 from homeserver.services.policy_lists.policy_list import ListSettings
 from homeserver.services.policy_lists.preview import Previews
 from homeserver.services.policy_lists.service_account import ServiceAccount
+from homeserver.services.room_acls import RoomAcls
 from homeserver.services.server_blocks import ServerBlocks
 from homeserver.services.server_sweep import ServerSweep
 from homeserver.wiring.basics import clock_ms
@@ -62,11 +64,20 @@ class ListParts:
             aliases=wiring.directory,
         )
         wiring.log.subscribe(self.following.on_notice)
+        self.acls = RoomAcls(server_name=config.server_name, database=database, rooms=wiring.rooms)
+        self.acl_keeper = AclKeeper(
+            server_name=config.server_name,
+            database=database,
+            lists=wiring.list_gates.lists,
+            acls=self.acls,
+        )
 
     async def start(self) -> None:
         """Begin to follow, once all that it needs runs."""
         await self.following.start()
+        await self.acl_keeper.start()
 
     async def close(self) -> None:
         """Stop following."""
+        await self.acl_keeper.close()
         await self.following.close()

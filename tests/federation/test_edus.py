@@ -48,6 +48,8 @@ def edus(heard):
         to_device=service,
         remote_devices=service,
         acls=Acls(),
+        notices=service,
+        hears=lambda sender: sender != "@listed:peer.test",
     )
 
 
@@ -64,6 +66,14 @@ async def test_each_type_has_its_service(edus, heard, edu_type, method):
     await edus.handle(PEER, {"edu_type": edu_type, "content": {"a": 1}})
 
     assert heard == [(method, PEER, {"a": 1})]
+
+
+async def test_device_messages_of_whom_lists_name_are_dropped(edus, heard):
+    for sender in ("@listed:peer.test", "@other:peer.test"):
+        content = {"sender": sender, "messages": {}}
+        await edus.handle(PEER, {"edu_type": "m.direct_to_device", "content": content})
+
+    assert heard == [("receive", PEER, {"sender": "@other:peer.test", "messages": {}})]
 
 
 async def test_typing_is_dropped_where_the_acl_forbids_it(edus, heard):
