@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
+from homeserver.protocol.relations import REPLACE
 from homeserver.services.event_store import EventStore
 from homeserver.services.visibility import Reader, ReaderFilter, Withheld
 from homeserver.storage import hidden_events as storage
 from homeserver.storage.account_data import AccountDataRecord
 from homeserver.storage.database import Database
 from homeserver.storage.erasures import EXPIRED, VIEWED, ErasureRecord
+from homeserver.storage.event_records import EventRecord
 from homeserver.storage.hidden_events import HiddenRecord, ViewedRecord
 from homeserver.storage.log import Log, Notice
 
@@ -131,13 +133,25 @@ class HiddenEvents:
                 self._owners.add(record.user_id)
                 self._hidden.pop(record.user_id, None)
             elif isinstance(record, ErasureRecord) and record.why in (EXPIRED, VIEWED):
-                self._show_ended(record)
+                # what was viewed once and has ended is shown, redacted, to all
+                self._read_anew({event.event_id for event in record.events})
+            elif isinstance(record, EventRecord) and self._hidden:
+                edited = _edited(record)
+                if edited is not None:  # what was viewed once is hidden with its edits
+                    self._read_anew({edited})
 
-    def _show_ended(self, record: ErasureRecord) -> None:
-        """What was viewed once and has ended is shown, redacted, to all."""
-        ended = {event.event_id for event in record.events}
-        for user_id in [u for u, hidden in self._hidden.items() if not ended.isdisjoint(hidden)]:
+    def _read_anew(self, event_ids: set[str]) -> None:
+        for user_id in [u for u, h in self._hidden.items() if not event_ids.isdisjoint(h)]:
             del self._hidden[user_id]
+
+
+def _edited(record: EventRecord) -> str | None:
+    """The event that an event edits."""
+    relation = record.event.content.get("m.relates_to")
+    if not isinstance(relation, dict) or relation.get("rel_type") != REPLACE:
+        return None
+    target = relation.get("event_id")
+    return target if isinstance(target, str) else None
 
 
 def _check_number(event_ids: Sequence[str]) -> None:

@@ -82,11 +82,17 @@ class MessageEnds:
     async def _end(self, message: DueMessage) -> None:
         event_ids = [message.event_id]
         event_ids += await storage.get_edits(self._database, message.event_id, message.sender)
+        failure: Exception | None = None
         if server_name_of(message.sender) == self._server_name:
-            for event_id in event_ids:
-                await self._redact(message, event_id)
+            try:
+                for event_id in event_ids:
+                    await self._redact(message, event_id)
+            except Exception as error:
+                failure = error  # our copy goes all the same
         why = VIEWED if message.view_once else EXPIRED
         await self._deletion.delete_event_content(event_ids, why=why)
+        if failure is not None:
+            raise failure
         await storage.delete_ends(self._database, event_ids)
 
     async def _redact(self, message: DueMessage, event_id: str) -> None:
@@ -108,6 +114,8 @@ class MessageEnds:
             logger.info("expired without a redaction", event_id=event_id, reason=error.text)
 
     async def _postpone(self, message: DueMessage, error: Exception) -> None:
-        logger.warning("a message did not end", event_id=message.event_id, reason=repr(error))
+        logger.warning(
+            "a message's end is tried again", event_id=message.event_id, reason=repr(error)
+        )
         wait = min(RETRY_MS * 2 ** min(message.attempts, 12), LONGEST_RETRY_MS)
         await storage.postpone(self._database, message.event_id, self._clock_ms() + wait)

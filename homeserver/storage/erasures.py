@@ -39,10 +39,11 @@ INSERT INTO media_deletions (origin, media_id, sender)
 SELECT DISTINCT origin, media_id, sender FROM gone ON CONFLICT DO NOTHING
 """
 DELETE_SCHEDULED = """
-WITH ends AS (DELETE FROM message_ends WHERE event_id = ANY($1::text[])),
-    views AS (DELETE FROM message_views WHERE event_id = ANY($1::text[]))
+WITH views AS (DELETE FROM message_views WHERE event_id = ANY($1::text[]))
 DELETE FROM redacted_contents WHERE event_id = ANY($1::text[])
 """
+# What ends by itself stays on the schedule until its redaction has been sent.
+DELETE_ENDS = "DELETE FROM message_ends WHERE event_id = ANY($1::text[])"
 INSERT_ERASURES = """
 INSERT INTO erasures (position, room_id, event_ids, erased_at)
 SELECT position, room_id, string_to_array(event_ids, E'\\x1f'), erased_at
@@ -80,12 +81,12 @@ class ErasureRecord(Record):
         """Put the redacted PDUs in the place of the whole ones."""
         for why in {record.why for _, record in batch}:
             events = [e for _, record in batch if record.why == why for e in record.events]
+            erased = [event.event_id for event in events]
             await connection.execute(
-                UPDATE_EVENTS,
-                [event.event_id for event in events],
-                [orjson.dumps(event.pdu) for event in events],
-                why,
+                UPDATE_EVENTS, erased, [orjson.dumps(event.pdu) for event in events], why
             )
+            if why not in (EXPIRED, VIEWED):
+                await connection.execute(DELETE_ENDS, erased)
         event_ids = [event.event_id for _, record in batch for event in record.events]
         await connection.execute(GIVE_UP_MEDIA, event_ids)
         await connection.execute(DELETE_SCHEDULED, event_ids)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from homeserver.protocol.retention import RETENTION_TYPES, RetentionLimits
 from homeserver.services.caretaker import Caretaker
-from homeserver.services.deletion import Deletion
+from homeserver.services.deletion import Deletion, ErasurePruning
 from homeserver.services.media_deletion import MediaDeletion
 from homeserver.services.message_ends import MessageEnds
 from homeserver.services.message_views import MessageViews
@@ -27,6 +27,7 @@ class Ends:
     def __init__(self, wiring: Wiring) -> None:
         database = wiring.database
         self._client_events = wiring.reading.client_events
+        self._live_rooms = wiring.live_rooms
         self.caretaker = Caretaker(clock_ms=clock_ms)
         self.media_deletion = MediaDeletion(
             server_name=wiring.config.server_name,
@@ -65,7 +66,8 @@ class Ends:
             wake=self.caretaker.wake,
             clock_ms=clock_ms,
         )
-        self.caretaker.add(self.views, self.retention, self.media_deletion)
+        pruning = ErasurePruning(database=database, clock_ms=clock_ms)
+        self.caretaker.add(self.views, self.retention, self.media_deletion, pruning)
         wiring.log.subscribe(self._on_notice)
 
     def _redactions(self, wiring: Wiring) -> None:
@@ -102,6 +104,13 @@ class Ends:
                     self.retention.policy_changed()
                     self.caretaker.wake()
             elif isinstance(record, ErasureRecord):
-                for event in record.events:
-                    self._client_events.forget(event.event_id)
+                self._forget(record)
                 self.caretaker.wake()
+
+    def _forget(self, record: ErasureRecord) -> None:
+        """Let no copy in memory keep what was deleted."""
+        room = self._live_rooms.cached(record.room_id)
+        for event in record.events:
+            self._client_events.forget(event.event_id)
+            if room is not None and event.event_id in room.extremities:
+                room.extremities[event.event_id] = event

@@ -82,6 +82,19 @@ async def test_an_edit_ends_with_its_message(database: Database, tmp_path: Path)
         assert await one.texts(alice, room_id) == []
 
 
+async def test_the_field_stands_beside_the_ciphertext(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room_id = await one.room(alice)
+        path = f"/rooms/{room_id}/send/m.room.encrypted/1"
+        content = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "abc", **SOON}
+        sent = await one.call("PUT", path, content, token=alice)
+
+        event = await eventually(lambda: redacted(one, alice, room_id, sent["event_id"]))
+
+        assert event["content"] == {}
+
+
 @pytest.mark.parametrize(
     "field",
     [

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.errors import MatrixError
 from homeserver.protocol.events import JsonObject
 from homeserver.services.caretaker import Caretaker
 from homeserver.services.message_ends import MessageEnds
@@ -169,6 +170,28 @@ async def test_a_message_from_the_future_does_not_live_longer(
     await ends.pass_time(2 * MINUTE)
 
     assert b"a secret" not in await ends.pdu(sent.event.event_id)
+
+
+async def test_a_redaction_that_cannot_be_sent_yet_follows_later(ours: ReadingWorld) -> None:
+    alice = await ours.client("alice")
+    room_id = await ours.room(alice.user_id)
+    sent = await alice.say(room_id, "a secret", **lasting(MINUTE))
+    ends = Ends(ours)
+    send = ours.rooms.send
+
+    async def busy(*_: Any, **__: Any) -> Sent:
+        raise MatrixError("busy", status=503)
+
+    ours.rooms.send = busy  # type: ignore[method-assign]
+    await ends.pass_time(MINUTE)
+    assert b"a secret" not in await ends.pdu(sent.event.event_id)
+    ours.rooms.send = send  # type: ignore[method-assign]
+    await ends.pass_time(2 * MINUTE)
+
+    stored = await ours.store.get(sent.event.event_id)
+    assert stored is not None
+    assert stored.redacted_by is not None
+    assert await ours.database.fetchval("SELECT count(*) FROM message_ends") == 0
 
 
 async def test_what_cannot_be_redacted_any_more_is_deleted_all_the_same(

@@ -147,6 +147,21 @@ async def test_what_each_has_seen_once_is_gone_for_them_and_in_the_end_for_all(
     assert stored.erased == "viewed"
 
 
+async def test_a_later_edit_of_what_was_seen_is_hidden_as_well(world: ReadingWorld) -> None:
+    alice, bob, carol, room_id = await three(world)
+    views = Views(world)
+    sent = (await alice.say(room_id, "a secret", **ONCE)).event.event_id
+    await views.read(bob, room_id, sent)
+    assert await texts(bob, room_id) == []
+    relation = {"rel_type": "m.replace", "event_id": sent}
+    new = {"msgtype": "m.text", "body": "a better secret"}
+
+    await alice.say(room_id, "* better", **{"m.relates_to": relation, "m.new_content": new})
+
+    assert await texts(bob, room_id) == []
+    assert await texts(carol, room_id) == ["a secret", "* better"]
+
+
 async def test_who_leaves_is_waited_for_no_longer(world: ReadingWorld) -> None:
     alice, bob, carol, room_id = await three(world)
     views = Views(world)
