@@ -12,6 +12,7 @@ from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import Event, StateKey, redacted_copy
 from homeserver.protocol.history_visibility import server_may_see
 from homeserver.protocol.identifiers import server_name_of
+from homeserver.services.erased_accounts import ErasedAccounts
 from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import HISTORY_VISIBILITY, LiveRoom
 from homeserver.services.rooms import Rooms
@@ -30,9 +31,16 @@ class History:
     """Answers other instances' questions about rooms that they are in."""
 
     def __init__(
-        self, *, database: Database, rooms: Rooms, store: EventStore, states: States
+        self,
+        *,
+        database: Database,
+        rooms: Rooms,
+        store: EventStore,
+        states: States,
+        erased: ErasedAccounts,
     ) -> None:
         self._database = database
+        self._erased = erased
         self._rooms = rooms
         self._store = store
         self._states = states
@@ -177,6 +185,8 @@ class History:
         event = stored.event
         if event.is_state or server_name_of(event.sender) == origin:
             return True
+        if await self._erased.is_hidden_from_server(event, origin):
+            return False
         state = await self._visibility_state(stored)
         visibility = state.get(HISTORY_VISIBILITY)
         setting = visibility.content.get("history_visibility") if visibility else "shared"

@@ -99,6 +99,7 @@ def deactivate(name: str, erase: bool, config_path: Path | None) -> None:
     async def work(wiring: Wiring) -> None:
         user_id = _user_id(wiring, name)
         await wiring.accounts.deactivate(user_id, erase=erase)
+        await wiring.account_deletion.settle()
         click.echo(f"deactivated {user_id}")
 
     _with_wiring(load(config_path), work)

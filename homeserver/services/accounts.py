@@ -38,6 +38,13 @@ class LeaveAllRooms(Protocol):
         """Leave every room, and reject every invite."""
 
 
+class Belongings(Protocol):
+    """What deactivation needs of the rest."""
+
+    async def ended(self, user_id: str) -> None:
+        """Delete what belongs to an account whose user has left all rooms."""
+
+
 class AccountService:
     """Makes accounts, knows their passwords, and ends them."""
 
@@ -50,6 +57,7 @@ class AccountService:
         sessions: SessionService,
         devices: DeviceService,
         rooms: LeaveAllRooms,
+        belongings: Belongings,
         clock_ms: Callable[[], int],
     ) -> None:
         self._server_name = server_name
@@ -58,6 +66,7 @@ class AccountService:
         self._sessions = sessions
         self._devices = devices
         self._rooms = rooms
+        self._belongings = belongings
         self._clock_ms = clock_ms
         self._task: asyncio.Task[None] | None = None
 
@@ -155,18 +164,15 @@ class AccountService:
     # ------------------------------------------------------------ ending
 
     async def deactivate(self, user_id: UserId, *, erase: bool = False) -> None:
-        """End an account: no login, no devices, no rooms; its user ID stays taken.
+        """End an account: no login, no devices, no rooms, no belongings; its user ID stays taken.
 
+        ``erase``: what they wrote and uploaded as well, as far as nobody else has a claim to it.
         Spec: client-server API, ``POST /account/deactivate``.
         """
-        async with self._database.transaction() as connection:
-            known = await storage.deactivate_account(
-                connection, user_id, self._clock_ms(), erase=erase
-            )
-            if not known:
-                raise NotFound("There is no such account on this server")
-            if erase:
-                await storage.erase_account(connection, user_id)
+        if not await storage.deactivate_account(
+            self._database, user_id, self._clock_ms(), erase=erase
+        ):
+            raise NotFound("There is no such account on this server")
         await self._remove_everywhere(user_id)
 
     async def resume(self) -> None:
@@ -187,3 +193,4 @@ class AccountService:
         await self._sessions.revoke(user_id, None)
         await self._devices.remove_all(user_id)
         await self._rooms.leave_all(user_id)
+        await self._belongings.ended(user_id)

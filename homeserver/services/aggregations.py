@@ -68,7 +68,7 @@ class Aggregations:
         self, originals: Sequence[StoredEvent], reader: Reader, withheld: Withheld
     ) -> dict[str, orjson.Fragment]:
         """Event ID -> the edit that counts; redacted events have none."""
-        kept = [stored for stored in originals if stored.redacted_by is None]
+        kept = [s for s in originals if s.redacted_by is None and not reader.hides_erased(s)]
         if not kept:
             return {}
         edits = await storage.get_edits(
@@ -125,7 +125,7 @@ class Aggregations:
     def _json(
         self, stored: StoredEvent, reader: Reader, relations: JsonObject | None = None
     ) -> orjson.Fragment:
-        beside = Beside()
+        stored, beside = reader.as_seen(stored), Beside()
         if relations:
             beside.relations[stored.event.event_id] = relations
         return orjson.Fragment(

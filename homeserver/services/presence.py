@@ -118,6 +118,12 @@ class PresenceService:
         if self.enabled and user is not None:
             self._update(user, user.act(self._clock_ms()))
 
+    async def forget(self, user_id: str) -> None:
+        """Keep nothing of a user whose account has ended; what is stored is deleted elsewhere."""
+        self._users.pop(user_id, None)
+        for users in (self._watched, self._unsent, self._unstored):
+            users.discard(user_id)
+
     # ------------------------------------------------------------ other instances
 
     async def receive(self, origin: str, content: JsonObject) -> None:

@@ -187,8 +187,11 @@ class SyncRooms:
         room = self._recent.room(span.room_id)
         own = await self._transaction_ids(view, span)
         relations = await self._relations(view, span)
+        timeline = await self._visibility.as_seen(span.timeline, span.room_id, view.user_id)
+        if timeline is not span.timeline and reader is None:
+            reader = await self._visibility.reader(span.room_id, view.user_id)
         if reader is not None or room is None or own or relations or not view.is_plain:
-            return await self._events_json(view, span.timeline, reader, own, relations)
+            return await self._events_json(view, timeline, reader, own, relations)
         key = tuple([stored.position for stored in span.timeline])
         block = room.block(key)
         if block is None:
@@ -256,7 +259,7 @@ class SyncRooms:
                 may_see_previous=reader is None
                 or previous is None
                 or previous.stored is None
-                or reader.may_see(previous.stored),
+                or reader.sees_whole(previous.stored),
                 transaction_id=transaction_ids.get(event_id),
             )
             parts.append(part if view.is_plain else as_filtered(part, stored, view.filter))
@@ -332,7 +335,7 @@ class SyncRooms:
         reader = await self._visibility.reader(span.room_id, view.user_id)
         beside = await self._events.beside(events, replaced=False)
         parts = []
-        for stored in events:
+        for stored in map(reader.as_seen, events):
             part = self._events.serialise(
                 stored, membership=reader.membership_at(stored), beside=beside
             )

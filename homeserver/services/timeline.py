@@ -342,9 +342,9 @@ class Timeline:
         return await self._reader_filter.withheld(user_id)
 
     async def only_shown(self, events: Iterable[StoredEvent], reader: Reader) -> list[StoredEvent]:
-        """Those of some events that a reader may see."""
+        """Those of some events that a reader may see, as they see them."""
         withheld = await self.withheld(reader.user_id)
-        return [stored for stored in events if self._shows(stored, reader, withheld)]
+        return [reader.as_seen(s) for s in events if self._shows(s, reader, withheld)]
 
     async def bundled(
         self, events: Sequence[StoredEvent], reader: Reader, requester: Requester
@@ -366,12 +366,12 @@ class Timeline:
         if relations:
             beside.relations = relations
         parts = []
-        for stored in events:
+        for stored in map(reader.as_seen, events):
             previous = beside.previous.get(stored.event.event_id)
             hidden = (
                 previous is not None
                 and previous.stored is not None
-                and not reader.may_see(previous.stored)
+                and not reader.sees_whole(previous.stored)
             )
             parts.append(
                 orjson.Fragment(

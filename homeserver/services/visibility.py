@@ -11,10 +11,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from homeserver.protocol.events import Event
+from homeserver.protocol.events import Event, redacted_copy
 from homeserver.protocol.history_visibility import (
     SHARED,
     WORLD_READABLE,
@@ -22,10 +22,12 @@ from homeserver.protocol.history_visibility import (
     visibility_of,
 )
 from homeserver.protocol.identifiers import server_name_of
+from homeserver.services.erased_accounts import is_personal
 from homeserver.services.event_store import EventStore
 from homeserver.storage import rooms as room_storage
 from homeserver.storage import sync as storage
 from homeserver.storage.database import Database
+from homeserver.storage.erasures import ERASURE
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.log import Log, Notice
@@ -73,6 +75,7 @@ class Reader:
     history: RoomHistory
     positions: Sequence[int]  # of the user's membership changes
     memberships: Sequence[str]
+    erased: Mapping[str, int] = field(default_factory=dict)  # user -> position of their erasure
 
     @property
     def membership(self) -> str:
@@ -99,6 +102,26 @@ class Reader:
 
     def _membership(self, place: int) -> str:
         return self.memberships[place - 1] if place else "leave"
+
+    def hides_erased(self, stored: StoredEvent) -> bool:
+        """Whether an event's sender was erased before the reader could have seen it."""
+        event = stored.event
+        position = self.erased.get(event.sender)
+        if position is None or not is_personal(event):
+            return False
+        return "join" not in self.memberships[: bisect_right(self.positions, position)]
+
+    def as_seen(self, stored: StoredEvent) -> StoredEvent:
+        """An event as the reader gets it: redacted, where its sender was erased before."""
+        if not self.erased or not self.hides_erased(stored):
+            return stored
+        seen = replace(stored)
+        seen.erase(redacted_copy(stored.event), ERASURE)
+        return seen
+
+    def sees_whole(self, stored: StoredEvent) -> bool:
+        """Whether the user may see an event, and what its sender said in it."""
+        return self.may_see(stored) and not self.hides_erased(stored)
 
     def may_see(self, stored: StoredEvent) -> bool:
         """Whether the user may see an event."""
@@ -135,8 +158,17 @@ def last_left(positions: Sequence[int], memberships: Sequence[str]) -> int | Non
 class Visibility:
     """Keeps the intervals, and follows the log."""
 
-    def __init__(self, *, database: Database, log: Log, store: EventStore) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        log: Log,
+        store: EventStore,
+        erased: Mapping[str, int] | None = None,
+    ) -> None:
+        """``erased``: erased users, and the log's position when each was; it may change."""
         self._database = database
+        self.erased: Mapping[str, int] = erased if erased is not None else {}
         self._store = store
         self._histories: OrderedDict[str, RoomHistory] = OrderedDict()
         self._readers: OrderedDict[tuple[str, str], Reader] = OrderedDict()
@@ -172,6 +204,7 @@ class Visibility:
                     histories[room_id],
                     [row.position for row in rows],
                     [row.membership for row in rows],
+                    self.erased,
                 )
                 found[room_id] = reader
                 if changes == self._changes:
@@ -179,6 +212,16 @@ class Visibility:
             while len(self._readers) > CACHED_READERS:
                 self._readers.popitem(last=False)
         return found
+
+    async def as_seen(
+        self, events: Sequence[StoredEvent], room_id: str, user_id: str
+    ) -> Sequence[StoredEvent]:
+        """Events of a room as a member gets them; costs nothing where nobody was erased."""
+        erased = self.erased
+        if not erased or not any(stored.event.sender in erased for stored in events):
+            return events
+        reader = await self.reader(room_id, user_id)
+        return [reader.as_seen(stored) for stored in events]
 
     async def history(self, room_id: str) -> RoomHistory:
         """A room's history visibility through time."""

@@ -29,19 +29,17 @@ UPDATE accounts SET password_hash = $3 WHERE user_id = $1 AND password_hash = $2
 SET_ADMIN = "UPDATE accounts SET admin = $2 WHERE user_id = $1 RETURNING user_id"
 DEACTIVATE = """
 UPDATE accounts SET deactivated_at = coalesce(deactivated_at, $2), password_hash = NULL,
-    admin = false, erased = erased OR $3
+    admin = false, erased = erased OR $3, deletion_since = coalesce(deletion_since, $2),
+    erased_position = CASE WHEN $3 THEN coalesce(erased_position,
+        (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM log_position))
+        ELSE erased_position END
 WHERE user_id = $1 RETURNING user_id
 """
-# What is erased besides the marking of the account; events are redacted as they are read.
-ERASE = (
-    "DELETE FROM account_data WHERE user_id = $1",
-    "DELETE FROM filters WHERE user_id = $1",
-    "DELETE FROM profiles WHERE user_id = $1",
-)
-# Deactivated, yet still in a room or with a device: the server stopped before it was done.
+# Deactivated, yet still in a room, with a device or belongings: the server stopped before the end.
 SELECT_UNFINISHED_DEACTIVATIONS = """
 SELECT user_id FROM accounts a WHERE deactivated_at IS NOT NULL AND (
-    EXISTS (SELECT 1 FROM devices d WHERE d.user_id = a.user_id)
+    deletion_since IS NOT NULL
+    OR EXISTS (SELECT 1 FROM devices d WHERE d.user_id = a.user_id)
     OR EXISTS (SELECT 1 FROM memberships m
         WHERE m.user_id = a.user_id AND m.membership IN ('join', 'invite', 'knock')))
 """
@@ -107,12 +105,6 @@ async def deactivate_account(db: Queryable, user_id: str, now: int, *, erase: bo
     return await db.fetchval(DEACTIVATE, user_id, now, erase) is not None
 
 
-async def erase_account(db: Queryable, user_id: str) -> None:
-    """Delete what an account stored beside its events."""
-    for statement in ERASE:
-        await db.execute(statement, user_id)
-
-
 async def get_unfinished_deactivations(db: Queryable) -> list[str]:
-    """Deactivated users who have not left every room yet, or still have devices."""
+    """Deactivated users who have not left every room yet, or still have what was theirs."""
     return [row["user_id"] for row in await db.fetch(SELECT_UNFINISHED_DEACTIVATIONS)]

@@ -17,6 +17,7 @@ from federation.remote import RemoteQueries
 from homeserver.config import Config
 from homeserver.protocol.signing import SigningKey
 from homeserver.services.account_data import AccountDataService
+from homeserver.services.account_deletion import AccountDeletion
 from homeserver.services.accounts import AccountService
 from homeserver.services.admin_tokens import AdminTokens
 from homeserver.services.arrivals import Arrivals
@@ -24,6 +25,7 @@ from homeserver.services.creation import RoomCreation
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.devices import DeviceService
 from homeserver.services.directory import Directory
+from homeserver.services.erased_accounts import ErasedAccounts
 from homeserver.services.event_store import EventStore
 from homeserver.services.filters import FilterService
 from homeserver.services.interactive_auth import (
@@ -81,6 +83,7 @@ class Wiring:
         self.log = Log(database)
         self.store = EventStore(database)
         self.log.subscribe(self.store.on_notice)
+        self.erased = ErasedAccounts(database)
         self.rate_limits = RateLimits(
             rates=config.rate_limits.rates, enabled=config.rate_limits.enabled
         )
@@ -100,8 +103,11 @@ class Wiring:
         self.device_parts = DeviceParts(self)
         self.reading = Reading(self)
         self.exports = make_exports(self)
+        self.account_deletion.also(self.exports.forget)
+        self.account_deletion.also(self.device_parts.presence.forget)
         self.moderation_parts = ModerationParts(self)
         self.ends = Ends(self)
+        self.account_deletion.erase_with(self.ends.deletion, self.ends.media_deletion)
         self.list_parts = ListParts(self)
         self._gate()
 
@@ -254,6 +260,9 @@ class Wiring:
         self.devices = DeviceService(
             database=database, sessions=self.sessions, device_lists=self.device_lists
         )
+        self.account_deletion = AccountDeletion(
+            database=database, log=self.log, erased=self.erased, clock_ms=clock_ms
+        )
         self.accounts = AccountService(
             server_name=config.server_name,
             database=database,
@@ -261,6 +270,7 @@ class Wiring:
             sessions=self.sessions,
             devices=self.devices,
             rooms=self.membership,
+            belongings=self.account_deletion,
             clock_ms=clock_ms,
         )
         self.account_parts = AccountParts(self)
@@ -339,7 +349,11 @@ class Wiring:
             rate_limits=self.rate_limits,
         )
         self.history = History(
-            database=self.database, rooms=self.rooms, store=self.store, states=self.states
+            database=self.database,
+            rooms=self.rooms,
+            store=self.store,
+            states=self.states,
+            erased=self.erased,
         )
 
     # ------------------------------------------------------------ starting and stopping
@@ -364,6 +378,7 @@ class Wiring:
         await self.gate.start()
         await self.ends.start()
         await self.list_parts.start()
+        await self.account_deletion.start()
         await self.accounts.resume()
         await self.account_parts.start()
         await self.exports.start()
@@ -378,6 +393,7 @@ class Wiring:
         await self.ends.close()
         await self.gate.close()
         await self.server_blocks.close()
+        await self.account_deletion.close()
         await self.exports.close()
         await self.account_parts.close()
         await self.moderation_queue.close()

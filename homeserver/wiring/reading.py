@@ -42,7 +42,9 @@ class Reading:
             others=wiring.consent,
             clock_ms=clock_ms,
         )
-        visibility = Visibility(database=database, log=log, store=wiring.store)
+        visibility = Visibility(
+            database=database, log=log, store=wiring.store, erased=wiring.erased.positions
+        )
         events = ClientEvents(
             database=database, store=wiring.store, states=wiring.states, clock_ms=clock_ms
         )

@@ -31,8 +31,10 @@ from homeserver import app_keys
 from homeserver.config import RateConfig
 from homeserver.errors import NotFound
 from homeserver.services.account_data import AccountDataService
+from homeserver.services.account_deletion import AccountDeletion
 from homeserver.services.accounts import AccountService
 from homeserver.services.devices import DeviceService
+from homeserver.services.erased_accounts import ErasedAccounts
 from homeserver.services.filters import FilterService
 from homeserver.services.interactive_auth import (
     DUMMY,
@@ -97,6 +99,12 @@ class Others:
 
     async def newcomer(self, user_id: str) -> None:
         raise AssertionError(f"{user_id} came by an invitation, though there are none")
+
+    async def delete_event_content(self, event_ids: Iterable[str], **_: Any) -> int:
+        raise AssertionError("there are no events here")
+
+    async def give_up(self, uris: Iterable[Any], sender: str) -> None:
+        raise AssertionError("there is no media here")
 
     async def leave_all(self, user_id: str) -> None:
         self.left_all.append(user_id)
@@ -211,6 +219,10 @@ def build(
         support=None,
     )
     passwords = Passwords(memory_kib=8, passes=1)
+    deletion = AccountDeletion(
+        database=database, log=log, erased=ErasedAccounts(database), clock_ms=clock
+    )
+    deletion.erase_with(others, others)
     rate_limits = RateLimits(rates=rates, enabled=rates is not None)
     sessions = SessionService(database=database, clock_ms=clock)
     device_service = DeviceService(
@@ -223,6 +235,7 @@ def build(
         sessions=sessions,
         devices=device_service,
         rooms=others,
+        belongings=deletion,
         clock_ms=clock,
     )
     registration_service = RegistrationService(

@@ -198,7 +198,7 @@ async def test_a_deactivated_account_is_gone_but_for_its_name(server: Server):
     await server.get("/register/available?username=alice", status=400)
     assert server.others.left_all == [alice.user_id]
     assert server.others.deleted == [(alice.user_id, alice.device_id)]
-    assert await server.get(f"/profile/{alice.user_id}") == {"displayname": "alice"}
+    assert await server.get(f"/profile/{alice.user_id}") == {}
 
 
 async def test_erasure_takes_profile_and_account_data_too(server: Server, database):

@@ -19,6 +19,9 @@ class Elsewhere:
     async def leave_all(self, user_id):
         pass
 
+    async def ended(self, user_id):
+        pass
+
     async def changed(self, user_id, device_id):
         pass
 
@@ -47,6 +50,7 @@ def accounts(database, passwords, sessions):
         sessions=sessions,
         devices=DeviceService(database=database, sessions=sessions, device_lists=Elsewhere()),
         rooms=Elsewhere(),
+        belongings=Elsewhere(),
         clock_ms=lambda: 1_000,
     )
 

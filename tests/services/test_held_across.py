@@ -10,6 +10,7 @@ import pytest
 from federation.history import History
 from homeserver.errors import NotFound
 from homeserver.protocol.filters import SyncFilter
+from homeserver.services.erased_accounts import ErasedAccounts
 from homeserver.services.rooms import Draft
 from homeserver.storage.database import Database
 from homeserver.storage.outbox import DestinationSets, get_pending
@@ -31,7 +32,11 @@ class HoldingOurs(Held, Ours):
         super().__init__(database)
         self.rooms._destination_sets = DestinationSets(database)
         self.history = History(
-            database=database, rooms=self.rooms, store=self.store, states=self.states
+            erased=ErasedAccounts(database),
+            database=database,
+            rooms=self.rooms,
+            store=self.store,
+            states=self.states,
         )
 
     async def backfill(self, room_id: str, limit: int) -> bool:
