@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -31,28 +32,48 @@ class BackgroundBatches(Generic[Row]):
         self._name = name
         self._write = write
         self._waiting: list[Row] = []
+        self._added = 0
+        self._gone = 0  # written, refused or lost
+        self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
     def add(self, row: Row) -> None:
         """Have a row written soon."""
         self._waiting.append(row)
+        self._added += 1
         if len(self._waiting) > MAX_WAITING:
-            del self._waiting[:MAX_BATCH]
-            logger.error("rows lost", table=self._name, count=MAX_BATCH)
+            self._lose(MAX_BATCH)
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"{self._name} writer")
 
     async def flush(self) -> None:
         """Wait until what was added before is written, but no longer than FLUSH_SECONDS."""
-        if self._task is not None:
-            await asyncio.wait((self._task,), timeout=FLUSH_SECONDS)
+        if self._gone == self._added:
+            return
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flushes.append((self._added, written))
+        await asyncio.wait((written,), timeout=FLUSH_SECONDS)
 
     async def close(self) -> None:
         """Write what waits; with the database away, give up after one more try."""
         self._closing = True
         while self._task is not None:
             await asyncio.shield(self._task)
+
+    def _lose(self, count: int) -> None:
+        count = min(count, len(self._waiting))
+        logger.error("rows lost", table=self._name, count=count)
+        del self._waiting[:count]
+        self._settle(count)
+
+    def _settle(self, count: int) -> None:
+        """So many of the oldest rows are dealt with."""
+        self._gone += count
+        while self._flushes and self._flushes[0][0] <= self._gone:
+            written = self._flushes.popleft()[1]
+            if not written.done():
+                written.set_result(None)
 
     async def _run(self) -> None:
         try:
@@ -62,11 +83,12 @@ class BackgroundBatches(Generic[Row]):
                 del self._waiting[: len(batch)]
                 if await self._try(batch):
                     failures = 0
+                    self._settle(len(batch))
                     continue
                 self._waiting[:0] = batch
                 failures += 1
                 if self._closing:
-                    logger.error("rows lost", table=self._name, count=len(self._waiting))
+                    self._lose(len(self._waiting))
                     return
                 await asyncio.sleep(min(failures, LONGEST_PAUSE_SECONDS))
         finally:

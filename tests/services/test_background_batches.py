@@ -48,6 +48,27 @@ async def test_rows_go_together_and_in_order() -> None:
     assert table.batches == 1
 
 
+async def test_a_flush_waits_for_what_was_added_before_it_alone() -> None:
+    table = Table()
+    batches = BackgroundBatches[int]("rows", table.write)
+    running = True
+
+    async def keep_adding() -> None:
+        while running:
+            batches.add(2)
+            await asyncio.sleep(0)
+
+    batches.add(1)
+    adding = asyncio.create_task(keep_adding())
+    async with asyncio.timeout(5):
+        await batches.flush()
+    running = False
+    await adding
+    await batches.close()
+
+    assert table.rows[0] == 1
+
+
 async def test_rows_wait_while_the_database_is_away() -> None:
     table = Table()
     table.away = 3

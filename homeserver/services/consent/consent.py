@@ -120,6 +120,10 @@ class Consent:
             return KNOWN_SERVER
         return STRANGER
 
+    async def is_contact(self, owner: str, peer_user: str) -> bool:
+        """Whether one of ours has let this very user write to them."""
+        return (await self.owner(owner)).is_contact(peer_user, self._clock_ms())
+
     async def is_known(self, owner: str, peer_user: str) -> bool:
         """Whether a user is a contact, or in a room with one of ours."""
         return await self.tier(owner, peer_user) in KNOWN_TIERS

@@ -17,8 +17,11 @@ ASKED_READERS = 20
 class Contacts(Protocol):
     """Consent, as far as standing needs it."""
 
-    async def state(self, owner: str, peer_user: str, scope: str) -> str | None:
-        """What a user said of a peer."""
+    async def is_contact(self, owner: str, peer_user: str) -> bool:
+        """Whether one of ours has let this very user write to them."""
+
+    async def is_known(self, owner: str, peer_user: str) -> bool:
+        """Whether they are a contact, or share a room with one of ours."""
 
 
 class SharedRoomsStanding:
@@ -39,7 +42,7 @@ class SharedRoomsStanding:
             return await self._is_known_to(subject.state_key, subject.sender)
         readers = subject.room.joined_local if isinstance(subject.room, LiveRoom) else ()
         for reader in islice(sorted(readers), ASKED_READERS):
-            if reader != subject.sender and await self._is_contact(reader, subject.sender):
+            if reader != subject.sender and await self._contacts.is_contact(reader, subject.sender):
                 return True
         return await shared_rooms.shares_another_room(
             self._database, subject.sender, subject.room_id
@@ -48,9 +51,4 @@ class SharedRoomsStanding:
     async def _is_known_to(self, owner: str, sender: str) -> bool:
         if server_name_of(owner) != self._server_name:
             return True  # whether they know each other is for the invited user's server to say
-        if await self._is_contact(owner, sender):
-            return True
-        return sender in await shared_rooms.sharing_rooms(self._database, owner, (sender,))
-
-    async def _is_contact(self, owner: str, sender: str) -> bool:
-        return await self._contacts.state(owner, sender, "message") == "granted"
+        return await self._contacts.is_known(owner, sender)

@@ -27,14 +27,16 @@ TEXT_FIELDS = frozenset(
 )
 MARKUP = "formatted_body"
 MAX_DEPTH = 12
+LONGEST_HOST = 253  # characters
 
 _WORDS = re.compile(r"\w+")
 _ASCII_WORDS = bytes(c if chr(c).isalnum() or c == ord("_") else 32 for c in range(128)).ljust(256)
 _TAGS_THAT_BREAK = re.compile(
-    r"<(?:/?(?:p|div|li|ul|ol|h[1-6]|tr|td|th|table|blockquote|pre|details|summary|hr)|br)\b[^>]*>",
+    r"<(?:/?(?:p|div|li|ul|ol|h[1-6]|tr|td|th|table|blockquote|pre|details|summary|hr)|br)\b[^<>]*>",
     re.IGNORECASE,
 )
-_TAGS = re.compile(r"<[^>]*>")
+_TAGS = re.compile(r"<[^<>]*>")
+_NO_CHARACTER = re.compile(r"&#[0-9]{8,};?")
 _HREFS = re.compile(r"""\bhref\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 _URLS = re.compile(r"\b(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
 _BARE_HOSTS = re.compile(r"(?<![\w@:/.%-])[\w-]+(?:\.[\w-]+)+")
@@ -77,9 +79,14 @@ def _strings(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _from_markup(markup: str) -> tuple[str, list[str]]:
     """HTML as text; letters on both sides of ``<b>`` are one word, those around ``<p>`` are not."""
     if "<" not in markup:
-        return html.unescape(markup), []
-    hrefs = [html.unescape(one or other) for one, other in _HREFS.findall(markup)]
-    return html.unescape(_TAGS.sub("", _TAGS_THAT_BREAK.sub("\n", markup))), hrefs
+        return _unescape(markup), []
+    hrefs = [_unescape(one or other) for one, other in _HREFS.findall(markup)]
+    return _unescape(_TAGS.sub("", _TAGS_THAT_BREAK.sub("\n", markup))), hrefs
+
+
+def _unescape(text: str) -> str:
+    """Character references resolved, but for those with more digits than any character has."""
+    return html.unescape(_NO_CHARACTER.sub("\ufffd", text)) if "&" in text else text
 
 
 # ---------------------------------------------------------------- words
@@ -145,7 +152,9 @@ def hosts_of(text: str, links: frozenset[str]) -> frozenset[str]:
     text = text if text.isascii() else fold(text.translate(_OTHER_DOTS))
     if _DOTTED.search(text):
         names.update(_BARE_HOSTS.findall(text))
-    return frozenset(normal_host(name) for name in names if "." in name)
+    return frozenset(
+        normal_host(name) for name in names if "." in name and len(name) <= LONGEST_HOST
+    )
 
 
 def normal_host(name: str) -> str:

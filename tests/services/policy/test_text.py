@@ -161,6 +161,33 @@ def test_people_are_found(content: dict[str, Any], mentioned: set[str]) -> None:
     assert message("", content=content).mentions() == mentioned
 
 
+HOSTILE = (
+    "<" * 60_000,
+    "<p " * 20_000,
+    "href='" * 10_000,
+    "&#" + "9" * 60_000 + ";",
+    "a." * 30_000,
+    "@a:" * 20_000,
+    "@" + "a" * 60_000,
+    "https://" * 8_000,
+    "-" * 60_000,
+    "\u0301" * 30_000,
+    "\ufdfa" * 20_000,
+    "ü." * 20_000 + "com",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_text_is_read_in_one_pass(text: str) -> None:
+    """What took the square of its length would not come to an end here."""
+    subject = message(text, content={"formatted_body": text})
+
+    found = subject.links() | subject.domains() | subject.mentions() | subject.words()
+    matches({"keywords": ["a b", "x", "$"], "regex": "(a+)+$"}, subject)
+
+    assert sum(map(len, found)) <= 10 * len(text) + 1_000
+
+
 def test_half_a_character_pair_is_no_error() -> None:
     subject = message("casino \ud800 https://a.example/\udfff")
 
