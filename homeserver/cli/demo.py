@@ -12,65 +12,22 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import click
 import yaml
 
+from homeserver.cli.demo_steps import (
+    FORBIDDEN_WORD,
+    SUSPICIOUS_WORD,
+    DemoError,
+    Instance,
+    say,
+    tell,
+)
+
 NAMES = ("one", "two")
 READY_SECONDS = 40.0
-PATIENCE_SECONDS = 20.0
-FORBIDDEN_WORD = "casino"
-
-
-class DemoError(Exception):
-    """A step did not go as it should."""
-
-
-class Instance:
-    """A running throw-away instance, as a client sees it."""
-
-    def __init__(self, name: str, url: str, server_name: str, session: Any) -> None:
-        self.name = name
-        self.url = url
-        self.server_name = server_name
-        self._session: aiohttp.ClientSession = session
-        self.token: str | None = None
-        self.since: str | None = None
-
-    async def call(
-        self, method: str, path: str, body: Any = None, *, expect: int | None = 200
-    ) -> dict[str, Any]:
-        """One request of the Client-Server API."""
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        url = f"{self.url}/_matrix/client/v3{path}"
-        async with self._session.request(method, url, json=body, headers=headers) as response:
-            answer: dict[str, Any] = await response.json()
-            if expect is not None and response.status != expect:
-                raise DemoError(f"{method} {path} answered {response.status}: {answer}")
-            return answer
-
-    async def register(self, username: str) -> None:
-        """Make an account and log in to it."""
-        request = {
-            "username": username,
-            "password": "demo-only",
-            "auth": {"type": "m.login.dummy"},
-        }
-        self.token = (await self.call("POST", "/register", request))["access_token"]
-
-    async def sync_until(self, found: Any, what: str) -> Any:
-        """Sync until ``found(answer)`` is something; that."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                since = f"&since={self.since}" if self.since else ""
-                answer = await self.call("GET", f"/sync?timeout=5000{since}")
-                self.since = answer["next_batch"]
-                result = found(answer)
-                if result:
-                    return result
-        raise DemoError(f"{self.name} never saw {what}")
 
 
 @click.command()
@@ -79,7 +36,8 @@ def demo(keep: bool) -> None:
     """Watch a message cross from one instance to another, within a minute.
 
     Starts two throw-away instances on this machine, takes alice@one and bob@two through consent, a
-    message each way, and a refusal by content policy, and prints each step as it crosses.
+    message request, a message each way, a refusal and a quarantine by content policy, consent taken
+    back, and a server blocked, and prints each step as it crosses.
     """
     directory = Path(tempfile.mkdtemp(prefix="comity-demo-"))
     directory.chmod(0o755)
@@ -91,10 +49,6 @@ def demo(keep: bool) -> None:
     finally:
         if not keep:
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def _say(text: str) -> None:
-    click.echo(f"  {text}")
 
 
 def _free_ports(count: int) -> list[int]:
@@ -135,9 +89,15 @@ def _write_config(directory: Path, name: str, client: int, federation: int) -> P
                     "match": {"keywords": [FORBIDDEN_WORD]},
                     "action": "reject",
                     "message": "No gambling here.",
-                }
+                },
+                {
+                    "name": "look-first",
+                    "match": {"keywords": [SUSPICIOUS_WORD], "direction": "in"},
+                    "action": "hold",
+                },
             ]
         },
+        "consent": {"defaults": {"message": "ask", "group": "ask"}},
     }
     path.write_text(yaml.safe_dump(document))
     return path
@@ -167,7 +127,13 @@ async def _running(directory: Path) -> AsyncIterator[list[Instance]]:
             client, federation = ports[2 * number : 2 * number + 2]
             _write_config(directory, name, client, federation)
             instances.append(
-                Instance(name, f"http://127.0.0.1:{client}", f"{name}.test:{federation}", session)
+                Instance(
+                    name,
+                    f"http://127.0.0.1:{client}",
+                    f"{name}.test:{federation}",
+                    session,
+                    directory / name / "comity.yaml",
+                )
             )
         _write_certificates(directory)
         try:
@@ -210,71 +176,6 @@ async def _answering(instance: Instance, session: aiohttp.ClientSession) -> None
 async def _run(directory: Path) -> None:
     click.echo("Starting two instances ...")
     async with _running(directory) as (one, two):
-        _say(f"{one.server_name} and {two.server_name} answer; each has its own PostgreSQL")
-        await one.register("alice")
-        await two.register("bob")
-        _say(f"alice@{one.server_name} and bob@{two.server_name} have accounts")
-        room_id = await _consent(one, two)
-        await _join(one, two, room_id)
-        await _talk(one, two, room_id)
-        await _refusal(one, two, room_id)
+        say(f"{one.server_name} and {two.server_name} answer; each has its own PostgreSQL")
+        await tell(one, two)
     click.echo("Done. Both instances are stopped and their files removed.")
-
-
-async def _consent(one: Instance, two: Instance) -> str:
-    click.echo("Consent")
-    bob = f"bob@{two.server_name}"
-    room = {"preset": "private_chat", "name": "The demo", "invite": [bob]}
-    refused = await one.call("POST", "/createRoom", room, expect=403)
-    if refused.get("errcode") != "M_CONSENT_NOT_GIVEN":
-        raise DemoError(f"expected to be asked for consent, not {refused}")
-    _say(f"alice invites {bob}: M_CONSENT_NOT_GIVEN, for it would leave her server")
-    form = {"answer": "granted"}
-    async with one._session.post(refused["consent_uri"], data=form) as page:
-        page.raise_for_status()
-    _say("alice agrees, on the page that the error names")
-    room_id: str = (await one.call("POST", "/createRoom", room))["room_id"]
-    _say(f"her invite is signed, and crosses: room {room_id[:16]}...")
-    return room_id
-
-
-async def _join(one: Instance, two: Instance, room_id: str) -> None:
-    def invited(answer: dict[str, Any]) -> bool:
-        return room_id in answer.get("rooms", {}).get("invite", {})
-
-    await two.sync_until(invited, "the invite")
-    _say("bob's server has verified it, asked policy and bob's consent, and shows it to him")
-    refused = await two.call("POST", f"/rooms/{room_id}/join", {}, expect=403)
-    async with two._session.post(refused["consent_uri"], data={"answer": "granted"}) as page:
-        page.raise_for_status()
-    await two.call("POST", f"/rooms/{room_id}/join", {})
-    _say("bob agrees too, and joins through alice's server")
-
-
-async def _talk(one: Instance, two: Instance, room_id: str) -> None:
-    click.echo("Messages")
-    for sender, receiver, text in (
-        (one, two, "Hello Bob, across the border!"),
-        (two, one, "Hello Alice, well received."),
-    ):
-        sent = await _send(sender, room_id, text)
-
-        def arrived(answer: dict[str, Any], event_id: str = sent["event_id"]) -> Any:
-            timeline = answer.get("rooms", {}).get("join", {}).get(room_id, {}).get("timeline", {})
-            return [e for e in timeline.get("events", []) if e["event_id"] == event_id]
-
-        (event,) = await receiver.sync_until(arrived, "the message")
-        _say(f"{event['sender']}: {event['content']['body']}  (seen on {receiver.name})")
-
-
-async def _send(sender: Instance, room_id: str, text: str, *, expect: int = 200) -> dict[str, Any]:
-    path = f"/rooms/{room_id}/send/m.room.message/{abs(hash(text))}"
-    return await sender.call("PUT", path, {"msgtype": "m.text", "body": text}, expect=expect)
-
-
-async def _refusal(one: Instance, two: Instance, room_id: str) -> None:
-    click.echo("Content policy")
-    text = f"Visit my {FORBIDDEN_WORD}!"
-    refused = await _send(one, room_id, text, expect=403)
-    _say(f"alice writes {text!r}: {refused['errcode']}, {refused['error']}")
-    _say("nothing left her server; the audit trail has a row that names the rule")
