@@ -132,7 +132,7 @@ def _caching(request: web.Request) -> Mapping[str, str]:
 
 
 async def _download(request: web.Request, requester: Requester | None) -> web.StreamResponse:
-    media = await _find(request, requester, whole=True)
+    media = await _find(request, requester, whole=request.method == hdrs.METH_GET)
     name = request.match_info.get("file_name", media.row.upload_name)
     headers = {**media_headers(media.row.content_type, name), **_caching(request)}
     return web.FileResponse(media.path, headers=headers)

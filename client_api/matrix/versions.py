@@ -13,6 +13,7 @@ VERSIONS = [f"v1.{minor}" for minor in range(1, 20)]
 # Clients look for these by their names from before they were part of the spec.
 UNSTABLE_FEATURES = {
     "org.matrix.e2e_cross_signing": True,
+    "dev.comity.message_ends": True,  # dev.comity.expires, dev.comity.view_once
     "org.matrix.msc1763": True,  # retention
     "org.matrix.msc4222": True,  # state_after in /sync
     "uk.tcpip.msc4133": True,  # profile fields

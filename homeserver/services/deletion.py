@@ -77,8 +77,7 @@ class Deletion:
 
 
 class ErasurePruning:
-    """A job of the caretaker: clients that were away for very long are not told of single messages
-    that ended meanwhile; they get the room anew."""
+    """A job of the caretaker: forgets which messages ended long ago, of which syncs told."""
 
     def __init__(self, *, database: Database, clock_ms: Callable[[], int]) -> None:
         self._database = database

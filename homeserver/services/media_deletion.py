@@ -72,7 +72,9 @@ class MediaDeletion:
         for media in found:
             try:
                 await self._delete(media)
-            except _SentAgain:
+            except (_SentAgain, OSError) as error:
+                if isinstance(error, OSError):
+                    logger.warning("media was not deleted", uri=media.uri, reason=str(error))
                 self._put_off += 1
                 self._again_at = self._clock_ms() + AGAIN_MS
         return bool(found)
