@@ -141,9 +141,10 @@ class Reader:
         return amount
 
     async def overflow(self) -> int:
-        """By how many pixels the page is wider than the window."""
+        """By how many pixels the page is wider than the window, or a card's contents than it."""
         pixels: int = await self.page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            """() => Math.max(...[document.documentElement, ...document.querySelectorAll(".card")]
+              .map((box) => box.scrollWidth - box.clientWidth))"""
         )
         return pixels
 

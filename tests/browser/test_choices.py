@@ -89,7 +89,7 @@ async def test_a_person_is_blocked_until_a_day_and_unblocked(one: Instance, read
     table = page.get_by_role("table", name="Your choices")
     await expect(table.get_by_role("row").last).to_contain_text("Everything")
 
-    await page.get_by_role("button", name="Change end date").click()
+    await page.get_by_role("button", name="Set end date").click()
     await page.get_by_role("dialog").get_by_label("Until").fill("")
     await page.get_by_role("dialog").get_by_role("button", name="Save").click()
     await expect(table).to_contain_text("Always")
@@ -193,4 +193,4 @@ async def test_the_history_is_read_page_by_page(one: Instance, reader: Reader) -
     await expect(lines).to_have_count(56)
     await expect(reader.page.get_by_text("These are all the changes.")).to_be_focused()
     await expect(lines.last).to_contain_text("@user0:two.test")
-    await expect(lines.last).to_contain_text("You")
+    await expect(lines.last).to_contain_text("Here or in an app")

@@ -174,7 +174,7 @@ const TEXT = {
 		always: "Always",
 		unblock: "Unblock",
 		remove: "Remove",
-		edit: "Change end date",
+		edit: "Set end date",
 		editTitle: (who) => `Until when? ${who}`,
 		everyone: "Everyone",
 		allowed: (who) => `${who} is allowed.`,
@@ -238,19 +238,19 @@ const TEXT = {
 	history: {
 		lead: "Every choice that was made for your account, the newest first. Nothing here is erased.",
 		caption: "Changes",
-		columns: ["When", "Who", "For what", "Choice", "How", "By"],
+		columns: ["When", "Who", "For what", "Choice", "How"],
 		empty: "Nothing has been changed yet.",
 		more: "Show older changes",
 		end: "These are all the changes.",
 		added: (n) => `${n} older changes added to the list.`,
-		you: "You",
+		until: "until",
 		how: {
-			page: "on a page of this server",
-			client: "on this page or in an app",
-			invite: "they invited you",
-			"accepted invite": "you accepted their invitation",
-			"wrote first": "you wrote first",
-			invitation: "they came by your link",
+			page: "On a page of this server",
+			client: "Here or in an app",
+			invite: "They invited you",
+			"accepted invite": "You accepted their invitation",
+			"wrote first": "You wrote first",
+			invitation: "By a link to this server",
 		},
 	},
 	invitations: {
@@ -762,7 +762,9 @@ function showCount(count) {
 
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const time = (ms) => h("time", { datetime: new Date(ms).toISOString() }, dates.format(ms));
-const until = (ms) => (ms === null || ms === undefined ? TEXT.people.always : time(ms));
+const days = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const day = (ms) => h("time", { datetime: new Date(ms).toISOString() }, days.format(ms));
+const until = (ms) => (ms === null || ms === undefined ? TEXT.people.always : day(ms));
 
 // The end of a day chosen in a date field, in the reader's own time; null for none.
 function endOfDay(text) {
@@ -1124,7 +1126,7 @@ function peopleRow(r) {
 		scopeName(r),
 		TEXT.states[r.state] ?? r.state,
 		until(r.expires_at),
-		span(time(r.created_at), ", ", TEXT.history.how[r.how] ?? r.how),
+		[day(r.created_at), h("br"), TEXT.history.how[r.how] ?? r.how],
 		rowButtons(r),
 	];
 }
@@ -1361,19 +1363,18 @@ async function changes() {
 	return [lead(TEXT.history.lead), card(null, list, next !== null && more)];
 }
 
-function changeCells(change) {
-	const mine = !change.actor || change.actor === session.userId;
+function changeCells({ peer, scope, state, how, actor, created_at: at, expires_at: end }) {
+	const answer = peer.startsWith("tier:") && TEXT.answers[TIER_ANSWERS[state]];
+	const others = actor && actor !== session.userId;
 	return [
-		time(change.created_at),
-		peerName(change.peer),
-		TEXT.scopes[change.scope] ?? change.scope,
+		time(at),
+		peerName(peer),
+		TEXT.scopes[scope] ?? scope,
 		[
-			(change.peer.startsWith("tier:") && TEXT.answers[TIER_ANSWERS[change.state]]) ||
-				(TEXT.states[change.state] ?? change.state),
-			change.expires_at ? [" (", time(change.expires_at), ")"] : "",
+			answer || (TEXT.states[state] ?? state),
+			end && state !== "asked" && [", ", TEXT.history.until, " ", time(end)],
 		],
-		TEXT.history.how[change.how] ?? change.how,
-		mine ? TEXT.history.you : who(change.actor),
+		[TEXT.history.how[how] ?? how, others && [", ", who(actor)]],
 	];
 }
 
@@ -1531,8 +1532,8 @@ async function download(control, { id, requested_at: asked }) {
 		try {
 			const file = await request("GET", `${API}/export/${encodeURIComponent(id)}`);
 			const address = URL.createObjectURL(await file.blob());
-			const day = new Date(asked).toISOString().slice(0, 10);
-			h("a", { href: address, download: `comity-export-${day}.zip` }).click();
+			const date = new Date(asked).toISOString().slice(0, 10);
+			h("a", { href: address, download: `comity-export-${date}.zip` }).click();
 			setTimeout(() => URL.revokeObjectURL(address), 60_000);
 			say(TEXT.account.downloaded);
 		} catch (problem) {
