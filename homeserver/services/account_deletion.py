@@ -128,10 +128,10 @@ class AccountDeletion:
 
     async def _delete_belongings(self, user_id: str) -> None:
         """First through the log, so that what is in memory follows; then the rows themselves."""
-        await self._append(await self._account_data_records(user_id))
-        await self._append(await self._consent_records(user_id))
         for forget in self._forgetters:
             await forget(user_id)
+        await self._append(await self._account_data_records(user_id))
+        await self._append(await self._consent_records(user_id))
         erase = await storage.is_erased(self._database, user_id)
         await storage.delete_belongings(self._database, user_id, erase=erase)
 

@@ -17,7 +17,7 @@ DELETE_BELONGINGS = (
     "DELETE FROM presence WHERE user_id = $1",
     "DELETE FROM consent WHERE owner = $1",
     "DELETE FROM consent_current WHERE owner = $1",
-    "DELETE FROM message_requests WHERE owner = $1 OR sender = $1",
+    "DELETE FROM message_requests WHERE owner = $1",
     "DELETE FROM peer_consent WHERE user_id = $1",
     "DELETE FROM terms_accepted WHERE user_id = $1",
     "DELETE FROM invitation_uses WHERE user_id = $1",
@@ -52,7 +52,10 @@ DELETE FROM moderation_queue q WHERE reporter = $1 AND EXISTS (
 """,
     "UPDATE moderation_queue SET reporter = NULL WHERE reporter = $1",
 )
-ERASE_BELONGINGS = ("UPDATE room_aliases SET creator = '' WHERE creator = $1",)
+ERASE_BELONGINGS = (
+    "UPDATE room_aliases SET creator = '' WHERE creator = $1",
+    "UPDATE policy_verdicts SET sender = NULL WHERE sender = $1",
+)
 SELECT_ACCOUNT_DATA = "SELECT room_id, type FROM account_data WHERE user_id = $1"
 IS_ERASED = "SELECT erased FROM accounts WHERE user_id = $1"
 SET_DELETED = "UPDATE accounts SET deletion_since = NULL WHERE user_id = $1"

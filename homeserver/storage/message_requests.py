@@ -33,6 +33,9 @@ SELECT_OF_SERVERS = f"""
 SELECT {_COLUMNS} FROM message_requests WHERE state = 'pending' AND server = ANY($1::text[])
 LIMIT $2
 """
+SELECT_PENDING_INVOLVING = f"""
+SELECT {_COLUMNS} FROM message_requests WHERE state = 'pending' AND (owner = $1 OR sender = $1)
+"""
 SELECT_PENDING_SERVERS = "SELECT DISTINCT server FROM message_requests WHERE state = 'pending'"
 SELECT_INVITES_BY = """
 SELECT room_id FROM memberships
@@ -94,6 +97,11 @@ async def get_pending_of_servers(
 ) -> list[MessageRequest]:
     """Pending requests by users of some instances."""
     return [_request(row) for row in await db.fetch(SELECT_OF_SERVERS, list(servers), limit)]
+
+
+async def get_pending_involving(db: Queryable, user_id: str) -> list[MessageRequest]:
+    """Pending requests to a user, and by them."""
+    return [_request(row) for row in await db.fetch(SELECT_PENDING_INVOLVING, user_id)]
 
 
 async def get_pending_servers(db: Queryable) -> list[str]:

@@ -103,6 +103,7 @@ class Wiring:
         self.device_parts = DeviceParts(self)
         self.reading = Reading(self)
         self.exports = make_exports(self)
+        self.account_deletion.also(self.consent_parts.requests.account_ended)
         self.account_deletion.also(self.exports.forget)
         self.account_deletion.also(self.device_parts.presence.forget)
         self.moderation_parts = ModerationParts(self)

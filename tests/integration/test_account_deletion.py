@@ -33,6 +33,7 @@ KEPT = {
     ("consent", "peer"),
     ("consent_current", "peer"),
     ("account_data", "content"),
+    ("message_requests", "sender"),
     # So that others learn that the devices are gone.
     ("device_list_changes", "user_id"),
     # What moderators decide, for a time.
@@ -98,13 +99,26 @@ async def live_a_little(one: Instance, alice: str, bob: str) -> str:
     message = {"messages": {ALICE: {"*": {"text": SECRET}}}}
     await one.call("PUT", "/sendToDevice/dev.example/1", message, token=bob)
     await one.call("POST", "/_matrix/media/v1/create", {}, token=alice)
+    await one.call("POST", "/createRoom", {"invite": [ALICE]}, token=await one.register("dan"))
     return room_id
 
 
+ASKING = {"defaults": {"message": "ask", "group": "ask"}}
+SPAM = {"rules": [{"name": "r", "match": {"keywords": ["spam"]}, "action": "flag"}]}
+
+
 async def test_nothing_of_theirs_stays(database: Database, tmp_path: Path) -> None:
-    async with running(database, tmp_path, data_dir=str(tmp_path)) as one:
+    settings = {"data_dir": str(tmp_path), "consent": ASKING, "policy": SPAM}
+    async with running(database, tmp_path, **settings) as one:
         alice, bob = await one.register("alice"), await one.register("bob")
-        await live_a_little(one, alice, bob)
+        room = await live_a_little(one, alice, bob)
+        await one.say(alice, room, "spam")
+        await one.call("POST", "/createRoom", {"invite": [BOB]}, token=alice)
+        requests = "SELECT owner, state FROM message_requests ORDER BY owner"
+        assert [tuple(row) for row in await database.fetch(requests)] == [
+            (ALICE, "pending"),
+            (BOB, "pending"),
+        ]
         assert len(await places(database, ALICE)) > len(KEPT)
         assert len(await places(database, SECRET)) >= 7
 
@@ -116,8 +130,10 @@ async def test_nothing_of_theirs_stays(database: Database, tmp_path: Path) -> No
             "SELECT count(*) FROM events WHERE erased = 'erasure' AND sender = $1", ALICE
         )
         assert not list((tmp_path / "exports").iterdir())
-        open_report = await database.fetchrow("SELECT reporter, note FROM moderation_queue")
-        assert tuple(open_report) == (None, "rude")
+        assert [tuple(row) for row in await database.fetch(requests)] == [(BOB, "expired")]
+        assert not (await one.call("GET", "/sync", token=bob))["rooms"].get("invite")
+        query = "SELECT reporter, note FROM moderation_queue WHERE kind = 'report'"
+        assert tuple(await database.fetchrow(query)) == (None, "rude")
         account = await database.fetchrow("SELECT * FROM accounts WHERE user_id = $1", ALICE)
         assert account["password_hash"] is None and account["deletion_since"] is None
 

@@ -354,6 +354,14 @@ class MessageRequests:
             await self._reject(UserId(request.owner), request.sender)
         return len(due)
 
+    async def account_ended(self, user_id: str) -> None:
+        """Nobody waits any longer for an answer of a user whose account has ended, nor they."""
+        pending = await storage.get_pending_involving(self._database, user_id)
+        await self._close_all(pending, "expired")
+        for request in pending:
+            if request.owner != user_id:
+                await self._reject(UserId(request.owner), request.sender)
+
     def on_notice(self, notice: Notice) -> None:
         """Follow what was committed; changed rules sweep over what is pending."""
         changed: set[str] = set()
