@@ -116,6 +116,12 @@ class HiddenEvents:
         async with self._changing:
             await self._change(user_id, room_id, event_ids, hidden=False)
 
+    async def forget(self, user_id: str) -> None:
+        """Forget what a user hid and saw: their account is deleted."""
+        await storage.forget_user(self._database, user_id)
+        self._hidden.pop(user_id, None)
+        self._owners.discard(user_id)
+
     async def _change(
         self, user_id: str, room_id: str, event_ids: Sequence[str], *, hidden: bool
     ) -> None:

@@ -55,7 +55,7 @@ class MessageViews:
         """Read what waits, and look at what receipts say that came before the server stopped."""
         self._rooms |= await storage.get_waiting_rooms(self._database)
         for media in await storage.get_once_media(self._database):
-            self._media.setdefault(media.uri, {})[media.event_id] = media
+            self._take_media(media)
         self._readers.update(((room_id, None), None) for room_id in self._rooms)
         self._seen |= self._rooms
 
@@ -78,12 +78,15 @@ class MessageViews:
             self._readers[(event.room_id, None)] = None  # its receipts may have come before it
             if end.view_once:
                 for uri in media_uris(event.content):
-                    media = OnceMedia(uri, event.event_id, event.room_id, event.sender)
-                    self._media.setdefault(uri, {})[event.event_id] = media
+                    self._take_media(OnceMedia(uri, event.event_id, event.room_id, event.sender))
             self._wake()
         if record.memberships and event.room_id in self._rooms:
             self._seen.add(event.room_id)
             self._wake()
+
+    def _take_media(self, media: OnceMedia) -> None:
+        if media.uri.origin == server_name_of(media.sender):  # else it is not theirs
+            self._media.setdefault(media.uri, {})[media.event_id] = media
 
     def _take_receipt(self, record: ReceiptRecord) -> None:
         if record.moved and record.receipt_type in (READ, READ_PRIVATE):
@@ -202,7 +205,8 @@ class MessageViews:
     async def _is_free(
         self, requester: Requester, uri: MediaUri, events: Mapping[str, OnceMedia]
     ) -> bool:
-        """Whether a file is the reader's own, or belongs to an ordinary message, too."""
-        return any(media.sender == requester.user_id for media in events.values()) or (
-            await storage.is_otherwise_referred_to(self._database, uri, events)
+        """Whether a file is the reader's own, or is not of these messages alone."""
+        senders = {media.sender for media in events.values()}
+        return requester.user_id in senders or await storage.is_ordinary(
+            self._database, uri, events, senders
         )

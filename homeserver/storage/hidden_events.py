@@ -34,6 +34,8 @@ SELECT_IN_ROOM = """
 SELECT event_id FROM hidden_events WHERE user_id = $1 AND room_id = $2
 ORDER BY hidden_at DESC, event_id LIMIT $3
 """
+DELETE_ALL_HIDDEN = "DELETE FROM hidden_events WHERE user_id = $1"
+DELETE_ALL_VIEWS = "DELETE FROM message_views WHERE user_id = $1"
 SELECT_COUNT = "SELECT count(*) FROM hidden_events WHERE user_id = $1"
 
 
@@ -112,3 +114,9 @@ async def count_hidden(db: Queryable, user_id: str) -> int:
     """How many events a user hid."""
     count: int = await db.fetchval(SELECT_COUNT, user_id)
     return count
+
+
+async def forget_user(db: Queryable, user_id: str) -> None:
+    """Forget what a user hid and saw: their account has ended."""
+    await db.execute(DELETE_ALL_HIDDEN, user_id)
+    await db.execute(DELETE_ALL_VIEWS, user_id)

@@ -53,9 +53,12 @@ SELECT_VIEWS = """
 SELECT event_id, device_id, seen_at FROM message_views
 WHERE user_id = $1 AND event_id = ANY($2::text[])
 """
-SELECT_OTHERWISE_REFERRED_TO = """
+# Nobody makes another's upload unavailable by naming it in a message.
+SELECT_IS_ORDINARY = """
 SELECT EXISTS (SELECT 1 FROM media_references r WHERE r.origin = $1 AND r.media_id = $2
     AND r.event_id <> ALL($3::text[]))
+    OR EXISTS (SELECT 1 FROM media m WHERE m.origin = $1 AND m.media_id = $2
+        AND m.uploader <> ALL($4::text[]))
 """
 
 
@@ -138,11 +141,11 @@ async def get_views(db: Queryable, user_id: str, event_ids: Iterable[str]) -> li
     return [View(**row) for row in rows]
 
 
-async def is_otherwise_referred_to(
-    db: Queryable, uri: MediaUri, event_ids: Collection[str]
+async def is_ordinary(
+    db: Queryable, uri: MediaUri, event_ids: Collection[str], senders: Collection[str]
 ) -> bool:
-    """Whether messages other than these refer to a file."""
+    """Whether messages other than these refer to a file, or none of the senders uploaded it."""
     found: bool = await db.fetchval(
-        SELECT_OTHERWISE_REFERRED_TO, uri.origin, uri.media_id, list(event_ids)
+        SELECT_IS_ORDINARY, uri.origin, uri.media_id, list(event_ids), list(senders)
     )
     return found

@@ -106,6 +106,7 @@ class Wiring:
         self.account_deletion.also(self.consent_parts.requests.account_ended)
         self.account_deletion.also(self.exports.forget)
         self.account_deletion.also(self.device_parts.presence.forget)
+        self.account_deletion.also(self.reading.hidden_events.forget)
         self.moderation_parts = ModerationParts(self)
         self.ends = Ends(self)
         self.account_deletion.erase_with(self.ends.deletion, self.ends.media_deletion)

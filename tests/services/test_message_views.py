@@ -15,6 +15,7 @@ from homeserver.services.message_views import GRACE_MS, MessageViews
 from homeserver.services.requester import Requester
 from homeserver.services.rooms import Draft
 from homeserver.storage.database import Database
+from homeserver.storage.media import MediaRow, put_media
 from homeserver.storage.receipts import READ, READ_PRIVATE, ReceiptRecord
 from tests.conftest import TestPostgres
 from tests.services.reading_world import Client, ReadingWorld
@@ -233,6 +234,24 @@ async def test_a_picture_that_an_ordinary_message_shows_too_is_free(world: Readi
     await alice.say(room_id, "cat.png", msgtype="m.image", url=uri)
 
     await views.views.downloaded(Requester(bob.user_id, "PHONE"), PICTURE)
+
+    assert len(await texts(bob, room_id)) == 2
+
+
+async def test_naming_anothers_file_does_not_take_it_from_anybody(world: ReadingWorld) -> None:
+    alice, bob, carol, room_id = await three(world)
+    views = Views(world)
+    database: Any = world.database
+    avatar = MediaRow(*PICTURE, carol.user_id, "image/png", None, 1, b"1", 0)
+    await put_media(database, avatar)
+    far = MediaUri("three.example", "picture")
+    for uri in (PICTURE, far):
+        url = f"mxc://{uri.origin}/{uri.media_id}"
+        await alice.say(room_id, "cat.png", msgtype="m.image", url=url, **ONCE)
+
+    for uri in (PICTURE, far):
+        await views.views.downloaded(Requester(bob.user_id, "PHONE"), uri)
+        await views.views.check_download(Requester(bob.user_id, "TABLET"), uri)
 
     assert len(await texts(bob, room_id)) == 2
 
