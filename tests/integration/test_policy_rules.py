@@ -298,6 +298,24 @@ async def test_who_was_in_a_room_before_us_is_not_new(database: Database, tmp_pa
         assert await ages.created_at("@nobody:one.test") is None
 
 
+async def test_members_from_before_the_migration_are_not_new(
+    database: Database, tmp_path: Path
+) -> None:
+    migration = (Path(__file__).parents[2] / "migrations" / "0004_policy_engine.sql").read_text()
+    fill = migration[migration.index("INSERT INTO first_seen") :]
+    async with met(database, tmp_path) as (one, _, _):
+        await one.wiring.policy._ages._sightings.flush()
+        await database.execute("DELETE FROM first_seen")
+
+        await database.execute(fill)
+
+        (row,) = await database.fetch("SELECT user_id, seen_at FROM first_seen")
+        joined = await database.fetchval(
+            "SELECT origin_server_ts FROM events WHERE sender = $1", MALLORY
+        )
+        assert (row["user_id"], row["seen_at"]) == (MALLORY, joined)
+
+
 # ---------------------------------------------------------------- reload
 
 
