@@ -295,13 +295,16 @@ class Withheld:
 
     users: frozenset[str] = frozenset()
     servers: frozenset[str] = frozenset()
+    spared: frozenset[str] = frozenset()  # users of those instances who are heard
     may_not_call: Callable[[str], bool] | None = None  # by sender; None: everybody may
     hidden: frozenset[str] = frozenset()  # events that are deleted for this reader alone
 
     @property
     def peers(self) -> frozenset[str]:
-        """The users and instances whose events are left out; single events, too."""
-        return self.users | self.servers | self.hidden
+        """The users and instances whose events are left out, single events, too; with a plus the
+        users who are not."""
+        peers = self.users | self.servers | self.hidden
+        return peers | {f"+{user}" for user in self.spared} if self.spared else peers
 
     def hides(self, event: Event) -> bool:
         """Whether an event is left out for this reader."""
@@ -310,7 +313,9 @@ class Withheld:
         if self.hidden and event.event_id in self.hidden:
             return True
         sender = event.sender
-        if sender in self.users or (self.servers and server_name_of(sender) in self.servers):
+        if sender in self.users:
+            return True
+        if self.servers and server_name_of(sender) in self.servers and sender not in self.spared:
             return True
         return (
             self.may_not_call is not None

@@ -65,7 +65,8 @@ FROM unnest($1::text[]) AS wanted (room_id) CROSS JOIN LATERAL (
             AND (thread_read.upto IS NULL OR n.position > thread_read.upto
                 OR n.released_at > thread_read.made)
             AND n.sender <> ALL($8::text[]) AND n.event_id <> ALL($8::text[])
-            AND substr(n.sender, strpos(n.sender, ':') + 1) <> ALL($8::text[])
+            AND (substr(n.sender, strpos(n.sender, ':') + 1) <> ALL($8::text[])
+                OR '+' || n.sender = ANY($8::text[]))
         GROUP BY n.position, n.thread_id ORDER BY n.position DESC LIMIT $7
     ) unread GROUP BY thread_id
 ) counted

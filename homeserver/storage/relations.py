@@ -16,7 +16,8 @@ def _not_of(alias: str, parameter: int) -> str:
     """Leave out senders, all senders of instances, and single events, that an array names."""
     array = f"ALL(${parameter}::text[])"
     server = f"substr({alias}.sender, strpos({alias}.sender, ':') + 1)"
-    return f"{alias}.sender <> {array} AND {server} <> {array} AND {alias}.event_id <> {array}"
+    of_server = f"({server} <> {array} OR '+' || {alias}.sender = ANY(${parameter}::text[]))"
+    return f"{alias}.sender <> {array} AND {of_server} AND {alias}.event_id <> {array}"
 
 
 # One look at an index for each event and kind.

@@ -557,3 +557,59 @@ async def test_an_admin_acts_for_a_user_and_is_named(database: Database, tmp_pat
         assert history["changes"][0]["actor"] == ALICE
         nobody = "/_comity/admin/v1/users/@nobody:one.test/consent"
         await one.call("GET", nobody, token=alice, status=404)
+
+
+async def test_a_friend_of_a_blocked_instance_is_heard(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        carol = await one.register("carol")
+        room_id = await one.room(bob)
+        for token in (alice, carol):
+            await one.call("POST", f"/rooms/{room_id}/join", {}, token=token)
+        path = f"{OURS}/consent/message"
+        await one.call("PUT", f"{path}/one.test", {"state": "denied"}, token=bob)
+        await one.call("PUT", f"{path}/{ALICE}", {"state": "granted"}, token=bob)
+
+        for token, text in ((alice, "friend"), (carol, "other")):
+            root = (await one.say(token, room_id, text))["event_id"]
+            thread = {"m.relates_to": {"rel_type": "m.thread", "event_id": root}}
+            await one.say(alice, room_id, f"reply to {text}", **thread)
+            await one.say(carol, room_id, "more", **thread)
+
+        assert await one.texts(bob, room_id) == ["friend", "reply to friend", "reply to other"]
+        room = (await one.call("GET", "/sync", token=bob))["rooms"]["join"][room_id]
+        assert room["unread_notifications"]["notification_count"] == 3
+        threads = await one.call("GET", f"/_matrix/client/v1/rooms/{room_id}/threads", token=bob)
+        (root,) = threads["chunk"]
+        assert root["unsigned"]["m.relations"]["m.thread"]["count"] == 1
+
+
+async def test_who_was_declined_and_is_welcome_later_is_shown_again(
+    database: Database, tmp_path: Path
+) -> None:
+    async with with_defaults(database, tmp_path, message="ask") as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        await direct(one, alice, BOB)
+        body = {"answer": "decline", "all": True}
+        await one.call("POST", f"{OURS}/requests/answer", body, token=bob)
+
+        await one.call("PUT", f"{OURS}/consent/message/{ALICE}", {"state": "granted"}, token=bob)
+        room_id = (await direct(one, alice, BOB))["room_id"]
+
+        assert room_id in await invites(one, bob)
+
+
+async def test_who_was_blocked_and_is_welcome_later_is_shown_again(
+    database: Database, tmp_path: Path
+) -> None:
+    async with with_defaults(database, tmp_path, message="ask") as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        room_id = (await direct(one, alice, BOB))["room_id"]
+        body = {"answer": "block", "all": True}
+        await one.call("POST", f"{OURS}/requests/answer", body, token=bob)
+        assert await invites(one, bob) == {}
+
+        await one.call("PUT", f"{OURS}/consent/message/{ALICE}", {"state": "granted"}, token=bob)
+        await settle(one, "/requests?state=accepted", bob, 1)
+
+        assert list(await invites(one, bob)) == [room_id]

@@ -167,6 +167,7 @@ class Consent:
         return Withheld(
             ignored | blocked.users,
             blocked.servers,
+            blocked.spared,
             None if calls_open else lambda sender: self._may_not_call(owner, sender),
         )
 
@@ -314,7 +315,7 @@ class Consent:
         if owner is None:
             before = self._log.position
             rows = await storage.get_consent(self._database, user_id)
-            owner = OwnerConsent(rows, self.defaults.answers)
+            owner = OwnerConsent(rows, self.defaults.answers, self._server_name)
             if self._log.position == before:  # else a change may have passed unseen
                 self._owners[user_id] = owner
                 if len(self._owners) > CACHED_OWNERS:

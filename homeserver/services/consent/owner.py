@@ -25,9 +25,10 @@ class Blocked(NamedTuple):
 
     users: frozenset[str]
     servers: frozenset[str]
+    spared: frozenset[str]  # users of those instances to whom the owner has agreed themselves
 
 
-NOBODY = Blocked(frozenset(), frozenset())
+NOBODY = Blocked(frozenset(), frozenset(), frozenset())
 
 
 class OwnerConsent:
@@ -40,11 +41,14 @@ class OwnerConsent:
         "_defaults",
         "_particular",
         "_scopes",
+        "_server_name",
         "rows",
     )
 
-    def __init__(self, rows: Rows, defaults: Mapping[str, Answers]) -> None:
+    def __init__(self, rows: Rows, defaults: Mapping[str, Answers], server_name: str) -> None:
+        """``server_name``: the owner's."""
         self.rows = rows
+        self._server_name = server_name
         self._defaults = defaults
         self._answers: dict[str, Answers] = {}
         self._scopes: frozenset[str] = frozenset()
@@ -86,7 +90,8 @@ class OwnerConsent:
                     continue
                 (users if peer[0] == "@" else servers).add(peer)
                 until = min(until, expires_at or NEVER)
-            self._blocked = Blocked(frozenset(users), frozenset(servers))
+            spared = {c for c in self.contacts() if servers and server_name_of(c) in servers}
+            self._blocked = Blocked(frozenset(users), frozenset(servers), frozenset(spared))
             self._blocked_until = until
         return self._blocked
 
@@ -111,11 +116,9 @@ class OwnerConsent:
         """
         server = server_name_of(peer_user)
         blocked = self.blocked(now)
-        if peer_user in blocked.users:
+        if peer_user in blocked.users or self.refuses_server(server, now):
             return Answer.BLOCK
-        if server in blocked.servers and self.state(scope, peer_user, now) != "granted":
-            return Answer.BLOCK
-        if STATES.get(self.state(Scope.FEDERATION, server, now) or "") is Answer.BLOCK:
+        if server in blocked.servers and peer_user not in blocked.spared:
             return Answer.BLOCK
         for peer in (peer_user, server, EVERYONE):
             state = self.state(scope, peer, now)
@@ -123,6 +126,15 @@ class OwnerConsent:
             if state is not None and not (state == "asked" and peer == peer_user):
                 return STATES[state]
         return None
+
+    def refuses_server(self, server: str, now: int) -> bool:
+        """Whether the owner said that their account does not talk to an instance."""
+        if server == self._server_name or Scope.FEDERATION not in self._scopes:
+            return False
+        state = self.state(Scope.FEDERATION, server, now)
+        if state is None:
+            state = self.state(Scope.FEDERATION, EVERYONE, now)
+        return state in ("denied", "revoked")
 
     def is_contact(self, peer_user: str, now: int) -> bool:
         """Whether the owner has accepted a user, or written to them first."""

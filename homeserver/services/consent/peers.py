@@ -23,6 +23,7 @@ GRANTED = "granted"
 REASON = "dev.comity.consent_not_given"
 CALL_BEGINS = frozenset({"m.call.invite", "m.call.answer"})
 FRESH_MS = 300_000
+MOST_EVER_IN_DIRECT = 20  # who left a direct chat is looked at as well
 MAX_ANSWERS = 50_000
 
 Key = tuple[str, str, str]  # our user, the peer, scope
@@ -84,8 +85,10 @@ class PeerConsent:
         """
         if (sender not in self._withdrawn and type_ not in CALL_BEGINS) or room.joined_count > 2:
             return
-        peer = next((user for user in room.memberships if user != sender), None)
-        if peer is None or not room.is_joined(peer):
+        if len(room.memberships) > MOST_EVER_IN_DIRECT:
+            return
+        peer = next((u for u in room.memberships if u != sender and room.is_joined(u)), None)
+        if peer is None:
             return
         if (peer, Scope.MESSAGE) in self._withdrawn.get(sender, ()):
             raise Forbidden(f"{peer} does not take messages from you at present", reason=REASON)

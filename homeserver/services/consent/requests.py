@@ -39,6 +39,7 @@ MAX_REQUESTS = 1_000
 SWEEP_SECONDS = 60.0
 EXPIRED_AT_ONCE = 500
 FROM_INVITE = "invite"
+ACCEPTED, BLOCKED = "accepted", "blocked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class RequestLimits:
     expire_after_ms: int = 30 * DAY_MS
     declined_for_ms: int = 30 * DAY_MS
     max_pending: int = 100
-    per_sender: RateConfig = RateConfig(per_second=0.002, burst=10)  # noqa: RUF009
-    per_instance: RateConfig = RateConfig(per_second=0.05, burst=50)  # noqa: RUF009
+    per_sender: RateConfig = RateConfig(per_second=0.01, burst=20)  # noqa: RUF009
+    per_instance: RateConfig = RateConfig(per_second=0.1, burst=100)  # noqa: RUF009
 
 
 class Invites(Protocol):
@@ -124,7 +125,7 @@ class MessageRequests:
         scope = Scope.MESSAGE if is_direct else Scope.GROUP
         answer = await self._consent.invite_answer(owner, inviter, scope)
         if answer is Answer.BLOCK:
-            raise InviteBlocked("This user does not take invites from you")
+            raise blocked()
         return answer
 
     async def check(self, owner: UserId, inviter: str, room_id: str, *, is_direct: bool) -> Answer:
@@ -132,16 +133,20 @@ class MessageRequests:
 
         Raises :class:`InviteBlocked`, :class:`LimitExceeded`.
         """
-        requests = await self._of(owner)
-        known = requests.get(inviter)
+        known = (await self._of(owner)).get(inviter)
         again = known is not None and known[0].room_id == room_id
-        if not again:
+        scope = Scope.MESSAGE if is_direct else Scope.GROUP
+        answer = await self._consent.invite_answer(owner, inviter, scope)
+        # Whom a local user may invite is theirs and their rate limit's affair.
+        local = server_name_of(inviter) == owner.server_name
+        if not again and not (local and answer is Answer.ALLOW):
             await self._count(owner, inviter)
-        answer = await self.may_invite(owner, inviter, is_direct=is_direct)
+        if answer is Answer.BLOCK:
+            raise blocked()
         if answer is Answer.ASK and not again:
             await self._ask(owner, inviter, room_id, is_direct=is_direct)
-        elif answer is Answer.ALLOW and known is not None and known[0].state == storage.PENDING:
-            await self._close_all([known[0]], "accepted")  # they have come to know each other
+        elif answer is Answer.ALLOW and known is not None and known[0].state != ACCEPTED:
+            await self._close_all([known[0]], ACCEPTED)  # they have come to know each other
         return answer
 
     async def _count(self, owner: UserId, inviter: str) -> None:
@@ -208,7 +213,7 @@ class MessageRequests:
             if known is not None and known[0].state == storage.PENDING:
                 if known[0].room_id == room_id and await self._may_show(user_id, row):
                     shown[room_id] = (row, True)
-            elif (known is None or known[0].state == "accepted") and await self._may_show(
+            elif (known is None or known[0].state == ACCEPTED) and await self._may_show(
                 user_id, row, asked=False
             ):
                 shown[room_id] = (row, False)
@@ -279,9 +284,9 @@ class MessageRequests:
         leave: bool = True,
     ) -> None:
         now = self._clock_ms()
-        state, row_state, expires_at = "blocked", "denied", None
+        state, row_state, expires_at = BLOCKED, "denied", None
         if answer == "accept":
-            state, row_state = "accepted", "granted"
+            state, row_state = ACCEPTED, "granted"
         elif answer == "decline":
             state, expires_at = "declined", now + self._limits.declined_for_ms
         scopes = dict.fromkeys((Scope.MESSAGE, request.scope))
@@ -320,16 +325,18 @@ class MessageRequests:
         while requests := await storage.get_pending_of_servers(
             self._database, matching, MAX_REQUESTS
         ):
-            await self._close_all(requests, "blocked")
+            await self._close_all(requests, BLOCKED)
 
     async def sweep(self, owner: UserId) -> None:
-        """Apply changed rules to what is pending."""
-        for request in await self.list(owner, storage.PENDING):
+        """Apply changed rules to what is pending, and to what was blocked."""
+        for request in await self.list(owner):
+            if request.state not in (storage.PENDING, BLOCKED):
+                continue
             answer = await self._consent.invite_answer(owner, request.sender, request.scope)
             if answer is Answer.ALLOW:
-                await self._close_all([request], "accepted")
-            elif answer is not Answer.ASK:
-                await self._close_all([request], "blocked")
+                await self._close_all([request], ACCEPTED)
+            elif answer is not Answer.ASK and request.state == storage.PENDING:
+                await self._close_all([request], BLOCKED)
 
     async def _close_all(self, requests: Iterable[MessageRequest], state: str) -> None:
         now = self._clock_ms()
@@ -379,7 +386,7 @@ class MessageRequests:
             self._run(self._sweep_if_any(owner))
 
     async def _sweep_if_any(self, owner: str) -> None:
-        if any(request.state == storage.PENDING for request, _ in (await self._of(owner)).values()):
+        if await self._of(owner):
             await self.sweep(UserId(owner))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -403,6 +410,11 @@ class MessageRequests:
                 if len(self._owners) > CACHED_OWNERS:
                     self._owners.popitem(last=False)
         return known
+
+
+def blocked() -> InviteBlocked:
+    """The answer to whom the owner does not want to hear from."""
+    return InviteBlocked("This user does not take invites from you")
 
 
 def is_direct_invite(row: MembershipRow, user_id: str) -> bool:
