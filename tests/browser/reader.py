@@ -13,7 +13,10 @@ from tests.integration.single import Instance
 
 PATH = "/_comity/me"
 PATIENCE_MS = 10_000
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+RULES = {
+    "resultTypes": ["violations"],
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+}
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -77,6 +80,14 @@ class Reader:
         await expect(self.page.locator("main[aria-busy]")).to_have_count(0)
         await expect(self.page.get_by_role("heading", level=1)).to_be_visible()
 
+    async def turn_to(self, view: str) -> None:
+        """Go on to a view by the address bar."""
+        await self.page.evaluate(
+            "(view) => { document.querySelector('main h1').id = 'before'; location.hash = view; }",
+            view,
+        )
+        await expect(self.page.locator("#before")).to_have_count(0)
+
     async def go(self, view: str) -> None:
         """Choose a section in the menu."""
         await (
@@ -126,12 +137,15 @@ class Reader:
         """An alert says this."""
         await expect(self.page.get_by_role("alert").filter(has_text=words)).to_be_visible()
 
-    async def barriers(self) -> list[str]:
-        """What axe-core finds on the page as it is now."""
-        results = await Axe().run(self.page, options=RULES)
+    async def barriers(self, *rules: str) -> list[str]:
+        """What axe-core finds on the page as it is now, by all its rules or by these."""
+        options = {**RULES, "runOnly": list(rules)} if rules else RULES
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate(Axe().axe_script)
+        found = await self.page.evaluate("(options) => axe.run(options)", options)
         return [
             f"{violation['id']}: {node['html'][:120]} {node['failureSummary']}"
-            for violation in results.response["violations"]
+            for violation in found["violations"]
             for node in violation["nodes"]
         ]
 

@@ -160,21 +160,31 @@ async def test_consent_to_other_servers_is_given_and_taken_back(
 async def test_files_that_are_held_back_can_be_let_in_by_the_link(
     one: Instance, reader: Reader
 ) -> None:
-    token = await one.register("alice")
-    await reader.page.goto(reader.address("?scope=media&peer=%40bob%3Atwo.test"))
+    token, bob = await one.register("alice"), await one.register("bob")
+    headers = {"Authorization": f"Bearer {bob}", "Content-Type": "text/plain"}
+    upload = "/_matrix/media/v3/upload"
+    async with one.client.post(upload, data=b"a file", headers=headers) as response:
+        uri = (await response.json())["content_uri"]
+    path = f"/_matrix/client/v1/media/download/{uri.removeprefix('mxc://')}"
+    refused = await one.call("GET", path, token=token, status=403)
+    assert refused["errcode"] == "M_CONSENT_NOT_GIVEN"
+    await reader.page.goto(reader.address("?" + refused["consent_uri"].partition("?")[2]))
 
     await reader.page.get_by_label("User name").fill("alice")
     await reader.page.get_by_label("Password").fill("sesame")
     await reader.page.get_by_role("button", name="Sign in").click()
     await expect(
-        reader.page.get_by_role("heading", name="Pictures and files from @bob:two.test are held")
+        reader.page.get_by_role("heading", name="Pictures and files from @bob:one.test are held")
     ).to_be_visible()
     assert await rows(one, token) == []
     await reader.page.get_by_role("button", name="Yes, show them").click()
 
     await reader.hears("Now go back to your app.")
-    assert await rows(one, token) == [("@bob:two.test", "media", "granted")]
+    assert await rows(one, token) == [("@bob:one.test", "media", "granted")]
     assert "peer" not in reader.page.url
+    headers = {"Authorization": f"Bearer {token}"}
+    async with one.client.get(path, headers=headers) as response:
+        assert await response.read() == b"a file"
 
 
 async def test_the_history_is_read_page_by_page(one: Instance, reader: Reader) -> None:
