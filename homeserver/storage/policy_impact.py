@@ -37,7 +37,7 @@ _WANTED = "WITH wanted AS (SELECT * FROM unnest($1::int[], $2::text[]) AS pairs 
 _SHARED = """
 SELECT entry, count(DISTINCT ours.room_id) AS rooms, count(DISTINCT ours.user_id) AS users
 FROM shared JOIN memberships ours ON ours.room_id = shared.room_id
-WHERE ours.local AND ours.membership = 'join' GROUP BY entry
+WHERE ours.local AND ours.membership = 'join' AND ours.user_id <> $3 GROUP BY entry
 """
 SHARED_WITH_SERVERS = f"""
 {_WANTED}, shared AS (
@@ -73,10 +73,11 @@ WHERE state = 'pending' GROUP BY entry
 REQUESTS_OF_SERVERS = f"{_WANTED} {_REQUESTS.format(match='server = wanted.name')}"
 REQUESTS_OF_USERS = f"{_WANTED} {_REQUESTS.format(match='sender = wanted.name')}"
 
-QUERIES = {
-    "server": (SHARED_WITH_SERVERS, CONTACTS_ON_SERVERS, REQUESTS_OF_SERVERS),
-    "user": (SHARED_WITH_USERS, CONTACTS_WITH_USERS, REQUESTS_OF_USERS),
-    "room": (IN_ROOMS,),
+SHARED = {"server": SHARED_WITH_SERVERS, "user": SHARED_WITH_USERS, "room": IN_ROOMS}
+OTHERS = {
+    "server": (CONTACTS_ON_SERVERS, REQUESTS_OF_SERVERS),
+    "user": (CONTACTS_WITH_USERS, REQUESTS_OF_USERS),
+    "room": (),
 }
 
 
@@ -106,19 +107,24 @@ async def get_known_rooms(db: Queryable, patterns: Sequence[str], limit: int) ->
 
 
 async def get_impacts(
-    db: Queryable, kind: str, pairs: Sequence[tuple[int, str]]
+    db: Queryable, kind: str, pairs: Sequence[tuple[int, str]], *, besides: str
 ) -> dict[int, Impact]:
-    """Entry -> what it touches, for pairs of an entry and a name that it matches."""
+    """Entry -> what it touches, for pairs of an entry and a name that it matches.
+
+    ``besides``: a user of ours who does not count.
+    """
     impacts: dict[int, Impact] = {}
     if not pairs:
         return impacts
     entries, names = map(list, zip(*pairs, strict=True))
-    for query in QUERIES[kind]:
-        for row in await db.fetch(query, entries, names):
-            impact = impacts.setdefault(row["entry"], Impact())
-            for field, value in row.items():
-                if field != "entry":
-                    setattr(impact, field, value)
+    rows = await db.fetch(SHARED[kind], entries, names, besides)
+    for query in OTHERS[kind]:
+        rows += await db.fetch(query, entries, names)
+    for row in rows:
+        impact = impacts.setdefault(row["entry"], Impact())
+        for field, value in row.items():
+            if field != "entry":
+                setattr(impact, field, value)
     return impacts
 
 

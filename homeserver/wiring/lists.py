@@ -49,11 +49,12 @@ class ListParts:
         wiring.server_blocks.sweeper = ServerSweep(
             database=database, requests=wiring.consent_parts.requests
         )
-        self.previews = Previews(server_name=config.server_name, database=database)
+        account = UserId(f"@{config.policy.list_account}:{config.server_name}")
+        self.previews = Previews(server_name=config.server_name, account=account, database=database)
         self.following = Following(
             lists=wiring.list_gates.lists,
             account=ServiceAccount(
-                user_id=UserId(f"@{config.policy.list_account}:{config.server_name}"),
+                user_id=account,
                 database=database,
                 accounts=wiring.accounts,
                 consent=wiring.consent,

@@ -45,8 +45,10 @@ class Preview:
 class Previews:
     """Works out what drafts would change."""
 
-    def __init__(self, *, server_name: str, database: Database) -> None:
+    def __init__(self, *, server_name: str, account: str, database: Database) -> None:
+        """``account``: the one that follows lists, and so shares rooms with whom they name."""
         self._server_name = server_name
+        self._account = account
         self._database = database
 
     async def preview(self, policy_list: PolicyList) -> Preview:
@@ -96,10 +98,12 @@ class Previews:
         total = Impact()
         for kind, entries in by_kind.items():
             pairs = await self._pairs(kind, entries)
-            counted = await storage.get_impacts(self._database, kind, pairs)
+            counted = await storage.get_impacts(self._database, kind, pairs, besides=self._account)
             found.update({entries[number].key: impact for number, impact in counted.items()})
             everyone = [(0, name) for name in {name for _, name in pairs}]
-            together = await storage.get_impacts(self._database, kind, everyone)
+            together = await storage.get_impacts(
+                self._database, kind, everyone, besides=self._account
+            )
             _add(total, together.get(0, Impact()))
         return found, total
 
