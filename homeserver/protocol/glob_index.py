@@ -18,6 +18,26 @@ T = TypeVar("T")
 _WILDCARD = re.compile(r"[*?]")
 
 
+class _Entry(Generic[T]):
+    """A glob, compiled when a text first comes near it: of most globs none ever does."""
+
+    __slots__ = ("_glob", "_literal", "_pattern", "value")
+
+    def __init__(self, glob: str, literal: str, value: T) -> None:
+        self._glob = glob
+        self._literal = literal
+        self._pattern: re.Pattern[str] | None = None
+        self.value = value
+
+    def matches(self, text: str) -> bool:
+        """Whether it matches the whole of a text."""
+        if self._literal not in text:  # some thirty times faster, and mostly it is not
+            return False
+        if self._pattern is None:
+            self._pattern = glob_to_regex(self._glob)
+        return self._pattern.match(text) is not None
+
+
 class GlobIndex(Generic[T]):
     """Globs and what each stands for; it does not change.  Spec: glob-style matching."""
 
@@ -32,8 +52,8 @@ class GlobIndex(Generic[T]):
             if not is_glob(glob):
                 self._exact.setdefault(glob, value)
                 continue
-            entry = (glob_to_regex(glob), value)
             pieces = _WILDCARD.split(glob)
+            entry = _Entry(glob, max(pieces, key=len), value)
             if pieces[-1]:
                 _file(self._tails, pieces[-1], entry)
             elif pieces[0]:
@@ -47,23 +67,20 @@ class GlobIndex(Generic[T]):
         if found is not None:
             return found
         for length, by_tail in self._tails.items():
-            for pattern, value in by_tail.get(text[-length:], ()):
-                if pattern.match(text):
-                    return value
+            for entry in by_tail.get(text[-length:], ()):
+                if entry.matches(text):
+                    return entry.value
         for length, by_head in self._heads.items():
-            for pattern, value in by_head.get(text[:length], ()):
-                if pattern.match(text):
-                    return value
-        for pattern, value in self._other:
-            if pattern.match(text):
-                return value
+            for entry in by_head.get(text[:length], ()):
+                if entry.matches(text):
+                    return entry.value
+        for entry in self._other:
+            if entry.matches(text):
+                return entry.value
         return None
 
     def __bool__(self) -> bool:
         return bool(self._exact or self._tails or self._heads or self._other)
-
-
-_Entry = tuple[re.Pattern[str], T]
 
 
 def _file(shelves: dict[int, dict[str, list[_Entry[T]]]], literal: str, entry: _Entry[T]) -> None:

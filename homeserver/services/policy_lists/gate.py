@@ -119,10 +119,11 @@ class ListGate:
     def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
         """Soft-fail, or flag, another instance's event.
 
-        Who is blocked may still leave, so that they are not shown as being there.
+        Who is blocked may still leave, so that they are not shown as being there.  In the rooms of
+        lists nobody is judged: who makes a list may be named by it, or by another.
         """
         server = server_name_of(event.sender)
-        if server == self._server_name:
+        if server == self._server_name or self._lists.is_followed(room.room_id):
             return ACCEPTED
         verdict = self._lists.judge_user(event.sender, server)
         if verdict is None or _departs(event.sender, event.type, event.state_key, event.content):

@@ -135,6 +135,10 @@ class PolicyLists:
             raise NotFound("There is no policy list of that name")
         return found
 
+    def is_followed(self, room_id: str) -> bool:
+        """Whether a room is that of a list."""
+        return any(found.row.room_id == room_id for found in self._lists.values())
+
     def by_source(self, source: str) -> PolicyList | None:
         """The list that a block names."""
         for found in self._lists.values():
