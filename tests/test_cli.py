@@ -9,6 +9,8 @@ import yaml
 from click.testing import CliRunner
 
 from homeserver.cli import LazyGroup, main
+from homeserver.cli.policy import PolicyCommands
+from homeserver.cli.policy_blocks import parse_span
 from tests.conftest import TestPostgres
 from tests.services.pictures import encoded, picture
 
@@ -24,6 +26,29 @@ def test_every_command_has_help(command: str) -> None:
 
     assert code == 0
     assert "Usage:" in output
+
+
+@pytest.mark.parametrize("command", sorted(PolicyCommands.modules))
+def test_every_policy_command_has_help(command: str) -> None:
+    code, output = run("policy", command, "--help")
+
+    assert code == 0
+    assert "Usage:" in output
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30m", 1800), ("12h", 43_200), ("7d", 604_800), ("2w", 1_209_600)]
+)
+def test_a_span_is_a_number_and_a_unit(text: str, seconds: int) -> None:
+    assert parse_span(None, None, text) == seconds  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "7", "0d", "d", "1y", "-1d", "9999999d"])
+def test_what_is_no_span_is_refused_before_anything_happens(text: str) -> None:
+    code, output = run("policy", "block", "evil.example", "--for", text)
+
+    assert code == 2
+    assert "30m, 12h, 7d or 2w" in output
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -89,13 +89,56 @@ async def test_a_policy_room_elsewhere_is_followed(world: World, pair: Pair) -> 
         await _rule(bob, list_id, {})
         await _until(server, lambda text: "0 in effect" in text and "draft" not in text)
         await bob.send(room_id, "after")
-        texts: list[str] = []
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while "after" not in texts:
-                texts = [
-                    event["content"]["body"]
-                    for event in await carol.history(room_id)
-                    if event["type"] == "m.room.message"
-                ]
-                await asyncio.sleep(0.1)
+        texts = await _sees(carol, room_id, "after")
         assert sorted(texts) == ["after", "before"]
+
+
+async def test_a_server_is_blocked_with_one_command_and_heard_again(
+    world: World, pair: Pair
+) -> None:
+    """While it is blocked nothing comes or goes; afterwards what waited arrives."""
+    bob = pair.bob
+    bobs = bob.server.server_name
+    server = world.comity(f"blocking-{pair.name}")
+    await server.start_async()
+    async with raw_session() as session:
+        carol = RawClient(session, server.client_url)
+        await carol.register("carol")
+        room_id = await carol.create_room(preset="private_chat")
+        await carol.invite(room_id, bob.user_id)
+        await bob.wait(lambda: room_id in bob.invites, "the invite")
+        await bob.join(room_id)
+
+        blocked = await _comity(server, "block", bobs, "--reason", "a flood", "--for", "1h")
+        listed = await _comity(server, "blocks")
+        await carol.send(room_id, "not yet")
+        await bob.send(room_id, "let me in")
+        with pytest.raises(MatrixRefused) as refusal:
+            await carol.invite(await carol.create_room(), bob.user_id)
+        await asyncio.sleep(2)
+        unheard = bob.texts(room_id)
+        await _comity(server, "unblock", bobs)
+
+        await bob.sees_text(room_id, "not yet")
+        await bob.send(room_id, "thank you")
+        await _sees(carol, room_id, "thank you")
+        assert "a flood" in blocked
+        assert bobs in listed
+        assert refusal.value.errcode == "M_FORBIDDEN"
+        assert "a flood" in str(refusal.value.body["error"])
+        assert unheard == ["let me in"]
+    await server.stop_async()
+
+
+async def _sees(user: RawClient, room_id: str, text: str) -> list[str]:
+    """Wait for a message; all that the user sees by then."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            texts = [
+                event["content"]["body"]
+                for event in await user.history(room_id)
+                if event["type"] == "m.room.message"
+            ]
+            if text in texts:
+                return texts
+            await asyncio.sleep(0.1)
