@@ -26,17 +26,18 @@ class Aspect:
     SENDER = 8
     ROOM = 16  # the room's ID
     WORDS = 32  # keywords and regular expressions
-    LINKS = 64
-    MENTIONS = 128
-    INVITES = 256
-    OTHER = 512  # sizes, the room's kind and members
-    MEDIA = 1024  # from here on somebody has to look it up
-    ACCOUNT = 2048
-    STANDING = 4096
-    RATE = 8192  # counts, so asked last and once
+    DOMAINS = 64  # that links lead to
+    LINKS = 128  # how many
+    MENTIONS = 256
+    INVITES = 512
+    OTHER = 1024  # sizes, the room's kind and members
+    MEDIA = 2048  # from here on somebody has to look it up
+    ACCOUNT = 4096
+    STANDING = 8192
+    RATE = 16384  # counts, so asked last and once
 
 
-ASPECTS = tuple(1 << bit for bit in range(14))
+ASPECTS = tuple(1 << bit for bit in range(15))
 AT_HAND = Aspect.MEDIA - 1
 LOOKED_UP = (Aspect.MEDIA, Aspect.ACCOUNT, Aspect.STANDING)
 ALL_ASPECTS = 2 * Aspect.RATE - 1
@@ -54,7 +55,7 @@ class Leaf:
     aspect: int
     test: Callable[[Subject], bool]
     when_absent: bool = False
-    words: frozenset[str] = frozenset()  # one of which the text must have for it to match
+    words: frozenset[str] = frozenset()  # or domains, one of which there must be for it to match
     pattern: str | None = None  # RE2, which the text must match
 
     def truth(self, subject: Subject, known: int) -> Truth:

@@ -22,7 +22,9 @@ REMEMBERED = 5_000  # senders, rooms, shapes
 LONGEST_KEY = 255  # characters
 SET_BYTES = 64 << 20
 Key = tuple[str | None, ...]
-LACKED = Aspect.WORDS | Aspect.LINKS | Aspect.MENTIONS | Aspect.INVITES | Aspect.MEDIA
+LACKED = (
+    Aspect.WORDS | Aspect.DOMAINS | Aspect.LINKS | Aspect.MENTIONS | Aspect.INVITES | Aspect.MEDIA
+)
 
 
 class RuleSet:
@@ -37,6 +39,7 @@ class RuleSet:
         self._by_sender = _Remembered(self.rules, Aspect.SENDER | Aspect.SERVER)
         self._by_room = _Remembered(self.rules, Aspect.ROOM)
         self._text = _TextIndex(self.rules)
+        self._domains = _WordIndex(self.rules, Aspect.DOMAINS)
         self._looking = {
             aspect: sum(1 << n for n, rule in enumerate(self.rules) if rule.aspects & aspect)
             for aspect in ASPECTS
@@ -87,16 +90,18 @@ class RuleSet:
         lacks, looking = 0, self._looking
         if subject.invites == 0:
             lacks |= Aspect.INVITES
-        if mask & looking[Aspect.LINKS] and not subject.links() and not subject.domains():
+        if mask & looking[Aspect.LINKS] and not subject.links():
             lacks |= Aspect.LINKS
         if mask & looking[Aspect.MENTIONS] and not subject.mentions():
             lacks |= Aspect.MENTIONS
         if mask & looking[Aspect.MEDIA] and not subject.media and not subject.media_uris():
             lacks |= Aspect.MEDIA
-        if not mask & looking[Aspect.WORDS]:
-            return self._lacking_mask(lacks)
-        hit = self._text.hit(subject)
-        found = self._lacking_mask(lacks | Aspect.WORDS)
+        hit = 0
+        if mask & looking[Aspect.WORDS]:
+            hit |= self._text.hit(subject)
+        if mask & looking[Aspect.DOMAINS]:
+            hit |= self._domains.hit(subject.domains())
+        found = self._lacking_mask(lacks | Aspect.WORDS | Aspect.DOMAINS)
         return found | (self._lacking_mask(lacks) & hit) if hit else found
 
     def _lacking_mask(self, lacks: int) -> int:
@@ -153,34 +158,46 @@ class _Remembered:
         return mask
 
 
+class _WordIndex:
+    """Which rules ask for a word, or for a domain."""
+
+    def __init__(self, rules: Sequence[Rule], aspect: int) -> None:
+        self._masks: dict[str, int] = {}
+        for number, rule in enumerate(rules):
+            for leaf in leaves(rule.condition):
+                if leaf.aspect & aspect:
+                    for word in leaf.words:
+                        self._masks[word] = self._masks.get(word, 0) | 1 << number
+        self._words = frozenset(self._masks)
+
+    def hit(self, words: frozenset[str]) -> int:
+        """The rules that ask for one of these."""
+        mask = 0
+        if not self._words.isdisjoint(words):
+            for word in self._words & words:
+                mask |= self._masks[word]
+        return mask
+
+
 class _TextIndex:
     """All keywords and patterns of all rules, looked for at once."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._by_word: dict[str, int] = {}
-        self._always = 0  # those whose text the index cannot tell
+        self._always = 0  # rules of whose text the index cannot tell
         by_pattern: dict[str, int] = {}
         for number, rule in enumerate(rules):
             bit = 1 << number
             for leaf in leaves(rule.condition):
-                if not leaf.aspect & Aspect.WORDS:
-                    continue
-                for word in leaf.words:
-                    self._by_word[word] = self._by_word.get(word, 0) | bit
                 if leaf.pattern is not None:
                     by_pattern[leaf.pattern] = by_pattern.get(leaf.pattern, 0) | bit
-                elif not leaf.words:
+                elif leaf.aspect & Aspect.WORDS and not leaf.words:
                     self._always |= bit
-        self._words = frozenset(self._by_word)
+        self._words = _WordIndex(rules, Aspect.WORDS)
         self._patterns = _PatternSet(by_pattern)
 
     def hit(self, subject: Subject) -> int:
         """The rules one of whose words or patterns is in the text."""
-        mask = self._always
-        if self._words and not self._words.isdisjoint(subject.words()):
-            for word in self._words & subject.words():
-                mask |= self._by_word[word]
-        return mask | self._patterns.hit(subject)
+        return self._always | self._words.hit(subject.words()) | self._patterns.hit(subject)
 
 
 class _PatternSet:

@@ -219,7 +219,12 @@ def _one_regex(key: str, pattern: str) -> Leaf:
 
 def _link_domains(key: str, value: Any, place: Place) -> Condition:
     domains = frozenset(place.listed(key, value, _domain))
-    return Leaf(key, Aspect.LINKS, lambda subject: not domains.isdisjoint(subject.domains()))
+    return Leaf(
+        key,
+        Aspect.DOMAINS,
+        lambda subject: not domains.isdisjoint(subject.domains()),
+        words=domains,
+    )
 
 
 def _domain(key: str, name: str) -> str:
