@@ -1,4 +1,4 @@
-"""Routes of the Client-Server API, each under the versions of the spec that spell it."""
+"""Routes of the Client-Server API, each under the versions of the spec that spell it; and of ours."""
 
 from __future__ import annotations
 
@@ -44,3 +44,34 @@ class ClientRoutes:
     def delete(self, path: str, *, versions: Sequence[str] = V3) -> Callable[[Handler], Handler]:
         """Answer DELETE on ``path``."""
         return self._add("DELETE", path, versions)
+
+
+class PrefixRoutes:
+    """Collects handlers beneath a prefix, in one spelling."""
+
+    def __init__(self, prefix: str) -> None:
+        self.definitions: list[web.RouteDef] = []
+        self._prefix = prefix
+
+    def _add(self, method: str, path: str) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            self.definitions.append(web.route(method, self._prefix + path, handler))
+            return handler
+
+        return register
+
+    def get(self, path: str) -> Callable[[Handler], Handler]:
+        """Answer GET (and HEAD) on ``path``, which follows the prefix."""
+        return self._add("GET", path)
+
+    def post(self, path: str) -> Callable[[Handler], Handler]:
+        """Answer POST on ``path``."""
+        return self._add("POST", path)
+
+    def put(self, path: str) -> Callable[[Handler], Handler]:
+        """Answer PUT on ``path``."""
+        return self._add("PUT", path)
+
+    def delete(self, path: str) -> Callable[[Handler], Handler]:
+        """Answer DELETE on ``path``."""
+        return self._add("DELETE", path)

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from aiohttp import web
 
 from client_api.auth import access_token, require_user
+from client_api.routing import PrefixRoutes
 from homeserver.app_keys import ADMIN_TOKENS
 from homeserver.errors import Forbidden
-from homeserver.web import Handler
 
 PREFIX = "/_comity/admin/v1"
 COMMAND_LINE = "command line"
 
 
-class AdminRoutes:
+class AdminRoutes(PrefixRoutes):
     """Collects handlers as ``@routes.get("/policy/queue")``."""
 
     def __init__(self) -> None:
-        self.definitions: list[web.RouteDef] = []
-
-    def _add(self, method: str, path: str) -> Callable[[Handler], Handler]:
-        def register(handler: Handler) -> Handler:
-            self.definitions.append(web.route(method, PREFIX + path, handler))
-            return handler
-
-        return register
-
-    def get(self, path: str) -> Callable[[Handler], Handler]:
-        """Answer GET (and HEAD) on ``path``, which follows ``/_comity/admin/v1``."""
-        return self._add("GET", path)
-
-    def post(self, path: str) -> Callable[[Handler], Handler]:
-        """Answer POST on ``path``."""
-        return self._add("POST", path)
-
-    def put(self, path: str) -> Callable[[Handler], Handler]:
-        """Answer PUT on ``path``."""
-        return self._add("PUT", path)
-
-    def delete(self, path: str) -> Callable[[Handler], Handler]:
-        """Answer DELETE on ``path``."""
-        return self._add("DELETE", path)
+        super().__init__(PREFIX)
 
 
 async def require_admin(request: web.Request) -> str:
