@@ -1,4 +1,4 @@
-"""Routes of the Client-Server API, each under the versions of the spec that spell it; and of ours."""
+"""Routes of the Client-Server API, each under the versions of the spec that spell it; our own."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ Each decision leaves a row in the audit trail, in the same transaction, with who
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from homeserver.errors import InvalidParam, MatrixError, NotFound
 from homeserver.protocol.identifiers import server_name_of
@@ -44,6 +45,13 @@ class Decided:
     next: int | None = None
 
 
+class Contents(Protocol):
+    """What events say, and their media."""
+
+    async def delete_event_content(self, event_ids: Iterable[str]) -> int:
+        """Delete it for good; how many events had any."""
+
+
 class Moderation:
     """Carries out what moderators decide."""
 
@@ -56,7 +64,9 @@ class Moderation:
         held: HeldEvents,
         store: EventStore,
         clock_ms: Callable[[], int],
+        contents: Contents | None = None,
     ) -> None:
+        self.contents = contents
         self._server_name = server_name
         self._database = database
         self._queue = queue
@@ -142,8 +152,10 @@ class Moderation:
         await self._held.release(event_id, decision, audit, unsent=item.unsent)
 
     async def _drop(self, item: QueueItem, decision: Decision) -> None:
-        self._held_event(item)
+        event_id = self._held_event(item)
         await self._close(item, "dropped", DROP, decision)
+        if self.contents is not None:
+            await self.contents.delete_event_content([event_id])
 
     async def _resolve(self, item: QueueItem, decision: Decision) -> None:
         if item.kind == HELD:

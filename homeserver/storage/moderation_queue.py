@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from homeserver.storage.database import Queryable
@@ -59,15 +59,6 @@ DELETE_ITEMS = """
 DELETE FROM moderation_queue WHERE item_id IN (
     SELECT item_id FROM moderation_queue
     WHERE coalesce(resolved_at, created_at) < $1 AND state IN ('released', 'resolved') LIMIT $2)
-"""
-SELECT_DROPPED_MEDIA = """
-SELECT DISTINCT m.origin, m.media_id FROM moderation_queue q
-JOIN media_references m USING (event_id)
-WHERE q.kind = 'held' AND q.state = 'dropped' AND q.resolved_at > $1 AND NOT EXISTS (
-    SELECT 1 FROM media_references other JOIN events e USING (event_id)
-    WHERE other.origin = m.origin AND other.media_id = m.media_id
-        AND other.event_id <> m.event_id AND e.withheld IS NULL)
-ORDER BY m.origin, m.media_id LIMIT $2
 """
 
 
@@ -200,12 +191,3 @@ async def delete_items(db: Queryable, before_ms: int, limit: int) -> int:
     """Forget items that were decided before a time, dropped ones aside; how many."""
     status = await db.execute(DELETE_ITEMS, before_ms, limit)
     return int(status.rpartition(" ")[2])
-
-
-async def get_dropped_media(db: Queryable, after_ms: int, limit: int) -> Sequence[tuple[str, str]]:
-    """``(origin, media ID)`` of events dropped after a time, which no shown event refers to.
-
-    Nothing needs these files here any more.
-    """
-    rows = await db.fetch(SELECT_DROPPED_MEDIA, after_ms, limit)
-    return [(row["origin"], row["media_id"]) for row in rows]

@@ -15,7 +15,6 @@ from homeserver.metrics import REGISTRY
 from homeserver.protocol.signing import format_signing_key
 from homeserver.services.moderation_queue import DAY_MS, MOST_OF_REPORTER
 from homeserver.storage.database import Database
-from homeserver.storage.moderation_queue import get_dropped_media
 from homeserver.storage.policy import VerdictRow, get_verdicts
 from tests.integration.single import Instance, running
 
@@ -132,7 +131,11 @@ async def test_a_dropped_message_is_never_shown(
     assert await one.texts(bob, room_id) == []
     event = f"/rooms/{room_id}/event/{sent['event_id']}"
     await one.call("GET", event, token=bob, status=404)
-    assert await get_dropped_media(one.wiring.database, 0, 9) == [("one.test", media_id)]
+    stored = await one.wiring.store.get(sent["event_id"])
+    assert stored is not None and stored.event.content == {}
+    await one.wiring.ends.caretaker.work_off()
+    download = f"/_matrix/client/v1/media/download/one.test/{media_id}"
+    await one.call("GET", download, token=alice, status=404)
 
 
 async def test_all_of_a_rule_or_a_sender_are_decided_at_once(
