@@ -6,6 +6,7 @@ from typing import Any
 
 from playwright.async_api import expect
 
+from homeserver.protocol.identifiers import UserId
 from tests.browser.reader import Reader
 from tests.integration.single import Instance
 
@@ -115,7 +116,10 @@ async def test_all_are_blocked_after_a_question_and_can_be_let_in_again(
     await reader.page.get_by_role("button", name="Let them ask again @mallory:one.test").click()
     await reader.hears("@mallory:one.test can ask again.")
 
-    await expect(reader.page.get_by_text("No longer blocked.")).to_have_count(2)
+    mallory = reader.page.get_by_role("article", name="@mallory:one.test")
+    await expect(mallory).to_contain_text("No longer blocked.")
+    await reader.page.get_by_role("link", name="Accepted").click()
+    await expect(reader.page.get_by_role("article", name="@eve:one.test")).to_be_visible()
     eve = await row(one, token, "@eve:one.test")
     assert eve is not None
     assert eve["state"] == "granted"
@@ -140,13 +144,37 @@ async def test_all_of_a_server_are_answered_together(one: Instance, reader: Read
     assert len(await states(one, token, "declined")) == 2
 
 
-async def test_a_request_from_a_blocked_server_is_marked(one: Instance, reader: Reader) -> None:
-    await one.register("alice")
-    token = await one.register("bob")
-    await reader.open(token, "servers")
+async def test_a_server_that_the_admin_blocks_takes_its_requests_with_it_and_why_is_said(
+    one: Instance, reader: Reader
+) -> None:
+    alice, admin = await one.register("alice"), await one.register("root")
+    await one.wiring.accounts.set_admin("@root:one.test", True)
+    requests = one.wiring.consent_parts.requests
+    await requests.check(
+        UserId("@alice:one.test"), "@mallory:evil.example", "!room:evil.example", is_direct=True
+    )
+    await reader.open(alice, "requests")
+    await expect(reader.page.get_by_role("article", name="@mallory:evil.example")).to_be_visible()
+    await expect(reader.page.get_by_text("Not at all")).to_be_visible()
 
-    await reader.page.get_by_label("Server name").last.fill("evil.example")
-    await reader.page.get_by_role("button", name="Look up").click()
+    block = {"server": "evil.example", "reason": "Prize draws"}
+    await one.call("POST", "/_comity/admin/v1/servers/blocks", block, token=admin)
+    await reader.page.get_by_role("link", name="Blocked").click()
 
-    status = reader.page.get_by_role("status")
-    await expect(status.filter(has_text="evil.example is not blocked")).to_be_visible()
+    region = reader.page.get_by_role("region", name="evil.example")
+    await expect(region).to_contain_text("have blocked this one. Prize draws")
+    await expect(region.get_by_role("button")).to_have_count(0)
+
+
+async def test_whether_a_server_is_blocked_can_be_looked_up(one: Instance, reader: Reader) -> None:
+    alice, admin = await one.register("alice"), await one.register("root")
+    await one.wiring.accounts.set_admin("@root:one.test", True)
+    block = {"server": "evil.example", "reason": "Prize draws"}
+    await one.call("POST", "/_comity/admin/v1/servers/blocks", block, token=admin)
+    await reader.open(alice, "servers")
+    status = reader.page.get_by_role("main").get_by_role("status")
+
+    for server, words in (("evil.example", "Prize draws"), ("two.test", "is not blocked")):
+        await reader.page.get_by_label("Server name").last.fill(server)
+        await reader.page.get_by_role("button", name="Look up").click()
+        await expect(status).to_contain_text(words)

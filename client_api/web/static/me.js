@@ -118,7 +118,7 @@ const TEXT = {
 		attempts: "Times asked",
 		expires: "Expires",
 		answered: "Answered",
-		warned: (reason) => `This server is on a block list. ${reason}`,
+		warned: (reason) => `The people who run this server have blocked this one. ${reason}`,
 		accept: "Accept",
 		decline: "Decline",
 		block: "Decline and block",
@@ -850,7 +850,7 @@ async function requests(tab = "pending") {
 	const { requests: found } = await api("GET", `/requests?state=${state}`);
 	if (state === "pending") showCount(found.length);
 	const servers = [...new Set(found.map((r) => r.server))];
-	const warnings = state === "pending" ? await warningsAbout(servers) : new Map();
+	const warnings = state === "blocked" ? await warningsAbout(servers) : new Map();
 	const blocked = ["blocked", "declined"].includes(state) ? await blockedPeers() : new Set();
 	return [
 		lead(TEXT.requests.lead),
@@ -954,7 +954,7 @@ function serverRequests(found, state, warning, blocked) {
 		state === "pending" &&
 			found.length > 1 &&
 			bulkButtons({ server }, TEXT.requests.allFromServer(found.length, server)),
-		found.map((r) => requestCard(r, state, blocked)),
+		found.map((r) => requestCard(r, state, warning === undefined ? blocked : null)),
 	);
 }
 
@@ -975,7 +975,7 @@ function requestCard(r, state, blocked) {
 		]),
 		r.reported && p(TEXT.requests.reported),
 		state === "pending" && requestButtons(r),
-		["blocked", "declined"].includes(state) && reviewButtons(r, blocked),
+		["blocked", "declined"].includes(state) && blocked && reviewButtons(r, blocked),
 	);
 }
 
