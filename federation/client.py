@@ -195,7 +195,7 @@ class FederationClient:
         try:
             async with self._open(request, timeout) as response:
                 if response.status != 200:
-                    raise await _peer_error(destination, response)
+                    raise await peer_error(destination, response)
                 self._health.succeeded(destination)
                 yield response
         except FederationFailure as failure:
@@ -247,11 +247,11 @@ class FederationClient:
         try:
             async with asyncio.timeout(seconds), self._open(request, timeout) as response:
                 if not 200 <= response.status < 300:
-                    raise await _peer_error(request.destination, response)
+                    raise await peer_error(request.destination, response)
                 body = await read_bounded(request.destination, response, request.max_bytes)
         except TimeoutError as error:
             raise Temporary(request.destination, "no answer in time") from error
-        return _parse_object(request.destination, body)
+        return parse_object(request.destination, body)
 
     @asynccontextmanager
     async def _open(
@@ -326,7 +326,7 @@ async def read_bounded(destination: str, response: aiohttp.ClientResponse, max_b
     return bytes(body)
 
 
-async def _peer_error(destination: str, response: aiohttp.ClientResponse) -> PeerError:
+async def peer_error(destination: str, response: aiohttp.ClientResponse) -> PeerError:
     """The error that an instance answered with, as far as it can be read."""
     answer: Any = None
     try:
@@ -341,6 +341,7 @@ async def _peer_error(destination: str, response: aiohttp.ClientResponse) -> Pee
         errcode if isinstance(errcode, str) else "M_UNKNOWN",
         text[:MAX_TEXT] if isinstance(text, str) else f"HTTP status {response.status}",
         retry_after_seconds=_retry_after(response, answer),
+        body=answer,
     )
 
 
@@ -358,7 +359,8 @@ def as_failure(destination: str, error: Exception) -> FederationFailure:
     return Temporary(destination, f"the connection failed: {type(error).__name__}")
 
 
-def _parse_object(destination: str, body: bytes) -> JsonObject:
+def parse_object(destination: str, body: bytes) -> JsonObject:
+    """An answer as JSON; :class:`Temporary` if it is no object."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError as error:

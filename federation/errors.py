@@ -11,6 +11,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError, PeerFailed
+from homeserver.protocol.json_types import JsonObject
 
 # What must not reach a client as it is: it would take the answer to be about itself, and log out.
 OWN_AFFAIRS = frozenset({"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_UNAUTHORIZED", "M_UNRECOGNIZED"})
@@ -76,8 +77,11 @@ class PeerError(FederationFailure):
         text: str,
         *,
         retry_after_seconds: float | None = None,
+        body: JsonObject | None = None,
     ) -> None:
+        """``body``: the whole answer, as far as it was JSON."""
         super().__init__(server_name, f"{status} {errcode}: {text}")
+        self.body = body or {}
         self.status = status
         self.errcode = errcode
         self.text = text

@@ -97,6 +97,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.SESSIONS] = wiring.sessions
     app[app_keys.SYNC] = wiring.reading.sync
     app[app_keys.TERMS] = wiring.account_parts.terms
+    app[app_keys.THIRD_PARTY_INVITES] = wiring.third_party.invites
     app[app_keys.TIMELINE] = wiring.reading.timeline
     app[app_keys.TIMELINE_STATE] = wiring.reading.timeline_state
     app[app_keys.TO_DEVICE] = wiring.device_parts.to_device
@@ -108,6 +109,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[federation_keys.HISTORY] = wiring.history
     app[federation_keys.JOINING] = wiring.joining
     app[federation_keys.NOTARY] = wiring.transport.notary
+    app[federation_keys.THIRD_PARTY_BINDING] = wiring.third_party.binding
 
 
 def _provide_policy(app: web.Application, wiring: Wiring) -> None:

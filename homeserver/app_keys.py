@@ -57,6 +57,7 @@ from homeserver.services.server_blocks import ServerBlocks
 from homeserver.services.sessions import SessionService
 from homeserver.services.sync import SyncService
 from homeserver.services.terms import Terms
+from homeserver.services.third_party_invites import ThirdPartyInvites
 from homeserver.services.timeline import Timeline
 from homeserver.services.timeline_state import TimelineState
 from homeserver.services.to_device import ToDeviceService
@@ -118,6 +119,7 @@ ROOMS = web.AppKey("ROOMS", Rooms)
 
 SYNC = web.AppKey("SYNC", SyncService)
 HIDDEN_EVENTS = web.AppKey("HIDDEN_EVENTS", HiddenEvents)
+THIRD_PARTY_INVITES = web.AppKey("THIRD_PARTY_INVITES", ThirdPartyInvites)
 TIMELINE = web.AppKey("TIMELINE", Timeline)
 TIMELINE_STATE = web.AppKey("TIMELINE_STATE", TimelineState)
 RELATIONS = web.AppKey("RELATIONS", RelationService)

@@ -176,6 +176,13 @@ class PolicyServerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ThirdPartyInvitesConfig:
+    """``third_party_invites``."""
+
+    identity_servers: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class PresenceConfig:
     """``presence``."""
 
@@ -242,6 +249,7 @@ class Config:
     policy: PolicyConfig
     moderation: ModerationConfig
     policy_server: PolicyServerConfig
+    third_party_invites: ThirdPartyInvitesConfig
     presence: PresenceConfig
     media: MediaConfig
     retention: RetentionConfig
@@ -370,6 +378,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         policy=PolicyConfig(**document["policy"]),
         moderation=ModerationConfig(**document["moderation"]),
         policy_server=PolicyServerConfig(**document["policy_server"]),
+        third_party_invites=ThirdPartyInvitesConfig(**document["third_party_invites"]),
         presence=PresenceConfig(**document["presence"]),
         media=MediaConfig(**_in_ms(document["media"], "delete_redacted_after")),
         retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),

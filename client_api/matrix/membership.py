@@ -7,10 +7,15 @@ from typing import Any
 from aiohttp import web
 
 from client_api.auth import require_sender, require_user
-from client_api.matrix.parsing import body_user_id, path_room_id
+from client_api.matrix.parsing import body_user_id, path_room_id, third_party_address
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import DIRECTORY, LIST_GATE, MEMBERSHIP, RATE_LIMITS
-from homeserver.errors import InvalidParam
+from homeserver.app_keys import (
+    DIRECTORY,
+    LIST_GATE,
+    MEMBERSHIP,
+    RATE_LIMITS,
+    THIRD_PARTY_INVITES,
+)
 from homeserver.web import json_response, optional, read_json
 
 routes = ClientRoutes()
@@ -101,10 +106,16 @@ async def invite_user(request: web.Request) -> web.Response:
     """Invite a user by ID or address."""
     requester = await require_sender(request)
     body = await read_json(request)
-    if "user_id" not in body and "medium" in body:
-        raise InvalidParam("This server cannot invite by e-mail address or telephone number")
-    invitee = body_user_id(body)
     request.app[RATE_LIMITS].check("invite", requester.user_id)
+    if "user_id" not in body and "medium" in body:
+        await request.app[THIRD_PARTY_INVITES].invite(
+            requester.user_id,
+            path_room_id(request),
+            third_party_address(body),
+            reason=_reason(body),
+        )
+        return json_response({})
+    invitee = body_user_id(body)
 
     await request.app[MEMBERSHIP].invite(
         requester.user_id, path_room_id(request), invitee, reason=_reason(body)

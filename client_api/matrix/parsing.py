@@ -8,6 +8,7 @@ from aiohttp import web
 
 from homeserver.errors import InvalidParam
 from homeserver.protocol.identifiers import InvalidIdentifier, RoomId, UserId, parse_address
+from homeserver.services.third_party_invites import ThirdPartyAddress
 from homeserver.web import optional, required, string_list
 
 
@@ -40,6 +41,26 @@ def path_room_id(request: web.Request) -> str:
 def path_user_id(request: web.Request) -> UserId:
     """The user in the path, as ``{user_id}``."""
     return user_id(request.match_info["user_id"])
+
+
+MAX_ADDRESS_LENGTH = 500
+MAX_TOKEN_LENGTH = 4_096
+
+
+def third_party_address(body: dict[str, Any]) -> ThirdPartyAddress:
+    """An e-mail address or telephone number, in canonical form, and where to look it up.
+
+    Spec: ``Invite3pid``; appendices, 3PID types.
+    """
+    medium, address = required(body, "medium", str), required(body, "address", str).casefold()
+    if not 0 < len(address) <= MAX_ADDRESS_LENGTH or not address.isprintable() or " " in address:
+        raise InvalidParam("'address' is not an address")
+    if not 0 < len(medium) <= MAX_ADDRESS_LENGTH or not medium.isidentifier():
+        raise InvalidParam("'medium' must be email or msisdn")
+    token = required(body, "id_access_token", str)
+    if len(token) > MAX_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
+        raise InvalidParam("'id_access_token' is not a token")
+    return ThirdPartyAddress(required(body, "id_server", str), token, medium, address)
 
 
 MAX_DEVICE_ID_BYTES = 255

@@ -7,11 +7,12 @@ from typing import Any
 from aiohttp import web
 
 from client_api.auth import require_sender
-from client_api.matrix.parsing import user_id_list
+from client_api.matrix.parsing import third_party_address, user_id_list
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import PROFILES, ROOM_CREATION
+from homeserver.app_keys import PROFILES, RATE_LIMITS, ROOM_CREATION
 from homeserver.errors import BadJson, InvalidParam
 from homeserver.services.creation import InitialState, RoomRequest
+from homeserver.services.third_party_invites import ThirdPartyAddress
 from homeserver.web import json_response, optional, read_json, required
 
 routes = ClientRoutes()
@@ -23,6 +24,8 @@ async def create_room(request: web.Request) -> web.Response:
     requester = await require_sender(request)
     body = await read_json(request)
     room_request = parse_room_request(body)
+    for _ in room_request.addresses:
+        request.app[RATE_LIMITS].check("invite", requester.user_id)
 
     profile = await request.app[PROFILES].member_fields(requester.user_id)
     room_id = await request.app[ROOM_CREATION].create(requester.user_id, room_request, profile)
@@ -31,8 +34,6 @@ async def create_room(request: web.Request) -> web.Response:
 
 def parse_room_request(body: dict[str, Any]) -> RoomRequest:
     """Check the types of a creation request."""
-    if body.get("invite_3pid"):
-        raise InvalidParam("This server cannot invite by e-mail address or telephone number")
     visibility = optional(body, "visibility", str, "private")
     if visibility not in ("public", "private"):
         raise InvalidParam("'visibility' must be public or private")
@@ -44,6 +45,7 @@ def parse_room_request(body: dict[str, Any]) -> RoomRequest:
         name=optional(body, "name", str),
         topic=optional(body, "topic", str),
         invites=user_id_list(body, "invite"),
+        addresses=[_address(item) for item in optional(body, "invite_3pid", list) or []],
         is_direct=optional(body, "is_direct", bool, False) or False,
         creation_content=optional(body, "creation_content", dict) or {},
         initial_state=[
@@ -51,6 +53,12 @@ def parse_room_request(body: dict[str, Any]) -> RoomRequest:
         ],
         power_levels=optional(body, "power_level_content_override", dict) or {},
     )
+
+
+def _address(item: Any) -> ThirdPartyAddress:
+    if not isinstance(item, dict):
+        raise BadJson("'invite_3pid' must be an array of objects")
+    return third_party_address(item)
 
 
 def _initial_state(item: Any) -> InitialState:

@@ -12,6 +12,7 @@ from federation.routes import (
     media,
     policy_server,
     queries,
+    third_party,
     user_devices,
     user_keys,
     version,
@@ -19,11 +20,21 @@ from federation.routes import (
 
 SIGNED_ROUTES: list[RouteDef] = [
     definition
-    for module in (comity, events, handshakes, media, queries, user_devices, user_keys)
+    for module in (
+        comity,
+        events,
+        handshakes,
+        media,
+        queries,
+        third_party,
+        user_devices,
+        user_keys,
+    )
     for definition in module.routes.definitions
 ]
 OPEN_ROUTES: tuple[RouteTableDef, ...] = (
     keys.routes,
     policy_server.routes,  # verifies its requests itself
+    third_party.open_routes,  # verifies what it is told
     version.routes,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from homeserver.errors import BadJson, Forbidden, InvalidParam, MatrixError, UnsupportedRoomVersion
@@ -15,12 +15,14 @@ from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.services.live_room import LiveRoom, LiveRooms
 from homeserver.services.membership import Membership
 from homeserver.services.rooms import Draft, Rooms, bad_event
+from homeserver.services.third_party_invites import ThirdPartyAddress, ThirdPartyInvites
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord
 
 MAX_INITIAL_EVENTS = 200
 MAX_INVITES = 500
+MAX_ADDRESSES = 20  # each is a few requests to an identity server
 
 PRESETS: dict[str, dict[str, JsonObject]] = {
     "private_chat": {
@@ -57,6 +59,7 @@ class RoomRequest:
     name: str | None = None
     topic: str | None = None
     invites: Sequence[UserId] = ()
+    addresses: Sequence[ThirdPartyAddress] = ()
     is_direct: bool = False
     creation_content: JsonObject = field(default_factory=dict)
     initial_state: Sequence[InitialState] = ()
@@ -75,6 +78,7 @@ class RoomCreation:
         rooms: Rooms,
         live_rooms: LiveRooms,
         membership: Membership,
+        third_party: ThirdPartyInvites,
         clock_ms: Callable[[], int],
         random_id: Callable[[], str],
     ) -> None:
@@ -84,6 +88,7 @@ class RoomCreation:
         self._rooms = rooms
         self._live_rooms = live_rooms
         self._membership = membership
+        self._third_party = third_party
         self._clock_ms = clock_ms
         self._random_id = random_id
 
@@ -99,6 +104,7 @@ class RoomCreation:
             raise UnsupportedRoomVersion("This server does not know that room version")
         if len(request.invites) > MAX_INVITES or len(request.initial_state) > MAX_INITIAL_EVENTS:
             raise InvalidParam("Too many invites or initial state events at once")
+        request = await self._with_owners(creator, request)
         await self._membership.check_invites(creator, request.invites, request.is_direct)
         alias = await self._free_alias(request.alias_localpart)
 
@@ -122,6 +128,22 @@ class RoomCreation:
             await storage.set_published(self._database, room.room_id, True)
         await self._invite(creator, room.room_id, request)
         return room.room_id
+
+    async def _with_owners(self, creator: UserId, request: RoomRequest) -> RoomRequest:
+        """Addresses that have an owner become plain invites, which is asked before all else."""
+        if len(request.addresses) > MAX_ADDRESSES:
+            raise InvalidParam(f"At most {MAX_ADDRESSES} addresses can be invited at once")
+        if not request.addresses:
+            return request
+        owners = [(await self._third_party.find(creator, a), a) for a in request.addresses]
+        return replace(
+            request,
+            invites=[
+                *request.invites,
+                *(owner for owner, _ in owners if owner not in (None, creator)),
+            ],
+            addresses=[address for owner, address in owners if owner is None],
+        )
 
     async def _free_alias(self, localpart: str | None) -> str | None:
         if localpart is None:
@@ -223,6 +245,10 @@ class RoomCreation:
         content: dict[str, Any] = {"is_direct": True} if request.is_direct else {}
         for user_id in dict.fromkeys(request.invites):
             await self._membership.invite(creator, room_id, user_id, content=content)
+        for address in request.addresses:
+            owner = await self._third_party.announce(creator, room_id, address)
+            if owner is not None:
+                await self._membership.invite(creator, room_id, owner, content=content)
 
 
 def invalid_room_state(reason: str) -> MatrixError:

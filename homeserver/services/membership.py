@@ -249,12 +249,29 @@ class Membership:
         body: JsonObject = {**(content or {}), "membership": "invite"}
         if reason is not None:
             body["reason"] = reason
+        await self._invite(room, inviter, invitee, body)
+
+    async def exchange(
+        self, room: LiveRoom, inviter: UserId, invitee: UserId, proof: JsonObject
+    ) -> None:
+        """Invite the owner of an address that a local user invited to a room of ours.
+
+        ``proof``: what goes into the event as ``third_party_invite``.  The inviter need not be in
+        the room any more: the auth rules look at their ``m.room.third_party_invite``.
+        Spec: server-server API, third-party invites.
+        """
+        body: JsonObject = {"membership": "invite", "third_party_invite": proof}
+        await self._invite(room, inviter, invitee, body)
+
+    async def _invite(
+        self, room: LiveRoom, inviter: UserId, invitee: UserId, body: JsonObject
+    ) -> None:
         is_direct = body.get("is_direct") is True
-        await self._gate.check_invite(inviter, invitee, room_id, is_direct=is_direct)
+        await self._gate.check_invite(inviter, invitee, room.room_id, is_direct=is_direct)
         draft = Draft(inviter, "m.room.member", body, invitee)
         if invitee.server_name == self._server_name:
             body.update(await self._profiles.member_fields(invitee))
-            await self._rooms.send(room_id, draft)
+            await self._rooms.send(room.room_id, draft)
             return
         judgement = await self._gate.check_send(room, draft)
         if judgement.action is not Action.ACCEPT:

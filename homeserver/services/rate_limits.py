@@ -28,6 +28,8 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "export": RateConfig(per_second=1 / 28_800, burst=2),  # by user: of all one's data
     "profile": RateConfig(per_second=5, burst=50),
     "consent_query": RateConfig(per_second=5, burst=100),  # by instance
+    "third_party_invite": RateConfig(per_second=1, burst=20),  # by instance: exchanges
+    "third_party_binding": RateConfig(per_second=1, burst=20),  # by address
 }
 # Actions that are counted by themselves, at the rate of another.
 RATE_OF = {

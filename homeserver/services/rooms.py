@@ -165,28 +165,35 @@ class Rooms:
         *,
         transaction: ClientTransaction | None = None,
         gated: bool = True,
+        judgement: Judgement | None = None,
     ) -> Sent:
         """Send an event as a local user; returns when it is on disk.
 
         The same ``transaction`` again returns the event that it made the first time.  Not
-        ``gated``: neither policy nor consent is asked.
+        ``gated``: neither policy nor consent is asked.  ``judgement``: nor are they if they were
+        asked before, and said this.
         Raises: :class:`NotFound`, :class:`Forbidden`, :class:`TooLarge`, and what policy and
         consent raise.
         """
         if draft.state_key is None:
             check_message_end(draft.content)
+        known = judgement if gated else ACCEPTED
         if transaction is None:
-            return await self._send(room_id, draft, None, gated)
+            return await self._send(room_id, draft, None, known)
         return await self._transactions.once(
-            transaction, lambda: self._send(room_id, draft, transaction, gated)
+            transaction, lambda: self._send(room_id, draft, transaction, known)
         )
 
     async def _send(
-        self, room_id: str, draft: Draft, transaction: ClientTransaction | None, gated: bool
+        self,
+        room_id: str,
+        draft: Draft,
+        transaction: ClientTransaction | None,
+        known: Judgement | None,
     ) -> Sent:
         for _ in range(MAX_REBUILDS):
             room = await self.get(room_id)
-            judgement = await self._gate.check_send(room, draft) if gated else ACCEPTED
+            judgement = known or await self._gate.check_send(room, draft)
             async with room.lock:
                 if not self.is_current(room):
                     continue

@@ -71,6 +71,11 @@ class OutgoingGate:
         else:
             await self._requests.may_invite(invitee, inviter, is_direct=is_direct)
 
+    async def may_be_invited(self, invitee: UserId, inviter: UserId, room_id: str) -> None:
+        """Raise what :meth:`check_incoming_invite` would raise; leaves no trace but for lists."""
+        self._lists.check_inviter(inviter, room_id)
+        await self._requests.may_invite(invitee, inviter, is_direct=False)
+
     async def check_invite(
         self, inviter: UserId, invitee: UserId, room_id: str, *, is_direct: bool
     ) -> Answer:
@@ -110,7 +115,11 @@ class OutgoingGate:
         """Consent to an invite that came as an event of a room: it may not have been asked for."""
         assert event.state_key is not None
         invitee, inviter = UserId(event.state_key), UserId(event.sender)
-        if invitee.server_name != self._server_name or inviter.server_name == self._server_name:
+        if invitee.server_name != self._server_name:
+            return ACCEPTED
+        # Another server may send a third-party invite in the name of one of our users.
+        by_proof = "third_party_invite" in event.content
+        if inviter.server_name == self._server_name and not by_proof:
             return ACCEPTED
         is_direct = event.content.get("is_direct") is True
         try:

@@ -68,6 +68,7 @@ from homeserver.wiring.moderation import ModerationParts, moderation_queue
 from homeserver.wiring.policy import PolicyParts
 from homeserver.wiring.policy_server import PolicyServerParts
 from homeserver.wiring.reading import Reading
+from homeserver.wiring.third_party import ThirdPartyParts
 from homeserver.wiring.transport import Transport
 
 
@@ -98,6 +99,7 @@ class Wiring:
         self._rooms()
         self._people()
         self._federation()
+        self._ways_in()
         self._accounts()
         self.check_parts = CheckParts(self)
         self.device_parts = DeviceParts(self)
@@ -224,6 +226,22 @@ class Wiring:
             profiles=self.profiles,
         )
         self.consent_parts.requests.invites = self.membership
+
+    def _ways_in(self) -> None:
+        """What is built upon membership."""
+        config, database, client = self.config, self.database, self.transport.client
+        self.third_party = ThirdPartyParts(
+            config,
+            database,
+            self.transport,
+            rooms=self.rooms,
+            store=self.store,
+            arrivals=self.arrivals,
+            membership=self.membership,
+            profiles=self.profiles,
+            consent=self.consent,
+            gate=self.send_gate,
+        )
         self.creation = RoomCreation(
             server_name=config.server_name,
             default_version=config.rooms.default_version,
@@ -231,6 +249,7 @@ class Wiring:
             rooms=self.rooms,
             live_rooms=self.live_rooms,
             membership=self.membership,
+            third_party=self.third_party.invites,
             clock_ms=clock_ms,
             random_id=random_id,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nacl.exceptions import BadSignatureError
@@ -35,28 +37,47 @@ def check_third_party_invite(event: Event, state: StateMap) -> Verdict:
     if original.sender != event.sender:
         return Rejected("the third-party invite is somebody else's")
     # 5.4.1.7
-    if any(_is_signed_by(signed, key) for key in _public_keys(original)[:MAX_KEYS]):
+    if signing_key_of(signed, original.content) is not None:
         return ALLOWED
     return Rejected("the third-party invite is not validly signed")
 
 
-def _public_keys(original: Event) -> list[bytes]:
-    texts: list[Any] = [original.content.get("public_key")]
-    more = original.content.get("public_keys")
-    for entry in more if isinstance(more, list) else ():
-        if isinstance(entry, dict):
-            texts.append(entry.get("public_key"))
+@dataclass(frozen=True, slots=True)
+class NamedKey:
+    """A public key as an ``m.room.third_party_invite`` names it, and where to ask about it."""
+
+    text: str
+    data: bytes
+    validity_url: str | None
+
+
+def signing_key_of(signed: Mapping[str, Any], original: Mapping[str, Any]) -> NamedKey | None:
+    """The key, of those in the content of a room's invite, that ``signed`` was signed with."""
+    for key in _named_keys(original)[:MAX_KEYS]:
+        if is_signed_with(signed, key.data):
+            return key
+    return None
+
+
+def _named_keys(original: Mapping[str, Any]) -> list[NamedKey]:
+    entries: list[Any] = [original]
+    more = original.get("public_keys")
+    entries.extend(more if isinstance(more, list) else ())
     keys = []
-    for text in texts:
+    for entry in entries:
+        text = entry.get("public_key") if isinstance(entry, Mapping) else None
         if isinstance(text, str):
+            url = entry.get("key_validity_url")
             try:
-                keys.append(decode_base64(text))
+                data = decode_base64(text)
             except ValueError:
                 continue
+            keys.append(NamedKey(text, data, url if isinstance(url, str) else None))
     return keys
 
 
-def _is_signed_by(signed: dict[str, Any], key: bytes) -> bool:
+def is_signed_with(signed: Mapping[str, Any], key: bytes) -> bool:
+    """Whether one of the signatures of a signed object is by this key, whoever's it is."""
     unsigned = {k: v for k, v in signed.items() if k not in ("signatures", "unsigned")}
     signatures = signed.get("signatures")
     if not isinstance(signatures, dict):
