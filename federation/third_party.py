@@ -11,7 +11,6 @@ import structlog
 
 from federation.client import FederationClient
 from federation.errors import FederationFailure
-from federation.gate import acl_allows
 from federation.identity_servers import IdentityServerClient
 from federation.paths import path_of
 from homeserver.errors import (
@@ -208,7 +207,7 @@ class ThirdPartyBinding:
         room = await self._rooms.find(room_id)
         if room is None or not room.joined_local:
             raise NotFound("This server is not in that room")
-        if not acl_allows(room, origin):
+        if not room.allows_server(origin):
             raise Forbidden("Your server is not allowed in this room")
         original, key = await self._vouched(room, signed, inviter)
         if room.membership(invitee) in THERE:
