@@ -296,7 +296,7 @@ const TEXT = {
 		remove: "Delete my account",
 		removeText:
 			"This cannot be undone, and nobody can ever use your name again. You leave all your rooms." +
-			" What you wrote stays with the people who have received it.",
+			" Your settings, choices and devices are deleted; what you wrote stays with those who received it.",
 		erase: "Also hide what I wrote from people who join later, and delete my files where nobody needs them",
 		confirm: (userId) => `To confirm, type ${userId}`,
 		mismatch: (userId) => `That is not your user ID. Type ${userId}.`,
