@@ -49,7 +49,9 @@ class ServerRules:
             return False
         if _any_match(self._deny, names):
             return False
-        return self._allow is None or _any_match(self._allow, names)
+        if self._allow is None or _any_match(self._allow, names):
+            return True
+        return self._blocks is not None and self._blocks.is_admitted(server_name)
 
 
 def _compiled(globs: Sequence[str]) -> list[re.Pattern[str]]:

@@ -133,6 +133,7 @@ def _provide_policy(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.POLICY_LISTS] = wiring.list_gates.lists
     app[app_keys.ROOM_ACLS] = wiring.list_parts.acls
     app[app_keys.POLICY_PREVIEWS] = wiring.list_parts.previews
+    app[app_keys.SERVER_ADMISSION] = wiring.transport.rules
     app[app_keys.SERVER_BLOCKS] = wiring.server_blocks
     app[federation_keys.POLICY_SIGNING] = wiring.policy_signing
 

@@ -53,7 +53,7 @@ from homeserver.services.reports import Reports
 from homeserver.services.retention import Retention
 from homeserver.services.room_acls import RoomAcls
 from homeserver.services.rooms import Rooms
-from homeserver.services.server_blocks import ServerBlocks
+from homeserver.services.server_blocks import ServerAdmission, ServerBlocks
 from homeserver.services.sessions import SessionService
 from homeserver.services.sync import SyncService
 from homeserver.services.terms import Terms
@@ -85,6 +85,7 @@ POLICY_LISTS = web.AppKey("POLICY_LISTS", PolicyLists)
 POLICY_PREVIEWS = web.AppKey("POLICY_PREVIEWS", Previews)
 POLICY = web.AppKey("POLICY", Policy)
 RULE_FILE = web.AppKey("RULE_FILE", RuleFile)
+SERVER_ADMISSION = web.AppKey("SERVER_ADMISSION", ServerAdmission)
 SERVER_BLOCKS = web.AppKey("SERVER_BLOCKS", ServerBlocks)
 SESSIONS = web.AppKey("SESSIONS", SessionService)
 TERMS = web.AppKey("TERMS", Terms)

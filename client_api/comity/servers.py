@@ -6,7 +6,7 @@ from aiohttp import web
 
 from client_api.auth import require_user
 from client_api.comity.routing import ComityRoutes
-from homeserver.app_keys import POLICY_LISTS, SERVER_BLOCKS
+from homeserver.app_keys import POLICY_LISTS, SERVER_ADMISSION, SERVER_BLOCKS
 from homeserver.errors import InvalidParam
 from homeserver.protocol.server_names import is_valid_server_name
 from homeserver.web import json_response
@@ -24,7 +24,9 @@ async def describe_server(request: web.Request) -> web.Response:
 
     block = request.app[SERVER_BLOCKS].is_blocked(server_name)
     if block is None:
-        return json_response({"blocked": False})
+        if request.app[SERVER_ADMISSION].allows(server_name):
+            return json_response({"blocked": False})
+        return json_response({"blocked": True, "reason": "", "source": "configuration"})
     answer = {
         "blocked": True,
         "reason": block.reason,

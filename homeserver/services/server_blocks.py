@@ -54,6 +54,13 @@ class RequestSweeper(Protocol):
         """Take pending requests and invites from instances matching the globs out of sight."""
 
 
+class ServerAdmission(Protocol):
+    """Which instances this one deals with, by its configuration and by its blocks."""
+
+    def allows(self, server_name: str) -> bool:
+        """Whether anything is sent to, or taken from, an instance."""
+
+
 class Backlog(Protocol):
     """What waits to be sent to other instances."""
 
@@ -150,6 +157,13 @@ class ServerBlocks:
                 if found is not None:
                     return None if index is self._exempt else found
         return None
+
+    def is_admitted(self, server_name: str) -> bool:
+        """Whether an imported list lets an instance in where only some may come in."""
+        if not self._listed_exempt:
+            return False
+        name = server_name.lower()
+        return bool(self._admitted.find(name) or self._admitted.find(host_of(name)))
 
     def list(self) -> Sequence[Block]:
         """What the admin and rules block, the oldest first; what lists block is with the lists."""
@@ -281,6 +295,7 @@ class ServerBlocks:
         self._admin = GlobIndex((glob, block) for glob, block in blocks if block.source == ADMIN)
         self._exempt = GlobIndex(exempt)
         self._by_rules = GlobIndex((glob, block) for glob, block in blocks if block.source != ADMIN)
+        self._admitted = GlobIndex((glob, True) for glob in self._listed_exempt)
         self._by_lists = GlobIndex(self._listed.items())
         self._verdicts = {}
 

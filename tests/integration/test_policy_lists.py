@@ -239,6 +239,8 @@ async def test_flags_are_noted_and_cut_nobody(database: Database, tmp_path: Path
         verdicts = [v for v in await get_verdicts(database) if v.stage == "list"]
         assert seen == ["one", "two"]
         assert [(v.action, v.sender) for v in verdicts] == [("flag", MALLORY)]
+        queued = await database.fetch("SELECT rule, sender FROM moderation_queue")
+        assert [tuple(row) for row in queued] == [(f"list:{NAME}", MALLORY)]
 
 
 async def test_every_change_waits_where_every_change_must_be_approved(
@@ -291,6 +293,45 @@ async def test_a_list_whose_account_is_somebodys_says_so(
         await until(told)
 
 
+async def test_a_private_list_is_followed_once_the_account_is_invited(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "FIRST_RETRY_SECONDS", 3600)
+    async with running(database, tmp_path) as one:
+        root = await one.register("root")
+        room_id = await one.room(root, preset="private_chat")
+    policy = {"lists": [{"room": room_id}]}
+    async with running(
+        database,
+        tmp_path,
+        policy=policy,
+        consent={"defaults": {"message": "closed", "group": "closed"}},
+    ) as one:
+        (found,) = one.wiring.list_gates.lists.all()
+
+        async def refused() -> bool:
+            return found.row.problem is not None
+
+        async def followed() -> bool:
+            return found.row.read_at is not None and found.row.problem is None
+
+        await until(refused)
+        body = {"user_id": "@policy:one.test"}
+        token = (
+            await one.call(
+                "POST",
+                "/login",
+                {
+                    "type": "m.login.password",
+                    "identifier": {"type": "m.id.user", "user": "root"},
+                    "password": "sesame",
+                },
+            )
+        )["access_token"]
+        await one.call("POST", f"/rooms/{room_id}/invite", body, token=token)
+        await until(followed)
+
+
 # ---------------------------------------------------------------- files
 
 
@@ -316,6 +357,30 @@ async def test_a_file_is_imported_as_a_draft_applied_exported_and_removed(
         f"server,{PEER},m.ban,floods\n"
     )
     assert world_block(lists, PEER) is None
+
+
+async def test_an_allow_list_admits_where_only_some_may_come_in(
+    database: Database, tmp_path: Path
+) -> None:
+    closed = {"allow": ["friend.example"], "deny": ["bad.example"]}
+    async with running(database, tmp_path, federation=closed) as one:
+        lists = one.wiring.list_gates.lists
+        root, rules = await one.register("root"), one.wiring.transport.rules
+        await one.wiring.accounts.set_admin("@root:one.test", True)
+        body = {"name": "friends", "csv": "server\n*.example\n", "allow": True}
+
+        before = [rules.allows(name) for name in ("friend.example", "new.example", "x.test")]
+        await one.call("POST", f"{API}/import", body, token=root)
+        await lists.apply("friends", actor="root")
+        after = [rules.allows(name) for name in ("new.example:1", "bad.example", "x.test")]
+        seen = [
+            await one.call("GET", f"/_comity/client/v1/servers/{name}", token=root)
+            for name in ("new.example", "bad.example")
+        ]
+
+        assert (before, after) == ([True, False, False], [True, False, False])
+        assert [found["blocked"] for found in seen] == [False, True]
+        assert seen[1]["source"] == "configuration"
 
 
 async def test_an_allow_list_exempts_from_lists(both: tuple[Lists, World]) -> None:

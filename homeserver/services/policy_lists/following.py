@@ -79,6 +79,7 @@ class Following:
         self._aliases = aliases
         self._followers: dict[str, _Follower] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._invited = asyncio.Event()
 
     async def start(self) -> None:
         """Begin to follow the lists that are configured, and leave the others' rooms."""
@@ -101,14 +102,18 @@ class Following:
                 await task
 
     def on_notice(self, notice: Notice) -> None:
-        """Listens to the log: something happened in a room that is followed."""
-        if not self._followers:
+        """Listens to the log: something happened in a room that is followed, or may be now."""
+        if not self._tasks:
             return
         for _, record in notice.records:
-            if isinstance(record, EventRecord):
-                follower = self._followers.get(record.event.room_id)
-                if follower is not None:
-                    follower.notice(record)
+            if not isinstance(record, EventRecord):
+                continue
+            follower = self._followers.get(record.event.room_id)
+            if follower is not None:
+                follower.notice(record)
+            elif record.event.state_key == self._account.user_id:
+                waiting, self._invited = self._invited, asyncio.Event()
+                waiting.set()
 
     async def _leave(self, room_ids: Sequence[str]) -> None:
         for room_id in room_ids:
@@ -150,7 +155,8 @@ class Following:
         """Until something happens in the room, or for so long."""
         follower = self._followers.get(room_id or "")
         if follower is None:
-            await asyncio.sleep(seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._invited.wait(), seconds)
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(follower.moved.wait(), seconds)

@@ -44,7 +44,7 @@ class ServiceAccount:
                 f"The account {self.user_id} belongs to somebody: name another in "
                 "policy.list_account"
             )
-        # It joins rooms elsewhere, and must be found by those who invite it to theirs.
-        for scope in (Scope.FEDERATION, Scope.MESSAGE):
+        # It joins rooms elsewhere, and must be reached by those who invite it to theirs.
+        for scope in (Scope.FEDERATION, Scope.MESSAGE, Scope.GROUP):
             await self._consent.grant_if_new(self.user_id, EVERYONE, scope, how="service account")
         return self.user_id
