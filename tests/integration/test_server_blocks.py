@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from homeserver.protocol.canonical import event_id_of
+from homeserver.protocol.events import Event
+from homeserver.protocol.room_versions import V12
+from homeserver.services.judgement import Action
 from homeserver.storage.database import Database
 from tests.integration.single import running
-from tests.integration.test_lying_peer import PEER, World, world
+from tests.integration.test_lying_peer import MALLORY, PEER, World, world
 
 __all__ = ["world"]
 PATH = "/_comity/admin/v1/servers/blocks"
@@ -35,6 +39,28 @@ async def test_an_attack_ends_with_one_request(world: World, root: str) -> None:
     assert (status, refused["errcode"]) == (403, "M_FORBIDDEN")
     await world.one.call("DELETE", f"{PATH}?server={PEER}", token=root)
     assert await world.seen(until="end") == []
+
+
+async def test_what_others_pass_on_for_a_blocked_server_is_kept_unshown(
+    world: World, root: str
+) -> None:
+    await world.one.call("POST", PATH, {"server": PEER}, token=root)
+    pdus = [
+        world.peer.message("passed on"),
+        world.peer.message(
+            "", type="m.room.member", state_key=MALLORY, content={"membership": "leave"}
+        ),
+    ]
+
+    judgements = [
+        await world.one.wiring.arrivals.receive(Event(pdu, event_id_of(pdu, V12), V12))
+        for pdu in pdus
+    ]
+
+    room = await world.one.wiring.rooms.get(world.peer.room_id)
+    assert [j.action for j in judgements] == [Action.SOFT_FAIL, Action.ACCEPT]
+    assert await world.one.texts(world.alice, world.peer.room_id) == []
+    assert not room.is_joined(MALLORY)
 
 
 async def test_users_read_why(world: World, root: str) -> None:
