@@ -64,6 +64,7 @@ def _config(
         "rate_limits": {"enabled": False},
         "federation": federation,
         "consent": {"cross_instance": "implied"},
+        "third_party_invites": {"identity_servers": [f"*.identity.{ZONE}:*", "localhost:*"]},
         "log": {"format": "json"},
     }
     if dsn is not None:

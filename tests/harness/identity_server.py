@@ -16,6 +16,8 @@ from aiohttp import web
 from homeserver.protocol.canonical import encode_base64, encode_canonical_json
 from homeserver.protocol.signing import generate_signing_key
 
+from .network import Identity
+
 BASE = "/_matrix/identity/v2"
 PEPPER = "matrixrocks"
 TOKEN = "identity-token"
@@ -34,6 +36,13 @@ class IdentityServer:
     asked: list[str] = field(default_factory=list)
     valid: bool = True
     redirect_to: str | None = None
+
+    @classmethod
+    async def start_in(cls, place: Identity) -> tuple[Self, web.AppRunner]:
+        """An identity server at a place of a network."""
+        return await cls.start(
+            place.delegation, place.address, place.federation_port, place.certificate, place.key
+        )
 
     @classmethod
     async def start(
@@ -126,7 +135,10 @@ class IdentityServer:
         self.asked.append(request.path.removeprefix(f"{BASE}/"))
         if self.redirect_to is not None:
             raise web.HTTPTemporaryRedirect(self.redirect_to)
-        authorised = request.headers.get("Authorization") == f"Bearer {TOKEN}"
+        authorised = (
+            request.headers.get("Authorization") == f"Bearer {TOKEN}"
+            or request.query.get("access_token") == TOKEN
+        )
         if "pubkey" not in request.path and not authorised:
             return web.json_response({"errcode": "M_UNAUTHORIZED", "error": "?"}, status=401)
         answer: web.StreamResponse = await handler(request)

@@ -64,8 +64,15 @@ class Synapse(Homeserver):
         return [self._python, "-P", LAUNCHER, "--config-path", self.config_file]
 
     def environment(self) -> Mapping[str, str]:
-        """The address that the launcher resolves the servers' names to."""
-        return {"COMITY_TEST_ADDRESS": self._network.address, "COMITY_TEST_ZONE": ZONE}
+        """The address that the launcher resolves the servers' names to.
+
+        Identity servers are verified by the system's authorities: these are the network's.
+        """
+        return {
+            "COMITY_TEST_ADDRESS": self._network.address,
+            "COMITY_TEST_ZONE": ZONE,
+            "SSL_CERT_FILE": str(self._network.authority_file),
+        }
 
 
 def _config(network: Network, identity: Identity, directory: Path, dsn: str) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.harness import MatrixRefused, RawClient, eventually, raw_session
+from tests.harness import MatrixRefused, RawClient, World, eventually, raw_session
+from tests.harness.identity_server import TOKEN, IdentityServer
 
 from .conftest import Stage
 
@@ -477,3 +478,43 @@ async def test_asking_first(door: Door) -> None:
         unknown = door.owner.user_id.replace("owner", "nobody")
         assert await asked(door.owner.user_id, "message") == await asked(unknown, "message")
         await door._set("message", door.stranger.user_id, "cleared")
+
+
+# ---------------------------------------------------------------- addresses
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def identity(world: World) -> AsyncIterator[IdentityServer]:
+    """An identity server that all use."""
+    server, runner = await IdentityServer.start_in(world.network.add("identity"))
+    yield server
+    await runner.cleanup()
+
+
+async def test_third_party_invite(door: Door, identity: IdentityServer) -> None:
+    """Whoever invites an address is answered as if by user ID, whenever it got its owner."""
+    address = f"owner{next(_serial)}@mail.example"
+    known = {"id_server": identity.name, "id_access_token": TOKEN, "medium": "email"}
+
+    async def invite(room_id: str) -> None:
+        body = {**known, "address": address}
+        await door.stranger.call("POST", "rooms", room_id, "invite", body=body)
+
+    waits, later = [await door.stranger.create_room() for _ in range(2)]
+    await invite(waits)
+    await door.answer("group", "closed")
+    binding = identity.bind(address, door.owner.user_id)
+    closed = await identity.tell(door.owner.session, door.owner.base_url, binding)
+    with pytest.raises(MatrixRefused) as refusal:
+        await invite(later)
+    hidden = await door.invites()
+    await door.answer("group", "ask")
+    asked = await identity.tell(door.owner.session, door.owner.base_url, binding)
+    await invite(later)
+
+    assert (closed, hidden, asked) == (200, [], 200)
+    assert refusal.value.status == 403
+    (request,) = await door.requests()
+    assert (request["sender"], request["attempts"]) == (door.stranger.user_id, 2)
+    assert await door.invites() == [waits]
+    assert binding["invites"][0]["room_id"] == waits
