@@ -6,12 +6,12 @@ from aiohttp import web
 
 from client_api.auth import (
     authenticate_interactively,
-    caller_key,
     find_user,
     require_user,
 )
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import ACCOUNTS, RATE_LIMITS
+from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId

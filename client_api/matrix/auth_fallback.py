@@ -9,11 +9,11 @@ import html
 
 from aiohttp import web
 
-from client_api.auth import caller_key
 from client_api.routing import ClientRoutes
 from client_api.web import plain_page
 from homeserver.app_keys import CONFIG, INTERACTIVE_AUTH, RATE_LIMITS
 from homeserver.app_keys import TERMS as TERMS_KEY
+from homeserver.callers import caller_key
 from homeserver.errors import MatrixError, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.services.interactive_auth import DUMMY, PASSWORD, REGISTRATION_TOKEN, TERMS

@@ -8,13 +8,13 @@ from aiohttp import web
 
 from client_api.auth import (
     authenticate_interactively,
-    caller_key,
     origin,
     require_user,
 )
 from client_api.matrix import parsing
 from client_api.routing import V1, ClientRoutes
 from homeserver.app_keys import ACCOUNTS, CONFIG, DEVICES, RATE_LIMITS, SESSIONS
+from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId

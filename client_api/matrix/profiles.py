@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from client_api.auth import caller_key, find_user, require_self, require_user
+from client_api.auth import find_user, require_self, require_user
 from client_api.matrix.parsing import path_user_id
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import CONFIG, CONSENT_ACCESS, MESSAGE_REQUESTS, PROFILES, RATE_LIMITS
+from homeserver.callers import caller_key
 from homeserver.errors import MissingParam, NotFound
 from homeserver.services.profiles import AVATAR_URL, check_key
 from homeserver.web import json_response, read_json

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from client_api.auth import authenticate_interactively, caller_key, origin
+from client_api.auth import authenticate_interactively, origin
 from client_api.matrix import parsing
 from client_api.matrix.login import logged_in
 from client_api.routing import V1, ClientRoutes
 from homeserver.app_keys import RATE_LIMITS, REGISTRATION, SESSIONS
+from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, InvalidParam, MissingParam
 from homeserver.services.passwords import check_strength
 from homeserver.web import json_response, optional, read_json

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from client_api.auth import caller_key
 from client_api.web import plain_page
 from homeserver.app_keys import CONFIG, INVITATIONS, PROFILES, RATE_LIMITS, REGISTRATION, TERMS
+from homeserver.callers import caller_key
 from homeserver.errors import InvalidParam, LimitExceeded, MatrixError, NotFound
 from homeserver.protocol.identifiers import UserId
 from homeserver.services import interactive_auth

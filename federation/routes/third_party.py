@@ -11,6 +11,7 @@ from federation.app_keys import THIRD_PARTY_BINDING
 from federation.routes.base import FederationRoutes
 from federation.server import CONTENT, ORIGIN
 from homeserver.app_keys import RATE_LIMITS
+from homeserver.callers import caller_key
 from homeserver.web import json_response, read_json
 
 routes = FederationRoutes()
@@ -37,7 +38,7 @@ async def on_bind_third_party_identifier(request: web.Request) -> web.Response:
     """
     binding = request.app[THIRD_PARTY_BINDING]
     binding.check_enabled()
-    request.app[RATE_LIMITS].check("third_party_binding", request.remote or "")
+    request.app[RATE_LIMITS].check("third_party_binding", caller_key(request))
     body = await read_json(request.clone(client_max_size=MAX_BODY_BYTES))
     await binding.bound(body)
     return json_response({})

@@ -3,7 +3,7 @@
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from client_api.auth import caller_key
+from homeserver.callers import caller_key
 
 
 @pytest.mark.parametrize(
