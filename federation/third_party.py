@@ -41,8 +41,10 @@ logger = structlog.get_logger(__name__)
 
 MAX_INVITES = 50
 MAX_SIGNED_BYTES = 4_096
-MAX_SIGNATURES = 4
+MAX_KEYS = 4  # that are asked for at identity servers for one binding
 THERE = ("join", "invite")
+
+Keys = dict[tuple[str, str], bytes | None]
 
 
 class InviteConsent(Protocol):
@@ -104,11 +106,12 @@ class ThirdPartyBinding:
         if account is None or account.deactivated_at is not None:
             return
         failure: FederationFailure | None = None
+        keys: Keys = {}
         for invite in invites:
             if not isinstance(invite, dict):
                 raise BadJson("'invites' must be an array of objects")
             try:
-                await self._bound(invitee, invite)
+                await self._bound(invitee, invite, keys)
             except (InviteBlocked, Forbidden, LimitExceeded, NotFound) as error:
                 logger.info("third-party invite dropped", reason=error.text)
             except FederationFailure as error:
@@ -117,7 +120,7 @@ class ThirdPartyBinding:
         if failure is not None:
             raise failure.to_matrix_error()
 
-    async def _bound(self, invitee: UserId, invite: JsonObject) -> None:
+    async def _bound(self, invitee: UserId, invite: JsonObject, keys: Keys) -> None:
         room_id, inviter = required(invite, "room_id", str), _user_id(invite.get("sender"))
         signed = _signed(required(invite, "signed", dict), invitee)
         room = await self._rooms.find(room_id)
@@ -126,7 +129,7 @@ class ThirdPartyBinding:
         if room is not None:
             original, _ = await self._vouched(room, signed, inviter)
             proof = _proof(original, signed)
-        elif not await self._is_signed(signed):
+        elif not await self._is_signed(signed, keys):
             raise Forbidden("no identity server that is used here has signed it")
         await self._consent.may_be_invited(invitee, inviter, room_id)
         if room is None:
@@ -174,17 +177,20 @@ class ThirdPartyBinding:
             },
         )
 
-    async def _is_signed(self, signed: JsonObject) -> bool:
-        """Whether an identity server that the admin allows has signed."""
-        tried = 0
+    async def _is_signed(self, signed: JsonObject, keys: Keys) -> bool:
+        """Whether an identity server that the admin allows has signed.
+
+        ``keys``: those that this binding needed so far; anybody may send one, so not many more.
+        """
         for name, by_key in signed["signatures"].items():
             if not self._identity_servers.allows(name) or not isinstance(by_key, dict):
                 continue
             for key_id in by_key:
-                tried += 1
-                if tried > MAX_SIGNATURES:
-                    return False
-                key = await self._identity_servers.public_key(name, key_id)
+                if (name, key_id) not in keys:
+                    if len(keys) >= MAX_KEYS:
+                        return False
+                    keys[name, key_id] = await self._identity_servers.public_key(name, key_id)
+                key = keys[name, key_id]
                 if key is not None and is_signed_with(signed, key):
                     return True
         return False

@@ -271,6 +271,16 @@ async def test_a_bad_binding_is_refused(scene: Scene, body: dict[str, Any]) -> N
     await scene.bind(body or {"": ""}, status=400)
 
 
+async def test_a_binding_asks_for_few_keys(scene: Scene) -> None:
+    names = {f"ed25519:{number}": "A" * 86 for number in range(20)}
+    signed = {"mxid": BOB, "token": "t", "signatures": {scene.identity.name: names}}
+    invite = {"room_id": "!elsewhere:peer.test", "sender": "@eve:peer.test", "signed": signed}
+
+    await scene.bind({"mxid": BOB, "invites": [invite] * 50})
+
+    assert len(scene.identity.asked) == 4
+
+
 async def test_a_binding_of_nobody_is_like_any_other(scene: Scene) -> None:
     room_id = await scene.one.room(scene.alice)
     await scene.invite(room_id)

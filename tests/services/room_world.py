@@ -145,6 +145,7 @@ class RoomWorld:
             rooms=self.rooms,
             live_rooms=self.live_rooms,
             membership=self.membership,
+            third_party=unreachable,
             clock_ms=lambda: time.time_ns() // 1_000_000,
             random_id=lambda: secrets.token_urlsafe(12),
         )
