@@ -31,10 +31,12 @@ async def exchange_third_party_invite(request: web.Request) -> web.Response:
 
 
 @open_routes.put("/_matrix/federation/v1/3pid/onbind")
+@open_routes.post("/_matrix/federation/v1/3pid/onbind")
 async def on_bind_third_party_identifier(request: web.Request) -> web.Response:
     """An identity server has bound an address to one of our users.
 
-    The request is not signed, what is in it is.
+    The request is not signed, what is in it is.  The server-server API has it as PUT, the
+    identity service API as POST (invitation storage), which is what identity servers send.
     """
     binding = request.app[THIRD_PARTY_BINDING]
     binding.check_enabled()

@@ -113,9 +113,9 @@ class IdentityServer:
         return {**block, "signatures": {self.name: {LONG_TERM.key_id: signature}}}
 
     async def tell(self, session: aiohttp.ClientSession, base_url: str, body: Any) -> int:
-        """Tell a homeserver of a binding; the status of its answer."""
+        """Tell a homeserver of a binding, by POST as identity servers do; the answer's status."""
         url = f"{base_url}/_matrix/federation/v1/3pid/onbind"
-        async with session.put(url, json=body) as response:
+        async with session.post(url, json=body) as response:
             return response.status
 
     def public_keys(self) -> list[dict[str, str]]:

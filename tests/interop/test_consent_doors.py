@@ -518,3 +518,25 @@ async def test_third_party_invite(door: Door, identity: IdentityServer) -> None:
     assert (request["sender"], request["attempts"]) == (door.stranger.user_id, 2)
     assert await door.invites() == [waits]
     assert binding["invites"][0]["room_id"] == waits
+
+
+async def test_an_address_gets_an_owner_elsewhere(door: Door, identity: IdentityServer) -> None:
+    """The other way: the owner of a Comity invites an address, and whoever binds it may come."""
+    address = f"stranger{next(_serial)}@mail.example"
+    body = {"id_server": identity.name, "id_access_token": TOKEN}
+    room_id = await door.owner.create_room()
+    await door.owner.call(
+        "POST", "rooms", room_id, "invite", body={**body, "medium": "email", "address": address}
+    )
+
+    binding = identity.bind(address, door.stranger.user_id)
+    status = await identity.tell(door.stranger.session, door.stranger.base_url, binding)
+
+    async def is_invited() -> bool:
+        rooms = (await door.stranger.call("GET", "sync")).get("rooms", {})
+        return room_id in rooms.get("invite", {})
+
+    assert status == 200
+    await eventually(is_invited, "the invite")
+    await door.stranger.join(room_id, via=door.owner.user_id.partition(":")[2])
+    await eventually(lambda: door._both_in(room_id), "both in the room")
