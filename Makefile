@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 
-.PHONY: up test lint interop browser crash bench demo clean
+.PHONY: up test lint interop browser crash attack bench demo clean
 
 up: $(INSTALLED) ## run the server with the configuration in ./data, written if there is none
 	$(BIN)/comity up
 
 test: $(TESTED) ## the tests that need nothing but this machine
-	$(BIN)/python -m pytest tests --ignore=tests/interop --ignore=tests/browser --ignore=tests/crash -q
+	$(BIN)/python -m pytest tests --ignore=tests/interop --ignore=tests/browser --ignore=tests/crash \
+		--ignore=tests/attack -q
 
 lint: $(TESTED) ## style, types, and which part may import which
 	$(BIN)/ruff check .
@@ -28,6 +29,9 @@ browser: $(TESTED) ## the user's page in Chromium (the machine's, or: playwright
 
 crash: $(TESTED) ## kill -9 under load
 	$(BIN)/python -m pytest tests/crash -q
+
+attack: $(TESTED) ## a hostile instance with a thousand users
+	$(BIN)/python -m pytest tests/attack -q
 
 bench: $(TESTED) ## figures beside Synapse's, on this machine
 	$(BIN)/python -m benchmarks

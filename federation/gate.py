@@ -20,8 +20,9 @@ import structlog
 
 from federation.errors import FederationFailure
 from federation.fetching import Fetching
+from federation.pacing import Pacing, is_ephemeral
 from federation.pdus import PduChecker
-from homeserver.errors import BadJson, MatrixError
+from homeserver.errors import BadJson, InvalidParam, MatrixError
 from homeserver.metrics import EVENTS_RECEIVED
 from homeserver.protocol.events import BadEvent, Event, parse_event
 from homeserver.protocol.room_versions import RoomVersion
@@ -40,6 +41,12 @@ MAX_EDUS = 100
 MAX_RECURSION = 2
 RETRY_SECONDS = 5.0
 MAX_ATTEMPTS = 4
+TAKEN = ""
+REASONS_LOGGED, MAX_REASON = 3, 200
+MAX_TXN_ID = 255  # characters
+KEEP_ANSWERS_MS = 24 * 3_600_000
+TIDY_SECONDS = 3600.0
+FORGOTTEN_AT_ONCE = 1_000
 MAX_QUEUE = 500  # events of one room held in memory; the rest waits in the database
 
 EduHandler = Callable[[str, dict[str, Any]], Awaitable[None]]
@@ -73,6 +80,7 @@ class Gate:
         checker: PduChecker,
         fetching: Fetching,
         handle_edu: EduHandler,
+        pacing: Pacing,
         joining: Mapping[str, JoinInProgress],
         clock_ms: Callable[[], int],
     ) -> None:
@@ -87,10 +95,12 @@ class Gate:
         self._checker = checker
         self._fetching = fetching
         self._handle_edu = handle_edu
+        self._pacing = pacing
         self._clock_ms = clock_ms
         self._queues: dict[str, deque[_Waiting]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._in_flight: dict[tuple[str, str], asyncio.Task[dict[str, Any]]] = {}
+        self._tidying: asyncio.Task[None] | None = None
         self._closing = False
 
     async def start(self) -> None:
@@ -98,12 +108,29 @@ class Gate:
         for room_id in await inbox.rooms_waiting(self._database):
             self._overflowed.add(room_id)
             self._wake(room_id)
+        self._tidying = asyncio.create_task(self._tidy(), name="gate tidying")
 
     async def close(self) -> None:
         """Finish the events in hand; the rest stays in the inbox."""
         self._closing = True
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.gather(self._tidying, return_exceptions=True)
         if self._workers:
             await asyncio.wait(list(self._workers.values()), timeout=10)
+
+    async def _tidy(self) -> None:
+        """Forget the answers to transactions that will not be sent again."""
+        while True:
+            try:
+                before = self._clock_ms() - KEEP_ANSWERS_MS
+                while await inbox.delete_old_transactions(
+                    self._database, before, FORGOTTEN_AT_ONCE
+                ):
+                    continue
+            except Exception:
+                logger.exception("old transactions could not be forgotten")
+            await asyncio.sleep(TIDY_SECONDS)
 
     # ------------------------------------------------------------ transactions
 
@@ -112,6 +139,8 @@ class Gate:
 
         Spec: server-server API, ``PUT /send/{txnId}``.
         """
+        if len(txn_id) > MAX_TXN_ID:
+            raise InvalidParam(f"A transaction ID has at most {MAX_TXN_ID} characters")
         key = (origin, txn_id)
         task = self._in_flight.get(key)
         if task is None:
@@ -129,13 +158,18 @@ class Gate:
         before = await inbox.get_response(self._database, origin, txn_id)
         if before is not None:
             return before
+        await self._pacing.wait(origin, pdus, edus)
 
         results: dict[str, Any] = {}
         accepted: list[Event] = []
+        dropped: Counter[str] = Counter()
         for pdu in pdus:
-            await self._take(origin, pdu, accepted, results)
+            dropped[await self._take(origin, pdu, accepted, results)] += 1
         for edu in edus:
-            await self._take_edu(origin, edu)
+            dropped[await self._take_edu(origin, edu)] += 1
+        del dropped[TAKEN]
+        if dropped:  # one line, however much it is
+            logger.info("dropped of a transaction", origin=origin, **_in_words(dropped))
         response = {"pdus": results}
         rows = [(e.room_id, e.event_id, orjson.dumps(e.pdu)) for e in accepted]
         ids = await inbox.add_transaction(
@@ -147,8 +181,11 @@ class Gate:
 
     async def _take(
         self, origin: str, pdu: Any, accepted: list[Event], results: dict[str, Any]
-    ) -> None:
-        """Decide whether a PDU goes to the inbox; what is no event is answered with an error."""
+    ) -> str:
+        """Decide whether a PDU goes to the inbox; why not.
+
+        What is no event is answered with an error.
+        """
         room_id = pdu.get("room_id") if isinstance(pdu, dict) else None
         room = await self._rooms.find(room_id) if isinstance(room_id, str) else None
         if room is not None and not room.joined_local:
@@ -158,27 +195,29 @@ class Gate:
         if room is not None:
             version = room.version
         if version is None:
-            logger.info("pdu for a room that we are not in", origin=origin)
-            return
+            return "for a room that we are not in"
         try:
             event = parse_event(pdu, version)
         except BadEvent as error:
-            logger.info("pdu dropped", origin=origin, reason=str(error))
-            return
+            return f"pdu: {error}"
         if room is not None and not room.allows_server(origin):
             results[event.event_id] = {"error": "Your server is not allowed in this room"}
-            return
+            return "not allowed by the room's ACL"
         results[event.event_id] = {}
         if all(event.event_id != other.event_id for other in accepted):
             accepted.append(event)
+        return TAKEN
 
-    async def _take_edu(self, origin: str, edu: Any) -> None:
+    async def _take_edu(self, origin: str, edu: Any) -> str:
         if not isinstance(edu, dict):
-            return
+            return "edu: no object"
+        if is_ephemeral(edu) and not self._pacing.takes(origin, edu):
+            return "edu: too many"
         try:
             await self._handle_edu(origin, edu)
         except (MatrixError, ValueError, KeyError, TypeError) as error:
-            logger.info("edu dropped", origin=origin, reason=str(error))
+            return f"edu: {error}"
+        return TAKEN
 
     # ------------------------------------------------------------ rooms
 
@@ -329,3 +368,9 @@ class Gate:
             for event_id in event.prev_event_ids
             if event_id not in known or known[event_id].snapshot_after is None
         ]
+
+
+def _in_words(dropped: Counter[str]) -> dict[str, Any]:
+    """How many were dropped, and the most frequent reasons."""
+    most = {reason[:MAX_REASON]: count for reason, count in dropped.most_common(REASONS_LOGGED)}
+    return {"count": dropped.total(), "reasons": most}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+import orjson
 import structlog
 
 from federation.client import FederationClient
@@ -16,7 +17,12 @@ from federation.fetching import Fetching
 from federation.gate import JoinInProgress
 from federation.paths import path_of
 from federation.pdus import PduChecker, authorise_chain
-from homeserver.errors import Forbidden, IncompatibleRoomVersion, MatrixError, PeerFailed
+from homeserver.errors import (
+    Forbidden,
+    IncompatibleRoomVersion,
+    MatrixError,
+    PeerFailed,
+)
 from homeserver.protocol.auth_rules import Rejected, check_auth
 from homeserver.protocol.canonical import content_hash, encode_base64, event_id_of
 from homeserver.protocol.events import BadEvent, Event, JsonObject, check_format
@@ -30,6 +36,7 @@ from homeserver.protocol.room_versions import ROOM_VERSIONS, EventIdFormat, Room
 from homeserver.protocol.signing import SigningKey, sign_event
 from homeserver.protocol.stripped import stripped_state_event
 from homeserver.services.arrivals import Arrivals
+from homeserver.services.consent.requests import blocked
 from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.policy_server import PolicyServers
@@ -37,6 +44,7 @@ from homeserver.services.room_import import RoomImport
 from homeserver.services.rooms import Rooms, Sent
 from homeserver.services.send_gate import OutgoingGate
 from homeserver.storage import rooms as room_storage
+from homeserver.storage.accounts import get_account
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord, MembershipChange
 from homeserver.storage.log import Log
@@ -44,6 +52,7 @@ from homeserver.storage.log import Log
 logger = structlog.get_logger(__name__)
 
 JOIN_TIMEOUT_SECONDS = 180.0
+MAX_STRIPPED_EVENTS, MAX_STRIPPED_BYTES = 50, 65_536
 T = TypeVar("T")
 
 
@@ -371,26 +380,37 @@ class Joining:
         told = stripped_events(room_state)
         if room is None or not room.joined_local:  # else it is judged when the event arrives
             await self._gate.judge_incoming_invite(event, told)
-        await self._gate.check_incoming_invite(
-            UserId(event.sender),
-            UserId(event.state_key),
-            event.room_id,
-            is_direct=event.content.get("is_direct") is True,
-        )
+        account = await get_account(self._database, event.state_key)
+        if account is None or account.deactivated_at is not None:
+            raise blocked()  # as of somebody who does not want it
+        await self._gate.check_incoming_invite(event)
         signed = sign_event(event.pdu, self._server_name, self._signing_key, version)
         event = Event(signed, event.event_id, version)
         if room is None or not room.joined_local:
-            stripped = [*told, stripped_state_event(event)]
-            await self.keep_membership(event, version, stripped)
+            assert event.state_key is not None
+            known = await room_storage.get_membership(
+                self._database, event.room_id, event.state_key
+            )
+            if known is None or known.event_id != event.event_id:  # else it is asked for again
+                stripped = [*told, stripped_state_event(event)]
+                await self.keep_membership(event, version, stripped)
         return signed
 
 
 def stripped_events(entries: Any) -> list[JsonObject]:
-    """What another instance tells of a room, PDUs or stripped, cut to what clients get."""
-    events = []
-    for entry in entries if isinstance(entries, list) else ():
+    """What another instance tells of a room, PDUs or stripped, cut to what clients get.
+
+    Invited users get it with every full sync, so there is a limit to how much it may be.
+    """
+    events: list[JsonObject] = []
+    size = 0
+    for entry in entries[:MAX_STRIPPED_EVENTS] if isinstance(entries, list) else ():
         if isinstance(entry, dict) and isinstance(entry.get("content"), dict):
             stripped = {key: entry.get(key) for key in ("type", "sender", "state_key", "content")}
-            if all(isinstance(stripped[key], str) for key in ("type", "sender", "state_key")):
+            if not all(isinstance(stripped[key], str) for key in ("type", "sender", "state_key")):
+                continue
+            length = len(orjson.dumps(stripped))
+            if size + length <= MAX_STRIPPED_BYTES:
+                size += length
                 events.append(stripped)
     return events

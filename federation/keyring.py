@@ -126,6 +126,12 @@ class Keyring:
 
     # ------------------------------------------------------------ finding
 
+    async def has_key(self, server_name: str, key_id: str, at_ts: int) -> bool:
+        """Whether a server's key that was valid at ``at_ts`` is here, so need not be asked for."""
+        if server_name == self._own_keys.server_name:
+            return True
+        return is_valid((await self._stored(server_name)).get(key_id), at_ts)
+
     async def verify_keys_for(self, server_name: str, key_id: str, at_ts: int | None) -> VerifyKey:
         """A server's key that was valid at ``at_ts``; for None, whether it was does not matter.
 

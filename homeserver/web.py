@@ -8,9 +8,11 @@ request an ID, and let browsers in (CORS).
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -35,6 +37,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 T = TypeVar("T")
 
 MAX_JSON_DEPTH = 100
+LARGE_BYTES = 65_536
+CLIENT_GONE = 499  # the status in the log of what nobody waited for
+STEPS = bytes.maketrans(b"{}[]", b"\x01\xff\x01\xff")  # as signed bytes: one down, one up
+NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"{}[]")
 
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
@@ -76,29 +82,34 @@ def parse_json(body: bytes) -> Any:
 
     Raises: :class:`NotJson`, :class:`BadJson`.
     """
+    brackets = body.count(b"[") + body.count(b"{")
+    depth = _depth(body) if brackets > MAX_JSON_DEPTH else brackets
     try:
-        value = orjson.loads(body)
+        value = _loads(body)
     except orjson.JSONDecodeError as error:
         raise NotJson(f"The body is not valid JSON: {error.msg}") from error
-    if body.count(b"[") + body.count(b"{") > MAX_JSON_DEPTH:
-        check_depth(value)
+    if depth > MAX_JSON_DEPTH:
+        raise BadJson(f"The JSON is nested more than {MAX_JSON_DEPTH} levels deep")
     return value
 
 
-def check_depth(value: Any) -> None:
-    """Raise :class:`BadJson` if a value is nested more than ``MAX_JSON_DEPTH`` deep."""
-    level: list[Any] = [value]
-    for _ in range(MAX_JSON_DEPTH):
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list):
-                inner.extend(item)
-        if not inner:
-            return
-        level = inner
-    raise BadJson(f"The JSON is nested more than {MAX_JSON_DEPTH} levels deep")
+def _loads(body: bytes) -> Any:
+    """Parse; without the garbage collector, which goes over what was parsed time and again."""
+    if len(body) < LARGE_BYTES or not gc.isenabled():
+        return orjson.loads(body)
+    gc.disable()
+    try:
+        return orjson.loads(body)
+    finally:
+        gc.enable()
+
+
+def _depth(body: bytes) -> int:
+    """How deep JSON is nested, in time that depends on its length alone; anything if it is none."""
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside_strings = b"".join(plain.split(b'"')[::2])
+    steps = memoryview(outside_strings.translate(STEPS, NO_BRACKETS)).cast("b")
+    return max(accumulate(steps), default=0)
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -216,13 +227,18 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         raise
     except asyncio.CancelledError:
         raise
-    except ConnectionResetError:
-        raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and _is_gone(request):
+            return web.Response(status=CLIENT_GONE)  # nobody reads it
         logger.exception("request failed")
         return error_response(
             MatrixError("Something went wrong on this server; it has been logged", status=500)
         )
+
+
+def _is_gone(request: web.Request) -> bool:
+    """Whether the caller has closed the connection, as anybody may at any time."""
+    return request.transport is None or request.transport.is_closing()
 
 
 @web.middleware
@@ -233,7 +249,7 @@ async def request_middleware(request: web.Request, handler: Handler) -> web.Stre
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     started = time.perf_counter()
-    status = 499
+    status = CLIENT_GONE
     try:
         response = await handler(request)
         status = response.status

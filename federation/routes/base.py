@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from federation.server import authenticate_request
+from federation.server import authenticate_request, take_turn
 from homeserver.web import Handler
 
 
@@ -20,7 +20,8 @@ class FederationRoutes:
         def register(handler: Handler) -> Handler:
             async def verified(request: web.Request) -> web.StreamResponse:
                 await authenticate_request(request)
-                return await handler(request)
+                async with take_turn(request):
+                    return await handler(request)
 
             self.definitions.append(web.route(method, f"/_matrix/federation{path}", verified))
             return handler

@@ -27,6 +27,14 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "report": RateConfig(per_second=0.05, burst=10),  # by user
     "export": RateConfig(per_second=1 / 28_800, burst=2),  # by user: of all one's data
     "profile": RateConfig(per_second=5, burst=50),
+    # What one other instance may make us do, beside its requests (``federation``).
+    "federation_weight": RateConfig(per_second=250_000, burst=4_000_000),  # of bodies
+    "federation_events": RateConfig(per_second=200, burst=2_000),  # and what must not be lost
+    "federation_ephemeral": RateConfig(per_second=1_000, burst=10_000),  # who types, reads, is here
+    "instance_report": RateConfig(per_second=0.005, burst=20),  # reports that it passes on
+    # By address, before it is known who asks.
+    "key_lookup": RateConfig(per_second=10, burst=100),  # keys that are asked for elsewhere
+    "unverified_weight": RateConfig(per_second=10_000, burst=300_000),  # of bodies
     "consent_query": RateConfig(per_second=5, burst=100),  # by instance
     "third_party_invite": RateConfig(per_second=1, burst=20),  # by instance: exchanges
     "third_party_binding": RateConfig(per_second=1, burst=20),  # by address
@@ -54,20 +62,50 @@ class RateLimits:
         self._clock = clock
         self._full_at: OrderedDict[tuple[str, str], float] = OrderedDict()
 
-    def check(self, action: str, key: str) -> None:
-        """Count one request; raise :class:`LimitExceeded` if it comes too soon."""
+    def check(self, action: str, key: str, cost: float = 1) -> None:
+        """Count one request, or more; raise :class:`LimitExceeded` if it comes too soon."""
+        self.reserve(action, key, cost)
+
+    def peek(self, action: str, key: str) -> None:
+        """Raise :class:`LimitExceeded` if a request would come too soon; count nothing."""
+        if self._enabled:
+            rate, now = self._rate(action), self._clock()
+            self._refuse(self._later(rate, action, key, now, 1) - now, rate, 0)
+
+    def reserve(self, action: str, key: str, cost: float = 1, *, patience: float = 0) -> float:
+        """Count a request; after how many seconds it is due.
+
+        Raises :class:`LimitExceeded`, and counts nothing, if that were more than ``patience``.
+        """
         if not self._enabled:
-            return
-        rate = self._rates.get(action) or self._rates.get(RATE_OF.get(action, ""), OTHER)
-        now = self._clock()
-        full_at = max(self._full_at.get((action, key), now), now) + 1 / rate.per_second
-        wait = full_at - now - rate.burst / rate.per_second
-        if wait > 1e-9:
-            raise LimitExceeded(max(1, math.ceil(wait * 1000)))
+            return 0.0
+        rate, now = self._rate(action), self._clock()
+        full_at = self._later(rate, action, key, now, min(cost, rate.burst))
+        wait = self._refuse(full_at - now, rate, patience)
         self._full_at[(action, key)] = full_at
         self._full_at.move_to_end((action, key))
         if len(self._full_at) > MAX_BUCKETS:
             self._full_at.popitem(last=False)
+        return wait
+
+    def _rate(self, action: str) -> RateConfig:
+        return self._rates.get(action) or self._rates.get(RATE_OF.get(action, ""), OTHER)
+
+    def _later(self, rate: RateConfig, action: str, key: str, now: float, cost: float) -> float:
+        """When the bucket will be full again, if this is counted."""
+        return max(self._full_at.get((action, key), now), now) + cost / rate.per_second
+
+    def _refuse(self, until_full: float, rate: RateConfig, patience: float) -> float:
+        wait = until_full - rate.burst / rate.per_second
+        if wait > patience + 1e-9:
+            raise LimitExceeded(max(1, math.ceil(wait * 1000)))
+        return max(0.0, wait)
+
+    def refund(self, action: str, key: str, cost: float = 1) -> None:
+        """Take back what was counted."""
+        if (action, key) in self._full_at:
+            rate = self._rate(action)
+            self._full_at[(action, key)] -= min(cost, rate.burst) / rate.per_second
 
     def reset(self, action: str, key: str) -> None:
         """Fill a caller's bucket."""

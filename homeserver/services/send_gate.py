@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from homeserver.errors import Forbidden, InviteBlocked, LimitExceeded, MatrixError
+from homeserver.errors import Forbidden, InviteBlocked, LimitExceeded
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.consent import Answer, Consent, Scope
@@ -96,20 +97,30 @@ class OutgoingGate:
     async def judge_incoming_invite(self, event: Event, room_state: Sequence[JsonObject]) -> None:
         """Policy's verdict on another instance's invite into a room that we are not in.
 
-        ``room_state``: what the inviting instance tells of it.  Raises :class:`Forbidden`.
+        ``room_state``: what the inviting instance tells of it.  It is counted first, so that those
+        who invite too often cost nothing more.  Raises :class:`Forbidden`, ``M_LIMIT_EXCEEDED``.
         """
+        assert event.state_key is not None
         self._lists.check_inviter(event.sender, event.room_id, *_aliases(room_state))
+        inviter = UserId(event.sender)
+        with self._recording(inviter, event.room_id):
+            await self._requests.count(UserId(event.state_key), inviter, event.event_id)
         await self._policy.judge_invite(event, UnseenRoom(_room_type(room_state)))
 
-    async def check_incoming_invite(
-        self, inviter: UserId, invitee: UserId, room_id: str, *, is_direct: bool
-    ) -> Answer:
+    async def check_incoming_invite(self, event: Event) -> Answer:
         """The answer to another instance's invite.
 
-        Raises ``M_INVITE_BLOCKED``, and ``M_FORBIDDEN`` for what lists name.
+        Raises ``M_INVITE_BLOCKED``, ``M_LIMIT_EXCEEDED``; ``M_FORBIDDEN`` for what lists name.
         """
-        self._lists.check_inviter(inviter, room_id)
-        return await self._answer(inviter, invitee, room_id, is_direct=is_direct)
+        assert event.state_key is not None
+        self._lists.check_inviter(event.sender, event.room_id)
+        return await self._answer(
+            UserId(event.sender),
+            UserId(event.state_key),
+            event.room_id,
+            is_direct=event.content.get("is_direct") is True,
+            event_id=event.event_id,
+        )
 
     async def invite_arrived(self, event: Event) -> Judgement:
         """Consent to an invite that came as an event of a room: it may not have been asked for."""
@@ -123,30 +134,42 @@ class OutgoingGate:
             return ACCEPTED
         is_direct = event.content.get("is_direct") is True
         try:
-            await self._answer(inviter, invitee, event.room_id, is_direct=is_direct)
+            await self._answer(
+                inviter, invitee, event.room_id, is_direct=is_direct, event_id=event.event_id
+            )
         except (InviteBlocked, LimitExceeded) as error:
             return Judgement(Action.SOFT_FAIL, "consent", error.text)
         return ACCEPTED
 
     async def _answer(
-        self, inviter: UserId, invitee: UserId, room_id: str, *, is_direct: bool
+        self,
+        inviter: UserId,
+        invitee: UserId,
+        room_id: str,
+        *,
+        is_direct: bool,
+        event_id: str | None = None,
     ) -> Answer:
-        try:
-            return await self._requests.check(invitee, inviter, room_id, is_direct=is_direct)
-        except (InviteBlocked, LimitExceeded) as error:
-            await self._record_refusal(inviter, room_id, error)
-            raise
+        with self._recording(inviter, room_id):
+            return await self._requests.check(
+                invitee, inviter, room_id, is_direct=is_direct, event_id=event_id
+            )
 
-    async def _record_refusal(self, sender: UserId, room_id: str, error: MatrixError) -> None:
-        """Leave an audit row for a refused invite."""
-        await self._policy.record_refusal(
-            "consent",
-            "invite",
-            origin=sender.server_name,
-            sender=sender,
-            room_id=room_id,
-            reason=error.text,
-        )
+    @contextmanager
+    def _recording(self, sender: UserId, room_id: str) -> Iterator[None]:
+        """Leave an audit row if an invite is refused."""
+        try:
+            yield
+        except (InviteBlocked, LimitExceeded) as error:
+            self._policy.record_refusal(
+                "consent",
+                "invite",
+                origin=sender.server_name,
+                sender=sender,
+                room_id=room_id,
+                reason=error.text,
+            )
+            raise
 
     async def invite_answered(self, invitee: UserId, inviter: str, *, accepted: bool) -> None:
         """The invitee joined or left.  Accepting grants the inviter the right to write."""

@@ -12,7 +12,7 @@ Spec: client-server API, receiving notifications, marking notifications as read.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,9 +65,17 @@ class Rulesets(Protocol):
 class UnreadCounter:
     """Says for whom an event counts as unread."""
 
-    def __init__(self, *, server_name: str, rulesets: Rulesets) -> None:
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        rulesets: Rulesets,
+        is_asked: Callable[[str, str], bool] = lambda _invitee, _inviter: False,
+    ) -> None:
+        """``is_asked``: whether an inviter waits for the invitee's answer; that notifies nobody."""
         self._server_name = server_name
         self._rulesets = rulesets
+        self._is_asked = is_asked
         self._threads: OrderedDict[str, str] = OrderedDict()
 
     def notifications(self, room: LiveRoom, event: Event) -> Sequence[Notification]:
@@ -101,8 +109,13 @@ class UnreadCounter:
         if not named:
             return named
         found = set(named & room.joined_local)
-        if event.state_key in named and server_name_of(event.state_key) == self._server_name:
-            found.add(event.state_key)
+        invitee = event.state_key
+        if (
+            invitee in named
+            and server_name_of(invitee) == self._server_name
+            and not self._is_asked(invitee, event.sender)
+        ):
+            found.add(invitee)
         return found
 
     def _display_name(self, room: LiveRoom, user_id: str) -> str | None:

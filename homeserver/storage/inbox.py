@@ -26,7 +26,13 @@ SELECT inbox_id, origin, event_id, pdu FROM inbox WHERE room_id = $1 AND inbox_i
 ORDER BY inbox_id LIMIT $3
 """
 DELETE = "DELETE FROM inbox WHERE inbox_id = $1"
-DELETE_OLD_TRANSACTIONS = "DELETE FROM inbox_transactions WHERE received_at < $1"
+SELECT_BACKLOG = """
+SELECT count(*) > $2 FROM (SELECT 1 FROM inbox WHERE origin = $1 LIMIT $2 + 1) AS waiting
+"""
+DELETE_OLD_TRANSACTIONS = """
+DELETE FROM inbox_transactions WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM inbox_transactions WHERE received_at < $1 LIMIT $2))
+"""
 
 
 PAGE = 100  # how many waiting PDUs are read at once
@@ -52,14 +58,15 @@ async def add_transaction(
 ) -> dict[str, int]:
     """Write a transaction's PDUs, ``(room ID, event ID, JSON)``, and the answer given to it.
 
-    Returns event ID -> inbox ID.  When this returns, all of it is on disk.
+    Returns event ID -> inbox ID.  When this returns, all of it is on disk.  Where there are no
+    PDUs nothing is: to take the transaction once more would change nothing.
     """
+    if not pdus:
+        return {}
     async with database.transaction() as connection:
-        rows = []
-        if pdus:
-            rows = await connection.fetch(
-                INSERT_INBOX, origin, *map(list, zip(*pdus, strict=True)), now_ms
-            )
+        rows = await connection.fetch(
+            INSERT_INBOX, origin, *map(list, zip(*pdus, strict=True)), now_ms
+        )
         await connection.execute(INSERT_TRANSACTION, origin, txn_id, response, now_ms)
     return {row["event_id"]: row["inbox_id"] for row in rows}
 
@@ -87,6 +94,12 @@ async def delete(db: Queryable, inbox_id: int) -> None:
     await db.execute(DELETE, inbox_id)
 
 
-async def delete_old_transactions(db: Queryable, before_ms: int) -> None:
-    """Forget answers that no peer will ask for again."""
-    await db.execute(DELETE_OLD_TRANSACTIONS, before_ms)
+async def has_backlog(db: Queryable, origin: str, most: int) -> bool:
+    """Whether more than so many PDUs of an instance wait."""
+    return bool(await db.fetchval(SELECT_BACKLOG, origin, most))
+
+
+async def delete_old_transactions(db: Queryable, before_ms: int, limit: int) -> int:
+    """Forget answers that no peer will ask for again; how many."""
+    status = await db.execute(DELETE_OLD_TRANSACTIONS, before_ms, limit)
+    return int(status.rpartition(" ")[2])

@@ -11,6 +11,7 @@ from federation.gate import Gate
 from federation.handshakes import Handshakes
 from federation.history import History
 from federation.joining import Joining
+from federation.pacing import Pacing
 from federation.pdus import PduChecker
 from federation.policy_signing import PolicySigning
 from federation.remote import RemoteQueries
@@ -148,7 +149,11 @@ class Wiring:
         )
         self.live_rooms = LiveRooms(database, self.store, config.server_name)
         self.states = States(database, self.store)
-        self.unread = UnreadCounter(server_name=config.server_name, rulesets=self.push_rules)
+        self.unread = UnreadCounter(
+            server_name=config.server_name,
+            rulesets=self.push_rules,
+            is_asked=self.consent_parts.requests.is_asked,
+        )
         self.rooms = Rooms(
             server_name=config.server_name,
             signing_key=self.signing_key,
@@ -344,6 +349,7 @@ class Wiring:
             checker=self.checker,
             fetching=self.fetching,
             handle_edu=edus.handle,
+            pacing=Pacing(database=self.database, rate_limits=self.rate_limits),
             joining=self.joining.in_progress,
             clock_ms=clock_ms,
         )

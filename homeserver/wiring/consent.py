@@ -60,6 +60,8 @@ class ConsentParts:
             peers=self.comity_peers,
             peer_consent=self.peers,
             moderators=wiring.moderation_queue,
+            knows=self.consent.is_known,
+            rate_limits=wiring.rate_limits,
             clock_ms=clock_ms,
         )
         self.requests.abuse = RequestAbuse(queue=wiring.moderation_queue, forwarder=self.notices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ async def http(database, monkeypatch):
         request[CONTENT] = await request.json() if request.can_read_body else {}
 
     monkeypatch.setattr(base, "authenticate_request", trust)
+    monkeypatch.setattr(base, "take_turn", lambda _: nullcontext())
     log = Log(database)
     await log.start()
     peers: Any = Peers()

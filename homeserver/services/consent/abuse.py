@@ -34,7 +34,7 @@ class RequestAbuse:
         self._forwarder = forwarder
 
     async def request_abuse(self, sender: str, note: str) -> None:
-        """A sender or instance sends more invites to strangers than it may."""
+        """A sender, or an instance as a whole, invites strangers more often than it may."""
         await self._queue.add("request_abuse", sender=sender, note=note)
 
     async def report(self, reporter: str, sender: str, room_id: str, reason: str) -> None:

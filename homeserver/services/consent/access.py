@@ -92,21 +92,10 @@ class ConsentAccess:
             if await consent.is_known(owner_id, by):
                 return True
             return await consent.answer(owner_id, by, Scope.MESSAGE) is not Answer.BLOCK
-        if await storage.knows_server(self._database, owner_id, by):
-            return True
-        states = [
-            STATES[state]
-            for scope in (Scope.MESSAGE, Scope.FEDERATION)
-            if (state := owner.state(scope, by, now)) is not None
-        ]
-        if Answer.BLOCK in states:
-            return False
-        if states:
-            return True
-        everyone = owner.state(Scope.MESSAGE, EVERYONE, now)
-        if everyone is not None:
-            return STATES[everyone] is not Answer.BLOCK
-        return owner.answers(Scope.MESSAGE)[STRANGER] is not Answer.BLOCK
+        # What is at hand first: who shares a room with them is looked up in the database.
+        return _lets_strangers_look(owner, by, now) or await storage.knows_server(
+            self._database, owner_id, by
+        )
 
     async def may_contact(self, owner_id: str, peer: str, scope: str) -> bool:
         """Whether a user of another instance has the consent of one of ours, as it is told them.
@@ -127,3 +116,18 @@ class ConsentAccess:
         """
         if not await self.may_look_up(owner_id, by=by or ANYBODY):
             raise NotFound("There is no such user")
+
+
+def _lets_strangers_look(owner: OwnerConsent, server: str, now: int) -> bool:
+    """Whether users of an instance may look somebody up who share no room with them."""
+    states = [
+        STATES[state]
+        for scope in (Scope.MESSAGE, Scope.FEDERATION)
+        if (state := owner.state(scope, server, now)) is not None
+    ]
+    if states:
+        return Answer.BLOCK not in states
+    everyone = owner.state(Scope.MESSAGE, EVERYONE, now)
+    if everyone is not None:
+        return STATES[everyone] is not Answer.BLOCK
+    return owner.answers(Scope.MESSAGE)[STRANGER] is not Answer.BLOCK

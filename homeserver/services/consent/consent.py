@@ -18,7 +18,6 @@ from homeserver.services.consent.scopes import (
     CONTACT_OF_CONTACT,
     EVERYONE,
     KNOWN_SERVER,
-    KNOWN_TIERS,
     OUTGOING,
     PRESETS,
     SHARED_ROOM,
@@ -126,7 +125,9 @@ class Consent:
 
     async def is_known(self, owner: str, peer_user: str) -> bool:
         """Whether a user is a contact, or in a room with one of ours."""
-        return await self.tier(owner, peer_user) in KNOWN_TIERS
+        if await self.is_contact(owner, peer_user):
+            return True
+        return bool(await sharing_rooms(self._database, owner, [peer_user]))
 
     async def invite_answer(self, owner: UserId, inviter: str, scope: str) -> Answer:
         """What becomes of an invite from this sender."""

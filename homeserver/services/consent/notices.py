@@ -8,7 +8,7 @@ See ``docs/consent-between-instances.md``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
@@ -18,6 +18,7 @@ from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.consent.peers import GRANTED, NOT_GIVEN, PeerConsent
 from homeserver.services.consent.scopes import INCOMING
 from homeserver.services.outgoing import EduQueue
+from homeserver.services.rate_limits import RateLimits
 from homeserver.services.values import is_text, is_user_id
 from homeserver.storage import consent as storage
 from homeserver.storage.consent import ConsentRecord
@@ -71,8 +72,13 @@ class ConsentNotices:
         peers: KnownPeers,
         peer_consent: PeerConsent,
         moderators: Moderators,
+        knows: Callable[[str, str], Awaitable[bool]],
+        rate_limits: RateLimits,
         clock_ms: Callable[[], int],
     ) -> None:
+        """``knows``: whether one of ours has to do with a user of another instance."""
+        self._knows = knows
+        self._rate_limits = rate_limits
         self._server_name = server_name
         self._database = database
         self._edus = edus
@@ -158,15 +164,18 @@ class ConsentNotices:
             return
         if scope in INCOMING and state in (GRANTED, NOT_GIVEN):
             self._peers.heard_from(origin)
+            if not await self._knows(user_id, peer):
+                return  # nobody here was told of consent, so none was taken back
             await self._peer_consent.heard(peer, user_id, str(scope), str(state))
 
     async def receive_report(self, origin: str, content: JsonObject) -> None:
-        """An instance passes on a report of one of our users."""
+        """An instance passes on a report of one of our users.  Raises ``M_LIMIT_EXCEEDED``."""
         user_id, reason = content.get("user_id"), content.get("reason")
         if not is_user_id(user_id) or server_name_of(user_id) != self._server_name:
             return
         room_id, event_id = content.get("room_id"), content.get("event_id")
         self._peers.heard_from(origin)
+        self._rate_limits.check("instance_report", origin)
         await self._moderators.add(
             "report",
             sender=user_id,

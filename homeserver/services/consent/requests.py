@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -20,9 +21,9 @@ from homeserver.errors import InviteBlocked, LimitExceeded, MatrixError
 from homeserver.protocol.globs import glob_to_regex
 from homeserver.protocol.identifiers import UserId, server_name_of
 from homeserver.services.consent.consent import Consent
-from homeserver.services.consent.scopes import KNOWN_TIERS, Answer, Scope
+from homeserver.services.consent.invite_rates import AbuseQueue, InviteRates
+from homeserver.services.consent.scopes import Answer, Scope
 from homeserver.services.consent.spellings import SPELLINGS
-from homeserver.services.rate_limits import RateLimits
 from homeserver.storage import message_requests as storage
 from homeserver.storage.account_data import AccountDataRecord
 from homeserver.storage.consent import ConsentRecord
@@ -60,16 +61,6 @@ class Invites(Protocol):
         """Reject an invite."""
 
 
-class AbuseQueue(Protocol):
-    """Where moderators see who overdoes it, and what was reported."""
-
-    async def request_abuse(self, sender: str, note: str) -> None:
-        """A sender or instance sends more invites to strangers than it may."""
-
-    async def report(self, reporter: str, sender: str, room_id: str, reason: str) -> None:
-        """A recipient reports the sender of a request."""
-
-
 class BlockedServers(Protocol):
     """The instances that the admin has blocked."""
 
@@ -95,17 +86,28 @@ class MessageRequests:
         self._consent = consent
         self._limits = limits
         self._clock_ms = clock_ms
-        self._rates = RateLimits(
-            rates={"sender": limits.per_sender, "instance": limits.per_instance},
+        self._rates = InviteRates(
+            consent=consent,
+            per_sender=limits.per_sender,
+            per_instance=limits.per_instance,
+            clock_ms=clock_ms,
             enabled=rates_enabled,
         )
+        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.invites: Invites | None = None
-        self.abuse: AbuseQueue | None = None
         self.blocked_servers: BlockedServers | None = None
         self._owners: OrderedDict[str, dict[str, tuple[MessageRequest, int]]] = OrderedDict()
-        self._abusers: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._expiring: asyncio.Task[None] | None = None
+
+    @property
+    def abuse(self) -> AbuseQueue | None:
+        """Where moderators see who overdoes it."""
+        return self._rates.abuse
+
+    @abuse.setter
+    def abuse(self, queue: AbuseQueue) -> None:
+        self._rates.abuse = queue
 
     async def start(self) -> None:
         """Begin to let old requests expire."""
@@ -128,48 +130,50 @@ class MessageRequests:
             raise blocked()
         return answer
 
-    async def check(self, owner: UserId, inviter: str, room_id: str, *, is_direct: bool) -> Answer:
+    async def count(self, owner: UserId, inviter: str, event_id: str | None) -> None:
+        """Count an invite, the same event once.  Raises :class:`LimitExceeded`."""
+        await self._rates.count(owner, inviter, event_id)
+
+    async def check(
+        self,
+        owner: UserId,
+        inviter: str,
+        room_id: str,
+        *,
+        is_direct: bool,
+        event_id: str | None = None,
+    ) -> Answer:
         """The answer to an invite, noted if it is a request.
 
         Raises :class:`InviteBlocked`, :class:`LimitExceeded`.
         """
-        known = (await self._of(owner)).get(inviter)
-        again = known is not None and known[0].room_id == room_id
         scope = Scope.MESSAGE if is_direct else Scope.GROUP
+        is_local = server_name_of(inviter) == owner.server_name
+        if not is_local:  # at once: to find the answer may be much work
+            await self._rates.count(owner, inviter, event_id)
         answer = await self._consent.invite_answer(owner, inviter, scope)
         # Whom a local user may invite is theirs and their rate limit's affair.
-        local = server_name_of(inviter) == owner.server_name
-        if not again and not (local and answer is Answer.ALLOW):
-            await self._count(owner, inviter)
+        if is_local and answer is not Answer.ALLOW:
+            await self._rates.count(owner, inviter, event_id)
         if answer is Answer.BLOCK:
             raise blocked()
-        if answer is Answer.ASK and not again:
-            await self._ask(owner, inviter, room_id, is_direct=is_direct)
-        elif answer is Answer.ALLOW and known is not None and known[0].state != ACCEPTED:
+        if answer is Answer.ASK:
+            # One at a time, so that no more wait than may.
+            async with self._asking.setdefault(owner, asyncio.Lock()):
+                await self._ask(owner, inviter, room_id, is_direct=is_direct)
+            return answer
+        known = (await self._of(owner)).get(inviter)
+        if answer is Answer.ALLOW and known is not None and known[0].state != ACCEPTED:
             await self._close_all([known[0]], ACCEPTED)  # they have come to know each other
         return answer
-
-    async def _count(self, owner: UserId, inviter: str) -> None:
-        """Count an invite by somebody whom the owner does not know, here or elsewhere."""
-        if await self._consent.tier(owner, inviter) in KNOWN_TIERS:
-            return
-        for kind, key in (("sender", inviter), ("instance", server_name_of(inviter))):
-            try:
-                if kind == "sender" or UserId(owner).server_name != key:
-                    self._rates.check(kind, key)
-            except LimitExceeded:
-                if self.abuse is not None and key not in self._abusers:
-                    self._abusers[key] = None
-                    if len(self._abusers) > CACHED_OWNERS:
-                        self._abusers.popitem(last=False)
-                    await self.abuse.request_abuse(inviter, f"too many invites by {key}")
-                raise
 
     async def _ask(self, owner: UserId, inviter: str, room_id: str, *, is_direct: bool) -> None:
         now = self._clock_ms()
         requests = await self._of(owner)
         known = requests.get(inviter)
         if known is not None and known[0].state == storage.PENDING:
+            if known[0].room_id == room_id:
+                return
             tried = replace(known[0], attempts=known[0].attempts + 1, updated_at=now)
             await self._log.append(RequestRecord(tried))
             return
@@ -226,6 +230,11 @@ class MessageRequests:
         scope = Scope.MESSAGE if is_direct_invite(row, user_id) else Scope.GROUP
         answer = await self._consent.invite_answer(UserId(user_id), row.sender, scope)
         return answer is Answer.ALLOW or (asked and answer is Answer.ASK)
+
+    def is_asked(self, owner: str, sender: str) -> bool:
+        """Whether a stranger waits for an answer, as far as is known without looking it up."""
+        known = self._owners.get(owner, {}).get(sender)
+        return known is not None and known[0].state == storage.PENDING
 
     async def is_pending(self, owner: str, sender: str) -> bool:
         """Whether a stranger waits for an answer: until then their pictures are not shown."""
@@ -314,6 +323,10 @@ class MessageRequests:
                 await self.invites.leave(owner, room_id)
             except MatrixError as error:
                 logger.info("invite not rejected", room_id=room_id, reason=error.text)
+
+    async def _reject_all(self, requests: Iterable[MessageRequest]) -> None:
+        for request in requests:
+            await self._reject(UserId(request.owner), request.sender)
 
     # ------------------------------------------------------------ rules change, time passes
 

@@ -225,7 +225,7 @@ class Policy:
         stage = judgement.rule if judgement.rule == POLICY_SERVER else "auth"
         self.trail.note(stage, judgement.rule, judgement.action.value, subject, judgement.reason)
 
-    async def record_refusal(
+    def record_refusal(
         self, stage: str, rule: str, *, origin: str, sender: str, room_id: str, reason: str
     ) -> None:
         """Leave an audit row for what was refused before it became an event here."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from homeserver.metrics import POLICY_MATCHES
 from homeserver.services.background_batches import BackgroundBatches
+from homeserver.services.policy.row_budget import RowBudget
 from homeserver.services.policy.rules import Rule
 from homeserver.services.policy.subject import Subject
 from homeserver.storage import policy as storage
 from homeserver.storage.database import Database
 from homeserver.storage.policy import VerdictRow
+
+SUM_UP_SECONDS = 600.0
 
 
 class AuditTrail:
@@ -20,6 +24,8 @@ class AuditTrail:
         self._database = database
         self._clock_ms = clock_ms
         self._rows = BackgroundBatches[VerdictRow]("policy_verdicts", self._write)
+        self._budget = RowBudget()
+        self._summing_up: asyncio.TimerHandle | None = None
 
     def note_match(self, rule: Rule, subject: Subject) -> None:
         """A rule matched.  One that merely lets pass leaves no row."""
@@ -55,8 +61,19 @@ class AuditTrail:
         )
 
     def add(self, row: VerdictRow) -> None:
-        """Add a row."""
-        self._rows.add(row)
+        """Add a row; of very many of a kind from one instance, what is said is how many."""
+        if self._budget.admits(row):
+            self._rows.add(row)
+        elif self._summing_up is None:
+            loop = asyncio.get_running_loop()
+            self._summing_up = loop.call_later(SUM_UP_SECONDS, self._sum_up)
+
+    def _sum_up(self) -> None:
+        if self._summing_up is not None:
+            self._summing_up.cancel()
+            self._summing_up = None
+        for row in self._budget.summaries(self._clock_ms()):
+            self._rows.add(row)
 
     async def flush(self) -> None:
         """Wait for what was noted before."""
@@ -64,6 +81,7 @@ class AuditTrail:
 
     async def close(self) -> None:
         """Write what is not written yet."""
+        self._sum_up()
         await self._rows.close()
 
     async def _write(self, rows: Sequence[VerdictRow]) -> None:

@@ -1,0 +1,1 @@
+"""One instance with a thousand users against one user and one server."""
