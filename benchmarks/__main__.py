@@ -14,11 +14,13 @@ import uvloop
 from tests.harness import World
 
 from . import __doc__ as package_doc
-from . import measures, report
+from . import attack, cost, measures, report
 from .measures import Figures, Scale
 
 KINDS = ("synapse", "comity")
 MEASURES = ("send", "size", "connections", "process", "join", "pair")
+# Of Comity alone: there is nothing to compare with.
+OF_COMITY = ("policy", "attack")
 NEED_A_CROWD = {"size", "connections", "join"}
 NEED_ANOTHER = {"join", "pair"}
 
@@ -42,6 +44,12 @@ async def _run_kind(kind: str, wanted: set[str], scale: Scale) -> Figures:
     """All measures of one kind of server, alone on the machine."""
     figures: Figures = {}
     with World(keep=bool(os.environ.get("COMITY_KEEP_WORLD"))) as world:
+        if kind == "comity" and "policy" in wanted:
+            figures |= await _timed(f"{kind}: policy", cost.policy(world, scale))
+        if kind == "comity" and "attack" in wanted:
+            figures |= await _timed(f"{kind}: attack", attack.attack(world, scale))
+        if not wanted & set(MEASURES):
+            return figures
         first = world.server(kind, "one")
         await first.start_async()
         if "send" in wanted:
@@ -80,8 +88,8 @@ def main() -> None:
     if arguments.history:
         scale = replace(scale, long_history=arguments.history)
     wanted = set(arguments.measure.split(","))
-    if not wanted <= set(MEASURES):
-        raise SystemExit(f"--measure: choose from {', '.join(MEASURES)}")
+    if not wanted <= {*MEASURES, *OF_COMITY}:
+        raise SystemExit(f"--measure: choose from {', '.join((*MEASURES, *OF_COMITY))}")
     results = {
         kind: uvloop.run(_run_kind(kind, wanted, scale))
         for kind in KINDS

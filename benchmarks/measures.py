@@ -35,16 +35,17 @@ class Scale:
     many_members: int = 1000
     long_history: int = 5000
     sends: int = 200
+    turns: int = 12  # of each side, where two are compared
 
 
-QUICK = Scale(seconds=5.0, many_members=100, long_history=500, sends=60)
+QUICK = Scale(seconds=5.0, many_members=100, long_history=500, sends=60, turns=4)
 
 
 async def send(server: Homeserver, scale: Scale) -> Figures:
     """Sends flat out and at a fixed rate, on one server, with every member syncing."""
     users = await register_many(server, scale.rooms * scale.members)
     rooms = [await open_room(users[n :: scale.rooms]) for n in range(scale.rooms)]
-    senders = _senders(rooms, scale.senders)
+    senders = spread_senders(rooms, scale.senders)
     audience = Audience(users)
 
     full, calm = await _two_phases(audience, senders, scale, PACE_PER_SECOND, scale.members - 1)
@@ -75,7 +76,7 @@ async def pair(first: Homeserver, second: Homeserver, scale: Scale) -> Figures:
     for n in range(count):
         sides = [here[n::count], there[n::count]]
         rooms.append(await open_room([*sides[n % 2], *sides[1 - n % 2]]))
-    senders = _senders(rooms, scale.senders)
+    senders = spread_senders(rooms, scale.senders)
     audience = Audience([*here, *there], only_remote=True)
 
     full, calm = await _two_phases(audience, senders, scale, PACE_PER_SECOND, half)
@@ -166,7 +167,7 @@ async def process(server: Homeserver) -> Figures:
     }
 
 
-def _senders(rooms: list[Room], count: int) -> list[Sender]:
+def spread_senders(rooms: list[Room], count: int) -> list[Sender]:
     """Senders spread over the rooms, and over the members of each."""
     return [
         Sender(room.members[(n // len(rooms)) * 2 % len(room.members)], room)
@@ -204,7 +205,7 @@ async def _two_phases(
 
 async def _fill(room: Room, events: int) -> None:
     """Give a room a history."""
-    senders = _senders([room], len(room.members))
+    senders = spread_senders([room], len(room.members))
 
     async def some(sender: Sender) -> None:
         for _ in range(events // len(senders)):

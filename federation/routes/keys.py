@@ -11,6 +11,8 @@ from aiohttp import web
 
 from federation.app_keys import NOTARY
 from federation.notary import KeyQuery
+from homeserver.app_keys import RATE_LIMITS
+from homeserver.callers import caller_key
 from homeserver.errors import BadJson, TooLarge
 from homeserver.web import json_response, query_int, read_json, required
 
@@ -33,6 +35,7 @@ async def perspectives_key_query(request: web.Request) -> web.Response:
     least = query_int(request, "minimum_valid_until_ts", 0)
     server_name = request.match_info["server_name"]
     notary = request.app[NOTARY]
+    _count(request, 1)
     found = await notary.query({server_name: KeyQuery({}, least)})
     return json_response({"server_keys": found})
 
@@ -43,8 +46,14 @@ async def bulk_perspectives_key_query(request: web.Request) -> web.Response:
     wanted = required(await read_json(request), "server_keys", dict)
     if len(wanted) > MAX_SERVERS:
         raise TooLarge(f"Keys of at most {MAX_SERVERS} servers can be asked for at once")
+    _count(request, len(wanted))
     queries = {server_name: _query(entry) for server_name, entry in wanted.items()}
     return json_response({"server_keys": await request.app[NOTARY].query(queries)})
+
+
+def _count(request: web.Request, servers: int) -> None:
+    """Whoever asks need not say who they are, and may make us ask others.  So it is counted."""
+    request.app[RATE_LIMITS].check("key_query", caller_key(request), 1 + servers)
 
 
 def _query(entry: Any) -> KeyQuery:

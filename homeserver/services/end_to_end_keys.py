@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -268,8 +268,10 @@ class EndToEndKeyService:
         )
         return result
 
-    async def claim_local(self, claims: Claims) -> Claimed:
+    async def claim_local(self, claims: Claims, *, fallback_for: Set[str] = frozenset()) -> Claimed:
         """Take one key of each of our devices; a fallback key where no other is left.
+
+        ``fallback_for``: of these users nothing else is given.
 
         Spec: server-server API, ``POST /user/keys/claim``.
         """
@@ -281,7 +283,9 @@ class EndToEndKeyService:
         ]
         if not wanted:
             return {}
-        found = await storage.claim_one_time_keys(self._database, wanted)
+        found = await storage.claim_one_time_keys(
+            self._database, [want for want in wanted if want.user_id not in fallback_for]
+        )
         without = [want for want in wanted if want not in found]
         if without:
             found |= await storage.claim_fallback_keys(self._database, without)

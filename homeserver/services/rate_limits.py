@@ -31,8 +31,10 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "federation_weight": RateConfig(per_second=250_000, burst=4_000_000),  # of bodies
     "federation_events": RateConfig(per_second=200, burst=2_000),  # and what must not be lost
     "federation_ephemeral": RateConfig(per_second=1_000, burst=10_000),  # who types, reads, is here
+    "key_claim": RateConfig(per_second=0.2, burst=100),  # one-time keys of one user
     "instance_report": RateConfig(per_second=0.005, burst=20),  # reports that it passes on
     # By address, before it is known who asks.
+    "key_query": RateConfig(per_second=20, burst=1_000),  # servers whose keys are asked of us
     "key_lookup": RateConfig(per_second=10, burst=100),  # keys that are asked for elsewhere
     "unverified_weight": RateConfig(per_second=10_000, burst=300_000),  # of bodies
     "consent_query": RateConfig(per_second=5, burst=100),  # by instance

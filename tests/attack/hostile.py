@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ from homeserver.protocol.canonical import content_hash, encode_base64, encode_ca
 from homeserver.protocol.canonical import event_id_of as id_of
 from homeserver.protocol.room_versions import V11, V12, RoomVersion
 from homeserver.protocol.signing import generate_signing_key, sign_event, sign_json
-from tests.harness import Homeserver, Network
+from tests.harness import Identity
 
 DAY_MS = 86_400_000
 AT_ONCE = 16
@@ -44,14 +45,14 @@ def now_ms() -> int:
 class Hostile:
     """The instance: its key, its users, and the connection to its victim's server."""
 
-    def __init__(self, network: Network, label: str, victim: Homeserver) -> None:
-        self.identity = network.add(label)
-        self.name = self.identity.server_name
-        self.target = victim
-        self.key = generate_signing_key(label.encode().ljust(32, b"x"), "evil")
+    def __init__(self, identity: Identity, target: Identity, authority_file: Path) -> None:
+        self.identity = identity
+        self.name = identity.server_name
+        self.target = target
+        self.key = generate_signing_key(identity.label.encode().ljust(32, b"x"), "evil")
         self.users = [f"@mallory{n}:{self.name}" for n in range(1000)]
         self.statuses: Counter[int] = Counter()
-        self._tls = ssl.create_default_context(cafile=str(network.authority_file))
+        self._tls = ssl.create_default_context(cafile=str(authority_file))
         self._numbers = itertools.count(1)
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -112,7 +113,7 @@ class Hostile:
     async def raw(self, method: str, path: str, content: bytes | None, header: str) -> Answer:
         """Any request; the status, and the body if that is JSON."""
         assert self._session is not None
-        identity = self.target.identity
+        identity = self.target
         url = f"https://{identity.address}:{identity.federation_port}{path}"
         async with self._session.request(
             method,
@@ -140,11 +141,11 @@ class Hostile:
     @property
     def tls_name(self) -> str:
         """The name in the certificate of the victim's server."""
-        return self.target.identity.delegation.rpartition(":")[0]
+        return self.target.delegation.rpartition(":")[0]
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A bare TLS connection to the victim's server."""
-        identity = self.target.identity
+        identity = self.target
         return await asyncio.open_connection(
             identity.address,
             identity.federation_port,

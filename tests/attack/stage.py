@@ -158,12 +158,13 @@ async def stage(world: World, label: str, overrides: Mapping[str, Any]) -> Async
             preset="public_chat", power_level_content_override={"invite": 0}
         )
         await bob.client.join(open_room)
-        hostile = Hostile(world.network, f"evil-{label}", server)
+        network = world.network
+        hostile = Hostile(network.add(f"evil-{label}"), server.identity, network.authority_file)
         await stack.enter_async_context(hostile.running())
         shared = SharedRoom(hostile, open_room)
         for user in hostile.users[:HOSTILE_MEMBERS]:
             await shared.join(user)
-        fine = Hostile(world.network, f"fine-{label}", server)
+        fine = Hostile(network.add(f"fine-{label}"), server.identity, network.authority_file)
         await stack.enter_async_context(fine.running())
         honest = SharedRoom(fine, open_room)
         await honest.join(f"@carol:{fine.name}")

@@ -13,7 +13,10 @@ from federation.app_keys import NOTARY
 from federation.key_fetching import BadKeyResponse, parse_key_response
 from federation.keyring import KeyUnavailable
 from federation.routes import keys as key_routes
+from homeserver.app_keys import RATE_LIMITS
+from homeserver.config import RateConfig
 from homeserver.protocol.signing import BadSignature, sign_json, verify_json
+from homeserver.services.rate_limits import RateLimits
 from homeserver.web import error_middleware
 from tests.federation.network import DAY_MS, Net, Node, Peer, signing_key
 
@@ -221,6 +224,7 @@ async def notary(net: Net, postgres):
     node = await net.node(database, server_name=peer.server_name, keys=[peer.key])
     app = web.Application(middlewares=[error_middleware])
     app[NOTARY] = node.notary
+    app[RATE_LIMITS] = RateLimits(rates={"key_query": RateConfig(per_second=0.001, burst=150)})
     app.add_routes(key_routes.routes)
     client = TestClient(TestServer(app))
     await client.start_server()

@@ -10,9 +10,11 @@ from aiohttp import web
 
 from federation.routes import base, user_devices, user_keys
 from federation.server import CONTENT, ORIGIN
-from homeserver.app_keys import END_TO_END_KEYS
+from homeserver.app_keys import END_TO_END_KEYS, RATE_LIMITS
+from homeserver.config import RateConfig
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.end_to_end_keys import EndToEndKeyService
+from homeserver.services.rate_limits import RateLimits
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.storage.log import Log
 from tests.client_api.stage import serve
@@ -47,12 +49,14 @@ async def http(database, monkeypatch):
         BOB,
         "PHONE",
         device_keys=device_keys(BOB, "PHONE"),
-        one_time_keys={"signed_curve25519:A": {"key": "a"}},
-        fallback_keys={},
+        one_time_keys={f"signed_curve25519:{name}": {"key": name.lower()} for name in "ABC"},
+        fallback_keys={"signed_curve25519:F": {"key": "f", "fallback": True}},
     )
     routes = [*user_devices.routes.definitions, *user_keys.routes.definitions]
     consent = OpenConsent(database, log, Clock(), server_name=SERVER)
-    async with serve(routes, {END_TO_END_KEYS: service, **consent.app_parts()}) as client:
+    limits = RateLimits(rates={"key_claim": RateConfig(per_second=0.001, burst=2)})
+    parts = {END_TO_END_KEYS: service, RATE_LIMITS: limits, **consent.app_parts()}
+    async with serve(routes, parts) as client:
         client.consent = consent.consent
         yield client
     await remote.close()
@@ -81,7 +85,20 @@ async def test_a_peer_queries_and_claims_keys_of_our_users_alone(http):
 
     assert queried["device_keys"] == {BOB: {"PHONE": device_keys(BOB, "PHONE")}}
     assert "user_signing_keys" not in queried
-    assert claimed == {"one_time_keys": {BOB: {"PHONE": {"signed_curve25519:A": {"key": "a"}}}}}
+    assert claimed["one_time_keys"].keys() == {BOB}
+    (name, key), *more = claimed["one_time_keys"][BOB]["PHONE"].items()
+    assert name == f"signed_curve25519:{key['key'].upper()}"
+    assert not more
+
+
+async def test_an_instance_that_takes_too_many_keys_gets_the_fallback_key_alone(http):
+    claim = {"one_time_keys": {BOB: {"PHONE": "signed_curve25519"}}}
+
+    answers = [await (await http.post(f"{PREFIX}/keys/claim", json=claim)).json() for _ in range(4)]
+
+    names = [next(iter(answer["one_time_keys"][BOB]["PHONE"])) for answer in answers]
+    assert {*names[:2]} < {"signed_curve25519:A", "signed_curve25519:B", "signed_curve25519:C"}
+    assert names[2:] == ["signed_curve25519:F"] * 2
 
 
 @pytest.mark.parametrize("path", ["query", "claim"])

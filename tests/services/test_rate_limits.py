@@ -75,3 +75,33 @@ def test_nothing_is_limited_where_limits_are_off():
 
     for _ in range(100):
         subject.check("login", "alice")
+
+
+def test_looking_counts_nothing():
+    subject = limits(Clock())
+    for _ in range(10):
+        subject.peek("login", "alice")
+    for _ in range(3):
+        subject.check("login", "alice")
+
+    with pytest.raises(LimitExceeded):
+        subject.peek("login", "alice")
+
+
+def test_who_is_patient_is_told_how_long_to_wait():
+    subject = limits(Clock())
+
+    waits = [subject.reserve("login", "alice", 2, patience=1) for _ in range(2)]
+
+    assert waits == pytest.approx([0, 0.5])
+    with pytest.raises(LimitExceeded):
+        subject.reserve("login", "alice", 2, patience=1)
+
+
+def test_what_was_counted_can_be_taken_back():
+    subject = limits(Clock())
+    subject.check("login", "alice", 3)
+
+    subject.refund("login", "alice", 3)
+
+    subject.check("login", "alice", 3)

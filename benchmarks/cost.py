@@ -1,0 +1,157 @@
+"""What consent and content policy cost: the same load on a server with none and one with plenty.
+
+Both servers run on the same PostgreSQL and are measured in turns, so that whatever else goes on on
+the machine falls on both alike.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import statistics
+from contextlib import AsyncExitStack
+from typing import Any
+
+import asyncpg
+import yaml
+
+from tests.harness import Comity, World
+
+from .load import Audience, Record, Sender, flat_out
+from .measures import WARM_UP_SECONDS, Figures, Scale, spread_senders
+from .people import open_room, register_many
+
+RULES = 200
+CONSENT_ROWS = 100_000
+ROWS_OF_MEMBERS = 25_000
+SECONDS = 4.0
+ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+SCOPES = ("message", "group", "media", "call")
+FAR_FUTURE = 2**60
+
+INSERT_CONSENT = """
+WITH new AS (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+    WITH ORDINALITY AS new (owner, peer, scope, state, n)), history AS (
+    INSERT INTO consent (position, owner, peer, scope, state, how, created_at)
+    SELECT -n, owner, peer, scope, state, 'page', 0 FROM new)
+INSERT INTO consent_current (owner, scope, peer, state, expires_at)
+SELECT owner, scope, peer, state, CASE WHEN n % 3 = 0 THEN $5::bigint END FROM new
+"""
+
+
+def rules(chance: random.Random) -> list[dict[str, Any]]:
+    """Rules as an admin would have them after some years; ordinary messages match none."""
+
+    def word() -> str:
+        return "".join(chance.choices(ALPHABET, k=8))
+
+    def name() -> str:
+        return f"{word()}.example"
+
+    makers: list[tuple[int, Any]] = [
+        (60, lambda: {"keywords": [word() for _ in range(10)]}),
+        (30, lambda: {"regex": rf"(?i)\b{word()}\s+{word()}[0-9]{{2,}}"}),
+        (30, lambda: {"link_domains": [name() for _ in range(20)]}),
+        (20, lambda: {"sender": [f"@{word()}*:*", f"@*:{name()}"]}),
+        (20, lambda: {"server": [f"*.{name()}", name()]}),
+        (15, lambda: {"rate": {"per": "sender", "count": 1_000_000, "seconds": 60}}),
+        (10, lambda: {"any": [{"keywords": [word()]}, {"all": [{"links": {"min": 3}},
+                                                             {"mentions": {"min": 5}}]}]}),
+        (5, lambda: {"msgtype": "m.text", "not": {"size_bytes": {"max": 60_000}}}),
+        (5, lambda: {"room": f"!{word()}*", "links": {"min": 1}}),
+        (5, lambda: {"invites": {"min": 20}, "standing": "stranger"}),
+    ]  # fmt: skip
+    made = []
+    for count, make in makers:
+        for _ in range(count):
+            match = make()
+            if "rate" in match:
+                match["event_type"] = "m.room.message"
+            made.append({"match": match, "action": chance.choice(["reject", "flag", "hold"])})
+    chance.shuffle(made)
+    return [{"name": f"rule{number}", **rule} for number, rule in enumerate(made)]
+
+
+async def fill_consent(server: Comity, members: list[str], chance: random.Random) -> None:
+    """Rows of the members of the rooms, who have contacts and have blocked some, and of others."""
+    owners = [members[n % len(members)] for n in range(ROWS_OF_MEMBERS)]
+    owners += [f"@other{n % 5_000}:{server.server_name}" for n in range(CONSENT_ROWS - len(owners))]
+    rows = []
+    for number, owner in enumerate(owners):
+        at_large = number % 20 == 0
+        peer = f"far{number}.example" if at_large else f"@peer{number}:far{number % 500}.example"
+        state = chance.choices(("granted", "denied", "asked"), (80, 15, 5))[0]
+        rows.append((owner, peer, SCOPES[number % 7 % 4], state))
+    dsn = yaml.safe_load(server.config_file.read_text())["database"]["dsn"]
+    connection = await asyncpg.connect(dsn)
+    try:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await connection.execute(INSERT_CONSENT, *columns, FAR_FUTURE)
+        await connection.execute("ANALYZE consent, consent_current")
+    finally:
+        await connection.close()
+
+
+class _Side:
+    """One of the servers, with people who talk and listen."""
+
+    def __init__(self, server: Comity) -> None:
+        self.server = server
+        self.rates: list[float] = []
+        self.delivery_p50: list[float] = []
+        self.errors = 0
+
+    async def settle(self, scale: Scale) -> None:
+        """Make accounts and rooms."""
+        self.users = await register_many(self.server, scale.rooms * scale.members)
+        rooms = [await open_room(self.users[n :: scale.rooms]) for n in range(scale.rooms)]
+        self.senders: list[Sender] = spread_senders(rooms, scale.senders)
+        self.audience = Audience(self.users)
+        self.readers_per_send = scale.members - 1
+
+    async def turn(self, seconds: float, *, counts: bool = True) -> None:
+        """Send flat out for a while, and wait until all has arrived."""
+        record = self.audience.record = Record()
+        await flat_out(self.senders, record, seconds)
+        await self.audience.drained(len(record.send_ms.values) * self.readers_per_send)
+        self.audience.record = None
+        if counts:
+            self.rates.append(record.sends_per_second)
+            self.delivery_p50.append(record.delivery_ms.percentile(50))
+            self.errors += record.errors
+
+
+async def policy(world: World, scale: Scale) -> Figures:
+    """Sends per second with no rules and no consent rows, and with many of both."""
+    chance = random.Random(7)
+    made = rules(chance)
+    assert len(made) == RULES
+    plain = _Side(world.comity("plain"))
+    laden = _Side(world.comity("laden", overrides={"policy": {"rules": made}}))
+    for side in (plain, laden):
+        await side.server.start_async()
+        await side.settle(scale)
+    await fill_consent(laden.server, [user.user_id for user in laden.users], chance)
+    await laden.server.stop_async()  # what it holds in memory is from before
+    await laden.server.start_async()
+    gc.collect()
+    gc.freeze()
+    async with AsyncExitStack() as stack:
+        for side in (plain, laden):
+            await stack.enter_async_context(side.audience.listening())
+            await side.turn(WARM_UP_SECONDS, counts=False)
+        for number in range(scale.turns):
+            order = (plain, laden) if number % 2 == 0 else (laden, plain)
+            for side in order:
+                await side.turn(SECONDS)
+    ratios = [b / a for a, b in zip(plain.rates, laden.rates, strict=True)]
+    return {
+        "sends per second, no rules, no consent": statistics.median(plain.rates),
+        f"sends per second, {RULES} rules, {CONSENT_ROWS} consent rows": statistics.median(
+            laden.rates
+        ),
+        "cost of policy and consent (%)": 100 * (1 - statistics.median(ratios)),
+        "delivery p50, no rules, no consent (ms)": statistics.median(plain.delivery_p50),
+        "delivery p50, with rules and consent (ms)": statistics.median(laden.delivery_p50),
+        "errors, policy": plain.errors + laden.errors,
+    }
