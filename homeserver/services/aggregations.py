@@ -59,10 +59,21 @@ class Aggregations:
             references = await storage.get_references(
                 self._database, targets, withheld.peers, MOST_REFERENCES
             )
-            for event_id, children in references.items():
+            for event_id, children in (await self._visible(references, reader)).items():
                 chunk = [{"event_id": child} for child in children]
                 found.setdefault(event_id, {})[REFERENCE] = {"chunk": chunk}
         return found
+
+    async def _visible(
+        self, references: Mapping[str, Sequence[str]], reader: Reader
+    ) -> Mapping[str, Sequence[str]]:
+        """Those of some references that the reader may see."""
+        if reader.history.always_shared and reader.membership == "join":
+            return references
+        stored = await self._store.get_many(i for ids in references.values() for i in ids)
+        seen = {event_id for event_id, found in stored.items() if reader.may_see(found)}
+        left = {event_id: [i for i in ids if i in seen] for event_id, ids in references.items()}
+        return {event_id: ids for event_id, ids in left.items() if ids}
 
     async def _edits(
         self, originals: Sequence[StoredEvent], reader: Reader, withheld: Withheld

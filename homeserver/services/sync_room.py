@@ -246,6 +246,8 @@ class SyncRooms:
         relations: Relations,
     ) -> bytes:
         beside = await self._events.beside(events)
+        if beside.redactions and reader is not None:
+            beside.redactions = reader.all_as_seen(beside.redactions)
         if relations:
             beside = replace(beside, relations=relations)
         parts = []
@@ -334,6 +336,8 @@ class SyncRooms:
             return NO_EVENTS
         reader = await self._visibility.reader(span.room_id, view.user_id)
         beside = await self._events.beside(events, replaced=False)
+        if beside.redactions:
+            beside.redactions = reader.all_as_seen(beside.redactions)
         parts = []
         for stored in map(reader.as_seen, events):
             part = self._events.serialise(

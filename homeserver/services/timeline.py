@@ -363,6 +363,8 @@ class Timeline:
     ) -> list[orjson.Fragment]:
         """Events as a reader gets them, with the room's ID."""
         beside = await self._events.beside(events, device=(requester.user_id, requester.device_id))
+        if beside.redactions:
+            beside.redactions = reader.all_as_seen(beside.redactions)
         if relations:
             beside.relations = relations
         parts = []

@@ -71,7 +71,7 @@ class TimelineState:
         if not events:
             raise NotFound("The room has no state of that type and key")
         serialised = await self._timeline.serialise(events, reader, requester)
-        return shown_event(events[0]).content, serialised[0]
+        return shown_event(reader.as_seen(events[0])).content, serialised[0]
 
     async def members(
         self,
@@ -112,7 +112,7 @@ class TimelineState:
         ids = await self._states.snapshot(snapshot) if snapshot is not None else {}
         joined: JsonObject = {}
         for stored in await self._events({k: v for k, v in ids.items() if k[0] == MEMBER}):
-            event = shown_event(stored)
+            event = shown_event(reader.as_seen(stored))
             if event.membership == "join" and event.state_key is not None:
                 joined[str(event.state_key)] = _profile(event.content)
         return {"joined": joined}

@@ -119,6 +119,10 @@ class Reader:
         seen.erase(redacted_copy(stored.event), ERASURE)
         return seen
 
+    def all_as_seen(self, events: Mapping[str, StoredEvent]) -> dict[str, StoredEvent]:
+        """Events by whatever names them, as the reader gets them."""
+        return {key: self.as_seen(stored) for key, stored in events.items()}
+
     def sees_whole(self, stored: StoredEvent) -> bool:
         """Whether the user may see an event, and what its sender said in it."""
         return self.may_see(stored) and not self.hides_erased(stored)
@@ -216,9 +220,13 @@ class Visibility:
     async def as_seen(
         self, events: Sequence[StoredEvent], room_id: str, user_id: str
     ) -> Sequence[StoredEvent]:
-        """Events of a room as a member gets them; costs nothing where nobody was erased."""
+        """Events of a room as a member gets them; the same list where all get the same.
+
+        Costs nothing where nobody was erased.  What was redacted says by whom and why, so it is
+        for each reader, too.
+        """
         erased = self.erased
-        if not erased or not any(stored.event.sender in erased for stored in events):
+        if not erased or not any(s.event.sender in erased or s.redacted_by for s in events):
             return events
         reader = await self.reader(room_id, user_id)
         return [reader.as_seen(stored) for stored in events]

@@ -72,6 +72,10 @@ class _Room:
     names: dict[str, str] = field(default_factory=dict)
     events: int = 0
 
+    def as_seen(self, stored: StoredEvent) -> StoredEvent:
+        """An event as the user gets it: redacted, where its sender was erased before."""
+        return self.reader.as_seen(stored) if self.reader is not None else stored
+
 
 class RoomsPart:
     """Writes ``rooms/``."""
@@ -138,7 +142,7 @@ class RoomsPart:
                 for start in range(0, len(ids), EVENTS_AT_ONCE):
                     page = ids[start : start + EVENTS_AT_ONCE]
                     found = await event_storage.get_events(self._database, page)
-                    for stored in found.values():
+                    for stored in map(room.as_seen, found.values()):
                         await entry.write_line(client_event(shown_event(stored)))
                     await archive.breathe()
 
@@ -205,7 +209,7 @@ class RoomsPart:
         ids = {room.state.get((MEMBER, sender)): sender for sender in senders}
         found = await event_storage.get_events(self._database, [i for i in ids if i is not None])
         for stored in found.values():
-            name = shown_event(stored).content.get("displayname")
+            name = shown_event(room.as_seen(stored)).content.get("displayname")
             if isinstance(name, str) and name:
                 sender = ids[stored.event.event_id] or ""
                 room.names[sender] = f"{name} ({sender})"

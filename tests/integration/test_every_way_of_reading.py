@@ -1,0 +1,549 @@
+"""What must not be seen, or must be gone, on every way of reading.
+
+Each kind of event that some reader may not have is made in four shapes (a message, a reply in a
+thread, an edit, a reference), all of which bear one secret word; then every way of reading is
+tried, before and after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+import pytest
+import structlog
+
+from homeserver.protocol.canonical import event_id_of as id_of
+from homeserver.protocol.room_versions import V12
+from homeserver.storage import outbox
+from homeserver.storage.database import Database
+from homeserver.storage.erasures import RETENTION
+from homeserver.storage.server_keys import ServerKey, save_keys
+from tests.integration.single import Instance, running
+from tests.integration.test_account_deletion import deactivate, places
+from tests.integration.test_exports import export
+from tests.integration.test_lying_peer import DAY_MS, KEY, MALLORY, PEER, LyingPeer
+from tests.integration.test_message_ends import eventually
+
+SECRET, END = "xylophone", "the end"
+QUEUE = "/_comity/admin/v1/moderation/queue"
+OURS = "/_comity/client/v1"
+SETTINGS: dict[str, Any] = {
+    "federation": {
+        "allow_private_networks": True,
+        "private_zones": {"*.test": "127.0.0.1"},
+        "timeout_seconds": 1,
+    },
+    "consent": {"cross_instance": "implied"},
+    "policy": {
+        "rules": [
+            {"name": "r-hold", "match": {"keywords": ["holdme"]}, "action": "hold"},
+            {
+                "name": "r-fail",
+                "match": {"keywords": ["failme"], "direction": "in"},
+                "action": "soft_fail",
+            },
+        ]
+    },
+}
+EVENT_ID = re.compile(r"""['"]event_id['"]: ?['"](\$[^'"]+)['"]""")
+SOON = {"dev.comity.expires": {"after_ms": 1000}}
+ONCE = {"dev.comity.view_once": True}
+
+
+@dataclass
+class World:
+    """A room with somebody who speaks, somebody who reads, and the peer."""
+
+    one: Instance
+    peer: LyingPeer
+    tokens: dict[str, str]
+    room_id: str
+    root: str
+    since: str = ""
+    around: str = ""
+    secrets: list[str] = field(default_factory=list)
+
+    @property
+    def database(self) -> Database:
+        return self.one.wiring.database
+
+    async def call(self, who: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        return await self.one.call(method, path, body, token=self.tokens[who])
+
+    async def join(self, who: str) -> None:
+        if who not in self.tokens:
+            self.tokens[who] = await self.one.register(who)
+        await self.call(who, "POST", f"/rooms/{self.room_id}/join", {})
+
+    async def say(self, who: str, text: str, **content: Any) -> str:
+        """A message of a user, or of the peer's; its ID, once it is on disk."""
+        if who != "mallory":
+            sent = await self.one.say(self.tokens[who], self.room_id, text, **content)
+            return str(sent["event_id"])
+        body = {"msgtype": "m.text", "body": text, **content}
+        return await self.deliver(self.peer.message(text, content=body))
+
+    async def deliver(self, pdu: dict[str, Any]) -> str:
+        event_id = id_of(pdu, V12)
+        status, answer = await self.peer.send(pdu)
+        assert (status, answer["pdus"][event_id]) == (200, {})
+        await eventually(lambda: self.stored(event_id))
+        self.peer.tip = [event_id]
+        return event_id
+
+    async def stored(self, event_id: str) -> bool:
+        query = "SELECT count(*) FROM events WHERE event_id = $1"
+        return bool(await self.database.fetchval(query, event_id))
+
+    async def speak(self, who: str, mark: str = "", **content: Any) -> None:
+        """The secret in its four shapes."""
+        original = await self.say(who, "an original")
+        relations: list[dict[str, Any]] = [
+            {},
+            {"rel_type": "m.thread", "event_id": self.root},
+            {"rel_type": "m.replace", "event_id": original},
+            {"rel_type": "m.reference", "event_id": self.root},
+        ]
+        for relation in relations:
+            extra: dict[str, Any] = {"m.relates_to": relation} if relation else {}
+            if relation.get("rel_type") == "m.replace":
+                extra["m.new_content"] = {"msgtype": "m.text", "body": SECRET}
+            text = f"{mark} {SECRET}".strip()
+            self.secrets.append(await self.say(who, text, **extra, **content))
+
+    async def settle(self, condition: str) -> None:
+        """Wait until all that is secret fulfils a condition in the database."""
+        query = f"SELECT count(*) FROM events WHERE event_id = ANY($1) AND {condition}"
+
+        async def all_are() -> bool:
+            return bool(await self.database.fetchval(query, self.secrets) == len(self.secrets))
+
+        await eventually(all_are)
+
+    async def decide(self, action: str) -> None:
+        body = {"rule": "r-hold", "note": "no"}
+        done = await self.call("moderator", "POST", f"{QUEUE}/{action}", body)
+        assert len(done["items"]) == len(self.secrets)
+
+
+# ---------------------------------------------------------------- the kinds
+
+
+async def held(world: World, who: str) -> None:
+    await world.speak(who, "holdme")
+    await world.settle("withheld IS NOT NULL")
+
+
+async def dropped(world: World, who: str) -> None:
+    await held(world, who)
+    await world.decide("drop")
+
+
+async def soft_failed(world: World, who: str) -> None:
+    await world.speak(who, "failme")
+    await world.settle("soft_failed")
+
+
+async def rejected(world: World, who: str) -> None:
+    world.peer.auths, auths = world.peer.auths[:-1], world.peer.auths  # without their own join
+    tip = world.peer.tip
+    content = {"msgtype": "m.text", "body": SECRET}
+    world.secrets.append(await world.deliver(world.peer.message(SECRET, content=content)))
+    world.peer.auths, world.peer.tip = auths, tip
+    await world.settle("rejected IS NOT NULL")
+
+
+async def redacted(world: World, who: str) -> None:
+    await world.speak(who)
+    for event_id in world.secrets:
+        path = f"/rooms/{world.room_id}/redact/{event_id}/{event_id[1:9]}"
+        await world.call("dora", "PUT", path, {"reason": "no"})
+
+
+async def expired(world: World, who: str) -> None:
+    await world.speak(who, **SOON)
+    await world.settle("erased = 'expired'")
+
+
+async def viewed(world: World, who: str) -> None:
+    await world.speak(who, **ONCE)
+    for thread_id in ("main", world.root):
+        where = world.secrets[-1] if thread_id == "main" else world.secrets[1]
+        path = f"/rooms/{world.room_id}/receipt/m.read/{where}"
+        await world.call("bob", "POST", path, {"thread_id": thread_id})
+    await world.one.wiring.ends.caretaker.work_off()
+    for what in ("hide", "unhide"):  # what was viewed once does not come back
+        path = f"{OURS}/rooms/{world.room_id}/{what}"
+        await world.call("bob", "POST", path, {"event_ids": world.secrets})
+
+
+async def purged(world: World, who: str) -> None:
+    await world.speak(who)
+    await world.one.wiring.ends.deletion.delete_event_content(
+        world.secrets, why=RETENTION, tell=False
+    )
+
+
+async def hidden(world: World, who: str) -> None:
+    await world.speak(who)
+    path = f"{OURS}/rooms/{world.room_id}/hide"
+    await world.call("bob", "POST", path, {"event_ids": world.secrets})
+
+
+async def of_a_blocked_user(world: World, who: str) -> None:
+    await world.speak(who)
+    peer = MALLORY if who == "mallory" else f"@{who}:one.test"
+    await world.call("bob", "PUT", f"{OURS}/consent/message/{peer}", {"state": "denied"})
+
+
+async def of_an_ignored_user(world: World, who: str) -> None:
+    await world.speak(who)
+    peer = MALLORY if who == "mallory" else f"@{who}:one.test"
+    path = "/user/@bob:one.test/account_data/m.ignored_user_list"
+    await world.call("bob", "PUT", path, {"ignored_users": {peer: {}}})
+
+
+async def of_a_blocked_instance(world: World, who: str) -> None:
+    await world.speak(who)
+    await world.call("bob", "PUT", f"{OURS}/consent/message/{PEER}", {"state": "denied"})
+
+
+async def of_an_erased_account(world: World, who: str) -> None:
+    await world.speak(who)
+    for event_id in world.secrets[:1]:  # the reason is theirs, too
+        path = f"/rooms/{world.room_id}/redact/{event_id}/r"
+        await world.call(who, "PUT", path, {"reason": SECRET})
+    await deactivate(world.one, world.tokens[who], who, erase=True)
+
+
+async def before_the_join(world: World, who: str) -> None:
+    path = f"/rooms/{world.room_id}/state/m.room.history_visibility"
+    await world.call("dora", "PUT", path, {"history_visibility": "joined"})
+    await world.speak(who)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of event, and what becomes of it."""
+
+    make: Callable[[World, str], Awaitable[None]]
+    who: str = "alice"
+    reader: str = "bob"
+    never: bool = False  # nobody ever got it
+    for_all: bool = True  # newcomers do not get it, either
+    ids: bool = False  # its ID may be seen
+    elsewhere: str = "whole"  # what other instances get: whole, redacted, absent
+    deleted: bool = False  # from the database
+
+
+KINDS = {
+    "held": Kind(held, never=True, elsewhere="absent"),
+    "held, of elsewhere": Kind(held, "mallory", never=True),
+    "dropped": Kind(dropped, never=True, elsewhere="absent", deleted=True),
+    "dropped, of elsewhere": Kind(
+        dropped, "mallory", never=True, elsewhere="redacted", deleted=True
+    ),
+    "soft-failed": Kind(soft_failed, "mallory", never=True),
+    "rejected": Kind(rejected, "mallory", never=True, elsewhere="absent"),
+    "redacted": Kind(redacted, ids=True, elsewhere="redacted"),
+    "redacted, of elsewhere": Kind(redacted, "mallory", ids=True, elsewhere="redacted"),
+    "expired": Kind(expired, ids=True, elsewhere="redacted", deleted=True),
+    "expired, of elsewhere": Kind(expired, "mallory", ids=True, elsewhere="redacted", deleted=True),
+    "viewed once": Kind(viewed, for_all=False),
+    "purged": Kind(purged, elsewhere="redacted", deleted=True),
+    "hidden": Kind(hidden, for_all=False),
+    "of a blocked user": Kind(of_a_blocked_user, for_all=False),
+    "of a blocked user elsewhere": Kind(of_a_blocked_user, "mallory", for_all=False),
+    "of an ignored user": Kind(of_an_ignored_user, for_all=False),
+    "of a blocked instance": Kind(of_a_blocked_instance, "mallory", for_all=False),
+    "of an erased account": Kind(
+        of_an_erased_account, reader="carol", ids=True, elsewhere="redacted"
+    ),
+    "before the join": Kind(before_the_join, reader="carol", for_all=False, elsewhere="redacted"),
+}
+
+
+# ---------------------------------------------------------------- the ways
+
+
+async def read_as_client(world: World, who: str) -> dict[str, tuple[bool, str]]:
+    """Way -> whether it must show the end, and the answer."""
+    room, v1 = f"/rooms/{world.room_id}", f"/_matrix/client/v1/rooms/{world.room_id}"
+
+    def filtered(**of_room: Any) -> str:
+        return quote(orjson.dumps({"room": of_room}).decode())
+
+    lazy = {"lazy_load_members": True}
+    format_only = quote(orjson.dumps({"event_format": "federation"}).decode())
+    fields_only = quote(orjson.dumps({"event_fields": ["content", "unsigned"]}).decode())
+    paths = {
+        "sync": (True, "/sync"),
+        "sync, full state": (True, f"/sync?full_state=true&since={world.since}"),
+        "sync, federation format": (True, f"/sync?filter={format_only}"),
+        "sync, some fields": (True, f"/sync?filter={fields_only}"),
+        "sync, lazy": (True, f"/sync?filter={filtered(state=lazy, timeline=lazy)}"),
+        "sync, late": (True, f"/sync?since={world.since}"),
+        "sync, state after": (True, "/sync?use_state_after=true&since=" + world.since),
+        "messages": (True, f"{room}/messages?dir=b&limit=100"),
+        "messages, lazy": (
+            True,
+            f"{room}/messages?dir=b&limit=100&filter={quote(orjson.dumps(lazy).decode())}",
+        ),
+        "messages, forwards": (True, f"{room}/messages?dir=f&limit=100"),
+        "messages, since": (True, f"{room}/messages?dir=f&limit=100&from={world.since}"),
+        "context": (True, f"{room}/context/{world.around}?limit=100"),
+        "relations, 1": (False, f"{v1}/relations/{world.root}?recurse=true"),
+        "relations, 2": (False, f"{v1}/relations/{world.root}/m.thread"),
+        "relations, 3": (False, f"{v1}/relations/{world.root}/m.thread/m.room.message"),
+        "references": (False, f"{v1}/relations/{world.root}/m.reference?dir=f"),
+        "event of the root": (False, f"{room}/event/{world.root}"),
+        "threads": (False, f"{v1}/threads"),
+        "state": (False, f"{room}/state"),
+        "members": (False, f"{room}/members"),
+        "member": (False, f"{room}/state/m.room.member/@alice:one.test"),
+        "joined members": (False, f"{room}/joined_members"),
+        "hierarchy": (False, f"{v1}/hierarchy"),
+        "search": (False, "/search"),
+        "notifications": (False, "/notifications"),
+        "public rooms": (False, "/publicRooms"),
+    }
+    answers = {way: (shows, await raw(world, who, path)) for way, (shows, path) in paths.items()}
+    body = {"search_categories": {"room_events": {"search_term": SECRET}}}
+    answers["search"] = (False, (await ask(world, who, "POST", "/search", body))[1])
+    answers["limited"] = (True, await limited(world, who))
+    for direction in "fb":
+        answers[f"near {direction}"] = (False, await near(world, who, direction))
+    return answers
+
+
+async def ask(world: World, who: str, method: str, path: str, body: Any = None) -> tuple[int, str]:
+    """One request, whatever its status."""
+    url = path if path.startswith("/_") else f"/_matrix/client/v3{path}"
+    headers = {"Authorization": f"Bearer {world.tokens[who]}"}
+    async with world.one.client.request(method, url, json=body, headers=headers) as response:
+        return response.status, await response.text()
+
+
+async def raw(world: World, who: str, path: str) -> str:
+    status, text = await ask(world, who, "GET", path)
+    assert status < 500, path
+    return text
+
+
+async def limited(world: World, who: str) -> str:
+    """A limited timeline, and what is before it."""
+    limit = quote(orjson.dumps({"room": {"timeline": {"limit": 1}}}).decode())
+    path = f"/sync?filter={limit}" + (f"&since={world.since}" if world.since else "")
+    part = (await world.call(who, "GET", path))["rooms"]["join"][world.room_id]
+    timeline = part["timeline"]
+    path = f"/rooms/{world.room_id}/messages?dir=b&limit=100&from={timeline['prev_batch']}"
+    return str(part) + await raw(world, who, path)
+
+
+async def near(world: World, who: str, direction: str) -> str:
+    """The events that are nearest to the times of all that is secret."""
+    found = []
+    query = "SELECT origin_server_ts FROM events WHERE event_id = ANY($1)"
+    for row in await world.database.fetch(query, world.secrets):
+        at = f"dir={direction}&ts={row['origin_server_ts']}"
+        path = f"/_matrix/client/v1/rooms/{world.room_id}/timestamp_to_event?{at}"
+        found.append(await raw(world, who, path))
+    return "".join(found)
+
+
+async def direct(world: World, who: str, event_id: str) -> dict[str, tuple[int, str]]:
+    """What somebody gets who knows the event's ID."""
+    room, v1 = f"/rooms/{world.room_id}", f"/_matrix/client/v1/rooms/{world.room_id}"
+    reading = {
+        "event": f"{room}/event/{event_id}",
+        "context": f"{room}/context/{event_id}",
+        "relations": f"{v1}/relations/{event_id}",
+    }
+    answers = {way: await ask(world, who, "GET", path) for way, path in reading.items()}
+    report = f"{room}/report/{event_id}"
+    answers["report"] = await ask(world, who, "POST", report, {"reason": "bad"})
+    hide = f"{OURS}/rooms/{world.room_id}/hide"
+    answers["hide"] = await ask(world, who, "POST", hide, {"event_ids": [event_id]})
+    return answers
+
+
+async def read_as_instance(world: World) -> dict[str, str]:
+    """What another instance gets, by the way that it asks."""
+    base, room = "/_matrix/federation/v1", quote(world.room_id, safe="")
+    tip = quote(world.around, safe="")
+    paths = {
+        "backfill": f"{base}/backfill/{room}?v={tip}&limit=100",
+        "state": f"{base}/state/{room}?event_id={tip}",
+        "state_ids": f"{base}/state_ids/{room}?event_id={tip}",
+        "event_auth": f"{base}/event_auth/{room}/{tip}",
+    }
+    for number, event_id in enumerate(world.secrets):
+        paths[f"event {number}"] = f"{base}/event/{quote(event_id, safe='')}"
+    answers = {way: str(await world.peer.ask("GET", path)) for way, path in paths.items()}
+    body = {"earliest_events": [], "latest_events": [world.around], "limit": 50}
+    path = f"{base}/get_missing_events/{room}"
+    answers["missing events"] = str(await world.peer.ask("POST", path, body))
+    return answers
+
+
+# ---------------------------------------------------------------- making a world
+
+
+@asynccontextmanager
+async def instance(database: Database, tmp_path: Path) -> AsyncIterator[Instance]:
+    async with running(database, tmp_path, data_dir=str(tmp_path / "data"), **SETTINGS) as one:
+        now = await database.fetchval("SELECT (extract(epoch FROM now()) * 1000)::bigint")
+        key = ServerKey(PEER, KEY.key_id, KEY.verify_key.data, now + DAY_MS, None, now)
+        await save_keys(database, [key], None, direct=True)
+        yield one
+
+
+async def begin(one: Instance) -> World:
+    names = ("dora", "alice", "bob", "moderator")
+    tokens = {name: await one.register(name) for name in names}
+    await one.wiring.accounts.set_admin("@moderator:one.test", True)
+    room_id = await one.room(tokens["dora"], power_level_content_override={"redact": 0})
+    root = (await one.say(tokens["dora"], room_id, "a root"))["event_id"]
+    world = World(one, LyingPeer(one), tokens, room_id, root)
+    for who in ("alice", "bob"):
+        await world.join(who)
+    return world
+
+
+def seen(kind: Kind, world: World, text: str) -> list[str]:
+    """What of the secret shows in an answer."""
+    found = [SECRET] if SECRET in text else []
+    if kind.ids:
+        return found
+    # not where another event cites it, or the reader's own receipt or list of what they hid
+    return found + [m[0] for m in EVENT_ID.finditer(text) if m[1] in world.secrets]
+
+
+async def check_client(world: World, kind: Kind, who: str, *, way_of: str) -> list[str]:
+    """Each cell that is wrong."""
+    wrong = []
+    for way, (shows_end, text) in (await read_as_client(world, who)).items():
+        if found := seen(kind, world, text):
+            place = text.find(found[0])
+            around = text[max(0, place - 300) : place + 200]
+            wrong.append(f"{way_of}: {way} shows {found}: {around}")
+        if shows_end and END not in text:
+            wrong.append(f"{way_of}: {way} does not show the end")
+    for event_id in world.secrets:
+        for way, (status, text) in (await direct(world, who, event_id)).items():
+            if way == "hide" and not kind.for_all and status == 200:
+                continue  # it says nothing, and hides what is out of sight anyway
+            if SECRET in text or (not kind.ids and status != 404) or status >= 500:
+                wrong.append(f"{way_of}: {way} of {event_id} is {status}: {text}")
+    return wrong
+
+
+async def check_instance(world: World, kind: Kind) -> list[str]:
+    wrong = []
+    for way, text in (await read_as_instance(world)).items():
+        if kind.elsewhere != "whole" and SECRET in text:
+            wrong.append(f"instance: {way} shows the secret")
+        absent = kind.elsewhere == "absent" and way.startswith("event ")
+        if absent and not text.startswith("(404"):
+            wrong.append(f"instance: {way} is {text}")
+        if way == "backfill" and END not in text:
+            wrong.append(f"instance: {way} has no end: {text}")
+    query = "SELECT DISTINCT servers FROM destination_sets"
+    for row in await world.database.fetch(query):
+        for server in row["servers"]:
+            for pending in await outbox.get_pending(world.database, server, 0, 100):
+                body = orjson.dumps(orjson.loads(pending.pdu)).decode()
+                if kind.elsewhere != "whole" and SECRET in body and not pending.redacted:
+                    wrong.append(f"instance: the outbox has {pending.event_id}")
+    return wrong
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+async def test_what_is_not_for_a_reader_is_on_no_way_of_reading(
+    database: Database, tmp_path: Path, name: str
+) -> None:
+    kind = KINDS[name]
+    wrong: list[str] = []
+    with structlog.testing.capture_logs() as logged:
+        async with instance(database, tmp_path) as one:
+            world = await begin(one)
+            newcomer_kind = kind.reader == "carol"
+            if not newcomer_kind:
+                await world.peer.join(world.room_id)
+                synced = await world.call(kind.reader, "GET", "/sync")
+                world.since = synced["next_batch"]
+            waiting = None
+            if kind.never:
+                path = f"/sync?timeout=30000&since={world.since}"
+                waiting = asyncio.create_task(follow(world, kind.reader, path))
+            await kind.make(world, kind.who)
+            if newcomer_kind:
+                await world.peer.join(world.room_id)
+                await world.join("carol")
+            world.around = await world.say("dora", END)
+            if waiting is not None:
+                wrong += [f"sync, waiting: {found}" for found in seen(kind, world, await waiting)]
+            wrong += await check_client(world, kind, kind.reader, way_of="first")
+            archive = await export(one, world.tokens[kind.reader])
+            files = [n for n in archive.zip.namelist() if n.startswith("rooms/")]
+            text = "".join(archive.text(n) for n in files)
+            wrong += [f"export: {found}" for found in seen(kind, world, text)]
+            assert END in text
+            if kind.for_all:
+                await world.join("newcomer")
+                world.since, since = "", world.since
+                wrong += await check_client(world, kind, "newcomer", way_of="newcomer")
+                world.since = since
+            wrong += await check_instance(world, kind)
+            if kind.deleted:
+                await one.wiring.ends.caretaker.work_off()
+                wrong += [f"database: {place}" for place in await places(database, SECRET)]
+                wrong += [f"memory: {place}" for place in remembered(world)]
+        async with instance(database, tmp_path) as one:
+            world.one = world.peer.one = one
+            wrong += await check_client(world, kind, kind.reader, way_of="restarted")
+            wrong += await check_instance(world, kind)
+    for entry in logged:
+        if SECRET in str(entry) or any(token in str(entry) for token in world.tokens.values()):
+            wrong.append(f"logged: {entry}")
+        if entry["log_level"] in ("error", "critical"):
+            wrong.append(f"error: {entry}")
+
+    assert not wrong, "\n".join(wrong)
+
+
+async def follow(world: World, who: str, path: str) -> str:
+    """All that a waiting client gets, up to the end."""
+    got = ""
+    while END not in got:
+        answer = await world.call(who, "GET", path)
+        got += str(answer)
+        path = re.sub(r"since=[^&]*", f"since={answer['next_batch']}", path)
+    return got
+
+
+def remembered(world: World) -> list[str]:
+    """Caches that keep what was deleted."""
+    wiring = world.one.wiring
+    found = []
+    for event_id in world.secrets:
+        stored = wiring.store._cache.get(event_id)
+        if stored is not None and SECRET in str(stored.event.pdu):
+            found.append("event store")
+    if any(SECRET.encode() in shared for shared in wiring.reading.client_events._shared.values()):
+        found.append("client events")
+    room = wiring.reading.recent.room(world.room_id)
+    if room is not None and any(SECRET in str(r.stored.event.pdu) for r in room.events):
+        found.append("recent timeline")
+    live = wiring.live_rooms.cached(world.room_id)
+    if live is not None and any(SECRET in str(e.pdu) for e in live.extremities.values()):
+        found.append("extremities")
+    return found
