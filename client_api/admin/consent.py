@@ -5,7 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from client_api.admin.routing import AdminRoutes, require_admin
-from client_api.comity.consent import change_shown, consent_shown, parse_peer, parse_state
+from client_api.comity.consent import (
+    change_shown,
+    check_peer_of_scope,
+    consent_shown,
+    parse_peer,
+    parse_state,
+)
 from client_api.matrix import parsing
 from homeserver.app_keys import ACCOUNTS, CONFIG, CONSENT, DATABASE
 from homeserver.errors import InvalidParam, NotFound
@@ -47,6 +53,7 @@ async def set_user_consent(request: web.Request) -> web.Response:
     if scope not in SCOPES:
         raise InvalidParam(f"'{scope}' is not one of {', '.join(SCOPES)}")
     peer = parse_peer(request.match_info["peer"])
+    check_peer_of_scope(peer, scope)
     consent = request.app[CONSENT]
     state, expires_at = parse_state(await read_json(request), consent.now_ms())
 

@@ -132,6 +132,7 @@ async def set_row(request: web.Request) -> web.Response:
     state, expires_at = parse_state(await read_json(request), consent.now_ms())
     if peer == requester.user_id:
         raise InvalidParam("You need not consent to yourself")
+    check_peer_of_scope(peer, scope)
 
     consent.require_change(scope)
     await consent.set(requester.user_id, peer, scope, state, how=CLIENT, expires_at=expires_at)
@@ -187,6 +188,12 @@ def parse_peer(peer: str) -> str:
     if not is_valid_server_name(peer):
         raise InvalidParam(f"'{peer}' is no user, no server, and not '*'")
     return peer
+
+
+def check_peer_of_scope(peer: str, scope: str) -> None:
+    """Raise :class:`InvalidParam` where a scope is not about such a peer."""
+    if scope == Scope.FEDERATION and "@" in peer:
+        raise InvalidParam("'federation' is about servers: name one, or '*'")
 
 
 @routes.get("/consent/peer/{peer}")

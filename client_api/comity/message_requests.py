@@ -9,6 +9,7 @@ from client_api.comity.routing import ComityRoutes
 from client_api.matrix import parsing
 from homeserver.app_keys import CONSENT, MESSAGE_REQUESTS
 from homeserver.errors import InvalidParam
+from homeserver.protocol.server_names import is_valid_server_name
 from homeserver.web import json_response, optional, read_json, required
 
 routes = ComityRoutes()
@@ -62,6 +63,8 @@ async def answer_requests(request: web.Request) -> web.Response:
         raise InvalidParam(f"'answer' must be one of {', '.join(ANSWERS)}")
     if [sender is not None, server is not None, body.get("all") is True].count(True) != 1:
         raise InvalidParam("Name a 'sender', or a 'server', or say 'all': true")
+    if server is not None and not is_valid_server_name(server):
+        raise InvalidParam("'server' must be a server name")
     if len(reason) > MAX_REASON or "\0" in reason:
         raise InvalidParam(f"A reason has at most {MAX_REASON} characters")
 

@@ -33,21 +33,24 @@ def stripped_state_keys(sender: str) -> tuple[StateKey, ...]:
     return (*STRIPPED_STATE_KEYS, ("m.room.member", sender))
 
 
-# What its members chose to show of a room, and might show to somebody who has not agreed to see it.
-CHOSEN_BY_MEMBERS = frozenset({"m.room.avatar", "m.room.name", "m.room.topic"})
+# What is shown of a room to somebody who has not agreed to see what its members chose to show:
+# the fields of some events.
+SHOWN_OF_STRANGERS = {
+    "m.room.create": frozenset({"creator", "room_version", "type", "m.federate"}),
+    "m.room.join_rules": frozenset({"join_rule"}),
+    "m.room.encryption": frozenset({"algorithm"}),
+    "m.room.member": frozenset({"membership", "displayname", "is_direct"}),
+}
 
 
 def without_strangers_choices(events: Iterable[JsonObject]) -> list[JsonObject]:
-    """Stripped state without pictures and without the room's name and topic: a stranger's request
-    shows no more than who asks."""
+    """Stripped state without what its members chose to show: a stranger's request shows no more
+    than who asks, for what kind of room."""
     kept = []
     for event in events:
-        if event.get("type") in CHOSEN_BY_MEMBERS:
-            continue
+        fields = SHOWN_OF_STRANGERS.get(str(event.get("type")))
         content = event.get("content")
-        if isinstance(content, dict) and "avatar_url" in content:
-            plain = {key: value for key, value in content.items() if key != "avatar_url"}
+        if fields is not None and isinstance(content, dict):
+            plain = {key: value for key, value in content.items() if key in fields}
             kept.append({**event, "content": plain})
-        else:
-            kept.append(event)
     return kept

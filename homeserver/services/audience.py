@@ -24,7 +24,7 @@ class Audience(Protocol):
         """Whether not everybody may see this user."""
 
     async def may_see(self, owner: str, reader: str, scope: str) -> bool:
-        """Whether a reader may see a user."""
+        """Whether a reader, in a room with a user, may see them."""
 
     async def servers_that_may_see(
         self, owner: str, servers: Iterable[str], scope: str

@@ -90,8 +90,11 @@ class OutgoingGate:
             await self.may_invite(inviter, invitee, is_direct=is_direct)
         else:
             answer = await self._answer(inviter, invitee, room_id, is_direct=is_direct)
-        # Writing first grants the other the right to answer.
-        await self._consent.grant_if_new(inviter, invitee, Scope.MESSAGE, how="wrote first")
+        # Writing first grants the other the right to answer.  A group's admin who invites somebody
+        # whom they blocked does not write to them.
+        state = await self._consent.state_of(inviter, invitee, Scope.MESSAGE)
+        if is_direct or state not in ("denied", "revoked"):
+            await self._consent.grant_if_new(inviter, invitee, Scope.MESSAGE, how="wrote first")
         return answer
 
     async def judge_incoming_invite(self, event: Event, room_state: Sequence[JsonObject]) -> None:

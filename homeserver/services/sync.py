@@ -23,7 +23,7 @@ from homeserver.services.sync_room import Entry, Extras, SyncRooms
 from homeserver.services.sync_rooms import RoomsOfUsers, UserRooms
 from homeserver.services.sync_span import View
 from homeserver.services.sync_token import SyncToken
-from homeserver.services.visibility import InviteFilter, ReaderFilter
+from homeserver.services.visibility import InviteFilter, ReaderFilter, Withheld
 from homeserver.storage import rooms as room_storage
 from homeserver.storage import sync as storage
 from homeserver.storage.database import Database
@@ -167,7 +167,8 @@ class SyncService:
             batch = await extras.to_device((user_id, device_id), since, upto)
             if batch is not None:
                 to_device = batch.position
-                answer["to_device"] = {"events": batch.events}
+                # Passed on though nothing is left of it: what comes after it must not wait.
+                answer["to_device"] = {"events": heard(batch.events, view.withheld)}
         is_news = len(answer) > 1
         answer.setdefault("to_device", NO_MESSAGES)
         answer["next_batch"] = str(SyncToken(upto, typing, presence, to_device))
@@ -209,7 +210,12 @@ class SyncService:
         if knocked:
             parts["knock"] = knocked
         left = {
-            row.room_id: await self._rooms.left(view, row, was_joined=was_joined)
+            row.room_id: await self._rooms.left(
+                view,
+                row,
+                was_joined=was_joined,
+                in_silence=not was_joined and await self._is_from_stranger(view, row),
+            )
             for row, was_joined in moves.left
             if allows(row.room_id)
         }
@@ -231,6 +237,15 @@ class SyncService:
                     events = without_strangers_choices(events)
                 parts[room_id] = {"invite_state": {"events": events}}
         return parts
+
+    async def _is_from_stranger(self, view: View, row: MembershipRow) -> bool:
+        """Whether somebody removed the reader whose invites they are not, or not fully, shown."""
+        if row.sender == view.user_id:
+            return False
+        if view.withheld.is_unheard(row.sender):
+            return True
+        shown = await self._invites.shown_invites(view.user_id, {row.room_id: row}, None)
+        return row.room_id not in shown or shown[row.room_id][1]
 
     def _is_news(self, view: View, row: MembershipRow) -> bool:
         return view.since is None or view.full_state or row.position > view.since
@@ -357,6 +372,20 @@ class SyncService:
         if not events or not wanted.allows_room(room_id):
             return ()
         return [event for event in events if wanted.allows(None, event["type"])]
+
+
+def heard(messages: Sequence[JsonObject], withheld: Withheld) -> list[JsonObject]:
+    """Messages to a device without those of senders who are not heard.
+
+    Spec: ignoring users ("the client will no longer receive events sent by that user").  What is
+    encrypted carries room keys, without which the reader could not read the rooms that both are in
+    after a change of mind; it shows nothing by itself, and stays.
+    """
+    return [
+        message
+        for message in messages
+        if message["type"] == "m.room.encrypted" or not withheld.is_unheard(message["sender"])
+    ]
 
 
 def _allowed(view: View, room_id: str, events: Iterable[JsonObject | None]) -> Sequence[JsonObject]:

@@ -124,10 +124,13 @@ class SyncRooms:
         await self._add_counts(view, room_id, part)
         return part
 
-    async def left(self, view: View, row: MembershipRow, *, was_joined: bool) -> JsonObject:
+    async def left(
+        self, view: View, row: MembershipRow, *, was_joined: bool, in_silence: bool = False
+    ) -> JsonObject:
         """The part of a room that the reader left, was kicked or banned from.
 
-        ``was_joined``: at ``since``, so that the reader knows the state of then.
+        ``was_joined``: at ``since``, so that the reader knows the state of then.  ``in_silence``:
+        without the event that removed them, if they were not in the room: its sender is not heard.
         """
         reader = await self._visibility.reader(row.room_id, view.user_id)
         since = view.since if was_joined else None
@@ -146,7 +149,9 @@ class SyncRooms:
             # Never joined, or the leave was told before: only what became of it is new.
             span.shown = [s for s in span.shown if view.since is None or s.order > view.since]
             leave = await self._store.get(row.event_id)
-            if leave is not None and leave.shown and not span.shown:
+            if in_silence:
+                span.shown = []
+            elif leave is not None and leave.shown and not span.shown:
                 span.shown = [leave]
         return {
             "timeline": await self._timeline(view, span, reader),

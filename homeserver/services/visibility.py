@@ -321,14 +321,18 @@ class Withheld:
         if self.hidden and event.event_id in self.hidden:
             return True
         sender = event.sender
-        if sender in self.users:
-            return True
-        if self.servers and server_name_of(sender) in self.servers and sender not in self.spared:
-            return True
-        return (
+        return self.is_unheard(sender) or (
             self.may_not_call is not None
             and event.type.startswith(CALL_TYPES)
             and self.may_not_call(sender)
+        )
+
+    def is_unheard(self, sender: str) -> bool:
+        """Whether the reader has blocked or ignores somebody."""
+        if sender in self.users:
+            return True
+        return bool(self.servers) and (
+            server_name_of(sender) in self.servers and sender not in self.spared
         )
 
 

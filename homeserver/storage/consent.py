@@ -45,10 +45,10 @@ SELECT_RESTRICTING = """
 SELECT DISTINCT scope, owner FROM consent_current
 WHERE scope IN ('presence', 'typing', 'receipts')
 """
-# Who has blocked a person altogether: their scope is "message", and they hide from them too.
+# Who has blocked a person or an instance altogether ("message", "federation"): they hide, too.
 SELECT_BLOCKING = """
 SELECT DISTINCT owner FROM consent_current
-WHERE scope = 'message' AND state IN ('denied', 'revoked')
+WHERE scope IN ('message', 'federation') AND state IN ('denied', 'revoked')
 """
 SELECT_IS_CONTACT_OF_CONTACT = """
 SELECT EXISTS (

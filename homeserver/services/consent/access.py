@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from homeserver.errors import ConsentNotGiven, NotFound
-from homeserver.protocol.identifiers import UserId, server_name_of
+from homeserver.protocol.identifiers import UserId
 from homeserver.services.consent.consent import Consent
 from homeserver.services.consent.owner import OwnerConsent
 from homeserver.services.consent.scopes import (
@@ -69,7 +69,7 @@ class ConsentAccess:
         if explicit is not None:
             return explicit
         answers = owner.answers(Scope.MEDIA)
-        if any(server_name_of(contact) == server for contact in owner.contacts()):
+        if owner.has_contact_on(server, now):
             return answers[CONTACT]
         if await storage.knows_server(self._database, reader, server):
             return answers[SHARED_ROOM]
@@ -127,6 +127,8 @@ def _lets_strangers_look(owner: OwnerConsent, server: str, now: int) -> bool:
     ]
     if states:
         return Answer.BLOCK not in states
+    if owner.has_contact_on(server, now):
+        return True
     everyone = owner.state(Scope.MESSAGE, EVERYONE, now)
     if everyone is not None:
         return STATES[everyone] is not Answer.BLOCK

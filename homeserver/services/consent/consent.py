@@ -39,6 +39,7 @@ from homeserver.storage.shared_rooms import sharing_rooms
 
 CACHED_OWNERS = 10_000
 ONE_STEP = (Scope.MESSAGE, Scope.GROUP, Scope.MEDIA, Scope.CALL)
+BLOCKING = (Scope.MESSAGE, Scope.FEDERATION)  # who is denied these is denied all else
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ class Consent:
     async def state(self, owner: str, peer_user: str, scope: str) -> str | None:
         """The most specific row's state for a peer, or None where there is none."""
         return (await self.owner(owner)).most_specific(scope, peer_user, self._clock_ms())
+
+    async def state_of(self, owner: str, peer: str, scope: str) -> str | None:
+        """The state of the row for this very peer, or None."""
+        return (await self.owner(owner)).state(scope, peer, self._clock_ms())
 
     async def answer(self, owner: str, peer_user: str, scope: str) -> Answer:
         """What becomes of what a user wants of one of ours."""
@@ -196,17 +201,25 @@ class Consent:
 
     def restricts(self, scope: str, owner: str) -> bool:
         """Whether a user's presence, typing or receipts are not simply everybody's to see."""
-        return not self._open[scope] or owner in self._restricting[scope] or owner in self._blocking
+        if owner in self._restricting[scope] or owner in self._blocking:
+            return True
+        # For users of other instances, their own decide what is sent here.
+        return not self._open[scope] and server_name_of(owner) == self._server_name
 
     def any_restricts(self, scope: str) -> bool:
         """Whether there is anybody whose presence, typing or receipts not everybody may see."""
         return not self._open[scope] or bool(self._restricting[scope] or self._blocking)
 
     async def may_see(self, owner: str, reader: str, scope: str) -> bool:
-        """Whether a reader may see a user's presence, typing or receipts."""
+        """Whether a reader, in a room with a user, may see their presence, typing or receipts."""
         if owner == reader or not self.restricts(scope, owner):
             return True
-        return await self.answer(owner, reader, scope) is Answer.ALLOW
+        rows, now = await self.owner(owner), self._clock_ms()
+        explicit = rows.explicit(scope, reader, now)
+        if explicit is None:
+            tier = CONTACT if rows.is_contact(reader, now) else SHARED_ROOM
+            explicit = rows.answers(scope)[tier]
+        return explicit is Answer.ALLOW
 
     async def servers_that_may_see(
         self, owner: str, servers: Iterable[str], scope: str
@@ -304,7 +317,7 @@ class Consent:
                 continue
             if record.scope in self._restricting:
                 self._restricting[record.scope].add(record.owner)
-            elif record.scope == Scope.MESSAGE and record.state in ("denied", "revoked"):
+            elif record.scope in BLOCKING and record.state in ("denied", "revoked"):
                 self._blocking.add(record.owner)
             owner = self._owners.get(record.owner)
             if owner is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from homeserver.protocol.identifiers import server_name_of
@@ -90,7 +90,11 @@ class OwnerConsent:
                     continue
                 (users if peer[0] == "@" else servers).add(peer)
                 until = min(until, expires_at or NEVER)
-            spared = {c for c in self.contacts() if servers and server_name_of(c) in servers}
+            spared = set()
+            for contact, expires_at in self._contacts(now) if servers else ():
+                if server_name_of(contact) in servers:
+                    spared.add(contact)
+                    until = min(until, expires_at or NEVER)
             self._blocked = Blocked(frozenset(users), frozenset(servers), frozenset(spared))
             self._blocked_until = until
         return self._blocked
@@ -140,13 +144,17 @@ class OwnerConsent:
         """Whether the owner has accepted a user, or written to them first."""
         return self.state(Scope.MESSAGE, peer_user, now) == "granted"
 
-    def contacts(self) -> list[str]:
-        """The users whom the owner has accepted or written to."""
-        return [
-            peer
-            for (scope, peer), (state, _) in self.rows.items()
-            if scope == Scope.MESSAGE and state == "granted" and peer[0] == "@"
-        ]
+    def has_contact_on(self, server: str, now: int) -> bool:
+        """Whether the owner has accepted, or written to, anybody of an instance."""
+        return any(server_name_of(contact) == server for contact, _ in self._contacts(now))
+
+    def _contacts(self, now: int) -> Iterator[tuple[str, int | None]]:
+        """The users whom the owner has accepted or written to, and until when."""
+        for (scope, peer), (state, expires_at) in self.rows.items():
+            if scope != Scope.MESSAGE or state != "granted" or peer[0] != "@":
+                continue
+            if expires_at is None or expires_at > now:
+                yield peer, expires_at
 
     def has_rows(self, scope: str) -> bool:
         """Whether there is any row of a scope."""

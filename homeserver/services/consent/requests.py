@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
@@ -28,7 +28,7 @@ from homeserver.storage import message_requests as storage
 from homeserver.storage.account_data import AccountDataRecord
 from homeserver.storage.consent import ConsentRecord
 from homeserver.storage.database import Database
-from homeserver.storage.log import Log, Notice
+from homeserver.storage.log import Log, Notice, Record
 from homeserver.storage.message_requests import MessageRequest, RequestRecord
 from homeserver.storage.rooms import MembershipRow
 
@@ -40,6 +40,7 @@ MAX_REQUESTS = 1_000
 SWEEP_SECONDS = 60.0
 EXPIRED_AT_ONCE = 500
 FROM_INVITE = "invite"
+ABOUT_INVITES = (Scope.MESSAGE, Scope.GROUP, Scope.FEDERATION)
 ACCEPTED, BLOCKED = "accepted", "blocked"
 
 
@@ -93,10 +94,12 @@ class MessageRequests:
             clock_ms=clock_ms,
             enabled=rates_enabled,
         )
-        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.invites: Invites | None = None
         self.blocked_servers: BlockedServers | None = None
         self._owners: OrderedDict[str, dict[str, tuple[MessageRequest, int]]] = OrderedDict()
+        # One thing at a time for each owner: what is decided is decided by what is on disk.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._sweeping: dict[str, bool] = {}  # owner -> whether the rules changed meanwhile
         self._tasks: set[asyncio.Task[None]] = set()
         self._expiring: asyncio.Task[None] | None = None
 
@@ -147,24 +150,28 @@ class MessageRequests:
 
         Raises :class:`InviteBlocked`, :class:`LimitExceeded`.
         """
-        scope = Scope.MESSAGE if is_direct else Scope.GROUP
         is_local = server_name_of(inviter) == owner.server_name
         if not is_local:  # at once: to find the answer may be much work
             await self._rates.count(owner, inviter, event_id)
+        async with self._lock(owner):
+            return await self._check(owner, inviter, room_id, event_id, is_direct=is_direct)
+
+    async def _check(
+        self, owner: UserId, inviter: str, room_id: str, event_id: str | None, *, is_direct: bool
+    ) -> Answer:
+        scope = Scope.MESSAGE if is_direct else Scope.GROUP
         answer = await self._consent.invite_answer(owner, inviter, scope)
         # Whom a local user may invite is theirs and their rate limit's affair.
-        if is_local and answer is not Answer.ALLOW:
+        if server_name_of(inviter) == owner.server_name and answer is not Answer.ALLOW:
             await self._rates.count(owner, inviter, event_id)
         if answer is Answer.BLOCK:
             raise blocked()
         if answer is Answer.ASK:
-            # One at a time, so that no more wait than may.
-            async with self._asking.setdefault(owner, asyncio.Lock()):
-                await self._ask(owner, inviter, room_id, is_direct=is_direct)
+            await self._ask(owner, inviter, room_id, is_direct=is_direct)
             return answer
         known = (await self._of(owner)).get(inviter)
         if answer is Answer.ALLOW and known is not None and known[0].state != ACCEPTED:
-            await self._close_all([known[0]], ACCEPTED)  # they have come to know each other
+            await self._log.append(self._closed(known[0], ACCEPTED))  # they now know each other
         return answer
 
     async def _ask(self, owner: UserId, inviter: str, room_id: str, *, is_direct: bool) -> None:
@@ -268,11 +275,12 @@ class MessageRequests:
             for request in await self.list(owner, storage.PENDING)
             if sender in (None, request.sender) and server in (None, request.server)
         ]
+        decided = 0
         for request in pending:
-            await self._decide(request, answer, how=how, reason=reason)
+            decided += await self._decide(request, answer, how=how, reason=reason)
         if answer in ("block", "report") and server is not None:
             await self._consent.set(owner, server, Scope.MESSAGE, "denied", how=how)
-        return len(pending)
+        return decided
 
     async def invite_answered(self, owner: UserId, sender: str, *, accepted: bool) -> None:
         """The recipient joined, or left, a room that they were invited to."""
@@ -280,7 +288,7 @@ class MessageRequests:
         if known is not None and known[0].state == storage.PENDING:
             answer, how = ("accept", "accepted invite") if accepted else ("decline", "client")
             await self._decide(known[0], answer, how=how, leave=False)
-        elif accepted:
+        if accepted:
             await self._consent.grant_if_new(owner, sender, Scope.MESSAGE, how="accepted invite")
 
     async def _decide(
@@ -291,7 +299,20 @@ class MessageRequests:
         how: str,
         reason: str = "",
         leave: bool = True,
-    ) -> None:
+    ) -> bool:
+        """Answer one request, unless somebody was faster."""
+        async with self._lock(request.owner):
+            if not await self._is_still(request):
+                return False
+            await self._log.append(*self._decided(request, answer, how))
+        if answer == "report" and self.abuse is not None:
+            await self.abuse.report(request.owner, request.sender, request.room_id, reason)
+        if answer == "decline" and leave:
+            self._run(self._reject([request]))
+        return True
+
+    def _decided(self, request: MessageRequest, answer: str, how: str) -> Sequence[Record]:
+        """A request as it is once it was answered, and the rows of consent that follow."""
         now = self._clock_ms()
         state, row_state, expires_at = BLOCKED, "denied", None
         if answer == "accept":
@@ -302,31 +323,25 @@ class MessageRequests:
         decided = replace(
             request, state=state, updated_at=now, reported=request.reported or answer == "report"
         )
-        await self._log.append(
+        return [
             RequestRecord(decided),
             *(
                 ConsentRecord(request.owner, request.sender, s, row_state, how, now, expires_at)
                 for s in scopes
             ),
-        )
-        if answer == "report" and self.abuse is not None:
-            await self.abuse.report(request.owner, request.sender, request.room_id, reason)
-        if answer == "decline" and leave:
-            self._run(self._reject(UserId(request.owner), request.sender))
+        ]
 
-    async def _reject(self, owner: UserId, sender: str) -> None:
-        """Reject a sender's invites; a server that does not answer does not matter."""
+    async def _reject(self, requests: Iterable[MessageRequest]) -> None:
+        """Reject the invites of some senders; a server that does not answer does not matter."""
         if self.invites is None:
             return
-        for room_id in await storage.get_invites_by(self._database, owner, sender):
-            try:
-                await self.invites.leave(owner, room_id)
-            except MatrixError as error:
-                logger.info("invite not rejected", room_id=room_id, reason=error.text)
-
-    async def _reject_all(self, requests: Iterable[MessageRequest]) -> None:
         for request in requests:
-            await self._reject(UserId(request.owner), request.sender)
+            owner = UserId(request.owner)
+            for room_id in await storage.get_invites_by(self._database, owner, request.sender):
+                try:
+                    await self.invites.leave(owner, room_id)
+                except MatrixError as error:
+                    logger.info("invite not rejected", room_id=room_id, reason=error.text)
 
     # ------------------------------------------------------------ rules change, time passes
 
@@ -351,11 +366,33 @@ class MessageRequests:
             elif answer is not Answer.ASK and request.state == storage.PENDING:
                 await self._close_all([request], BLOCKED)
 
-    async def _close_all(self, requests: Iterable[MessageRequest], state: str) -> None:
-        now = self._clock_ms()
-        records = [RequestRecord(replace(r, state=state, updated_at=now)) for r in requests]
-        if records:
-            await self._log.append(*records)
+    async def _close_all(
+        self, requests: Sequence[MessageRequest], state: str
+    ) -> Sequence[MessageRequest]:
+        """Move requests into another state, but those that were answered meanwhile; which."""
+        closed = await asyncio.gather(*(self._close(request, state) for request in requests))
+        return [request for request, moved in zip(requests, closed, strict=True) if moved]
+
+    async def _close(self, request: MessageRequest, state: str) -> bool:
+        async with self._lock(request.owner):
+            if not await self._is_still(request):
+                return False
+            await self._log.append(self._closed(request, state))
+            return True
+
+    def _closed(self, request: MessageRequest, state: str) -> RequestRecord:
+        return RequestRecord(replace(request, state=state, updated_at=self._clock_ms()))
+
+    async def _is_still(self, request: MessageRequest) -> bool:
+        """Whether a request is as it was when it was looked at; to be asked under the lock."""
+        known = (await self._of(request.owner)).get(request.sender)
+        return known is None or known[0].state == request.state
+
+    def _lock(self, owner: str) -> asyncio.Lock:
+        lock = self._locks.get(owner)
+        if lock is None:
+            lock = self._locks[owner] = asyncio.Lock()
+        return lock
 
     async def _expire(self) -> None:
         while True:
@@ -369,18 +406,16 @@ class MessageRequests:
     async def expire_due(self) -> int:
         """Let requests expire whose time is up, a number of them at once; how many there were."""
         due = await storage.get_due(self._database, self._clock_ms(), EXPIRED_AT_ONCE)
-        await self._close_all(due, "expired")
-        for request in due:
-            await self._reject(UserId(request.owner), request.sender)
+        expired = await self._close_all(due, "expired")
+        if expired:
+            self._run(self._reject(expired))  # some servers take their time, others' must not wait
         return len(due)
 
     async def account_ended(self, user_id: str) -> None:
         """Nobody waits any longer for an answer of a user whose account has ended, nor they."""
         pending = await storage.get_pending_involving(self._database, user_id)
-        await self._close_all(pending, "expired")
-        for request in pending:
-            if request.owner != user_id:
-                await self._reject(UserId(request.owner), request.sender)
+        closed = await self._close_all(pending, "expired")
+        await self._reject(request for request in closed if request.owner != user_id)
 
     def on_notice(self, notice: Notice) -> None:
         """Follow what was committed; changed rules sweep over what is pending."""
@@ -391,16 +426,28 @@ class MessageRequests:
                 if requests is not None:
                     requests[record.request.sender] = (record.request, position)
             elif isinstance(record, ConsentRecord):
-                if record.how != FROM_INVITE:
+                if record.how != FROM_INVITE and record.scope in ABOUT_INVITES:
                     changed.add(record.owner)
             elif isinstance(record, AccountDataRecord) and record.type in SPELLINGS:
                 changed.add(record.user_id)
         for owner in changed:
-            self._run(self._sweep_if_any(owner))
+            if owner in self._sweeping:
+                self._sweeping[owner] = True
+            else:
+                self._sweeping[owner] = False
+                self._run(self._sweep_until_settled(owner))
 
-    async def _sweep_if_any(self, owner: str) -> None:
-        if await self._of(owner):
-            await self.sweep(UserId(owner))
+    async def _sweep_until_settled(self, owner: str) -> None:
+        """One sweep at a time, however many rows change at once."""
+        try:
+            again = True
+            while again:
+                self._sweeping[owner] = False
+                if await self._of(owner):
+                    await self.sweep(UserId(owner))
+                again = self._sweeping[owner]
+        finally:
+            del self._sweeping[owner]
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
