@@ -11,6 +11,7 @@ from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.signing import SigningKey, sign_event
 from homeserver.protocol.stripped import stripped_state_event, stripped_state_keys
 from homeserver.services.arrivals import Arrivals
+from homeserver.services.erased_accounts import ErasedAccounts
 from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import Action
 from homeserver.services.live_room import JOIN_RULES, LiveRoom
@@ -48,7 +49,9 @@ class Handshakes:
         arrivals: Arrivals,
         membership: Membership,
         checker: PduChecker,
+        erased: ErasedAccounts,
     ) -> None:
+        self._erased = erased
         self._server_name = server_name
         self._signing_key = signing_key
         self._database = database
@@ -187,7 +190,10 @@ class Handshakes:
             raise NotFound("The join is not in the room")
         state = await self._states.get(stored.snapshot_before)
         chain = await event_storage.auth_chain_ids(self._database, state.values())
-        pdus = await event_storage.get_pdus(self._database, chain | set(state.values()))
+        hidden = await self._erased.hidden_from_server(room.room_id, server_name_of(event.sender))
+        pdus = await event_storage.get_pdus(
+            self._database, chain | set(state.values()), room.version, hidden
+        )
         state_ids = set(state.values())
         return {
             "origin": self._server_name,

@@ -5,14 +5,16 @@ Spec: server-server API, retrieving events, backfilling and retrieving missing e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from orjson import Fragment
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import Event, StateKey, redacted_copy
 from homeserver.protocol.history_visibility import server_may_see
 from homeserver.protocol.identifiers import server_name_of
-from homeserver.services.erased_accounts import ErasedAccounts
+from homeserver.services.erased_accounts import ErasedAccounts, is_personal
 from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import HISTORY_VISIBILITY, LiveRoom
 from homeserver.services.rooms import Rooms
@@ -87,9 +89,10 @@ class History:
 
     async def state(self, room_id: str, event_id: str, origin: str) -> dict[str, Any]:
         """The state before an event, and its auth chain."""
-        state = await self._state_before(await self._room(room_id, origin), event_id)
+        room = await self._room(room_id, origin)
+        state = await self._state_before(room, event_id)
         chain = await storage.auth_chain_ids(self._database, state.values())
-        pdus = await storage.get_pdus(self._database, chain | set(state.values()))
+        pdus = await self._pdus(room, chain | set(state.values()), origin)
         return {
             "pdus": [pdus[i] for i in state.values() if i in pdus],
             "auth_chain": [pdus[i] for i in chain if i in pdus],
@@ -112,8 +115,13 @@ class History:
         if stored is None or stored.event.room_id != room.room_id:
             raise NotFound("There is no such event in this room")
         chain = await storage.auth_chain_ids(self._database, stored.event.auth_event_ids)
-        pdus = await storage.get_pdus(self._database, chain)
-        return {"auth_chain": list(pdus.values())}
+        return {"auth_chain": list((await self._pdus(room, chain, origin)).values())}
+
+    async def _pdus(
+        self, room: LiveRoom, event_ids: Iterable[str], origin: str
+    ) -> Mapping[str, Fragment]:
+        hidden = await self._erased.hidden_from_server(room.room_id, origin)
+        return await storage.get_pdus(self._database, event_ids, room.version, hidden)
 
     # ------------------------------------------------------------ walking back
 
@@ -173,9 +181,12 @@ class History:
     ) -> list[Any]:
         """PDUs as an instance may see them: redacted where they were, or where history visibility
         hides them."""
+        erased = await self._erased.hidden_from_server(room.room_id, origin)
         return [
             stored.event.pdu
-            if stored.redacted_by is None and await self._may_see(room, stored, origin)
+            if stored.redacted_by is None
+            and not (stored.event.sender in erased and is_personal(stored.event))
+            and await self._may_see(room, stored, origin)
             else redacted_copy(stored.event).pdu
             for stored in events
             if stored.rejected is None and not await self._is_unsent(stored)
@@ -185,8 +196,6 @@ class History:
         event = stored.event
         if event.is_state or server_name_of(event.sender) == origin:
             return True
-        if await self._erased.is_hidden_from_server(event, origin):
-            return False
         state = await self._visibility_state(stored)
         visibility = state.get(HISTORY_VISIBILITY)
         setting = visibility.content.get("history_visibility") if visibility else "shared"

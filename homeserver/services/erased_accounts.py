@@ -7,8 +7,11 @@ redacted copies of the account's events; who saw them before goes on seeing them
 from __future__ import annotations
 
 from homeserver.protocol.events import Event
+from homeserver.protocol.identifiers import server_name_of
 from homeserver.storage import account_deletion as storage
 from homeserver.storage.database import Database
+
+NOBODY: frozenset[str] = frozenset()
 
 
 class ErasedAccounts:
@@ -23,15 +26,16 @@ class ErasedAccounts:
         """Read which accounts are erased."""
         self.positions.update(await storage.get_erased(self._database))
 
-    def position(self, event: Event) -> int | None:
-        """When the sender was erased, if that concerns the event: it is no state of the room."""
-        return self.positions.get(event.sender) if is_personal(event) else None
-
-    async def is_hidden_from_server(self, event: Event, server: str) -> bool:
-        """Whether an instance came too late to be served an event whole."""
-        position = self.position(event)
-        return position is not None and not await storage.server_was_joined(
-            self._database, event.room_id, server, position
+    async def hidden_from_server(self, room_id: str, server: str) -> frozenset[str]:
+        """The erased users whose personal events an instance, which came too late to a room, gets
+        redacted.  Costs nothing where nobody was erased."""
+        if not self.positions:
+            return NOBODY
+        joined = await storage.get_first_join(self._database, room_id, server)
+        return frozenset(
+            user_id
+            for user_id, position in self.positions.items()
+            if (joined is None or joined > position) and server_name_of(user_id) != server
         )
 
 

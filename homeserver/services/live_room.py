@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 
-from homeserver.protocol.events import Event, StateKey
+from homeserver.protocol.events import Event, StateKey, redacted_copy
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.policy_servers import POLICY
 from homeserver.protocol.power_levels import PowerLevels
@@ -80,7 +80,8 @@ class LiveRoom:
             for key in missing:
                 stored = found.get(self.state.get(key, ""))
                 if stored is not None:
-                    self._events[key] = stored.event
+                    redacted = stored.redacted_by is not None
+                    self._events[key] = redacted_copy(stored.event) if redacted else stored.event
             still = self.missing_events(missing)
             if still == missing:
                 return
@@ -162,6 +163,16 @@ class LiveRoom:
             self._power_levels = None
         if key[0] == "m.room.member":
             self.set_membership(key[1], event.membership or "leave")
+
+    def redact(self, event_id: str) -> None:
+        """An event was redacted, or its content deleted: keep no other copy of it."""
+        if event_id in self.extremities:
+            self.extremities[event_id] = redacted_copy(self.extremities[event_id])
+        for key, event in self._events.items():
+            if event.event_id == event_id:
+                self._events[key] = redacted_copy(event)
+                self._power_levels = None
+                return
 
     def replace_state(self, state: dict[StateKey, str]) -> set[StateKey]:
         """Another state as a whole (a fork was resolved); the keys that changed.

@@ -13,7 +13,7 @@ import orjson
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.aggregations import Aggregations, Relations
-from homeserver.services.client_events import ClientEvents, as_filtered
+from homeserver.services.client_events import ClientEvents, as_filtered, shown_event
 from homeserver.services.event_store import EventStore
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.sync_members import SentMembers
@@ -366,7 +366,7 @@ class SyncRooms:
         snapshot = await self._states.end_snapshot(span)
         ids = await self._states.keys(snapshot, NAMES) if snapshot is not None else {}
         for stored in (await self._store.get_many(ids.values())).values():
-            content = stored.event.content
+            content = shown_event(stored).content
             if content.get("name") or content.get("alias"):
                 return True
         return False

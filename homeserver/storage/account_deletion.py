@@ -85,11 +85,10 @@ DELETE_OWN_REFERENCES = """
 DELETE FROM media_references r USING unnest($1::text[], $2::text[]) AS given (origin, media_id)
 WHERE r.origin = given.origin AND r.media_id = given.media_id AND r.sender = $3
 """
-SELECT_SERVER_WAS_JOINED = """
-SELECT EXISTS (
-    SELECT 1 FROM events WHERE room_id = $1 AND type = 'm.room.member' AND position <= $3
-        AND right(state_key, length($2) + 1) = ':' || $2 AND rejected IS NULL
-        AND convert_from(pdu, 'UTF8')::json -> 'content' ->> 'membership' = 'join')
+SELECT_FIRST_JOIN = """
+SELECT min(position) FROM events WHERE room_id = $1 AND type = 'm.room.member'
+    AND right(state_key, length($2) + 1) = ':' || $2 AND rejected IS NULL
+    AND convert_from(pdu, 'UTF8')::json -> 'content' ->> 'membership' = 'join'
 """
 BEFORE_ALL_ORDERS = -(2**62)
 
@@ -161,6 +160,7 @@ async def delete_own_references(db: Queryable, media: list[tuple[str, str]], use
     )
 
 
-async def server_was_joined(db: Queryable, room_id: str, server: str, upto: int) -> bool:
-    """Whether an instance had a user in a room at or before a position of the log."""
-    return bool(await db.fetchval(SELECT_SERVER_WAS_JOINED, room_id, server, upto))
+async def get_first_join(db: Queryable, room_id: str, server: str) -> int | None:
+    """The log's position at which the first user of an instance came to a room."""
+    found: int | None = await db.fetchval(SELECT_FIRST_JOIN, room_id, server)
+    return found

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from homeserver.protocol.events import Event
+from homeserver.protocol.redaction import redact
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.storage.database import Queryable
 from homeserver.storage.erasures import RETENTION
@@ -41,7 +42,11 @@ SELECT room_id, max(position) AS position FROM events
 WHERE timeline_order > 0 AND position <> timeline_order GROUP BY room_id
 ORDER BY position DESC LIMIT $1
 """
-SELECT_PDUS = "SELECT event_id, pdu FROM events WHERE event_id = ANY($1::text[])"
+SELECT_PDUS = """
+SELECT event_id, pdu, redacted_by IS NOT NULL AND erased IS NULL OR (sender = ANY($2::text[])
+    AND (state_key IS NULL OR type = 'm.room.member' AND state_key = sender)) AS redacted
+FROM events WHERE event_id = ANY($1::text[])
+"""
 SELECT_KNOWN_IDS = """
 SELECT event_id FROM events WHERE event_id = ANY($1::text[]) AND
     (timeline_order IS NOT NULL OR snapshot_after IS NOT NULL OR erased IS NOT NULL OR NOT $2)
@@ -151,10 +156,22 @@ async def get_events(db: Queryable, event_ids: Iterable[str]) -> dict[str, Store
     return {row["event_id"]: _stored_event(row) for row in rows}
 
 
-async def get_pdus(db: Queryable, event_ids: Iterable[str]) -> dict[str, orjson.Fragment]:
-    """The JSON of events as it lies on disk, to be spliced into an answer unparsed."""
-    rows = await db.fetch(SELECT_PDUS, list(event_ids))
-    return {row["event_id"]: orjson.Fragment(row["pdu"]) for row in rows}
+async def get_pdus(
+    db: Queryable, event_ids: Iterable[str], version: RoomVersion, erased: Iterable[str] = ()
+) -> dict[str, orjson.Fragment]:
+    """The JSON of a room's events as it lies on disk, to be spliced into an answer unparsed.
+
+    What was redacted is redacted here, and so is what is personal of users who were ``erased``.
+    """
+    rows = await db.fetch(SELECT_PDUS, list(event_ids), list(erased))
+    return {
+        row["event_id"]: orjson.Fragment(
+            orjson.dumps(redact(orjson.loads(row["pdu"]), version))
+            if row["redacted"]
+            else row["pdu"]
+        )
+        for row in rows
+    }
 
 
 async def get_timeline(

@@ -363,6 +363,7 @@ class Wiring:
             arrivals=self.arrivals,
             membership=self.membership,
             checker=self.checker,
+            erased=self.erased,
         )
         self.policy_appointments = PolicyAppointments(
             signer=self.policy_server_parts.signer,

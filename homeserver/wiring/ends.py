@@ -98,6 +98,8 @@ class Ends:
     def _on_notice(self, notice: Notice) -> None:
         for _, record in notice.records:
             if isinstance(record, EventRecord):
+                if record.redacts is not None:
+                    self._redact(record.event.room_id, record.redacts)
                 if record.ends is not None or record.redacts is not None:
                     self.caretaker.wake()
                 elif record.event.type in RETENTION_TYPES:
@@ -109,8 +111,12 @@ class Ends:
 
     def _forget(self, record: ErasureRecord) -> None:
         """Let no copy in memory keep what was deleted."""
-        room = self._live_rooms.cached(record.room_id)
         for event in record.events:
             self._client_events.forget(event.event_id)
-            if room is not None and event.event_id in room.extremities:
-                room.extremities[event.event_id] = event
+            self._redact(record.room_id, event.event_id)
+
+    def _redact(self, room_id: str, event_id: str) -> None:
+        """Let a room in memory go by what is left of an event."""
+        room = self._live_rooms.cached(room_id)
+        if room is not None:
+            room.redact(event_id)

@@ -217,6 +217,7 @@ async def of_a_blocked_instance(world: World, who: str) -> None:
 
 
 async def of_an_erased_account(world: World, who: str) -> None:
+    await world.call(who, "PUT", f"/profile/@{who}:one.test/displayname", named(SECRET))
     await world.speak(who)
     for event_id in world.secrets[:1]:  # the reason is theirs, too
         path = f"/rooms/{world.room_id}/redact/{event_id}/r"
@@ -456,6 +457,7 @@ async def check_instance(world: World, kind: Kind) -> list[str]:
             wrong.append(f"instance: {way} is {text}")
         if way == "backfill" and END not in text:
             wrong.append(f"instance: {way} has no end: {text}")
+    wrong += [f"send_join: {pdu}" for pdu in world.peer.answered if SECRET in str(pdu)]
     query = "SELECT DISTINCT servers FROM destination_sets"
     for row in await world.database.fetch(query):
         for server in row["servers"]:
@@ -547,3 +549,49 @@ def remembered(world: World) -> list[str]:
     if live is not None and any(SECRET in str(e.pdu) for e in live.extremities.values()):
         found.append("extremities")
     return found
+
+
+# ---------------------------------------------------------------- state
+
+
+async def test_state_that_was_redacted_is_redacted_for_all(
+    database: Database, tmp_path: Path
+) -> None:
+    states = {"m.room.name": "name", "m.room.topic": "topic", "m.room.avatar": "url"}
+    wrong: list[str] = []
+    kind = Kind(redacted, ids=True, elsewhere="redacted")
+    async with instance(database, tmp_path) as one:
+        world = await begin(one)
+        for event_type, field_name in states.items():
+            path = f"/rooms/{world.room_id}/state/{event_type}"
+            answer = await world.call("dora", "PUT", path, {field_name: SECRET})
+            event_id = answer["event_id"]
+            undo = f"/rooms/{world.room_id}/redact/{event_id}/{field_name}"
+            await world.call("dora", "PUT", undo, {})
+        await world.call("alice", "PUT", "/profile/@alice:one.test/displayname", named(SECRET))
+        member = f"/rooms/{world.room_id}/state/m.room.member/@alice:one.test"
+        found = await world.call("alice", "GET", f"{member}?format=event")
+        path = f"/rooms/{world.room_id}/redact/{found['event_id']}/member"
+        await world.call("alice", "PUT", path, {})
+        await world.call("alice", "PUT", "/profile/@alice:one.test/displayname", named("alice"))
+        await world.peer.join(world.room_id)
+        world.around = await world.say("dora", END)
+        invited = await one.register("invited")
+        path = f"/rooms/{world.room_id}/invite"
+        await world.call("dora", "POST", path, {"user_id": "@invited:one.test"})
+
+        for restarted in (False, True):
+            wrong += await check_client(world, kind, "bob", way_of=f"restarted {restarted}")
+            wrong += await check_instance(world, kind)
+            world.tokens["invited"] = invited
+            wrong += [w for w in (await raw(world, "invited", "/sync"),) if SECRET in w]
+            wrong += [w for w in (await raw(world, "bob", "/publicRooms"),) if SECRET in w]
+            live = await one.wiring.rooms.get(world.room_id)
+            wrong += [f"live: {key}" for key, e in live._events.items() if SECRET in str(e.pdu)]
+            one.wiring.live_rooms.drop(world.room_id)
+
+    assert not wrong, "\n".join(wrong)
+
+
+def named(name: str) -> dict[str, str]:
+    return {"displayname": name}

@@ -39,6 +39,7 @@ class LyingPeer:
         self.tip: list[str] = []
         self.auths: list[str] = []
         self.depth = 0
+        self.answered: list[dict[str, Any]] = []
         self._transactions = itertools.count(1)
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
@@ -69,6 +70,7 @@ class LyingPeer:
         path = f"{base}/v2/send_join/{room}/{quote(event_id, safe='')}"
         status, answer = await self.ask("PUT", path, join)
         assert status == 200, answer
+        self.answered = [*answer["state"], *answer["auth_chain"]]
         self.room_id, self.tip, self.depth = room_id, [event_id], join["depth"]
         power = [id_of(pdu, V12) for pdu in answer["state"] if pdu["type"] == "m.room.power_levels"]
         self.auths = [*power, event_id]
