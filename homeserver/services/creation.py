@@ -108,13 +108,10 @@ class RoomCreation:
         await self._membership.check_invites(creator, request.invites, request.is_direct)
         alias = await self._free_alias(request.alias_localpart)
 
-        create = self._create_event(version, creator, request)
-        room = LiveRoom(create.room_id, version, self._server_name)
         drafts = self._drafts(creator, request, version, profile, alias)
+        create = await self._new_create_event(version, creator, request)
+        room = LiveRoom(create.room_id, version, self._server_name)
         await self._live_rooms.prepare_snapshot_ids(len(drafts) + 1)
-        await storage.insert_room(
-            self._database, room.room_id, version.identifier, self._clock_ms()
-        )
         if alias is not None and not await storage.insert_alias(
             self._database, alias, room.room_id, creator
         ):
@@ -156,7 +153,24 @@ class RoomCreation:
             raise MatrixError("That room alias is taken", errcode="M_ROOM_IN_USE")
         return alias
 
-    def _create_event(self, version: RoomVersion, creator: UserId, request: RoomRequest) -> Event:
+    async def _new_create_event(
+        self, version: RoomVersion, creator: UserId, request: RoomRequest
+    ) -> Event:
+        """The create event of a room that there is not yet.
+
+        From version 12 on the room's ID is the event's hash: the same request in the same
+        millisecond would make the same room again.
+        """
+        now = at = self._clock_ms()
+        while True:
+            create = self._create_event(version, creator, request, at)
+            if await storage.insert_room(self._database, create.room_id, version.identifier, now):
+                return create
+            at += 1
+
+    def _create_event(
+        self, version: RoomVersion, creator: UserId, request: RoomRequest, at: int
+    ) -> Event:
         content = {**request.creation_content, "room_version": version.identifier}
         content.pop("creator", None)
         if not version.implicit_room_creator:
@@ -178,7 +192,7 @@ class RoomCreation:
                 prev_events=[],
                 auth_events=[],
                 depth=1,
-                origin_server_ts=self._clock_ms(),
+                origin_server_ts=at,
                 server_name=self._server_name,
                 signing_key=self._rooms.signing_key,
                 event_id=f"${self._random_id()}:{self._server_name}",

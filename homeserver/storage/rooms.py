@@ -141,9 +141,10 @@ class MembershipChangeRow:
     event_id: str
 
 
-async def insert_room(db: Queryable, room_id: str, room_version: str, created_at: int) -> None:
-    """Make a room's row, if there is none."""
-    await db.execute(INSERT_ROOM, room_id, room_version, created_at)
+async def insert_room(db: Queryable, room_id: str, room_version: str, created_at: int) -> bool:
+    """Make a room's row, if there is none; whether there was none."""
+    status = await db.execute(INSERT_ROOM, room_id, room_version, created_at)
+    return status.endswith(" 1")
 
 
 async def get_room(db: Queryable, room_id: str) -> RoomRow | None:

@@ -123,3 +123,13 @@ async def test_an_event_over_the_size_limit_is_too_large(world: RoomWorld) -> No
         await world.say(room_id, alice, "x" * 70_000)
 
     assert refusal.value.errcode == "M_TOO_LARGE"
+
+
+async def test_rooms_made_alike_in_the_same_moment_are_different_rooms(world: RoomWorld) -> None:
+    alice = world.user("alice")
+
+    rooms = await asyncio.gather(*(world.room(alice, name="Tea") for _ in range(40)))
+
+    assert len(set(rooms)) == 40
+    for room_id in rooms:
+        await world.say(room_id, alice, "hello")
