@@ -41,7 +41,7 @@ SELECT_INVITES_BY = """
 SELECT room_id FROM memberships
 WHERE user_id = $1 AND sender = $2 AND membership = 'invite' LIMIT $3
 """
-DELETE_OLD = "DELETE FROM message_requests WHERE state = 'expired' AND updated_at < $1"
+DELETE_EXPIRED = "DELETE FROM message_requests WHERE state = 'expired' AND updated_at < $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,11 @@ async def get_pending_involving(db: Queryable, user_id: str) -> list[MessageRequ
 async def get_pending_servers(db: Queryable) -> list[str]:
     """The instances whose users wait for an answer."""
     return [row["server"] for row in await db.fetch(SELECT_PENDING_SERVERS)]
+
+
+async def forget_expired(db: Queryable, before_ms: int) -> None:
+    """Delete requests that expired before a time."""
+    await db.execute(DELETE_EXPIRED, before_ms)
 
 
 async def get_invites_by(db: Queryable, owner: str, sender: str, limit: int = 100) -> list[str]:

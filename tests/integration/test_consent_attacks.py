@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from homeserver.protocol.identifiers import UserId
+from homeserver.services.consent.abuse import RequestAbuse
 from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
 from tests.integration.test_consent import (
@@ -330,3 +331,58 @@ async def test_many_answers_at_once_are_swept_over_once_or_twice(
         await asyncio.sleep(0.5)
 
         assert 1 <= len(swept) <= 5
+
+
+# ---------------------------------------------------------------- what other instances say
+
+
+async def test_what_is_said_of_people_without_a_common_room_is_not_kept(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        await one.register("bob")
+        notices = one.wiring.consent_parts.notices
+        about = {"peer": BOB, "scope": "message"}
+        for number in range(5):
+            stranger = {"user_id": f"@user{number}:evil.test", **about}
+            await notices.receive_consent("evil.test", {**stranger, "state": "not_given"})
+            await notices.receive_consent("evil.test", {**stranger, "state": "granted"})
+        nobody = {"user_id": "@eve:evil.test", "peer": "@nobody:one.test", "scope": "message"}
+        await notices.receive_consent("evil.test", {**nobody, "state": "not_given"})
+
+        assert await database.fetchval("SELECT count(*) FROM peer_consent") == 0
+
+
+class _Silent:
+    """An instance that never answers."""
+
+    async def forward(self, *_: object) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_report_does_not_wait_for_the_senders_instance(
+    database: Database, tmp_path: Path
+) -> None:
+    async with with_defaults(database, tmp_path, message="ask") as one:
+        await one.register("bob")
+        parts = one.wiring.consent_parts
+        queue = one.wiring.moderation_queue
+        parts.requests.abuse = RequestAbuse(queue=queue, forwarder=_Silent())
+        await parts.requests.check(UserId(BOB), "@eve:evil.test", "!1:evil.test", is_direct=True)
+
+        async with asyncio.timeout(20):
+            await parts.requests.answer_all(UserId(BOB), "report", how="client")
+
+        assert await database.fetchval("SELECT count(*) FROM moderation_queue") == 1
+
+
+async def test_expired_requests_are_forgotten_in_time(database: Database, tmp_path: Path) -> None:
+    async with with_defaults(database, tmp_path, message="ask") as one:
+        alice = await one.register("alice")
+        await one.register("bob")
+        await direct(one, alice, BOB)
+        await database.execute("UPDATE message_requests SET state = 'expired', updated_at = 1")
+
+        await one.wiring.consent_parts.requests.forget_expired()
+
+        assert await database.fetchval("SELECT count(*) FROM message_requests") == 0

@@ -42,6 +42,9 @@ class RequestAbuse:
         await self._queue.add(
             "report", sender=sender, room_id=room_id, note=reason, reporter=reporter
         )
+
+    async def pass_on(self, reporter: str, sender: str, room_id: str, reason: str) -> None:
+        """Tell the sender's instance of a report, which may take its time."""
         try:
             await self._forwarder.forward(reporter, sender, room_id, None, reason)
         except MatrixError as error:

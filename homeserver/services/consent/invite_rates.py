@@ -33,6 +33,9 @@ class AbuseQueue(Protocol):
     async def report(self, reporter: str, sender: str, room_id: str, reason: str) -> None:
         """A recipient reports the sender of a request."""
 
+    async def pass_on(self, reporter: str, sender: str, room_id: str, reason: str) -> None:
+        """Tell the sender's instance of a report, which may take its time."""
+
 
 class InviteRates:
     """Counts the invites of whom their recipients do not know."""

@@ -17,6 +17,7 @@ from homeserver.services.consent.scopes import Scope
 from homeserver.services.live_room import LiveRoom
 from homeserver.storage import peer_consent as storage
 from homeserver.storage.database import Database
+from homeserver.storage.shared_rooms import sharing_rooms
 
 NOT_GIVEN = "not_given"
 GRANTED = "granted"
@@ -52,9 +53,19 @@ class PeerConsent:
             self._withdrawn.setdefault(user_id, set()).add((peer, scope))
 
     async def heard(self, peer: str, user_id: str, scope: str, state: str) -> None:
-        """Another instance says of its user whether they consent to one of ours."""
-        await storage.put(self._database, peer, user_id, scope, state, self._clock_ms())
+        """Another instance says of its user whether they consent to one of ours.
+
+        It counts in rooms that both are in, so nothing else is kept: whoever could say it of
+        anybody would fill the memory.
+        """
         self._answers.pop((user_id, peer, scope), None)
+        withdrawn = self._withdrawn.get(user_id, set())
+        if state == NOT_GIVEN:
+            if not await sharing_rooms(self._database, user_id, [peer]):
+                return
+        elif (peer, scope) not in withdrawn:
+            return
+        await storage.put(self._database, peer, user_id, scope, state, self._clock_ms())
         withdrawn = self._withdrawn.setdefault(user_id, set())
         if state == NOT_GIVEN:
             withdrawn.add((peer, scope))

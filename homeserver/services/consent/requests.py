@@ -39,6 +39,7 @@ CACHED_OWNERS = 10_000
 MAX_REQUESTS = 1_000
 SWEEP_SECONDS = 60.0
 EXPIRED_AT_ONCE = 500
+FORGOTTEN_AFTER_MS = 90 * DAY_MS
 FROM_INVITE = "invite"
 ABOUT_INVITES = (Scope.MESSAGE, Scope.GROUP, Scope.FEDERATION)
 ACCEPTED, BLOCKED = "accepted", "blocked"
@@ -306,7 +307,9 @@ class MessageRequests:
                 return False
             await self._log.append(*self._decided(request, answer, how))
         if answer == "report" and self.abuse is not None:
-            await self.abuse.report(request.owner, request.sender, request.room_id, reason)
+            report = (request.owner, request.sender, request.room_id, reason)
+            await self.abuse.report(*report)
+            self._run(self.abuse.pass_on(*report))
         if answer == "decline" and leave:
             self._run(self._reject([request]))
         return True
@@ -395,10 +398,14 @@ class MessageRequests:
         return lock
 
     async def _expire(self) -> None:
+        forgotten_at = 0
         while True:
             try:
                 while await self.expire_due() == EXPIRED_AT_ONCE:
                     pass
+                if self._clock_ms() - forgotten_at > DAY_MS:
+                    forgotten_at = self._clock_ms()
+                    await self.forget_expired()
             except Exception:
                 logger.exception("message requests do not expire")
             await asyncio.sleep(SWEEP_SECONDS)
@@ -410,6 +417,10 @@ class MessageRequests:
         if expired:
             self._run(self._reject(expired))  # some servers take their time, others' must not wait
         return len(due)
+
+    async def forget_expired(self) -> None:
+        """Delete requests that expired long ago, so that strangers do not fill the table."""
+        await storage.forget_expired(self._database, self._clock_ms() - FORGOTTEN_AFTER_MS)
 
     async def account_ended(self, user_id: str) -> None:
         """Nobody waits any longer for an answer of a user whose account has ended, nor they."""
