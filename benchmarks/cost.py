@@ -24,7 +24,7 @@ from .people import open_room, register_many
 RULES = 200
 CONSENT_ROWS = 100_000
 ROWS_OF_MEMBERS = 25_000
-SECONDS = 4.0
+SECONDS = 2.0
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 SCOPES = ("message", "group", "media", "call")
 FAR_FUTURE = 2**60
@@ -48,13 +48,18 @@ def rules(chance: random.Random) -> list[dict[str, Any]]:
     def name() -> str:
         return f"{word()}.example"
 
+    def rate(*of: str) -> dict[str, Any]:
+        return {"per": chance.choice(of), "count": 1_000_000, "seconds": 60}
+
     makers: list[tuple[int, Any]] = [
         (60, lambda: {"keywords": [word() for _ in range(10)]}),
         (30, lambda: {"regex": rf"(?i)\b{word()}\s+{word()}[0-9]{{2,}}"}),
         (30, lambda: {"link_domains": [name() for _ in range(20)]}),
         (20, lambda: {"sender": [f"@{word()}*:*", f"@*:{name()}"]}),
         (20, lambda: {"server": [f"*.{name()}", name()]}),
-        (15, lambda: {"rate": {"per": "sender", "count": 1_000_000, "seconds": 60}}),
+        (5, lambda: {"event_type": "m.room.message", "rate": rate("sender", "room", "server")}),
+        (5, lambda: {"links": {"min": 1}, "rate": rate("sender")}),
+        (5, lambda: {"event_type": "m.reaction", "rate": rate("sender")}),
         (10, lambda: {"any": [{"keywords": [word()]}, {"all": [{"links": {"min": 3}},
                                                              {"mentions": {"min": 5}}]}]}),
         (5, lambda: {"msgtype": "m.text", "not": {"size_bytes": {"max": 60_000}}}),
@@ -65,8 +70,6 @@ def rules(chance: random.Random) -> list[dict[str, Any]]:
     for count, make in makers:
         for _ in range(count):
             match = make()
-            if "rate" in match:
-                match["event_type"] = "m.room.message"
             made.append({"match": match, "action": chance.choice(["reject", "flag", "hold"])})
     chance.shuffle(made)
     return [{"name": f"rule{number}", **rule} for number, rule in enumerate(made)]

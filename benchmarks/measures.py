@@ -35,10 +35,10 @@ class Scale:
     many_members: int = 1000
     long_history: int = 5000
     sends: int = 200
-    turns: int = 12  # of each side, where two are compared
+    turns: int = 40  # of each side, where two are compared
 
 
-QUICK = Scale(seconds=5.0, many_members=100, long_history=500, sends=60, turns=4)
+QUICK = Scale(seconds=5.0, many_members=100, long_history=500, sends=60, turns=10)
 
 
 async def send(server: Homeserver, scale: Scale) -> Figures:

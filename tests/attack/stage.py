@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import yaml
 
-from tests.harness import Comity, World, raw_session
+from tests.harness import Comity, World, eventually, raw_session
 from tests.harness.comity import executable
 
 from . import barrage
@@ -110,6 +110,10 @@ class Stage:
         await self.alice.hears(self.bob.said[-1])
         await self.bob.hears(self.alice.said[-1])
         await self.alice.hears(self.carol_said[-1])
+        await eventually(self._all_is_placed, "an empty inbox")
+
+    async def _all_is_placed(self) -> bool:
+        return await self.count("SELECT count(*) FROM inbox") == 0
 
     async def _carol_talks(self) -> None:
         """Somebody of an honest instance, in the room that the hostile users flood."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from homeserver.errors import ConsentNotGiven, Forbidden
 from homeserver.protocol.identifiers import UserId, server_name_of
@@ -30,7 +31,7 @@ from homeserver.services.consent.scopes import (
     Scope,
 )
 from homeserver.services.consent.spellings import AccountData, Spellings
-from homeserver.services.visibility import NOTHING_WITHHELD, Withheld
+from homeserver.services.visibility import Withheld
 from homeserver.storage import consent as storage
 from homeserver.storage.consent import CLEARED, ConsentRecord
 from homeserver.storage.database import Database
@@ -166,16 +167,9 @@ class Consent:
         """What this reader does not get: of whom they have blocked or ignore, and calls."""
         ignored = await self.spellings.ignored(user_id)
         owner = await self.owner(user_id)
-        blocked = owner.blocked(self._clock_ms())
         calls_open = self._open[Scope.CALL] and not owner.has_rows(Scope.CALL)
-        if not (ignored or blocked.users or blocked.servers) and calls_open:
-            return NOTHING_WITHHELD
-        return Withheld(
-            ignored | blocked.users,
-            blocked.servers,
-            blocked.spared,
-            None if calls_open else lambda sender: self._may_not_call(owner, sender),
-        )
+        may_not_call = None if calls_open else partial(self._may_not_call, owner)
+        return owner.withheld(ignored, self._clock_ms(), may_not_call)
 
     def _may_not_call(self, owner: OwnerConsent, sender: str) -> bool:
         """Whether a call is withheld.  Its sender is in a room with the reader, or a contact."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from homeserver.protocol.identifiers import server_name_of
@@ -14,6 +14,7 @@ from homeserver.services.consent.scopes import (
     Answers,
     Scope,
 )
+from homeserver.services.visibility import NOTHING_WITHHELD, Withheld
 from homeserver.storage.consent import CLEARED
 
 Rows = dict[tuple[str, str], tuple[str, int | None]]
@@ -42,6 +43,7 @@ class OwnerConsent:
         "_particular",
         "_scopes",
         "_server_name",
+        "_withheld",
         "rows",
     )
 
@@ -55,6 +57,7 @@ class OwnerConsent:
         self._particular: frozenset[str] = frozenset()
         self._blocked = NOBODY
         self._blocked_until = 0
+        self._withheld: tuple[frozenset[str], Blocked, Withheld] | None = None
         self._settle()
 
     def change(self, scope: str, peer: str, state: str, expires_at: int | None) -> None:
@@ -74,6 +77,7 @@ class OwnerConsent:
             if peer != EVERYONE and not peer.startswith(TIER_PREFIX)
         )
         self._blocked_until = 0
+        self._withheld = None
 
     def blocked(self, now: int) -> Blocked:
         """Whom the owner has blocked altogether: users, and instances."""
@@ -98,6 +102,24 @@ class OwnerConsent:
             self._blocked = Blocked(frozenset(users), frozenset(servers), frozenset(spared))
             self._blocked_until = until
         return self._blocked
+
+    def withheld(
+        self, ignored: frozenset[str], now: int, may_not_call: Callable[[str], bool] | None
+    ) -> Withheld:
+        """What the owner does not get, made once until it changes: each of their syncs asks.
+
+        ``may_not_call`` must be None or not for as long as the rows stay as they are.
+        """
+        blocked, known = self.blocked(now), self._withheld
+        if known is not None and known[0] is ignored and known[1] is blocked:
+            return known[2]
+        withheld = NOTHING_WITHHELD
+        if ignored or blocked.users or blocked.servers or may_not_call is not None:
+            withheld = Withheld(
+                ignored | blocked.users, blocked.servers, blocked.spared, may_not_call
+            )
+        self._withheld = (ignored, blocked, withheld)
+        return withheld
 
     def state(self, scope: str, peer: str, now: int) -> str | None:
         """The state of one row, if it is there and has not expired."""

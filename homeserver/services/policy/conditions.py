@@ -140,6 +140,36 @@ def leaves(condition: Condition) -> Iterator[Leaf]:
             yield from leaves(part)
 
 
+def aspects_of(condition: Condition) -> int:
+    """All that it looks at."""
+    aspects = 0
+    for leaf in leaves(condition):
+        aspects |= leaf.aspect
+    return aspects
+
+
+def rest_of(condition: Condition, settled: Sequence[int]) -> Condition | None:
+    """What is left to ask of an event that the condition may match.
+
+    ``settled``: groups of aspects, by each of which the event was not excluded: so what looks at
+    nothing beyond one of them is true.  None if that is all.
+    """
+    parts = condition.parts if isinstance(condition, All) else (condition,)
+    left = tuple(part for part in parts if all(aspects_of(part) & ~aspects for aspects in settled))
+    if len(left) > 1:
+        return All(left)
+    return left[0] if left else None
+
+
+def may_count_at_once(condition: Condition) -> bool:
+    """Whether rates are asked only when all else is true, and nothing has to be looked up first."""
+    parts = condition.parts if isinstance(condition, All) else (condition,)
+    counting = [part for part in parts if aspects_of(part) & Aspect.RATE]
+    return all(isinstance(part, Leaf) for part in counting) and not any(
+        aspects_of(part) & aspect for part in parts for aspect in LOOKED_UP
+    )
+
+
 def fold(condition: Condition, answer: Callable[[Leaf], Truth]) -> Truth:
     """What follows from given answers of the tests."""
     if isinstance(condition, Leaf):

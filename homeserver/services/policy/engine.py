@@ -163,8 +163,8 @@ class Policy:
         subject.known |= AT_HAND
         if subject.is_invite and rules.looks_at(Aspect.INVITES):
             subject.invites = self._invites.count(subject.sender, subject.tick)
-        for rule in rules.candidates(subject):
-            truth = rule.condition.truth(subject, subject.known)
+        for rule, rest, counting in rules.to_ask(subject):
+            truth = rest is None or rest.truth(subject, subject.known | counting)
             if truth is None:
                 truth = await look_closer(rule, subject, self.ports)
             if truth and self._note(rule, subject):

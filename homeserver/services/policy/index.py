@@ -10,10 +10,21 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import re2
 
-from homeserver.services.policy.conditions import ASPECTS, Aspect, Leaf, Truth, fold, leaves
+from homeserver.services.policy.conditions import (
+    ASPECTS,
+    Aspect,
+    Condition,
+    Leaf,
+    Truth,
+    fold,
+    leaves,
+    may_count_at_once,
+    rest_of,
+)
 from homeserver.services.policy.matchers import regex_options
 from homeserver.services.policy.rules import Rule
 from homeserver.services.policy.subject import Subject
@@ -26,6 +37,20 @@ LACKED = (
     Aspect.WORDS | Aspect.DOMAINS | Aspect.LINKS | Aspect.MENTIONS | Aspect.INVITES | Aspect.MEDIA
 )
 
+SHAPE, SENDER, ROOM = SETTLED = (
+    Aspect.SHAPE | Aspect.DIRECTION,
+    Aspect.SENDER | Aspect.SERVER,
+    Aspect.ROOM,
+)
+
+
+class Candidate(NamedTuple):
+    """A rule that could match."""
+
+    rule: Rule
+    rest: Condition | None  # what the index has not settled; None: it matches
+    counting: int  # the aspect of rates, if they may be counted at once
+
 
 class RuleSet:
     """Rules in their order, and the index over them.  It never changes."""
@@ -35,9 +60,17 @@ class RuleSet:
         self.aspects = 0
         for rule in self.rules:
             self.aspects |= rule.aspects
-        self._by_shape = _Remembered(self.rules, Aspect.SHAPE | Aspect.DIRECTION)
-        self._by_sender = _Remembered(self.rules, Aspect.SENDER | Aspect.SERVER)
-        self._by_room = _Remembered(self.rules, Aspect.ROOM)
+        self._by_shape = _Remembered(self.rules, SHAPE)
+        self._by_sender = _Remembered(self.rules, SENDER)
+        self._by_room = _Remembered(self.rules, ROOM)
+        self._candidates = tuple(
+            Candidate(
+                rule,
+                rest_of(rule.condition, SETTLED),
+                Aspect.RATE if may_count_at_once(rule.condition) else 0,
+            )
+            for rule in self.rules
+        )
         self._text = _TextIndex(self.rules)
         self._domains = _WordIndex(self.rules, Aspect.DOMAINS)
         self._looking = {
@@ -63,11 +96,15 @@ class RuleSet:
 
     def candidates(self, subject: Subject) -> Iterator[Rule]:
         """The rules that could match, in their order."""
+        return (candidate.rule for candidate in self.to_ask(subject))
+
+    def to_ask(self, subject: Subject) -> Iterator[Candidate]:
+        """The same, each with what is left to ask."""
         mask = self._mask(subject)
         while mask:
             lowest = mask & -mask
             mask ^= lowest
-            yield self.rules[lowest.bit_length() - 1]
+            yield self._candidates[lowest.bit_length() - 1]
 
     def _looking_at(self, aspects: int) -> int:
         """The rules that look at any of these aspects."""
@@ -79,9 +116,9 @@ class RuleSet:
 
     def _mask(self, subject: Subject) -> int:
         mask = self._by_shape.get((subject.direction, subject.type, subject.msgtype), subject)
-        if mask and self.aspects & (Aspect.SENDER | Aspect.SERVER):
+        if mask and self.aspects & SENDER:
             mask &= self._by_sender.get((subject.sender,), subject)
-        if mask and self.aspects & Aspect.ROOM:
+        if mask and self.aspects & ROOM:
             mask &= self._by_room.get((subject.room_id,), subject)
         return mask & self._by_lack(subject, mask) if mask & self._lackable else mask
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -265,12 +266,14 @@ def _rate(key: str, value: Any, place: Place) -> Condition:
     name = f"{place.rule}: {key}"
     place.rate_names.add(name)
     rate = place.rates.get(name, count, seconds)
+    counted_by = attrgetter({"sender": "sender", "server": "origin", "room": "room_id"}[per])
 
     def test(subject: Subject) -> bool:
-        by = {"sender": subject.sender, "server": subject.origin, "room": subject.room_id}[per]
-        wait = rate.take(by, subject.tick)
+        wait = rate.take(counted_by(subject), subject.tick)
+        if not wait:
+            return False
         subject.retry_after_seconds = max(subject.retry_after_seconds, wait)
-        return wait > 0
+        return True
 
     return Leaf(key, Aspect.RATE, test)
 
