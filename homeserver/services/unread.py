@@ -12,7 +12,7 @@ Spec: client-server API, receiving notifications, marking notifications as read.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,7 +29,7 @@ from homeserver.protocol.push_rules import (
 from homeserver.protocol.relations import relation_of, thread_root
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
-from homeserver.services.visibility import ReaderFilter, Withheld
+from homeserver.services.visibility import CALL_TYPES, ReaderFilter, Withheld
 from homeserver.storage import notifications as storage
 from homeserver.storage.account_data import PUSH_RULES, AccountDataRecord
 from homeserver.storage.consent import ConsentRecord
@@ -42,6 +42,7 @@ from homeserver.storage.receipts import MAIN_THREAD, READ, READ_PRIVATE, UNTHREA
 DEFAULT = "default"
 SENT = "sent:"
 MOST_COUNTED = 10_000
+MOST_CALLS = 100  # the newest notifications of a room among which calls are looked for
 MARKS_READ = 1_000
 CACHED_COUNTS = 50_000
 CACHED_THREADS = 20_000
@@ -249,16 +250,18 @@ class UnreadCounts:
     async def _count(self, user_id: str, room_ids: Sequence[str], upto: int) -> dict[str, Unread]:
         changes = self._changes
         found = {room_id: Unread(upto) for room_id in room_ids}
+        audiences = {self._rulesets.ruleset_name(user_id), user_id}
+        withheld = await self._reader_filter.withheld(user_id)
         for row in await storage.count_unread(
             self._database,
             room_ids,
             user_id,
-            audiences={self._rulesets.ruleset_name(user_id), user_id},
+            audiences=audiences,
             sent_audience=SENT + user_id,
             upto=upto,
             marks=MARKS_READ,
             limit=MOST_COUNTED,
-            without=(await self._reader_filter.withheld(user_id)).peers,
+            without=withheld.peers | await self._silent_calls(withheld, room_ids, audiences, upto),
         ):
             count = ThreadCount(row.notifications, row.highlights, upto)
             found[row.room_id].threads[row.thread_id] = count
@@ -266,6 +269,23 @@ class UnreadCounts:
             for room_id, unread in found.items():
                 self._keep((user_id, room_id), unread)
         return found
+
+    async def _silent_calls(
+        self, withheld: Withheld, room_ids: Sequence[str], audiences: Collection[str], upto: int
+    ) -> frozenset[str]:
+        """The recent calls that do not ring for a reader; most readers let everybody call."""
+        may_not_call = withheld.may_not_call
+        if may_not_call is None:
+            return frozenset()
+        calls = await storage.get_calls(
+            self._database,
+            room_ids,
+            audiences=audiences,
+            upto=upto,
+            types=CALL_TYPES,
+            limit=MOST_CALLS,
+        )
+        return frozenset(event_id for event_id, sender in calls if may_not_call(sender))
 
     # ------------------------------------------------------------ following the log
 

@@ -71,6 +71,16 @@ FROM unnest($1::text[]) AS wanted (room_id) CROSS JOIN LATERAL (
     ) unread GROUP BY thread_id
 ) counted
 """
+# Of the newest notifications of each room and audience those that call, by their event's type.
+SELECT_CALLS = """
+SELECT n.event_id, n.sender FROM unnest($1::text[]) AS wanted (room_id)
+CROSS JOIN unnest($2::text[]) AS heard (audience) CROSS JOIN LATERAL (
+    SELECT event_id, sender FROM notifications
+    WHERE room_id = wanted.room_id AND audience = heard.audience AND position <= $3
+    ORDER BY position DESC LIMIT $4
+) n JOIN events e ON e.event_id = n.event_id
+WHERE EXISTS (SELECT 1 FROM unnest($5::text[]) AS p (prefix) WHERE starts_with(e.type, p.prefix))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +123,20 @@ async def count_unread(
         list(without),
     )
     return [UnreadRow(**row) for row in rows]
+
+
+async def get_calls(
+    db: Queryable,
+    room_ids: Collection[str],
+    *,
+    audiences: Collection[str],
+    upto: int,
+    types: Collection[str],
+    limit: int,
+) -> list[tuple[str, str]]:
+    """``(event ID, sender)`` of calls among the newest ``limit`` notifications of each room.
+
+    ``types``: how the types of events that call begin.
+    """
+    rows = await db.fetch(SELECT_CALLS, list(room_ids), list(audiences), upto, limit, list(types))
+    return [(row["event_id"], row["sender"]) for row in rows]

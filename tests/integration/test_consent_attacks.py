@@ -386,3 +386,19 @@ async def test_expired_requests_are_forgotten_in_time(database: Database, tmp_pa
         await one.wiring.consent_parts.requests.forget_expired()
 
         assert await database.fetchval("SELECT count(*) FROM message_requests") == 0
+
+
+async def test_a_call_that_does_not_ring_is_not_counted_either(
+    database: Database, tmp_path: Path
+) -> None:
+    async with with_defaults(database, tmp_path, call="closed") as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        room_id = await one.room(alice)
+        await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
+        call = {"call_id": "1", "version": "1", "lifetime": 60_000, "offer": {}, "party_id": "x"}
+
+        await one.call("PUT", f"/rooms/{room_id}/send/m.call.invite/1", call, token=alice)
+
+        (room,) = (await _sync(one, bob))["rooms"]["join"].values()
+        assert "m.call.invite" not in str(room)
+        assert room["unread_notifications"] == {"notification_count": 0, "highlight_count": 0}

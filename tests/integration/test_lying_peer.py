@@ -7,13 +7,16 @@ import itertools
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from yarl import URL
 
+from federation.comity import QUERY_PATH
 from federation.request_signing import authorization_header
+from federation.routes import comity
 from homeserver.protocol.canonical import content_hash, encode_base64, encode_canonical_json
 from homeserver.protocol.canonical import event_id_of as id_of
 from homeserver.protocol.room_versions import V12
@@ -255,3 +258,31 @@ async def test_an_invite_that_came_as_an_event_is_asked_too(world: World) -> Non
     assert (request["sender"], request["room_id"]) == (MALLORY, peer.room_id)
     shown = (await one.call("GET", "/sync", token=bob))["rooms"]["invite"]
     assert list(shown) == [peer.room_id]
+
+
+async def test_consent_that_is_not_given_looks_alike_and_takes_as_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, waits = world.one, []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    clock = SimpleNamespace(get_running_loop=asyncio.get_running_loop, sleep=sleep)
+    monkeypatch.setattr(comity, "asyncio", clock)
+    for name, state in (("blocks", "denied"), ("grants", "granted")):
+        token = await one.register(name)
+        path = f"/_comity/client/v1/consent/message/{MALLORY}"
+        await one.call("PUT", path, {"state": state}, token=token)
+    token = await one.register("asks")
+    await one.call("PUT", "/_comity/client/v1/consent", {"preset": "ask"}, token=token)
+
+    answers = {}
+    for name in ("blocks", "asks", "nobody", "grants"):
+        body = {"sender": MALLORY, "recipient": f"@{name}:one.test", "scope": "message"}
+        answers[name] = await world.peer.ask("POST", QUERY_PATH, body)
+
+    assert answers["blocks"] == answers["asks"] == answers["nobody"]
+    assert answers["blocks"] == (200, {"answer": "not_given"})
+    assert answers["grants"] == (200, {"answer": "granted"})
+    assert len(waits) == 3
