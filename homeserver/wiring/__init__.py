@@ -273,6 +273,7 @@ class Wiring:
             fetching=self.fetching,
             store=self.store,
             rooms=self.rooms,
+            policy=self.list_gates.arrivals,
         )
 
     # ------------------------------------------------------------ accounts and devices

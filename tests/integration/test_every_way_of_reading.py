@@ -595,3 +595,84 @@ async def test_state_that_was_redacted_is_redacted_for_all(
 
 def named(name: str) -> dict[str, str]:
     return {"displayname": name}
+
+
+# ---------------------------------------------------------------- history that a peer gives
+
+
+async def history(world: World, *pdus: dict[str, Any]) -> None:
+    """Have the instance fetch history, which the peer makes up."""
+    backfill = world.one.wiring.backfill
+
+    class Client:
+        async def get(self, server: str, path: str, **_: Any) -> dict[str, Any]:
+            return {"pdus": list(pdus)} if "/backfill/" in path else {}
+
+    backfill._client = Client()  # type: ignore[assignment]
+    await world.database.execute(
+        "INSERT INTO backward_extremities (room_id, event_id, successor_id) VALUES ($1, $2, $3) "
+        "ON CONFLICT DO NOTHING",
+        world.room_id,
+        "$" + "x" * 43,
+        world.root,
+    )
+    await world.call("bob", "GET", f"/rooms/{world.room_id}/messages?dir=b&limit=100")
+
+
+@pytest.mark.parametrize("make", [soft_failed, rejected])
+async def test_fetched_history_brings_back_nothing_that_is_kept_unshown(
+    database: Database, tmp_path: Path, make: Callable[[World, str], Awaitable[None]]
+) -> None:
+    async with instance(database, tmp_path) as one:
+        world = await begin(one)
+        await world.peer.join(world.room_id)
+        world.since = (await world.call("bob", "GET", "/sync"))["next_batch"]
+        await make(world, "mallory")
+        world.around = await world.say("dora", END)
+        query = "SELECT pdu FROM events WHERE event_id = ANY($1)"
+        rows = await database.fetch(query, world.secrets)
+
+        await history(world, *(orjson.loads(row["pdu"]) for row in rows))
+
+        wrong = await check_client(world, Kind(make, "mallory"), "bob", way_of="fetched")
+        assert not wrong, "\n".join(wrong)
+
+
+async def test_fetched_history_passes_the_same_rules(database: Database, tmp_path: Path) -> None:
+    async with instance(database, tmp_path) as one:
+        world = await begin(one)
+        peer = world.peer
+        await peer.join(world.room_id)
+        world.around = await world.say("dora", END)
+        held_back, failed, fine, redacted_later = (
+            peer.message(text) for text in ("holdme", "failme", "fine", "take this back")
+        )
+        not_allowed = peer.message("without a join", auth_events=peer.auths[:-1])
+        powerless = peer.message("", type="m.room.topic", state_key="", content={"topic": "mine"})
+        back = id_of(redacted_later, V12)
+        redaction = peer.message("", type="m.room.redaction", content={"redacts": back})
+        await one.call(
+            "PUT",
+            f"/rooms/{world.room_id}/state/m.room.power_levels",
+            {"users": {}, "redact": 50, "events": {}},
+            token=world.tokens["dora"],
+        )
+        theirs = peer.message("", type="m.room.redaction", content={"redacts": world.root})
+
+        await history(world, held_back, failed, fine, not_allowed, powerless, redaction, theirs)
+        before = await one.texts(world.tokens["bob"], world.room_id)
+        await history(world, redacted_later)
+        after = await one.texts(world.tokens["bob"], world.room_id)
+
+        assert sorted(before) == sorted(["fine", "a root", END])
+        assert after == before
+        state = await raw(world, "bob", f"/rooms/{world.room_id}/messages?dir=b&limit=100")
+        assert "mine" not in state
+        items = (await world.call("moderator", "GET", f"{QUEUE}?kind=held"))["items"]
+        assert [item["event_id"] for item in items] == [id_of(held_back, V12)]
+        event = await world.call("bob", "GET", f"/rooms/{world.room_id}/event/{back}")
+        assert event["unsigned"]["redacted_because"]["event_id"] == id_of(redaction, V12)
+        path = f"{QUEUE}/{items[0]['item_id']}/release"
+        await world.call("moderator", "POST", path, {})
+        released = await one.texts(world.tokens["bob"], world.room_id)
+        assert sorted(released) == sorted([*before, "holdme"])

@@ -29,6 +29,8 @@ from homeserver.services.policy.verdicts import AuditTrail
 from homeserver.services.rooms import Draft
 from homeserver.storage.database import Database
 
+COUNTING = Aspect.RATE | Aspect.INVITES
+
 
 @dataclass(frozen=True, slots=True)
 class RuleCount:
@@ -118,6 +120,16 @@ class Policy:
         self._ages.note(event.sender, self._clock_ms(), comes=not room.is_joined(event.sender))
         return await self._judge_from_elsewhere(event, origin, room)
 
+    async def judge_history(self, room: LiveRoom, event: Event) -> Judgement:
+        """Judge an old event of another instance that was fetched with a room's history.
+
+        It does not happen now: rules that count do not apply, and nothing is done to its server.
+        """
+        origin = server_name_of(event.sender)
+        if origin == self._server_name:
+            return ACCEPTED
+        return await self._judge_from_elsewhere(event, origin, room, past=True)
+
     async def judge_invite(self, event: Event, room: RoomView) -> None:
         """Judge another instance's invite of one of our users, into a room that we may not be in.
 
@@ -133,7 +145,9 @@ class Policy:
         """Judge an event that another instance shows us as its room's policy server."""
         return await self.judge_arrival(room, event)
 
-    async def _judge_from_elsewhere(self, event: Event, origin: str, room: RoomView) -> Judgement:
+    async def _judge_from_elsewhere(
+        self, event: Event, origin: str, room: RoomView, *, past: bool = False
+    ) -> Judgement:
         if not self._rules and self.ports.checks is None:
             return ACCEPTED
         subject = Subject(
@@ -147,23 +161,28 @@ class Policy:
             event.state_key,
             room,
         )
-        rule = await self.decide(subject)
+        rule = await self.decide(subject, past=past)
         if rule is not None:
-            return self.outcomes.for_arrival(rule, subject)
+            return self.outcomes.for_arrival(rule, subject, past=past)
         return self.outcomes.checked_arrival(await self._check(subject), subject)
 
     async def _check(self, subject: Subject) -> Judgement | None:
         """What external checks say of what the rules accepted."""
         return await self.ports.checks.check(subject) if self.ports.checks is not None else None
 
-    async def decide(self, subject: Subject) -> Rule | None:
-        """The first rule that decides; what matches without deciding is noted."""
+    async def decide(self, subject: Subject, *, past: bool = False) -> Rule | None:
+        """The first rule that decides; what matches without deciding is noted.
+
+        ``past``: without the rules that count.
+        """
         rules = self._rules
         subject.at_ms, subject.tick = self._clock_ms(), self._clock()
         subject.known |= AT_HAND
-        if subject.is_invite and rules.looks_at(Aspect.INVITES):
+        if not past and subject.is_invite and rules.looks_at(Aspect.INVITES):
             subject.invites = self._invites.count(subject.sender, subject.tick)
         for rule, rest, counting in rules.to_ask(subject):
+            if past and rule.aspects & COUNTING:
+                continue
             truth = rest is None or rest.truth(subject, subject.known | counting)
             if truth is None:
                 truth = await look_closer(rule, subject, self.ports)

@@ -52,15 +52,16 @@ class Outcomes:
             )
         return _kept(rule, subject, rule.name)
 
-    def for_arrival(self, rule: Rule, subject: Subject) -> Judgement:
-        """What becomes of another instance's event.
+    def for_arrival(self, rule: Rule, subject: Subject, *, past: bool = False) -> Judgement:
+        """What becomes of another instance's event.  ``past``: its server is left alone.
 
         A refusal by policy is ours alone: other instances keep the event, so it must not count as
         rejected by the auth rules, or later events that cite it would be invalid here.
         """
         if rule.action == "allow":
             return accepted(subject)
-        self._act_on_origin(rule, subject)
+        if not past:
+            self._act_on_origin(rule, subject)
         return _kept(rule, subject, POLICY + rule.name)
 
     def checked_send(self, found: Judgement | None, subject: Subject) -> Judgement:

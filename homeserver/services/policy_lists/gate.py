@@ -36,6 +36,9 @@ class RulePolicy(Protocol):
     async def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
         """Accept, soft-fail or reject."""
 
+    async def judge_history(self, room: LiveRoom, event: Event) -> Judgement:
+        """The same for an old event."""
+
     async def record_verdict(self, room: LiveRoom, event: Event, judgement: Judgement) -> None:
         """Leave an audit row for a verdict of the auth rules."""
 
@@ -174,6 +177,13 @@ class ListedPolicy:
             return listed
         judgement = await self._rules.judge_arrival(room, event)
         return with_flags(judgement, listed.flags)
+
+    async def judge_history(self, room: LiveRoom, event: Event) -> Judgement:
+        """The same for an old event that was fetched."""
+        listed = self._gate.judge_arrival(room, event)
+        if listed.action is not Action.ACCEPT:
+            return listed
+        return with_flags(await self._rules.judge_history(room, event), listed.flags)
 
     async def record_verdict(self, room: LiveRoom, event: Event, judgement: Judgement) -> None:
         """Leave an audit row; for what rules and lists decide there is one already."""
