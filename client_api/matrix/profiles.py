@@ -10,7 +10,7 @@ from client_api.routing import ClientRoutes
 from homeserver.app_keys import CONFIG, CONSENT_ACCESS, MESSAGE_REQUESTS, PROFILES, RATE_LIMITS
 from homeserver.callers import caller_key
 from homeserver.errors import MissingParam, NotFound
-from homeserver.services.profiles import AVATAR_URL, check_key
+from homeserver.services.profiles import DISPLAY_NAME, check_key
 from homeserver.web import json_response, read_json
 
 routes = ClientRoutes()
@@ -26,8 +26,8 @@ async def _reader(request: web.Request) -> str | None:
     return reader
 
 
-async def _hides_picture(request: web.Request, reader: str | None, user_id: str) -> bool:
-    """Whether a picture is that of a stranger who waits for the reader's answer."""
+async def _shows_only_name(request: web.Request, reader: str | None, user_id: str) -> bool:
+    """Whether a profile is that of a stranger who waits for the reader's answer."""
     return reader is not None and await request.app[MESSAGE_REQUESTS].is_pending(reader, user_id)
 
 
@@ -36,8 +36,8 @@ async def get_user_profile(request: web.Request) -> web.Response:
     """The whole profile of any user."""
     user_id, reader = path_user_id(request), await _reader(request)
     fields = await request.app[PROFILES].get(user_id)
-    if await _hides_picture(request, reader, user_id):
-        fields = {key: value for key, value in fields.items() if key != AVATAR_URL}
+    if await _shows_only_name(request, reader, user_id):
+        fields = {key: value for key, value in fields.items() if key == DISPLAY_NAME}
     return json_response(fields)
 
 
@@ -48,7 +48,7 @@ async def get_profile_field(request: web.Request) -> web.Response:
     key = request.match_info["key_name"]
     check_key(key)
     value = await request.app[PROFILES].get_field(user_id, key)
-    if key == AVATAR_URL and await _hides_picture(request, reader, user_id):
+    if key != DISPLAY_NAME and await _shows_only_name(request, reader, user_id):
         raise NotFound("The user's profile has no such field")
     return json_response({key: value})
 

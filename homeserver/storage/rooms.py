@@ -307,3 +307,12 @@ async def get_chain_length(db: Queryable, snapshot_id: int) -> int:
     """How many parents a snapshot has."""
     length: int | None = await db.fetchval(SELECT_CHAIN_LENGTH, snapshot_id)
     return length or 0
+
+
+def is_direct_invite(row: MembershipRow, user_id: str) -> bool:
+    """Whether an invite says that it is to a direct chat."""
+    for event in row.stripped_state or ():
+        if event.get("type") == "m.room.member" and event.get("state_key") == user_id:
+            content = event.get("content")
+            return isinstance(content, dict) and content.get("is_direct") is True
+    return False

@@ -402,3 +402,45 @@ async def test_a_call_that_does_not_ring_is_not_counted_either(
         (room,) = (await _sync(one, bob))["rooms"]["join"].values()
         assert "m.call.invite" not in str(room)
         assert room["unread_notifications"] == {"notification_count": 0, "highlight_count": 0}
+
+
+async def test_a_strangers_profile_is_their_name_until_they_are_accepted(
+    database: Database, tmp_path: Path
+) -> None:
+    async with with_defaults(database, tmp_path, message="ask") as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        field = {"test.banner": {"url": "mxc://one.test/shocking"}}
+        await one.call("PUT", f"/profile/{ALICE}/test.banner", field, token=alice)
+        await direct(one, alice, BOB)
+
+        profile = await one.call("GET", f"/profile/{ALICE}", token=bob)
+        await one.call("GET", f"/profile/{ALICE}/test.banner", token=bob, status=404)
+
+        assert profile == {"displayname": "alice"}
+        await _answer(one, bob, "accept", sender=ALICE)
+        shown = await one.call("GET", f"/profile/{ALICE}/test.banner", token=bob)
+        assert shown == field
+
+
+async def test_who_is_declined_is_still_heard_in_common_groups(
+    database: Database, tmp_path: Path
+) -> None:
+    async with with_defaults(database, tmp_path, message="ask") as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        group = await one.room(bob)
+        await one.call("POST", f"/rooms/{group}/join", {}, token=alice)
+        chat = (await direct(one, alice, BOB))["room_id"]
+
+        await one.call("POST", f"/rooms/{chat}/leave", {}, token=bob)
+        await one.say(alice, group, "to the group")
+
+        assert await one.texts(bob, group) == ["to the group"]
+        assert (await direct(one, alice, BOB, status=403))["errcode"] == "M_INVITE_BLOCKED"
+        body = {"user_id": BOB, "is_direct": True}
+        other = await one.room(alice)
+        await one.call("POST", f"/rooms/{other}/invite", body, token=alice, status=403)
+        path = f"{OURS}/consent/message/{ALICE}"
+        await one.call("PUT", path, {"state": "cleared"}, token=bob)
+        await direct(one, alice, BOB)
+        (asked,) = (await one.call("GET", f"{OURS}/requests", token=bob))["requests"]
+        assert asked["sender"] == ALICE

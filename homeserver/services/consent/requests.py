@@ -22,7 +22,7 @@ from homeserver.protocol.globs import glob_to_regex
 from homeserver.protocol.identifiers import UserId, server_name_of
 from homeserver.services.consent.consent import Consent
 from homeserver.services.consent.invite_rates import AbuseQueue, InviteRates
-from homeserver.services.consent.scopes import Answer, Scope
+from homeserver.services.consent.scopes import SHARED_ROOM, Answer, Scope
 from homeserver.services.consent.spellings import SPELLINGS
 from homeserver.storage import message_requests as storage
 from homeserver.storage.account_data import AccountDataRecord
@@ -30,7 +30,7 @@ from homeserver.storage.consent import ConsentRecord
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log, Notice, Record
 from homeserver.storage.message_requests import MessageRequest, RequestRecord
-from homeserver.storage.rooms import MembershipRow
+from homeserver.storage.rooms import MembershipRow, is_direct_invite
 
 logger = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ EXPIRED_AT_ONCE = 500
 FORGOTTEN_AFTER_MS = 90 * DAY_MS
 FROM_INVITE = "invite"
 ABOUT_INVITES = (Scope.MESSAGE, Scope.GROUP, Scope.FEDERATION)
-ACCEPTED, BLOCKED = "accepted", "blocked"
+ACCEPTED, BLOCKED, DECLINED = "accepted", "blocked", "declined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class MessageRequests:
         """What would become of an invite.  Raises :class:`InviteBlocked`; leaves no trace."""
         scope = Scope.MESSAGE if is_direct else Scope.GROUP
         answer = await self._consent.invite_answer(owner, inviter, scope)
-        if answer is Answer.BLOCK:
+        if answer is Answer.BLOCK or await self._declines(owner, inviter):
             raise blocked()
         return answer
 
@@ -165,7 +165,7 @@ class MessageRequests:
         # Whom a local user may invite is theirs and their rate limit's affair.
         if server_name_of(inviter) == owner.server_name and answer is not Answer.ALLOW:
             await self._rates.count(owner, inviter, event_id)
-        if answer is Answer.BLOCK:
+        if answer is Answer.BLOCK or await self._declines(owner, inviter):
             raise blocked()
         if answer is Answer.ASK:
             await self._ask(owner, inviter, room_id, is_direct=is_direct)
@@ -174,6 +174,13 @@ class MessageRequests:
         if answer is Answer.ALLOW and known is not None and known[0].state != ACCEPTED:
             await self._log.append(self._closed(known[0], ACCEPTED))  # they now know each other
         return answer
+
+    async def _declines(self, owner: UserId, inviter: str) -> bool:
+        """Whether the inviter was declined not long ago."""
+        known = (await self._of(owner)).get(inviter)
+        if known is None or known[0].state != DECLINED:
+            return False
+        return await self._consent.state_of(owner, inviter, known[0].scope) == "asked"
 
     async def _ask(self, owner: UserId, inviter: str, room_id: str, *, is_direct: bool) -> None:
         now = self._clock_ms()
@@ -305,7 +312,8 @@ class MessageRequests:
         async with self._lock(request.owner):
             if not await self._is_still(request):
                 return False
-            await self._log.append(*self._decided(request, answer, how))
+            tier = await self._consent.tier(request.owner, request.sender)
+            await self._log.append(*self._decided(request, answer, how, tier))
         if answer == "report" and self.abuse is not None:
             report = (request.owner, request.sender, request.room_id, reason)
             await self.abuse.report(*report)
@@ -314,14 +322,18 @@ class MessageRequests:
             self._run(self._reject([request]))
         return True
 
-    def _decided(self, request: MessageRequest, answer: str, how: str) -> Sequence[Record]:
+    def _decided(
+        self, request: MessageRequest, answer: str, how: str, tier: str
+    ) -> Sequence[Record]:
         """A request as it is once it was answered, and the rows of consent that follow."""
         now = self._clock_ms()
         state, row_state, expires_at = BLOCKED, "denied", None
         if answer == "accept":
             state, row_state = ACCEPTED, "granted"
         elif answer == "decline":
-            state, expires_at = "declined", now + self._limits.declined_for_ms
+            state, expires_at = DECLINED, now + self._limits.declined_for_ms
+            if tier == SHARED_ROOM:
+                row_state = "asked"  # no block: in the rooms that both are in they are heard
         scopes = dict.fromkeys((Scope.MESSAGE, request.scope))
         decided = replace(
             request, state=state, updated_at=now, reported=request.reported or answer == "report"
@@ -486,12 +498,3 @@ class MessageRequests:
 def blocked() -> InviteBlocked:
     """The answer to whom the owner does not want to hear from."""
     return InviteBlocked("This user does not take invites from you")
-
-
-def is_direct_invite(row: MembershipRow, user_id: str) -> bool:
-    """Whether an invite says that it is to a direct chat."""
-    for event in row.stripped_state or ():
-        if event.get("type") == "m.room.member" and event.get("state_key") == user_id:
-            content = event.get("content")
-            return isinstance(content, dict) and content.get("is_direct") is True
-    return False
