@@ -16,7 +16,7 @@ import structlog
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.auth_rules import Rejected, check_auth, check_auth_events
-from homeserver.protocol.events import Event, StateKey
+from homeserver.protocol.events import Event, StateKey, redacted_copy
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import ACCEPTED, DUPLICATE, Action, Judgement
@@ -130,14 +130,20 @@ class Arrivals:
                 return DUPLICATE
             await self._live_rooms.prepare_snapshot_ids(4)
             before = await self._state_before(room, event, state_before)
+            redacted_by = None if before.linear else await self._redacted_before(room, event)
+            if redacted_by is not None:
+                event = redacted_copy(event)  # before anybody sees it
             judgement = await self._judge(room, event, before)
             if judgement.action is Action.ACCEPT:
                 judgement = await self._ask(room, event, vetted)
             if event.is_state:
                 judgement = judgement.for_state()
             done = await self._place(room, event, before, judgement, inbox_id, relay_from)
-        if wait:
+        if wait or redacted_by is not None:
             await asyncio.shield(done)
+        if redacted_by is not None:
+            await event_storage.set_redacted(self._database, event.event_id, redacted_by)
+            self._store.forget(event.event_id)
         if judgement.action is not Action.ACCEPT:
             await self._policy.record_verdict(room, event, judgement)
         return judgement
@@ -274,6 +280,15 @@ class Arrivals:
             )
             return None
         return event.redacts if self._rooms.may_redact(room, event, target.event) else None
+
+    async def _redacted_before(self, room: LiveRoom, event: Event) -> str | None:
+        """The redaction that came before an event, if it may redact it."""
+        pending = await event_storage.take_pending_redactions(self._database, [event.event_id])
+        redaction_id = pending.get(event.event_id)
+        redaction = await self._store.get(redaction_id) if redaction_id is not None else None
+        if redaction is None or not redaction.shown:
+            return None
+        return redaction_id if self._rooms.may_redact(room, redaction.event, event) else None
 
     def _snapshot_before(self, room: LiveRoom, before: _Before) -> tuple[int, list[NewSnapshot]]:
         """The stored snapshot of the state before, written now if there was none."""

@@ -143,7 +143,7 @@ class HiddenEvents:
                 self._read_anew({event.event_id for event in record.events})
             elif isinstance(record, EventRecord) and self._hidden:
                 edited = _edited(record)
-                if edited is not None:  # what was viewed once is hidden with its edits
+                if edited is not None:  # what is hidden is hidden with its edits
                     self._read_anew({edited})
 
     def _read_anew(self, event_ids: set[str]) -> None:

@@ -22,13 +22,15 @@ ON CONFLICT DO NOTHING
 SELECT_OWNERS = """
 SELECT DISTINCT user_id FROM hidden_events UNION SELECT DISTINCT user_id FROM message_views
 """
-# What was viewed once is hidden with its edits.
+# What is hidden is hidden with its edits.
 SELECT_HIDDEN = """
-SELECT event_id FROM hidden_events WHERE user_id = $1
-UNION SELECT event_id FROM message_views WHERE user_id = $1
-UNION SELECT e.event_id FROM message_views v
-    JOIN events e ON e.relates_to = v.event_id AND e.relation_type = 'm.replace'
-    WHERE v.user_id = $1
+WITH chosen AS (
+    SELECT event_id FROM hidden_events WHERE user_id = $1
+    UNION SELECT event_id FROM message_views WHERE user_id = $1
+)
+SELECT event_id FROM chosen
+UNION SELECT e.event_id FROM chosen JOIN events e
+    ON e.relates_to = chosen.event_id AND e.relation_type = 'm.replace'
 """
 SELECT_IN_ROOM = """
 SELECT event_id FROM hidden_events WHERE user_id = $1 AND room_id = $2

@@ -31,6 +31,7 @@ from tests.integration.test_account_deletion import deactivate, places
 from tests.integration.test_exports import export
 from tests.integration.test_lying_peer import DAY_MS, KEY, MALLORY, PEER, LyingPeer
 from tests.integration.test_message_ends import eventually
+from tests.integration.test_real_deletion import picture, upload
 
 SECRET, END = "xylophone", "the end"
 QUEUE = "/_comity/admin/v1/moderation/queue"
@@ -44,6 +45,7 @@ SETTINGS: dict[str, Any] = {
     "consent": {"cross_instance": "implied"},
     "policy": {
         "rules": [
+            {"name": "r-strip", "match": {"keywords": ["stripme"]}, "action": "strip"},
             {"name": "r-hold", "match": {"keywords": ["holdme"]}, "action": "hold"},
             {
                 "name": "r-fail",
@@ -54,6 +56,7 @@ SETTINGS: dict[str, Any] = {
     },
 }
 EVENT_ID = re.compile(r"""['"]event_id['"]: ?['"](\$[^'"]+)['"]""")
+MEDIA = {"delete_redacted_after": "0s", "unauthenticated_downloads": True}
 SOON = {"dev.comity.expires": {"after_ms": 1000}}
 ONCE = {"dev.comity.view_once": True}
 
@@ -196,6 +199,11 @@ async def hidden(world: World, who: str) -> None:
     await world.speak(who)
     path = f"{OURS}/rooms/{world.room_id}/hide"
     await world.call("bob", "POST", path, {"event_ids": world.secrets})
+    for event_id in world.secrets[:2]:  # what corrects it later says the same
+        relation = {"rel_type": "m.replace", "event_id": event_id}
+        new = {"msgtype": "m.text", "body": SECRET}
+        edit = await world.say(who, SECRET, **{"m.relates_to": relation, "m.new_content": new})
+        world.secrets.append(edit)
 
 
 async def of_a_blocked_user(world: World, who: str) -> None:
@@ -360,7 +368,9 @@ async def near(world: World, who: str, direction: str) -> str:
     return "".join(found)
 
 
-async def direct(world: World, who: str, event_id: str) -> dict[str, tuple[int, str]]:
+async def direct(
+    world: World, who: str, event_id: str, *, hide: bool
+) -> dict[str, tuple[int, str]]:
     """What somebody gets who knows the event's ID."""
     room, v1 = f"/rooms/{world.room_id}", f"/_matrix/client/v1/rooms/{world.room_id}"
     reading = {
@@ -371,8 +381,9 @@ async def direct(world: World, who: str, event_id: str) -> dict[str, tuple[int, 
     answers = {way: await ask(world, who, "GET", path) for way, path in reading.items()}
     report = f"{room}/report/{event_id}"
     answers["report"] = await ask(world, who, "POST", report, {"reason": "bad"})
-    hide = f"{OURS}/rooms/{world.room_id}/hide"
-    answers["hide"] = await ask(world, who, "POST", hide, {"event_ids": [event_id]})
+    if hide:
+        path = f"{OURS}/rooms/{world.room_id}/hide"
+        answers["hide"] = await ask(world, who, "POST", path, {"event_ids": [event_id]})
     return answers
 
 
@@ -399,8 +410,9 @@ async def read_as_instance(world: World) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def instance(database: Database, tmp_path: Path) -> AsyncIterator[Instance]:
-    async with running(database, tmp_path, data_dir=str(tmp_path / "data"), **SETTINGS) as one:
+async def instance(database: Database, tmp_path: Path, **settings: Any) -> AsyncIterator[Instance]:
+    settings = {**SETTINGS, "data_dir": str(tmp_path / "data"), **settings}
+    async with running(database, tmp_path, **settings) as one:
         now = await database.fetchval("SELECT (extract(epoch FROM now()) * 1000)::bigint")
         key = ServerKey(PEER, KEY.key_id, KEY.verify_key.data, now + DAY_MS, None, now)
         await save_keys(database, [key], None, direct=True)
@@ -439,9 +451,8 @@ async def check_client(world: World, kind: Kind, who: str, *, way_of: str) -> li
         if shows_end and END not in text:
             wrong.append(f"{way_of}: {way} does not show the end")
     for event_id in world.secrets:
-        for way, (status, text) in (await direct(world, who, event_id)).items():
-            if way == "hide" and not kind.for_all and status == 200:
-                continue  # it says nothing, and hides what is out of sight anyway
+        hide = kind.for_all and not kind.ids  # else it would hide what the next look is to find
+        for way, (status, text) in (await direct(world, who, event_id, hide=hide)).items():
             if SECRET in text or (not kind.ids and status != 404) or status >= 500:
                 wrong.append(f"{way_of}: {way} of {event_id} is {status}: {text}")
     return wrong
@@ -676,3 +687,118 @@ async def test_fetched_history_passes_the_same_rules(database: Database, tmp_pat
         await world.call("moderator", "POST", path, {})
         released = await one.texts(world.tokens["bob"], world.room_id)
         assert sorted(released) == sorted([*before, "holdme"])
+
+
+async def test_a_redaction_that_comes_first_redacts_what_comes_later(
+    database: Database, tmp_path: Path
+) -> None:
+    async with instance(database, tmp_path) as one:
+        world = await begin(one)
+        peer = world.peer
+        await peer.join(world.room_id)
+        late = peer.message(SECRET)
+        late_id = id_of(late, V12)
+        content = {"redacts": late_id}
+        redaction = await world.deliver(peer.message("", type="m.room.redaction", content=content))
+
+        await world.deliver(late)
+        world.around = await world.say("dora", END)
+
+        world.secrets = [late_id]
+        kind = Kind(redacted, "mallory", ids=True, elsewhere="redacted")
+        wrong = await check_client(world, kind, "bob", way_of="late")
+        wrong += await check_instance(world, kind)
+        assert not wrong, "\n".join(wrong)
+        event = await world.call("bob", "GET", f"/rooms/{world.room_id}/event/{late_id}")
+        assert event["unsigned"]["redacted_because"]["event_id"] == redaction
+
+
+# ---------------------------------------------------------------- files
+
+
+async def strip(world: World, uri: str) -> dict[str, int]:
+    await show(world, uri, "stripme")
+    return dict.fromkeys(FILE_WAYS, 403)
+
+
+async def view(world: World, uri: str) -> dict[str, int]:
+    event_id = await show(world, uri, "once", **ONCE)
+    path = f"/rooms/{world.room_id}/receipt/m.read/{event_id}"
+    await world.call("bob", "POST", path, {})
+    await world.one.wiring.ends.caretaker.work_off()
+    await world.database.execute("UPDATE message_views SET seen_at = 0")
+    # other instances' users have not seen it
+    return dict.fromkeys(FILE_WAYS, 404) | {"federation": 200, "federation thumbnail": 200}
+
+
+async def redact_it(world: World, uri: str) -> dict[str, int]:
+    event_id = await show(world, uri, "gone soon")
+    await world.call("alice", "PUT", f"/rooms/{world.room_id}/redact/{event_id}/1", {})
+    await world.one.wiring.ends.caretaker.work_off()
+    return dict.fromkeys(FILE_WAYS, 404)
+
+
+async def drop_it(world: World, uri: str) -> dict[str, int]:
+    world.secrets.append(await show(world, uri, "holdme"))
+    await world.decide("drop")
+    await world.one.wiring.ends.caretaker.work_off()
+    return dict.fromkeys(FILE_WAYS, 404)
+
+
+async def erase_owner(world: World, uri: str) -> dict[str, int]:
+    await show(world, uri, "mine")
+    await deactivate(world.one, world.tokens["alice"], "alice", erase=True)
+    await world.one.wiring.ends.caretaker.work_off()
+    return dict.fromkeys(FILE_WAYS, 404)
+
+
+async def show(world: World, uri: str, text: str, **content: Any) -> str:
+    return await world.say("alice", text, msgtype="m.image", url=uri, **content)
+
+
+FILE_WAYS = {
+    "download": "/_matrix/client/v1/media/download/one.test/{id}",
+    "download, named": "/_matrix/client/v1/media/download/one.test/{id}/a.png",
+    "thumbnail": "/_matrix/client/v1/media/thumbnail/one.test/{id}?width=32&height=32",
+    "legacy": "/_matrix/media/v3/download/one.test/{id}",
+    "legacy, named": "/_matrix/media/r0/download/one.test/{id}/a.png",
+    "legacy thumbnail": "/_matrix/media/v3/thumbnail/one.test/{id}?width=32&height=32",
+    "federation": "/_matrix/federation/v1/media/download/{id}",
+    "federation thumbnail": "/_matrix/federation/v1/media/thumbnail/{id}?width=32&height=32",
+}
+
+
+async def statuses(world: World, uri: str) -> dict[str, int]:
+    """What Bob, nobody, and the other instance get, by the way that they ask."""
+    media_id = uri.rpartition("/")[2]
+    found = {}
+    for way, path in FILE_WAYS.items():
+        url = path.format(id=media_id)
+        headers = {"Authorization": f"Bearer {world.tokens['bob']}"}
+        if way.startswith("legacy"):
+            headers = {}
+        elif way.startswith("federation"):
+            headers = {"Authorization": world.peer.signed("GET", url)}
+        async with world.one.client.get(url, headers=headers) as response:
+            await response.read()
+            found[way] = response.status
+    return found
+
+
+@pytest.mark.parametrize("make", [strip, view, redact_it, drop_it, erase_owner])
+async def test_a_file_that_is_withheld_or_gone_is_had_on_no_way(
+    database: Database, tmp_path: Path, make: Callable[[World, str], Awaitable[dict[str, int]]]
+) -> None:
+    async with instance(database, tmp_path, media=MEDIA) as one:
+        world = await begin(one)
+        await world.peer.join(world.room_id)
+        uri = await upload(one, world.tokens["alice"], picture("red"))
+        before = await statuses(world, uri)
+
+        expected = await make(world, uri)
+
+        assert before == dict.fromkeys(FILE_WAYS, 200)  # thumbnails are made
+        assert await statuses(world, uri) == expected
+    async with instance(database, tmp_path, media=MEDIA) as one:
+        world.one = world.peer.one = one
+        assert await statuses(world, uri) == expected

@@ -56,6 +56,12 @@ class LyingPeer:
         ) as response:
             return response.status, await response.json()
 
+    def signed(self, method: str, path: str) -> str:
+        """The ``Authorization`` of a request without a body."""
+        return authorization_header(
+            KEY, method=method, uri=path, origin=PEER, destination="one.test", content=None
+        )
+
     def finished(self, pdu: dict[str, Any]) -> dict[str, Any]:
         """Hash and sign an event."""
         pdu["hashes"] = {"sha256": encode_base64(content_hash(pdu))}
