@@ -14,10 +14,17 @@ SELECT r.room_id, r.snapshot_id, r.forward_extremities, EXISTS (
         AND e.state_key = '') AS has_policy
 FROM rooms r WHERE r.room_id > $1 ORDER BY r.room_id LIMIT $2
 """
+# The second half are those that are kept unshown.
 SELECT_OLD = """
-SELECT event_id, origin_server_ts FROM events
+(SELECT event_id, origin_server_ts FROM events
 WHERE room_id = $1 AND timeline_order IS NOT NULL AND origin_server_ts >= $2
     AND origin_server_ts < $3 AND state_key IS NULL AND event_id <> ALL($4::text[])
+ORDER BY origin_server_ts LIMIT $5)
+UNION ALL
+(SELECT event_id, origin_server_ts FROM events
+WHERE room_id = $1 AND timeline_order IS NULL AND state_key IS NULL AND erased IS NULL
+    AND origin_server_ts >= $2 AND origin_server_ts < $3 AND event_id <> ALL($4::text[])
+ORDER BY origin_server_ts LIMIT $5)
 ORDER BY origin_server_ts LIMIT $5
 """
 # Nobody can read them any more, so they do not count as unread.

@@ -458,6 +458,26 @@ async def check_client(world: World, kind: Kind, who: str, *, way_of: str) -> li
     return wrong
 
 
+async def check_unread(world: World, kind: Kind, who: str) -> list[str]:
+    """The count is that of the messages that the reader sees, edits aside."""
+    if kind.ids or kind.make in (viewed, purged):
+        return []  # redacted ones count on; the reader has read; the purge forgets by and by
+    part = (await world.call(who, "GET", "/sync"))["rooms"]["join"][world.room_id]
+    path = f"/rooms/{world.room_id}/messages?dir=f&limit=100"
+    chunk = (await world.call(who, "GET", path))["chunk"]
+    joined = max(
+        place for place, event in enumerate(chunk) if event.get("state_key") == f"@{who}:one.test"
+    )
+    expected = [
+        event
+        for event in chunk[joined:]
+        if event["type"] == "m.room.message"
+        and event["content"].get("m.relates_to", {}).get("rel_type") != "m.replace"
+    ]
+    count = part["unread_notifications"]["notification_count"]
+    return [] if count == len(expected) else [f"unread: {count} for {len(expected)}"]
+
+
 async def check_instance(world: World, kind: Kind) -> list[str]:
     wrong = []
     for way, text in (await read_as_instance(world)).items():
@@ -505,6 +525,7 @@ async def test_what_is_not_for_a_reader_is_on_no_way_of_reading(
             if waiting is not None:
                 wrong += [f"sync, waiting: {found}" for found in seen(kind, world, await waiting)]
             wrong += await check_client(world, kind, kind.reader, way_of="first")
+            wrong += await check_unread(world, kind, kind.reader)
             archive = await export(one, world.tokens[kind.reader])
             files = [n for n in archive.zip.namelist() if n.startswith("rooms/")]
             text = "".join(archive.text(n) for n in files)
@@ -523,6 +544,7 @@ async def test_what_is_not_for_a_reader_is_on_no_way_of_reading(
         async with instance(database, tmp_path) as one:
             world.one = world.peer.one = one
             wrong += await check_client(world, kind, kind.reader, way_of="restarted")
+            wrong += await check_unread(world, kind, kind.reader)
             wrong += await check_instance(world, kind)
     for entry in logged:
         if SECRET in str(entry) or any(token in str(entry) for token in world.tokens.values()):
@@ -802,3 +824,26 @@ async def test_a_file_that_is_withheld_or_gone_is_had_on_no_way(
     async with instance(database, tmp_path, media=MEDIA) as one:
         world.one = world.peer.one = one
         assert await statuses(world, uri) == expected
+
+
+@pytest.mark.parametrize("refused", [{}, {"auth_events": []}])
+async def test_what_is_kept_unshown_is_purged_as_well(
+    database: Database, tmp_path: Path, refused: dict[str, Any]
+) -> None:
+    async with instance(database, tmp_path) as one:
+        world = await begin(one)
+        await world.peer.join(world.room_id)
+        now = await database.fetchval("SELECT (extract(epoch FROM now()) * 1000)::bigint")
+        text = f"failme {SECRET}"
+        old = world.peer.message(text, origin_server_ts=now - 2 * DAY_MS, **refused)
+        event_id = await world.deliver(old)
+        kept = await database.fetchval(
+            "SELECT soft_failed OR rejected IS NOT NULL FROM events WHERE event_id = $1", event_id
+        )
+
+        path = f"/rooms/{world.room_id}/state/m.room.retention"
+        await world.call("dora", "PUT", path, {"max_lifetime": DAY_MS})
+        await one.wiring.ends.caretaker.work_off()
+
+        assert kept
+        assert await places(database, SECRET) == set()
