@@ -35,7 +35,9 @@ BEGIN
         EXECUTE 'SELECT EXISTS (SELECT 1 FROM ' || name || ')' INTO used;
         IF used THEN filled := filled || name::text; END IF;
     END LOOP;
-    IF filled <> '{}' THEN EXECUTE 'TRUNCATE ' || array_to_string(filled, ', ') || ' CASCADE'; END IF;
+    IF filled <> '{}' THEN
+        EXECUTE 'TRUNCATE ' || array_to_string(filled, ', ') || ' CASCADE';
+    END IF;
     PERFORM setval(seqrelid, seqstart, false) FROM pg_sequence;
 END
 $$
