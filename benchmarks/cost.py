@@ -54,17 +54,17 @@ def rules(chance: random.Random) -> list[dict[str, Any]]:
     makers: list[tuple[int, Any]] = [
         (60, lambda: {"keywords": [word() for _ in range(10)]}),
         (30, lambda: {"regex": rf"(?i)\b{word()}\s+{word()}[0-9]{{2,}}"}),
-        (30, lambda: {"link_domains": [name() for _ in range(20)]}),
+        (35, lambda: {"link_domains": [name() for _ in range(20)]}),
         (20, lambda: {"sender": [f"@{word()}*:*", f"@*:{name()}"]}),
         (20, lambda: {"server": [f"*.{name()}", name()]}),
-        (5, lambda: {"event_type": "m.room.message", "rate": rate("sender", "room", "server")}),
-        (5, lambda: {"links": {"min": 1}, "rate": rate("sender")}),
-        (5, lambda: {"event_type": "m.reaction", "rate": rate("sender")}),
+        (3, lambda: {"event_type": "m.room.message", "rate": rate("sender", "room", "server")}),
+        (6, lambda: {"links": {"min": 1}, "rate": rate("sender")}),
+        (6, lambda: {"event_type": ["m.reaction", "m.sticker"], "rate": rate("sender")}),
         (10, lambda: {"any": [{"keywords": [word()]}, {"all": [{"links": {"min": 3}},
                                                              {"mentions": {"min": 5}}]}]}),
-        (5, lambda: {"msgtype": "m.text", "not": {"size_bytes": {"max": 60_000}}}),
+        (2, lambda: {"msgtype": "m.text", "not": {"size_bytes": {"max": 60_000}}}),
         (5, lambda: {"room": f"!{word()}*", "links": {"min": 1}}),
-        (5, lambda: {"invites": {"min": 20}, "standing": "stranger"}),
+        (3, lambda: {"invites": {"min": 20}, "standing": "stranger"}),
     ]  # fmt: skip
     made = []
     for count, make in makers:
@@ -135,8 +135,9 @@ async def policy(world: World, scale: Scale) -> Figures:
         await side.server.start_async()
         await side.settle(scale)
     await fill_consent(laden.server, [user.user_id for user in laden.users], chance)
-    await laden.server.stop_async()  # what it holds in memory is from before
-    await laden.server.start_async()
+    for side in (plain, laden):  # what they hold in memory is from before
+        await side.server.stop_async()
+        await side.server.start_async()
     gc.collect()
     gc.freeze()
     async with AsyncExitStack() as stack:

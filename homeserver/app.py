@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -42,6 +43,7 @@ from homeserver.wiring import Wiring
 logger = structlog.get_logger(__name__)
 
 SHUTDOWN_SECONDS = 10.0
+GC_THRESHOLDS = (20_000, 20, 50)  # new objects; collections of each generation but the last
 
 
 def build_app(wiring: Wiring) -> web.Application:
@@ -179,6 +181,7 @@ async def serve(config: Config, *, ready: Callable[[str], None]) -> None:
     async with open_database(config) as database:
         wiring = Wiring(config, database, load_signing_keys(config))
         await wiring.start()
+        _look_for_cycles_less_often()
         runner = web.AppRunner(
             build_app(wiring),
             access_log=None,
@@ -213,6 +216,16 @@ def _reload_on_hangup(loop: asyncio.AbstractEventLoop, wiring: Wiring) -> None:
         task.add_done_callback(tasks.discard)
 
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
+
+
+def _look_for_cycles_less_often() -> None:
+    """What lives now lives as long as the process; what requests leave behind has few cycles.
+
+    With Python's own thresholds a seventh of the time of a busy server goes into looking for them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _sites(runner: web.AppRunner, config: Config) -> Iterable[web.TCPSite]:

@@ -56,6 +56,7 @@ class Spans:
         start = BEFORE_LIVE if since is None else since
         room = self._recent.room(room_id)
         recent: list[RecentEvent] = []
+        shown: list[StoredEvent] = []
         if room is not None:
             recent = room.between(max(start, floor), upto)
             shown = [r.stored for r in recent if self._wanted(view, r.stored, reader)]
@@ -65,7 +66,6 @@ class Spans:
         complete, limited = None, False
         if floor <= start:
             complete = recent
-            shown = [r.stored for r in recent if self._wanted(view, r.stored, reader)]
         else:
             shown, limited = await self._page(view, room_id, start, upto, limit, reader)
         if since is None and not limited and shown:

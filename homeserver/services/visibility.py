@@ -35,6 +35,8 @@ from homeserver.storage.rooms import MembershipRow
 
 CACHED_ROOMS = 5_000
 CACHED_READERS = 20_000
+REMEMBERED_SENDERS = 1_000
+MESSAGE = "m.room.message"
 CALL_TYPES = ("m.call.", "org.matrix.msc3401.call", "m.rtc.", "org.matrix.msc4075.rtc")
 
 
@@ -306,6 +308,8 @@ class Withheld:
     spared: frozenset[str] = frozenset()  # users of those instances who are heard
     may_not_call: Callable[[str], bool] | None = None  # by sender; None: everybody may
     hidden: frozenset[str] = frozenset()  # events that are deleted for this reader alone
+    # Senders who were found to be heard: it is asked of every event for every reader.
+    _heard: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
     def peers(self) -> frozenset[str]:
@@ -321,19 +325,23 @@ class Withheld:
         if self.hidden and event.event_id in self.hidden:
             return True
         sender = event.sender
-        return self.is_unheard(sender) or (
+        return (sender not in self._heard and self.is_unheard(sender)) or (
             self.may_not_call is not None
+            and event.type != MESSAGE
             and event.type.startswith(CALL_TYPES)
             and self.may_not_call(sender)
         )
 
     def is_unheard(self, sender: str) -> bool:
         """Whether the reader has blocked or ignores somebody."""
-        if sender in self.users:
+        if sender in self.users or (
+            self.servers and server_name_of(sender) in self.servers and sender not in self.spared
+        ):
             return True
-        return bool(self.servers) and (
-            server_name_of(sender) in self.servers and sender not in self.spared
-        )
+        if len(self._heard) >= REMEMBERED_SENDERS:
+            self._heard.clear()
+        self._heard.add(sender)
+        return False
 
 
 NOTHING_WITHHELD = Withheld()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Iterator
 from typing import Any
 
 ENCRYPTED = "m.room.encrypted"
@@ -26,6 +25,9 @@ TEXT_FIELDS = frozenset(
     )
 )
 MARKUP = "formatted_body"
+NESTED = (dict, list)
+MAY_MENTION = frozenset({"m.mentions", "m.new_content"})
+NONE: frozenset[str] = frozenset()
 MAX_DEPTH = 12
 LONGEST_HOST = 253  # characters
 
@@ -53,27 +55,20 @@ def text_parts(content: dict[str, Any]) -> tuple[str, list[str]]:
     """All that is shown as text, a line each, and the targets of the markup's links."""
     lines: list[str] = []
     hrefs: list[str] = []
-    for key, value in _strings(content):
-        if key == MARKUP:
-            text, targets = _from_markup(value)
-            lines.append(text)
-            hrefs.extend(targets)
-        else:
-            lines.append(value)
-    return "\n".join(lines), hrefs
-
-
-def _strings(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """``(field, text)`` of every text in the content, to a limited depth."""
     waiting: list[tuple[Any, int]] = [(content, 0)]
     while waiting:
         value, depth = waiting.pop()
-        for key, inner in value.items() if type(value) is dict else [("", v) for v in value]:
+        for key, inner in value.items() if type(value) is dict else (("", v) for v in value):
             if type(inner) is str:
-                if key in TEXT_FIELDS or key == MARKUP:
-                    yield key, inner
-            elif type(inner) in (dict, list) and depth < MAX_DEPTH:
+                if key in TEXT_FIELDS:
+                    lines.append(inner)
+                elif key == MARKUP:
+                    text, targets = _from_markup(inner)
+                    lines.append(text)
+                    hrefs.extend(targets)
+            elif type(inner) in NESTED and depth < MAX_DEPTH:
                 waiting.append((inner, depth + 1))
+    return lines[0] if len(lines) == 1 else "\n".join(lines), hrefs
 
 
 def _from_markup(markup: str) -> tuple[str, list[str]]:
@@ -139,18 +134,22 @@ def one_spaced(folded: str) -> str:
 
 def links_of(text: str, hrefs: list[str]) -> frozenset[str]:
     """The distinct addresses that a reader could follow, links to users aside."""
-    found: set[str] = set()
-    if "://" in text or "www." in text.lower():
-        found.update(_URLS.findall(text))
+    may_have_urls = "://" in text or ("." in text and "www." in text.lower())
+    if not (may_have_urls or hrefs):
+        return NONE
+    found: set[str] = set(_URLS.findall(text)) if may_have_urls else set()
     found.update(href for href in hrefs if ":" in href)
     return frozenset(link for link in found if not _USER_LINK.search(link))
 
 
 def hosts_of(text: str, links: frozenset[str]) -> frozenset[str]:
     """The hosts of links, and what looks like a host in the text; normalised."""
-    names = {match[1] for link in links if (match := _AUTHORITY.match(link))}
     text = text if text.isascii() else fold(text.translate(_OTHER_DOTS))
-    if _DOTTED.search(text):
+    is_dotted = "." in text and _DOTTED.search(text) is not None
+    if not (links or is_dotted):
+        return NONE
+    names = {match[1] for link in links if (match := _AUTHORITY.match(link))}
+    if is_dotted:
         names.update(_BARE_HOSTS.findall(text))
     return frozenset(
         normal_host(name) for name in names if "." in name and len(name) <= LONGEST_HOST
@@ -183,6 +182,8 @@ def domains_of(hosts: frozenset[str]) -> frozenset[str]:
 
 def mentions_of(content: dict[str, Any], text: str, hrefs: list[str]) -> frozenset[str]:
     """Who is mentioned: by ``m.mentions``, by user ID or by a link; ``@room`` is one more."""
+    if not (hrefs or "@" in text or "matrix.to" in text or MAY_MENTION & content.keys()):
+        return NONE
     found: set[str] = set()
     for holder in (content, content.get("m.new_content")):
         mentions = holder.get("m.mentions") if isinstance(holder, dict) else None
