@@ -142,6 +142,8 @@ class HiddenEvents:
                 # what was viewed once and has ended is shown, redacted, to all
                 self._read_anew({event.event_id for event in record.events})
             elif isinstance(record, EventRecord) and self._hidden:
+                if record.redacts is not None:  # likewise
+                    self._read_anew({record.redacts})
                 edited = _edited(record)
                 if edited is not None:  # what is hidden is hidden with its edits
                     self._read_anew({edited})

@@ -22,11 +22,12 @@ ON CONFLICT DO NOTHING
 SELECT_OWNERS = """
 SELECT DISTINCT user_id FROM hidden_events UNION SELECT DISTINCT user_id FROM message_views
 """
-# What is hidden is hidden with its edits.
+# What is hidden is hidden with its edits.  What was viewed once is shown again when it is redacted.
 SELECT_HIDDEN = """
 WITH chosen AS (
     SELECT event_id FROM hidden_events WHERE user_id = $1
-    UNION SELECT event_id FROM message_views WHERE user_id = $1
+    UNION SELECT v.event_id FROM message_views v JOIN events e USING (event_id)
+    WHERE v.user_id = $1 AND e.redacted_by IS NULL
 )
 SELECT event_id FROM chosen
 UNION SELECT e.event_id FROM chosen JOIN events e

@@ -95,6 +95,11 @@ async def texts(reader: Client, room_id: str) -> list[str]:
     return [e["content"]["body"] for e in reversed(page["chunk"]) if "body" in e["content"]]
 
 
+async def ids(reader: Client, room_id: str) -> list[str]:
+    page = await messages(reader, room_id, limit=100)
+    return [e["event_id"] for e in page["chunk"]]
+
+
 async def test_the_timer_starts_with_the_first_reader(world: ReadingWorld) -> None:
     alice, bob, carol, room_id = await three(world)
     views = Views(world)
@@ -146,6 +151,20 @@ async def test_what_each_has_seen_once_is_gone_for_them_and_in_the_end_for_all(
     assert stored is not None
     assert stored.redacted_by is not None
     assert stored.erased == "viewed"
+
+
+async def test_what_was_seen_once_is_shown_again_when_it_is_redacted(world: ReadingWorld) -> None:
+    """Another instance may redact it before this one's own copy has ended."""
+    alice, bob, _, room_id = await three(world)
+    views = Views(world)
+    sent = (await alice.say(room_id, "a secret", **ONCE)).event.event_id
+    await views.read(bob, room_id, sent)
+    assert sent not in await ids(bob, room_id)
+
+    await world.rooms.send(room_id, Draft(alice.user_id, "m.room.redaction", {"redacts": sent}))
+
+    assert sent in await ids(bob, room_id)
+    assert await texts(bob, room_id) == []
 
 
 async def test_a_later_edit_of_what_was_seen_is_hidden_as_well(world: ReadingWorld) -> None:
