@@ -35,10 +35,12 @@ class Scale:
     many_members: int = 1000
     long_history: int = 5000
     sends: int = 200
-    turns: int = 40  # of each side, where two are compared
+    # Where two sides are compared: how often each starts anew, and its turns each time.
+    rounds: int = 12
+    turns: int = 6
 
 
-QUICK = Scale(seconds=5.0, many_members=100, long_history=500, sends=60, turns=10)
+QUICK = Scale(seconds=5.0, many_members=100, long_history=500, sends=60, rounds=3)
 
 
 async def send(server: Homeserver, scale: Scale) -> Figures:

@@ -120,6 +120,13 @@ class Homeserver(ABC):
             return 0
         return _resident_bytes(self._process.pid)
 
+    def cpu_seconds(self) -> float:
+        """Processor time that the process has used, without its children and PostgreSQL."""
+        if self._process is None:
+            return 0.0
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def log_tail(self, characters: int = 4000) -> str:
         """The end of what it printed."""
         if not self.log_file.exists():
