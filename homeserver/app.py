@@ -17,6 +17,8 @@ from aiohttp import web
 
 from client_api.admin import ALL_ROUTES as ADMIN_ROUTES
 from client_api.comity import ALL_ROUTES as COMITY_ROUTES
+from client_api.conversations import routes as conversations_routes
+from client_api.conversations.answers import problem_answer
 from client_api.matrix import ALL_ROUTES as CLIENT_ROUTES
 from client_api.web import checked_media
 from client_api.web import consent as consent_page
@@ -33,6 +35,8 @@ from homeserver.storage import migrations
 from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 from homeserver.web import (
+    ERROR_FORMATS,
+    ErrorFormats,
     add_cors_headers,
     cors_middleware,
     error_middleware,
@@ -58,6 +62,9 @@ def build_app(wiring: Wiring) -> web.Application:
     app.add_routes(CLIENT_ROUTES)
     app.add_routes(COMITY_ROUTES)
     app.add_routes(ADMIN_ROUTES)
+    app.add_routes([*conversations_routes.ROUTES, conversations_routes.CATCH_ALL])
+    formats: ErrorFormats = {"/api/": problem_answer}
+    app[ERROR_FORMATS] = formats
     app.add_routes(SIGNED_ROUTES)
     pages = (consent_page.routes, join_page.routes, me_page.routes, terms_page.routes)
     for routes in (*OPEN_ROUTES, *pages, checked_media.routes, health.routes):

@@ -11,7 +11,7 @@ import asyncio
 import gc
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import accumulate
 from typing import Any, TypeVar, cast
 
@@ -46,12 +46,16 @@ CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS",
     "Access-Control-Allow-Headers": (
-        "X-Requested-With, Content-Type, Authorization, Date, If-Match, If-None-Match"
+        "X-Requested-With, Content-Type, Authorization, Date, If-Match, If-None-Match, "
+        "Idempotency-Key, Comity-User"
     ),
-    "Access-Control-Expose-Headers": "ETag, Retry-After",
+    "Access-Control-Expose-Headers": "ETag, Retry-After, Location, Idempotency-Replayed",
 }
 
 REQUEST_ID = web.RequestKey("request_id", str)
+# How failures are told beneath a path: by its prefix.  Elsewhere they are told as Matrix does.
+ErrorFormats = Mapping[str, Callable[[MatrixError], web.Response]]
+ERROR_FORMATS: web.AppKey[ErrorFormats] = web.AppKey("ERROR_FORMATS")
 
 
 # ---------------------------------------------------------------- answering
@@ -210,19 +214,26 @@ async def add_cors_headers(request: web.Request, response: web.StreamResponse) -
 
 @web.middleware
 async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn failures into the spec's standard error response."""
+    """Turn failures into the spec's standard error response, or what the path's API has for it."""
+
+    def told(error: MatrixError) -> web.Response:
+        for prefix, tell in request.app.get(ERROR_FORMATS, {}).items():
+            if request.path.startswith(prefix):
+                return tell(error)
+        return error_response(error)
+
     try:
         if "%00" in request.raw_path:
             raise InvalidParam("The path has a NUL character")
         return await handler(request)
     except MatrixError as error:
-        return error_response(error)
+        return told(error)
     except web.HTTPNotFound:
-        return error_response(Unrecognized("No such endpoint"))
+        return told(Unrecognized("No such endpoint"))
     except web.HTTPMethodNotAllowed:
-        return error_response(Unrecognized("This endpoint does not take that method", status=405))
+        return told(Unrecognized("This endpoint does not take that method", status=405))
     except web.HTTPRequestEntityTooLarge:
-        return error_response(TooLarge("The request body is too large"))
+        return told(TooLarge("The request body is too large"))
     except web.HTTPException:
         raise
     except asyncio.CancelledError:
@@ -231,7 +242,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         if isinstance(error, ConnectionError) and _is_gone(request):
             return web.Response(status=CLIENT_GONE)  # nobody reads it
         logger.exception("request failed")
-        return error_response(
+        return told(
             MatrixError("Something went wrong on this server; it has been logged", status=500)
         )
 

@@ -1,0 +1,1 @@
+"""The Conversations API: REST, WebSocket and GraphQL for applications.  See ``docs/api/``."""

@@ -1,0 +1,67 @@
+"""Answers of the Conversations API: JSON, ETags, problem details."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+
+from homeserver.errors import LimitExceeded, MatrixError
+from homeserver.services.conversations.problems import Problem, problem_json
+
+PROBLEM_JSON = "application/problem+json"
+_encoder = msgspec.json.Encoder()
+
+
+def encode(value: Any) -> bytes:
+    """A shape as JSON."""
+    return _encoder.encode(value)
+
+
+def etag_of(body: bytes) -> str:
+    """The strong ETag of a representation, without its quotes."""
+    return hashlib.blake2b(body, digest_size=12).hexdigest()
+
+
+def json_answer(value: Any, *, status: int = 200) -> web.Response:
+    """A shape as an answer."""
+    return web.Response(body=encode(value), status=status, content_type="application/json")
+
+
+def tagged_answer(request: web.Request, value: Any) -> web.Response:
+    """The answer to a GET, with its ETag; 304 where the caller has it (RFC 9110, 13.1.2)."""
+    body = encode(value)
+    tag = etag_of(body)
+    headers = {hdrs.ETAG: f'"{tag}"', hdrs.CACHE_CONTROL: "private, no-cache"}
+    if any(known.value in (tag, "*") for known in request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+def check_unchanged(request: web.Request, current: Any) -> None:
+    """Raise :class:`Problem` ``precondition_failed`` if the caller knew another representation.
+
+    ``current``: what a GET answers now.  Spec: RFC 9110, section 13.1.1.
+    """
+    known = request.if_match
+    if known and not any(tag.value in (etag_of(encode(current)), "*") for tag in known):
+        raise Problem(
+            "precondition_failed", "It has changed since you read it: read it again", status=412
+        )
+
+
+def problem_answer(error: MatrixError) -> web.Response:
+    """A failure as problem details.  Spec: RFC 9457."""
+    headers = {}
+    if isinstance(error, LimitExceeded):
+        headers[hdrs.RETRY_AFTER] = str(-(-error.extra["retry_after_ms"] // 1000))
+    if error.status == 401:
+        headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    return web.Response(
+        body=encode(problem_json(error)),
+        status=error.status,
+        content_type=PROBLEM_JSON,
+        headers=headers,
+    )

@@ -1,0 +1,8 @@
+"""The REST operations, one module per family.  ``ALL`` is the API in the order of its reference."""
+
+from __future__ import annotations
+
+from client_api.conversations.api import Api
+from client_api.conversations.rest import meta
+
+ALL: tuple[Api, ...] = (meta.api,)

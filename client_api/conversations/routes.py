@@ -1,0 +1,12 @@
+"""All routes under ``/api``."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from client_api.conversations.api import PREFIX, no_such_operation
+from client_api.conversations.rest import ALL
+
+ROUTES: list[web.RouteDef] = [route for api in ALL for route in api.definitions]
+# After everything else under the prefix.
+CATCH_ALL = web.route("*", PREFIX + "/{tail:.*}", no_such_operation)
