@@ -59,6 +59,7 @@ def build_app(wiring: Wiring) -> web.Application:
     app.on_response_prepare.append(add_cors_headers)
     _provide(app, wiring)
     _provide_policy(app, wiring)
+    wiring.conversations.provide(app)
     app.add_routes(CLIENT_ROUTES)
     app.add_routes(COMITY_ROUTES)
     app.add_routes(ADMIN_ROUTES)

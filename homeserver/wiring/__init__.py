@@ -62,6 +62,7 @@ from homeserver.wiring.accounts import AccountParts, make_exports
 from homeserver.wiring.basics import clock_ms, random_id
 from homeserver.wiring.checks import CheckParts
 from homeserver.wiring.consent import ConsentParts
+from homeserver.wiring.conversations import Conversations
 from homeserver.wiring.devices import DeviceParts
 from homeserver.wiring.ends import Ends
 from homeserver.wiring.lists import ListGates, ListParts
@@ -116,6 +117,7 @@ class Wiring:
         self.account_deletion.erase_with(self.ends.deletion, self.ends.media_deletion)
         self.list_parts = ListParts(self)
         self._gate()
+        self.conversations = Conversations(self)
 
     # ------------------------------------------------------------ rooms
 
@@ -412,13 +414,16 @@ class Wiring:
         await self.accounts.resume()
         await self.account_parts.start()
         await self.exports.start()
+        await self.conversations.start()
 
     def stop_waiting(self) -> None:
         """Answer the syncs that wait, so that the listeners can close."""
         self.reading.notifier.close()
+        self.conversations.stop_waiting()
 
     async def close(self) -> None:
         """Stop in the opposite order: what comes in, what goes out, the log last."""
+        await self.conversations.close()
         await self.list_parts.close()
         await self.ends.close()
         await self.gate.close()
