@@ -26,8 +26,10 @@ from typing_extensions import TypeVar
 
 from client_api.conversations import answers
 from client_api.conversations.auth import Caller, authorise
+from client_api.conversations.idempotency import IDEMPOTENCY_KEY, once
 from homeserver.errors import MissingToken, Unrecognized
 from homeserver.protocol.identifiers import UserId
+from homeserver.services.conversations.idempotency import MAX_KEY_LENGTH, is_key
 from homeserver.services.conversations.problems import Problem
 from homeserver.services.conversations.shapes.base import Empty
 from homeserver.services.conversations.shapes.pages import Page
@@ -36,8 +38,6 @@ from homeserver.services.requester import Requester
 from homeserver.web import parse_json, read_body
 
 PREFIX = "/api/v1"
-IDEMPOTENCY_KEY = "Idempotency-Key"
-MAX_KEY_LENGTH = 255
 
 B = TypeVar("B", default=None)
 Q = TypeVar("Q", default=None)
@@ -75,7 +75,7 @@ class Call(Generic[B, Q]):
     def idempotency_key(self) -> str | None:
         """The caller's ``Idempotency-Key``.  Raises :class:`Problem` for an impossible one."""
         key = self.request.headers.get(IDEMPOTENCY_KEY)
-        if key is not None and not (0 < len(key) <= MAX_KEY_LENGTH and key.isprintable()):
+        if key is not None and not is_key(key):
             raise Problem(
                 "invalid_parameter",
                 f"'{IDEMPOTENCY_KEY}' must be 1 to {MAX_KEY_LENGTH} visible characters",
@@ -215,7 +215,12 @@ def _endpoint(
         body = await _read(request, decoder) if decoder is not None else None
         query = _parse_query(request, operation.query, repeated)
         call: Call[Any, Any] = Call(request, caller, body, query)
-        return await answered(call)
+        if not options.idempotent:
+            return await answered(call)
+        key = call.idempotency_key
+        if key is None or caller is None:
+            return await answered(call)
+        return await once(request, caller.requester.user_id, key, lambda: answered(call))
 
     async def answered(call: Call[Any, Any]) -> web.StreamResponse:
         value = await handler(call)

@@ -112,7 +112,7 @@ class Wiring:
         self.account_deletion.also(self.device_parts.presence.forget)
         self.account_deletion.also(self.reading.hidden_events.forget)
         self.moderation_parts = ModerationParts(self)
-        self.ends = Ends(self)
+        self.ends: Ends = Ends(self)
         self.moderation_parts.moderation.contents = self.ends.deletion
         self.account_deletion.erase_with(self.ends.deletion, self.ends.media_deletion)
         self.list_parts = ListParts(self)

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from client_api.conversations import keys
+from homeserver.services.conversations.idempotency import Idempotency
+from homeserver.wiring.basics import clock_ms
+
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
 
@@ -14,10 +18,13 @@ class Conversations:
     """Everything that only the Conversations API needs; built last."""
 
     def __init__(self, wiring: Wiring) -> None:
-        self._wiring = wiring
+        database = wiring.database
+        self.idempotency = Idempotency(database=database, clock_ms=clock_ms)
+        wiring.ends.caretaker.add(self.idempotency)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
+        app[keys.IDEMPOTENCY] = self.idempotency
 
     async def start(self) -> None:
         """Start what runs in the background."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -12,9 +13,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from client_api.conversations.answers import check_unchanged, problem_answer
 from client_api.conversations.api import Api, Call
+from client_api.conversations.keys import IDEMPOTENCY
+from homeserver.app_keys import SESSIONS, TERMS
+from homeserver.errors import MatrixError, NotFound
 from homeserver.services.conversations.shapes.base import Input, Shape
 from homeserver.services.conversations.shapes.pages import Page
-from homeserver.web import ERROR_FORMATS, error_middleware
+from homeserver.web import ERROR_FORMATS, ErrorFormats, error_middleware
+from tests.integration.single import Instance
 
 from .conftest import ApiUser
 
@@ -62,7 +67,8 @@ async def http() -> AsyncIterator[HTTP]:
         return Page(items=[Thing(name=kind, size=call.query.limit) for kind in call.query.kind])
 
     app = web.Application(middlewares=[error_middleware])
-    app[ERROR_FORMATS] = {"/api/": problem_answer}
+    formats: ErrorFormats = {"/api/": problem_answer}
+    app[ERROR_FORMATS] = formats
     app.add_routes(api.definitions)
     async with TestClient(TestServer(app)) as client:
         yield client
@@ -154,3 +160,88 @@ async def test_kinds_of_problems_are_explained(nobody: ApiUser) -> None:
     told = await nobody.get("/problems/rate_limited")
 
     assert told["title"] == "Too many requests"
+
+
+class Counted:
+    """An operation of which the test can tell how often it ran, and a caller who tries again."""
+
+    def __init__(self, http: HTTP, token: str) -> None:
+        self.http = http
+        self.token = token
+        self.ran: list[str] = []
+
+    async def post(self, key: str, name: str) -> tuple[int, Any, bool]:
+        headers = {"Authorization": f"Bearer {self.token}", "Idempotency-Key": key}
+        response = await self.http.post("/api/v1/counted", json={"name": name}, headers=headers)
+        replayed = response.headers.get("Idempotency-Replayed") == "true"
+        return response.status, await response.json(content_type=None), replayed
+
+
+@pytest.fixture
+async def counted(instance: Instance, alice: ApiUser) -> AsyncIterator[Counted]:
+    api = Api("Counting")
+
+    @api.post("/counted", scope="messages:write", status=201)
+    async def count(call: Call[NewThing]) -> Thing:
+        """Count."""
+        it.ran.append(call.body.name)
+        if call.body.name == "fail":
+            raise MatrixError("Something is broken", status=503)
+        if call.body.name == "none":
+            raise NotFound("There is no such thing")
+        return Thing(name=call.body.name, size=len(it.ran))
+
+    wiring = instance.wiring
+    app = web.Application(middlewares=[error_middleware])
+    formats: ErrorFormats = {"/api/": problem_answer}
+    app[ERROR_FORMATS] = formats
+    app[SESSIONS] = wiring.sessions
+    app[TERMS] = wiring.account_parts.terms
+    app[IDEMPOTENCY] = wiring.conversations.idempotency
+    app.add_routes(api.definitions)
+    async with TestClient(TestServer(app)) as client:
+        it = Counted(client, alice.token)
+        yield it
+
+
+async def test_the_same_key_gives_the_same_answer_once(counted: Counted) -> None:
+    first = await counted.post("k1", "cup")
+
+    again = await counted.post("k1", "cup")
+    other = await counted.post("k2", "cup")
+
+    assert first == (201, {"name": "cup", "size": 1}, False)
+    assert again == (201, {"name": "cup", "size": 1}, True)
+    assert other == (201, {"name": "cup", "size": 2}, False)
+
+
+async def test_a_key_is_for_one_request(counted: Counted) -> None:
+    await counted.post("k1", "cup")
+
+    status, told, _ = await counted.post("k1", "plate")
+
+    assert (status, told["code"]) == (422, "idempotency_mismatch")
+    assert counted.ran == ["cup"]
+
+
+async def test_a_refusal_is_kept_and_a_failure_is_not(counted: Counted) -> None:
+    for key, name in (("k1", "none"), ("k1", "none"), ("k2", "fail"), ("k2", "fail")):
+        await counted.post(key, name)
+
+    status, told, replayed = await counted.post("k1", "none")
+
+    assert counted.ran == ["none", "fail", "fail"]
+    assert (status, told["code"], replayed) == (404, "not_found", True)
+
+
+async def test_requests_at_the_same_time_are_done_once(counted: Counted) -> None:
+    results = await asyncio.gather(*(counted.post("k1", "cup") for _ in range(5)))
+
+    assert counted.ran == ["cup"]
+    assert {status for status, _, _ in results} <= {201, 409}
+
+
+async def test_an_impossible_key_is_refused(counted: Counted) -> None:
+    status, told, _ = await counted.post("x" * 256, "cup")
+
+    assert (status, told["code"]) == (400, "invalid_parameter")
