@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ from aiohttp import hdrs, web
 from homeserver.errors import LimitExceeded, MatrixError
 from homeserver.services.conversations.problems import Problem, problem_json
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 PROBLEM_JSON = "application/problem+json"
 _encoder = msgspec.json.Encoder()
 
@@ -32,12 +35,19 @@ def json_answer(value: Any, *, status: int = 200) -> web.Response:
 
 def tagged_answer(request: web.Request, value: Any) -> web.Response:
     """The answer to a GET, with its ETag; 304 where the caller has it (RFC 9110, 13.1.2)."""
-    body = encode(value)
+    return tagged_bytes(request, encode(value), "application/json")
+
+
+def tagged_bytes(
+    request: web.Request, body: bytes, content_type: str, extra: Mapping[str, str] = NO_HEADERS
+) -> web.Response:
+    """Bytes as the answer to a GET, with their ETag."""
     tag = etag_of(body)
-    headers = {hdrs.ETAG: f'"{tag}"', hdrs.CACHE_CONTROL: "private, no-cache"}
+    headers = {**extra, hdrs.ETAG: f'"{tag}"', hdrs.CACHE_CONTROL: "private, no-cache"}
     if any(known.value in (tag, "*") for known in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    return web.Response(body=body, content_type="application/json", headers=headers)
+    charset = "utf-8" if content_type.startswith("text/") else None
+    return web.Response(body=body, content_type=content_type, charset=charset, headers=headers)
 
 
 def check_unchanged(request: web.Request, current: Any) -> None:

@@ -123,8 +123,10 @@ class _Options:
 class Api:
     """The operations of one family, and their routes."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, description: str = "") -> None:
+        """``tag``, ``description``: the family's name and purpose in the reference."""
         self.tag = tag
+        self.description = description
         self.operations: list[Operation] = []
         self.definitions: list[web.RouteDef] = []
 

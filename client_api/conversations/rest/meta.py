@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+
+from aiohttp import web
+
+from client_api.conversations.answers import encode, tagged_bytes
 from client_api.conversations.api import Api, Call
+from client_api.conversations.openapi import document
+from client_api.conversations.reference import reference
+from client_api.web.static_files import PAGE_HEADERS, StaticFile
 from homeserver.app_keys import CONFIG
 from homeserver.errors import NotFound
 from homeserver.services.conversations.problems import TITLES
 from homeserver.services.conversations.shapes.base import Shape
 
-api = Api("This API")
+STYLE = StaticFile.read("reference.css", "text/css")
+api = Api("This API", "What the API says of itself.")
 
 
 class Server(Shape, frozen=True, kw_only=True):
@@ -40,3 +49,31 @@ async def get_problem(call: Call) -> ProblemKind:
     if title is None:
         raise NotFound("There is no such kind of problem")
     return ProblemKind(code=call.path("code"), title=title)
+
+
+@api.get("/openapi.json", scope=None, media_type="application/json")
+async def get_openapi(call: Call) -> web.Response:
+    """Read this API's OpenAPI 3.1 document."""
+    body = _documents(call.app[CONFIG].public_base_url)[0]
+    return tagged_bytes(call.request, body, "application/json")
+
+
+@api.get("/", scope=None, media_type="text/html")
+async def get_reference(call: Call) -> web.Response:
+    """Read this API's reference as a page."""
+    body = _documents(call.app[CONFIG].public_base_url)[1]
+    return tagged_bytes(call.request, body, "text/html", PAGE_HEADERS)
+
+
+@api.get("/reference.css", scope=None, media_type="text/css")
+async def get_reference_style(call: Call) -> web.Response:
+    """Read the reference page's style."""
+    return STYLE.answer(call.request)
+
+
+@functools.cache
+def _documents(base_url: str) -> tuple[bytes, bytes]:
+    from client_api.conversations.rest import ALL  # this module is one of them
+
+    made = document(ALL, base_url.rstrip("/"))
+    return encode(made), reference(made).encode()
