@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from homeserver.services.conversations.direct import Direct
 from homeserver.services.conversations.idempotency import Idempotency
 
 IDEMPOTENCY = web.AppKey("IDEMPOTENCY", Idempotency)
+DIRECT = web.AppKey("DIRECT", Direct)

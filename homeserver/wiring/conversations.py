@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from client_api.conversations import keys
+from homeserver.services.conversations.direct import Direct
+from homeserver.services.conversations.direct_list import DirectList
 from homeserver.services.conversations.idempotency import Idempotency
 from homeserver.wiring.basics import clock_ms
 
@@ -21,10 +23,23 @@ class Conversations:
         database = wiring.database
         self.idempotency = Idempotency(database=database, clock_ms=clock_ms)
         wiring.ends.caretaker.add(self.idempotency)
+        self.direct_list = DirectList(wiring.account_data)
+        self.direct = Direct(
+            server_name=wiring.config.server_name,
+            default_version=wiring.config.rooms.default_version,
+            database=database,
+            rooms=wiring.rooms,
+            rooms_of_users=wiring.reading.rooms_of_users,
+            membership=wiring.membership,
+            creation=wiring.creation,
+            profiles=wiring.profiles,
+            direct_list=self.direct_list,
+        )
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.IDEMPOTENCY] = self.idempotency
+        app[keys.DIRECT] = self.direct
 
     async def start(self) -> None:
         """Start what runs in the background."""

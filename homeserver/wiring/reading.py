@@ -42,7 +42,7 @@ class Reading:
             others=wiring.consent,
             clock_ms=clock_ms,
         )
-        visibility = Visibility(
+        self.visibility = visibility = Visibility(
             database=database, log=log, store=wiring.store, erased=wiring.erased.positions
         )
         events = ClientEvents(
@@ -50,7 +50,15 @@ class Reading:
         )
         self.client_events = events
         aggregations = Aggregations(database=database, store=wiring.store, events=events)
-        rooms_of_users = RoomsOfUsers(database=database, log=log)
+        self.rooms_of_users = rooms_of_users = RoomsOfUsers(database=database, log=log)
+        self.summaries = RoomSummaries(database=database, log=log)
+        self.unread_counts = UnreadCounts(
+            database=database,
+            log=log,
+            recent=self.recent,
+            rulesets=wiring.push_rules,
+            reader_filter=self.hidden_events,
+        )
         states = SyncStates(database=database, recent=self.recent, states=wiring.states)
         sync_rooms = SyncRooms(
             database=database,
@@ -59,15 +67,9 @@ class Reading:
             events=events,
             aggregations=aggregations,
             states=states,
-            summaries=RoomSummaries(database=database, log=log),
+            summaries=self.summaries,
             visibility=visibility,
-            unread=UnreadCounts(
-                database=database,
-                log=log,
-                recent=self.recent,
-                rulesets=wiring.push_rules,
-                reader_filter=self.hidden_events,
-            ),
+            unread=self.unread_counts,
         )
         key_counts = CachedKeyCounts(keys=wiring.device_parts.end_to_end_keys, log=log)
         wiring.device_parts.end_to_end_keys.on_counts_changed = key_counts.forget
