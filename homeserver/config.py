@@ -106,6 +106,15 @@ class RegistrationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SignInConfig:
+    """``jwt``, ``oidc_providers`` (see ``services/sign_in/settings.py``), ``sso_redirect_urls``."""
+
+    jwt_issuers: list[dict[str, Any]] = field(repr=False)
+    oidc_providers: list[dict[str, Any]] = field(repr=False)
+    redirect_urls: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class FederationConfig:
     """``federation``."""
 
@@ -242,6 +251,7 @@ class Config:
     database: DatabaseConfig
     listen: ListenConfig
     registration: RegistrationConfig
+    sign_in: SignInConfig
     rate_limits: RateLimitsConfig
     federation: FederationConfig
     consent: ConsentConfig
@@ -366,6 +376,9 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
             TlsConfig(path(listen["tls"]["certificate"]), path(listen["tls"]["key"])),
         ),
         registration=_registration(document["registration"]),
+        sign_in=SignInConfig(
+            document["jwt"]["issuers"], document["oidc_providers"], document["sso_redirect_urls"]
+        ),
         rate_limits=RateLimitsConfig(
             rates["enabled"],
             {name: RateConfig(**rate) for name, rate in rates.items() if name != "enabled"},

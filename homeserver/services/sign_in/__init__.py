@@ -1,0 +1,1 @@
+"""Signing in with what others vouch for: an application's own tokens, OpenID Connect providers."""
