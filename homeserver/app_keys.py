@@ -55,6 +55,7 @@ from homeserver.services.room_acls import RoomAcls
 from homeserver.services.rooms import Rooms
 from homeserver.services.server_blocks import ServerAdmission, ServerBlocks
 from homeserver.services.sessions import SessionService
+from homeserver.services.sign_in.jwt_login import JwtLogin
 from homeserver.services.sync import SyncService
 from homeserver.services.terms import Terms
 from homeserver.services.third_party_invites import ThirdPartyInvites
@@ -93,6 +94,7 @@ TERMS = web.AppKey("TERMS", Terms)
 CROSS_SIGNING = web.AppKey("CROSS_SIGNING", CrossSigningService)
 DEVICE_LISTS = web.AppKey("DEVICE_LISTS", DeviceListService)
 END_TO_END_KEYS = web.AppKey("END_TO_END_KEYS", EndToEndKeyService)
+JWT_LOGIN = web.AppKey("JWT_LOGIN", JwtLogin)
 MEDIA = web.AppKey("MEDIA", MediaService)
 MEDIA_GATE = web.AppKey("MEDIA_GATE", MediaGate)
 CHECK_LINKS = web.AppKey("CHECK_LINKS", CheckLinks)

@@ -13,7 +13,7 @@ from client_api.auth import (
 )
 from client_api.matrix import parsing
 from client_api.routing import V1, ClientRoutes
-from homeserver.app_keys import ACCOUNTS, CONFIG, DEVICES, RATE_LIMITS, SESSIONS
+from homeserver.app_keys import ACCOUNTS, CONFIG, DEVICES, JWT_LOGIN, RATE_LIMITS, SESSIONS
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.events import JsonObject
@@ -25,17 +25,21 @@ from homeserver.web import json_response, optional, read_json, required
 routes = ClientRoutes()
 
 PASSWORD, TOKEN = "m.login.password", "m.login.token"
+JWT = "org.matrix.login.jwt"
 
 
 @routes.get("/login")
-async def get_login_flows(_request: web.Request) -> web.Response:
+async def get_login_flows(request: web.Request) -> web.Response:
     """The ways to log in."""
-    return json_response({"flows": [{"type": PASSWORD}, {"type": TOKEN, "get_login_token": True}]})
+    flows: list[JsonObject] = [{"type": PASSWORD}, {"type": TOKEN, "get_login_token": True}]
+    if request.app[JWT_LOGIN].enabled:
+        flows.append({"type": JWT})
+    return json_response({"flows": flows})
 
 
 @routes.post("/login")
 async def login(request: web.Request) -> web.Response:
-    """Log in with a password, or with a token that another client asked for."""
+    """Log in with a password, with a token that another client asked for, or an application's."""
     request.app[RATE_LIMITS].check("login", caller_key(request))
     body = await read_json(request)
     kind = required(body, "type", str)
@@ -43,6 +47,8 @@ async def login(request: web.Request) -> web.Response:
         user_id = await _check_password(request, body)
     elif kind == TOKEN:
         user_id = await request.app[SESSIONS].use_login_token(required(body, "token", str))
+    elif kind == JWT and request.app[JWT_LOGIN].enabled:
+        user_id = await request.app[JWT_LOGIN].sign_in(required(body, "token", str))
     else:
         raise MatrixError(f"This server has no way to log in by '{kind}'")
 

@@ -10,10 +10,11 @@ from homeserver.storage.database import Queryable
 # A known device keeps its name.
 INSERT_DEVICE = """
 INSERT INTO devices (user_id, device_id, display_name, created_at, last_seen_at, last_seen_ip,
-    user_agent)
-VALUES ($1, $2, $3, $4, $4, $5, $6)
+    user_agent, authenticated_at)
+VALUES ($1, $2, $3, $4, $4, $5, $6, $4)
 ON CONFLICT (user_id, device_id) DO UPDATE SET last_seen_at = EXCLUDED.last_seen_at,
-    last_seen_ip = EXCLUDED.last_seen_ip, user_agent = EXCLUDED.user_agent
+    last_seen_ip = EXCLUDED.last_seen_ip, user_agent = EXCLUDED.user_agent,
+    authenticated_at = EXCLUDED.authenticated_at
 """
 SELECT_DEVICES = """
 SELECT device_id, display_name, last_seen_at, last_seen_ip FROM devices
@@ -32,6 +33,9 @@ UPDATE devices d SET last_seen_at = seen.at, last_seen_ip = seen.ip, user_agent 
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
     AS seen (user_id, device_id, at, ip, agent)
 WHERE d.user_id = seen.user_id AND d.device_id = seen.device_id
+"""
+SELECT_AUTHENTICATED_AT = """
+SELECT authenticated_at FROM devices WHERE user_id = $1 AND device_id = $2
 """
 IS_CROSS_SIGNING_KEY = """
 SELECT EXISTS (
@@ -110,3 +114,9 @@ async def set_last_seen(db: Queryable, sightings: Sequence[Sighting]) -> None:
 async def is_cross_signing_key(db: Queryable, user_id: str, device_id: str) -> bool:
     """Whether a device ID is the ID of one of the user's cross-signing keys."""
     return bool(await db.fetchval(IS_CROSS_SIGNING_KEY, user_id, device_id))
+
+
+async def get_authenticated_at(db: Queryable, user_id: str, device_id: str) -> int | None:
+    """When a user last logged in with a device (ms); None where that is not known."""
+    at: int | None = await db.fetchval(SELECT_AUTHENTICATED_AT, user_id, device_id)
+    return at

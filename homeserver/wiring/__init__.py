@@ -70,6 +70,7 @@ from homeserver.wiring.moderation import ModerationParts, moderation_queue
 from homeserver.wiring.policy import PolicyParts
 from homeserver.wiring.policy_server import PolicyServerParts
 from homeserver.wiring.reading import Reading
+from homeserver.wiring.sign_in import SignInParts
 from homeserver.wiring.third_party import ThirdPartyParts
 from homeserver.wiring.transport import Transport
 
@@ -304,6 +305,7 @@ class Wiring:
             clock_ms=clock_ms,
         )
         self.account_parts = AccountParts(self)
+        self.sign_in = SignInParts(self)
         self.registration = RegistrationService(
             mode=config.registration.mode,
             server_name=config.server_name,
@@ -431,6 +433,7 @@ class Wiring:
         await self.account_deletion.close()
         await self.exports.close()
         await self.account_parts.close()
+        await self.sign_in.close()
         await self.moderation_queue.close()
         await self.transport.outbox.close()
         await self.consent_parts.close()

@@ -114,6 +114,8 @@ class Identities:
                     ):
                         raise _Overtaken("Somebody signs in as you at the same time")
             except UserInUse:
+                if await storage.get_identity(self._database, vouched.provider, subject):
+                    return await self.sign_in(vouched)
                 continue
             except _Overtaken:
                 return await self.sign_in(vouched)

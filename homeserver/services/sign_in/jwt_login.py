@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from homeserver.config import ConfigError
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.sign_in.documents import Documents
@@ -47,11 +45,14 @@ class JwtLogin:
 
     def _keys(self, issuer: Issuer) -> KeySource:
         if issuer.secret is not None:
-            return SharedKey(issuer.secret)
+            try:
+                return SharedKey(issuer.secret)
+            except ValueError as error:
+                raise ConfigError([f"jwt.issuers ({issuer.name}): {error}"]) from None
         if issuer.jwks_file is not None:
             try:
                 return KeyFile(issuer.jwks_file)
-            except (OSError, ValueError, orjson.JSONDecodeError) as error:
+            except (OSError, ValueError) as error:
                 raise ConfigError(
                     [f"jwt.issuers ({issuer.name}): {issuer.jwks_file}: {error}"]
                 ) from error
