@@ -42,7 +42,7 @@ from homeserver.services.conversations.reading import (
     read_mentions,
     without_reply_fallback,
 )
-from homeserver.services.conversations.safe_html import safe_html
+from homeserver.services.conversations.safe_html import shown_html
 from homeserver.services.conversations.shapes.messages import (
     CallNote,
     Deleted,
@@ -202,7 +202,7 @@ def _read_more(content: Mapping[str, Any], parts: Parts, kind: Kind) -> Kind:
     if content.get("format") == HTML:
         html = as_text(content.get("formatted_body"))
         if html is not None and (kind not in MEDIA_KINDS or "filename" in content):
-            parts["html"] = safe_html(html)
+            parts["html"] = shown_html(html)
     if "m.mentions" in content or MENTIONS in content:
         parts["mentions"] = read_mentions(content)
         parts["mentions_all"] = as_dict(content.get("m.mentions")).get("room") is True

@@ -6,9 +6,14 @@ Spec: client-server API, ``m.room.message`` msgtypes, the allowed tags and attri
 from __future__ import annotations
 
 import html as entities
+import re
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import nh3
+
+from homeserver.protocol.identifiers import InvalidIdentifier, UserId
+from homeserver.services.conversations.shapes.people import address
 
 TAGS = {
     *("del", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "p", "a", "ul", "ol", "sup", "sub"),
@@ -53,6 +58,25 @@ def safe_html(html: str) -> str | None:
     if len(html) > MAX_HTML or html.count("<") > MOST_TAGS:
         return None
     return _cleaner.clean(html) or None
+
+
+PERSON_LINK = re.compile(r'<a href="https://matrix\.to/#/(@[^"?]+)(?:\?[^"]*)?"[^>]*>')
+
+
+def shown_html(html: str) -> str | None:
+    """Safe HTML as the API gives it: links to people name their addresses."""
+    clean = safe_html(html)
+    if clean is None or "matrix.to/#/@" not in clean:
+        return clean
+    return PERSON_LINK.sub(_person_link, clean)
+
+
+def _person_link(match: re.Match[str]) -> str:
+    try:
+        user_id = UserId.parse(unquote(entities.unescape(match[1])))
+    except InvalidIdentifier:
+        return "<a>"
+    return f'<a data-person="{entities.escape(address(user_id))}">'
 
 
 class _Text(HTMLParser):
