@@ -80,6 +80,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.ACCOUNTS] = wiring.accounts
     app[app_keys.ADMIN_TOKENS] = wiring.admin_tokens
     app[app_keys.CROSS_SIGNING] = wiring.device_parts.cross_signing
+    app[app_keys.DELAYED_EVENTS] = wiring.scheduling.delayed_events
     app[app_keys.DEVICE_LISTS] = wiring.device_lists
     app[app_keys.DEVICES] = wiring.devices
     app[app_keys.DIRECTORY] = wiring.directory

@@ -53,6 +53,7 @@ from homeserver.services.reports import Reports
 from homeserver.services.retention import Retention
 from homeserver.services.room_acls import RoomAcls
 from homeserver.services.rooms import Rooms
+from homeserver.services.scheduling.delayed_events import DelayedEvents
 from homeserver.services.server_blocks import ServerAdmission, ServerBlocks
 from homeserver.services.sessions import SessionService
 from homeserver.services.sign_in.jwt_login import JwtLogin
@@ -108,6 +109,7 @@ CONSENT = web.AppKey("CONSENT", Consent)
 CONSENT_ACCESS = web.AppKey("CONSENT_ACCESS", ConsentAccess)
 MESSAGE_REQUESTS = web.AppKey("MESSAGE_REQUESTS", MessageRequests)
 PEER_CONSENT = web.AppKey("PEER_CONSENT", PeerConsent)
+DELAYED_EVENTS = web.AppKey("DELAYED_EVENTS", DelayedEvents)
 DIRECTORY = web.AppKey("DIRECTORY", Directory)
 MESSAGE_VIEWS = web.AppKey("MESSAGE_VIEWS", MessageViews)
 MEMBERSHIP = web.AppKey("MEMBERSHIP", Membership)

@@ -218,6 +218,15 @@ class RetentionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulingConfig:
+    """``scheduling``."""
+
+    max_delay_ms: int
+    max_per_user: int
+    keep_finished_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsConfig:
     """``limits``."""
 
@@ -263,6 +272,7 @@ class Config:
     presence: PresenceConfig
     media: MediaConfig
     retention: RetentionConfig
+    scheduling: SchedulingConfig
     limits: LimitsConfig
     rooms: RoomsConfig
     log: LogConfig
@@ -395,6 +405,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         presence=PresenceConfig(**document["presence"]),
         media=MediaConfig(**_in_ms(document["media"], "delete_redacted_after")),
         retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),
+        scheduling=SchedulingConfig(**_in_ms(document["scheduling"], "max_delay", "keep_finished")),
         limits=LimitsConfig(**document["limits"]),
         rooms=RoomsConfig(**document["rooms"]),
         log=LogConfig(**document["log"]),

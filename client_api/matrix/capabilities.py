@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from client_api.auth import require_user
@@ -19,7 +21,7 @@ ENABLED, DISABLED = {"enabled": True}, {"enabled": False}
 async def get_capabilities(request: web.Request) -> web.Response:
     """The capabilities of this server."""
     await require_user(request)
-    capabilities = {
+    capabilities: dict[str, Any] = {
         "m.room_versions": {
             "default": request.app[CONFIG].rooms.default_version,
             "available": dict.fromkeys(ROOM_VERSIONS, "stable"),
@@ -32,4 +34,10 @@ async def get_capabilities(request: web.Request) -> web.Response:
         "m.3pid_changes": DISABLED,
         "m.forget_forced_upon_leave": DISABLED,
     }
+    limits = request.app[CONFIG].scheduling
+    for name in ("m.delayed_events", "org.matrix.msc4140.delayed_events"):
+        capabilities[name] = {
+            "max_delay_ms": limits.max_delay_ms,
+            "max_scheduled": limits.max_per_user,
+        }
     return json_response({"capabilities": capabilities})

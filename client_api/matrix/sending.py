@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from client_api.auth import require_sender, require_user
+from client_api.matrix.delayed_events import query_delay, schedule
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import DIRECTORY, MEMBERSHIP, RATE_LIMITS, ROOMS
@@ -37,6 +38,9 @@ async def send_message(request: web.Request) -> web.Response:
     requester = await require_sender(request)
     body = await read_json(request)
     event_type = request.match_info["event_type"]
+    delay_ms = query_delay(request)
+    if delay_ms is not None:
+        return await schedule(request, requester, body, delay_ms=delay_ms)
     request.app[RATE_LIMITS].check("message", requester.user_id)
 
     redacts = None
@@ -82,6 +86,9 @@ async def _set_state(request: web.Request, state_key: str) -> web.Response:
     content = await read_json(request)
     room_id = path_room_id(request)
     event_type = request.match_info["event_type"]
+    delay_ms = query_delay(request)
+    if delay_ms is not None:
+        return await schedule(request, requester, content, delay_ms=delay_ms, state_key=state_key)
     request.app[RATE_LIMITS].check("message", requester.user_id)
     if event_type == "m.room.member":
         event_id = await _member_state(request, requester, room_id, state_key, content)

@@ -15,6 +15,8 @@ UNSTABLE_FEATURES = {
     "org.matrix.e2e_cross_signing": True,
     "dev.comity.message_ends": True,  # dev.comity.expires, dev.comity.view_once
     "org.matrix.msc1763": True,  # retention
+    "org.matrix.msc4140": True,  # delayed events
+    "org.matrix.msc4140.stable": True,
     "org.matrix.msc4222": True,  # state_after in /sync
     "uk.tcpip.msc4133": True,  # profile fields
     "uk.tcpip.msc4133.stable": True,

@@ -18,7 +18,7 @@ from homeserver.services.event_store import EventStore
 from homeserver.services.state import States
 from homeserver.storage import events as storage
 from homeserver.storage.database import Database
-from homeserver.storage.events import StoredEvent
+from homeserver.storage.events import DelayId, StoredEvent
 
 CACHED_BYTES = 32 * 1024 * 1024
 CACHED_PREVIOUS = 20_000
@@ -172,7 +172,7 @@ class ClientEvents:
         if transaction_id is None:
             transaction_id = beside.transaction_ids.get(event.event_id)
         if transaction_id is not None:
-            parts.append(b',"transaction_id":' + orjson.dumps(transaction_id))
+            parts.append(_transaction(transaction_id))
         if beside.previous or beside.redactions or beside.relations or stored.erased:
             parts.append(self._rare_unsigned(stored, beside, may_see_previous))
         parts.append(b"}}")
@@ -207,6 +207,14 @@ class ClientEvents:
             while self._size > CACHED_BYTES:
                 self._size -= len(self._shared.popitem(last=False)[1])
         return shared
+
+
+def _transaction(transaction_id: str) -> bytes:
+    """A transaction ID in ``unsigned``; of a delayed event (MSC4140), its delay ID."""
+    if isinstance(transaction_id, DelayId):
+        quoted = orjson.dumps(str(transaction_id))
+        return b',"delay_id":%b,"org.matrix.msc4140.delay_id":%b' % (quoted, quoted)
+    return b',"transaction_id":' + orjson.dumps(transaction_id)
 
 
 def _ended(stored: StoredEvent) -> JsonObject:

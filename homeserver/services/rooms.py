@@ -208,7 +208,7 @@ class Rooms:
             except RoomMoved:
                 continue
             except asyncpg.UniqueViolationError:
-                sent = await self._sent_before(transaction)
+                sent = await self.sent_before(transaction)
                 if sent is None:
                     continue
                 return sent
@@ -234,7 +234,8 @@ class Rooms:
                 return current.event_id
         return (await self.send(room_id, draft)).event.event_id
 
-    async def _sent_before(self, transaction: ClientTransaction | None) -> Sent | None:
+    async def sent_before(self, transaction: ClientTransaction | None) -> Sent | None:
+        """The event that a transaction made, if it was seen before."""
         if transaction is None:
             return None
         event_id = await event_storage.get_transaction_event(

@@ -228,11 +228,11 @@ class SyncRooms:
         found: dict[str, str] = {}
         if span.recent is not None:
             found = {
-                recent.stored.event.event_id: transaction.txn_id
+                recent.stored.event.event_id: own
                 for recent in span.recent
                 if (transaction := recent.transaction) is not None
-                and transaction.device_id == device_id
                 and transaction.user_id == user_id
+                and (own := event_storage.own_transaction(transaction, device_id)) is not None
             }
         else:
             sent.extend(s.event.event_id for s in span.shown if s.event.sender == user_id)

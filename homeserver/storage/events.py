@@ -13,7 +13,7 @@ from homeserver.protocol.redaction import redact
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.storage.database import Queryable
 from homeserver.storage.erasures import RETENTION
-from homeserver.storage.event_records import UPDATE_REDACTED
+from homeserver.storage.event_records import UPDATE_REDACTED, ClientTransaction
 
 _COLUMNS = """e.event_id, e.position, e.timeline_order, e.snapshot_before, e.snapshot_after,
     e.rejected, e.soft_failed, e.withheld, e.redacted_by, e.erased, e.pdu, e.room_id,
@@ -73,8 +73,8 @@ SELECT event_id FROM client_transactions
 WHERE user_id = $1 AND device_id = $2 AND path = $3 AND txn_id = $4
 """
 SELECT_TRANSACTION_IDS = """
-SELECT event_id, txn_id FROM client_transactions
-WHERE event_id = ANY($1::text[]) AND user_id = $2 AND device_id = $3
+SELECT event_id, txn_id, device_id FROM client_transactions
+WHERE event_id = ANY($1::text[]) AND user_id = $2 AND device_id IN ($3, $4)
 """
 TAKE_BACKFILL_ORDER = "SELECT -nextval('backfill_order') FROM generate_series(1, $1::int)"
 SELECT_BACKWARD_EXTREMITIES = """
@@ -89,6 +89,14 @@ INSERT_PENDING_REDACTION = """
 INSERT INTO pending_redactions (redacted_event_id, redaction_event_id, room_id)
 VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 """
+
+DELAYED_DEVICE = "dev.comity.delayed"  # no client's: under which delayed events are sent
+
+
+class DelayId(str):
+    """The transaction ID of an event that was delayed (MSC4140)."""
+
+    __slots__ = ()
 
 
 @dataclass(slots=True)
@@ -238,9 +246,24 @@ async def get_transaction_event(
 async def get_transaction_ids(
     db: Queryable, event_ids: Iterable[str], user_id: str, device_id: str
 ) -> dict[str, str]:
-    """Event ID -> transaction ID, for the events that this device sent."""
-    rows = await db.fetch(SELECT_TRANSACTION_IDS, list(event_ids), user_id, device_id)
-    return {row["event_id"]: row["txn_id"] for row in rows}
+    """Event ID -> transaction ID, for the events that this device sent; :class:`DelayId` for those
+    that were delayed, whatever device wanted them."""
+    rows = await db.fetch(
+        SELECT_TRANSACTION_IDS, list(event_ids), user_id, device_id, DELAYED_DEVICE
+    )
+    return {
+        row["event_id"]: DelayId(row["txn_id"])
+        if row["device_id"] == DELAYED_DEVICE
+        else row["txn_id"]
+        for row in rows
+    }
+
+
+def own_transaction(transaction: ClientTransaction, device_id: str) -> str | None:
+    """The transaction ID as a device of its user sees it; None if it was another device's."""
+    if transaction.device_id == DELAYED_DEVICE:
+        return DelayId(transaction.txn_id)
+    return transaction.txn_id if transaction.device_id == device_id else None
 
 
 async def take_backfill_order(db: Queryable, count: int) -> list[int]:

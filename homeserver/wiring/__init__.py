@@ -70,6 +70,7 @@ from homeserver.wiring.moderation import ModerationParts, moderation_queue
 from homeserver.wiring.policy import PolicyParts
 from homeserver.wiring.policy_server import PolicyServerParts
 from homeserver.wiring.reading import Reading
+from homeserver.wiring.scheduling import Scheduling
 from homeserver.wiring.sign_in import SignInParts
 from homeserver.wiring.third_party import ThirdPartyParts
 from homeserver.wiring.transport import Transport
@@ -118,6 +119,7 @@ class Wiring:
         self.account_deletion.erase_with(self.ends.deletion, self.ends.media_deletion)
         self.list_parts = ListParts(self)
         self._gate()
+        self.scheduling = Scheduling(self)
         self.conversations = Conversations(self)
 
     # ------------------------------------------------------------ rooms
@@ -416,6 +418,7 @@ class Wiring:
         await self.accounts.resume()
         await self.account_parts.start()
         await self.exports.start()
+        await self.scheduling.start()
         await self.conversations.start()
 
     def stop_waiting(self) -> None:
@@ -425,6 +428,7 @@ class Wiring:
 
     async def close(self) -> None:
         """Stop in the opposite order: what comes in, what goes out, the log last."""
+        await self.scheduling.close()
         await self.conversations.close()
         await self.list_parts.close()
         await self.ends.close()
