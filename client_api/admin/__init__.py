@@ -10,6 +10,7 @@ from typing import Protocol
 from aiohttp import web
 
 from client_api.admin import (
+    applications,
     consent,
     held_media,
     moderation,
@@ -29,6 +30,7 @@ class AdminModule(Protocol):
 
 
 MODULES: tuple[AdminModule, ...] = (
+    applications,
     consent,
     held_media,
     moderation,

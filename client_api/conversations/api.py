@@ -222,7 +222,7 @@ def _endpoint(
         key = call.idempotency_key
         if key is None or caller is None:
             return await answered(call)
-        return await once(request, caller.requester.user_id, key, lambda: answered(call))
+        return await once(request, caller.owner, key, lambda: answered(call))
 
     async def answered(call: Call[Any, Any]) -> web.StreamResponse:
         value = await handler(call)

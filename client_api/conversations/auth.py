@@ -6,22 +6,51 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from client_api.auth import require_user
+from client_api.auth import access_token, require_user
+from client_api.conversations.keys import API_TOKENS, APPLICATIONS
 from homeserver.app_keys import TERMS
+from homeserver.errors import UnknownToken
+from homeserver.protocol.identifiers import UserId
+from homeserver.services.conversations.api_tokens import is_api_token
+from homeserver.services.conversations.applications import Application
 from homeserver.services.conversations.problems import Problem
 from homeserver.services.requester import Requester
+
+COMITY_USER = "Comity-User"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The caller of an operation.
 
+    ``acting``: the user for whom the caller acts; None: an application that named none.
     ``scopes``: what the token may be used for; None: everything that the user may.
     """
 
-    requester: Requester
+    acting: Requester | None
     scopes: frozenset[str] | None = None
-    application_id: str | None = None
+    application: Application | None = None
+
+    @property
+    def requester(self) -> Requester:
+        """The user for whom the caller acts.  Raises :class:`Problem` ``user_required``."""
+        if self.acting is None:
+            raise Problem(
+                "user_required", f"Name the user for whom you act in the header '{COMITY_USER}'"
+            )
+        return self.acting
+
+    @property
+    def application_id(self) -> str | None:
+        """The application that calls, if it is one."""
+        return self.application.application_id if self.application is not None else None
+
+    @property
+    def owner(self) -> str:
+        """Whose idempotency keys the caller's are."""
+        if self.acting is not None:
+            return self.acting.user_id
+        return self.application_id or ""
 
     def require_scope(self, scope: str) -> None:
         """Raise :class:`Problem` ``insufficient_scope`` unless the token has the scope."""
@@ -33,23 +62,59 @@ class Caller:
                 scope=scope,
             )
 
+    def require_application(self) -> Application:
+        """The application that calls.  Raises :class:`Problem` ``application_required``."""
+        if self.application is None:
+            raise Problem(
+                "application_required", "This is for the tokens of applications", status=403
+            )
+        return self.application
+
 
 async def authenticate(request: web.Request) -> Caller:
-    """The caller, by the token in the ``Authorization`` header.
+    """The caller, by the token in the ``Authorization`` header: a device's, an application's, or a
+    user's personal one.
 
-    Raises: :class:`~homeserver.errors.MissingToken`, :class:`~homeserver.errors.UnknownToken`.
+    Raises: :class:`~homeserver.errors.MissingToken`, :class:`~homeserver.errors.UnknownToken`, and
+    for an application's what :meth:`Applications.act_for` raises.
     """
+    token = access_token(request)
+    if token is not None and is_api_token(token):
+        return await _by_api_token(request, token)
+    if COMITY_USER in request.headers:
+        raise Problem("application_required", f"'{COMITY_USER}' is for applications", status=403)
     return Caller(await require_user(request))
+
+
+async def _by_api_token(request: web.Request, text: str) -> Caller:
+    token = await request.app[API_TOKENS].find(text)
+    if token is None:
+        raise UnknownToken("This API token is not known here, was revoked or has expired")
+    scopes = frozenset(token.scopes)
+    user = request.headers.get(COMITY_USER)
+    if token.application_id is None:
+        if user is not None:
+            raise Problem(
+                "application_required", f"'{COMITY_USER}' is for applications", status=403
+            )
+        return Caller(Requester(UserId(token.user_id or ""), None), scopes)
+    applications = request.app[APPLICATIONS]
+    application = await applications.get(token.application_id)
+    scopes &= frozenset(application.row.scopes)
+    if user is not None:
+        return Caller(await applications.act_for(application, user), scopes, application)
+    return Caller(await applications.bot(application), scopes, application)
 
 
 async def authorise(request: web.Request, scope: str) -> Caller:
     """The caller, who may do what the scope names; who writes has accepted the terms.
 
-    Raises what :func:`authenticate` raises, :class:`Problem` ``insufficient_scope``, and
+    For the terms of an application's users the application answers.  Raises what
+    :func:`authenticate` raises, :class:`Problem` ``insufficient_scope``, and
     :class:`~homeserver.errors.ConsentNotGiven`.
     """
     caller = await authenticate(request)
     caller.require_scope(scope)
-    if scope.endswith(":write"):
+    if scope.endswith(":write") and caller.application is None:
         await request.app[TERMS].require(caller.requester.user_id)
     return caller

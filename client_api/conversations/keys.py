@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from homeserver.services.conversations.api_tokens import ApiTokens
+from homeserver.services.conversations.applications import Applications
 from homeserver.services.conversations.direct import Direct
 from homeserver.services.conversations.idempotency import Idempotency
 
+API_TOKENS = web.AppKey("API_TOKENS", ApiTokens)
+APPLICATIONS = web.AppKey("APPLICATIONS", Applications)
 IDEMPOTENCY = web.AppKey("IDEMPOTENCY", Idempotency)
 DIRECT = web.AppKey("DIRECT", Direct)

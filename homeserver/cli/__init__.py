@@ -22,6 +22,7 @@ class LazyGroup(click.Group):
     """Imports a command's module only when the command is used, so that each starts quickly."""
 
     modules: ClassVar[dict[str, str]] = {
+        "application": "homeserver.cli.application",
         "backup": "homeserver.cli.backup",
         "config": "homeserver.cli.config",
         "consent": "homeserver.cli.consent",

@@ -6,7 +6,7 @@ Spec: client-server API, account management.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
@@ -23,6 +23,8 @@ from homeserver.storage.accounts import Account
 from homeserver.storage.database import Connection, Database
 
 logger = structlog.get_logger(__name__)
+
+Watcher = Callable[[Connection, str], Awaitable[None]]
 
 
 class UserInUse(MatrixError):
@@ -69,6 +71,10 @@ class AccountService:
         self._belongings = belongings
         self._clock_ms = clock_ms
         self._task: asyncio.Task[None] | None = None
+        self.on_created: list[Watcher] = []
+        self.on_ended: list[Watcher] = []
+        """Called with a user ID within the transaction that makes, or ends, the account."""
+        self.after_ended: list[Callable[[str], None]] = []
 
     # ------------------------------------------------------------ making and finding
 
@@ -100,6 +106,8 @@ class AccountService:
             raise UserInUse("That user name is taken")
         await profile_storage.lock_profile(connection, user_id)
         await profile_storage.set_profile(connection, user_id, {"displayname": user_id.localpart})
+        for watcher in self.on_created:
+            await watcher(connection, user_id)
 
     async def get(self, user_id: str) -> Account:
         """An account.  Raises: :class:`NotFound`."""
@@ -169,10 +177,16 @@ class AccountService:
         ``erase``: what they wrote and uploaded as well, as far as nobody else has a claim to it.
         Spec: client-server API, ``POST /account/deactivate``.
         """
-        if not await storage.deactivate_account(
-            self._database, user_id, self._clock_ms(), erase=erase
-        ):
-            raise NotFound("There is no such account on this server")
+        async with self._database.transaction() as connection:
+            account = await storage.get_account(connection, user_id)
+            now = self._clock_ms()
+            if not await storage.deactivate_account(connection, user_id, now, erase=erase):
+                raise NotFound("There is no such account on this server")
+            if account is not None and account.deactivated_at is None:
+                for watcher in self.on_ended:
+                    await watcher(connection, user_id)
+        for forget in self.after_ended:
+            forget(user_id)
         await self._remove_everywhere(user_id)
 
     async def resume(self) -> None:

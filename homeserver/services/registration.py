@@ -32,6 +32,13 @@ class Newcomers(Protocol):
         """Welcome them."""
 
 
+class Reserved(Protocol):
+    """User names that are not for newcomers."""
+
+    async def refuse_reserved(self, user_id: UserId) -> None:
+        """Raise :class:`UserInUse` for such a one."""
+
+
 class RegistrationService:
     """Lets newcomers make accounts, as the instance's mode and its members say."""
 
@@ -57,6 +64,11 @@ class RegistrationService:
         self._invitations = invitations
         self._newcomers = newcomers
         self._clock_ms = clock_ms
+        self._reserved: Reserved | None = None
+
+    def reserve(self, names: Reserved) -> None:
+        """Keep these names from newcomers."""
+        self._reserved = names
 
     def flows(self) -> Flows:
         """How to authenticate.  Raises: :class:`Forbidden` where registration is closed.
@@ -84,6 +96,8 @@ class RegistrationService:
         user_id = new_user_id(username, self._server_name)
         if await account_storage.get_account(self._database, user_id) is not None:
             raise UserInUse("That user name is taken")
+        if self._reserved is not None:
+            await self._reserved.refuse_reserved(user_id)
         return user_id
 
     async def register(

@@ -308,7 +308,7 @@ class Wiring:
         )
         self.account_parts = AccountParts(self)
         self.sign_in = SignInParts(self)
-        self.registration = RegistrationService(
+        self.registration: RegistrationService = RegistrationService(
             mode=config.registration.mode,
             server_name=config.server_name,
             database=database,

@@ -10,6 +10,7 @@ from client_api.conversations import keys
 from homeserver.services.conversations.direct import Direct
 from homeserver.services.conversations.direct_list import DirectList
 from homeserver.services.conversations.idempotency import Idempotency
+from homeserver.wiring.applications import ApplicationParts
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
@@ -35,14 +36,18 @@ class Conversations:
             profiles=wiring.profiles,
             direct_list=self.direct_list,
         )
+        self.application_parts = ApplicationParts(wiring)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.IDEMPOTENCY] = self.idempotency
         app[keys.DIRECT] = self.direct
+        app[keys.API_TOKENS] = self.application_parts.tokens
+        app[keys.APPLICATIONS] = self.application_parts.applications
 
     async def start(self) -> None:
         """Start what runs in the background."""
+        await self.application_parts.start()
 
     def stop_waiting(self) -> None:
         """End what clients keep open, so that the listeners can close."""

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from client_api.conversations.api import Api
-from client_api.conversations.rest import meta
+from client_api.conversations.rest import application, meta, tokens
 
-ALL: tuple[Api, ...] = (meta.api,)
+ALL: tuple[Api, ...] = (meta.api, tokens.api, application.api)

@@ -52,6 +52,10 @@ TITLES = {
     "policy_refused": "The instance's policy refuses that",
     "idempotency_mismatch": "The idempotency key was used for something else",
     "in_progress": "The same request is being worked on",
+    "insufficient_scope": "The token is not good for that",
+    "user_required": "The application has to say for whom it acts",
+    "application_required": "That is for applications",
+    "not_your_user": "That is no user of this application's",
     "precondition_failed": "It has changed since you read it",
 }
 

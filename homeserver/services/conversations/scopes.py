@@ -17,22 +17,18 @@ USERS_MANAGE = "users:manage"
 WEBHOOKS = "webhooks"
 
 SCOPES = {
-    "account:read": "the user's own account, settings and devices",
-    "account:write": "change the user's settings, sign devices out",
     "calls": "ring, answer, decline and end calls; TURN credentials",
-    "consent:read": "what the user agreed to, and the requests that wait",
-    "consent:write": "grant, revoke, accept, decline and block",
+    "consent": "what the user agreed to, and requests: read, grant, revoke, accept, decline, block",
     "conversations:read": "conversations and their members",
     "conversations:write": "make and change conversations, invite and remove members",
+    "devices": "the user's devices: list them, sign them out",
     "keys": "devices' keys of end-to-end encryption",
-    "media:read": "download files",
-    "media:write": "upload and delete files",
-    "messages:read": "messages, their status, drafts and search",
+    "media": "upload and download files",
+    "messages:read": "messages, their status, drafts, search and updates",
     "messages:write": "send, edit, react, delete, mark as read",
     "people:read": "profiles and contacts",
     "people:write": "change the user's profile and contacts",
-    "presence:read": "who is online",
-    "presence:write": "say whether the user is online",
+    "presence": "who is online; say whether the user is",
     USERS_MANAGE: "an application's own users: make and end accounts, log them in",
     WEBHOOKS: "register webhooks in both directions, read their log",
 }
