@@ -1,0 +1,1 @@
+"""Encryption at rest of media: the keys, the container of a stored file, that of an upload."""
