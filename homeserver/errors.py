@@ -85,6 +85,10 @@ class Forbidden(MatrixError):
     errcode, status = "M_FORBIDDEN", 403
 
 
+class PolicyRefused(Forbidden):
+    """The instance's policy refuses what somebody here wants to send."""
+
+
 class NotFound(MatrixError):
     """There is no such thing, or the caller may not know of it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from homeserver.storage.event_records import ClientTransaction
@@ -36,13 +37,15 @@ class RecentTransactions:
             transaction.txn_id,
         )
         task = self._tasks.get(key)
+        repeated = task is not None
         if task is None:
             task = asyncio.create_task(send())
             self._tasks[key] = task
             if len(self._tasks) > RECENT_TRANSACTIONS:
                 self._tasks.popitem(last=False)
         try:
-            return await asyncio.shield(task)
+            sent = await asyncio.shield(task)
+            return replace(sent, repeated=True) if repeated else sent
         except BaseException:
             if task.done():
                 self._tasks.pop(key, None)

@@ -69,6 +69,8 @@ class Sent:
 
     event: Event
     position: int
+    held: bool = False  # until a moderator releases it
+    repeated: bool = False  # an earlier request with the same transaction sent it
 
 
 class SendGate(Protocol):
@@ -212,7 +214,7 @@ class Rooms:
                 if sent is None:
                     continue
                 return sent
-            return Sent(record.event, position)
+            return Sent(record.event, position, judgement.action is Action.HOLD)
         raise MatrixError("The room is too busy; try again", status=503)
 
     async def send_state(self, room_id: str, draft: Draft) -> str:
@@ -246,7 +248,9 @@ class Rooms:
             transaction.txn_id,
         )
         stored = await self._store.get(event_id) if event_id is not None else None
-        return Sent(stored.event, stored.position) if stored is not None else None
+        if stored is None:
+            return None
+        return Sent(stored.event, stored.position, stored.withheld is not None, repeated=True)
 
     async def build(self, room: LiveRoom, draft: Draft) -> Event:
         """Build, hash, sign and authorise an event on the room's present state.

@@ -12,6 +12,7 @@ from homeserver.services.conversations.direct_list import DirectList
 from homeserver.services.conversations.idempotency import Idempotency
 from homeserver.wiring.applications import ApplicationParts
 from homeserver.wiring.basics import clock_ms
+from homeserver.wiring.messages import MessageParts
 
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
@@ -36,12 +37,14 @@ class Conversations:
             profiles=wiring.profiles,
             direct_list=self.direct_list,
         )
+        self.message_parts = MessageParts(wiring, self.direct, self.direct_list)
         self.application_parts = ApplicationParts(wiring)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.IDEMPOTENCY] = self.idempotency
         app[keys.DIRECT] = self.direct
+        app[keys.SENDING] = self.message_parts.sending
         app[keys.API_TOKENS] = self.application_parts.tokens
         app[keys.APPLICATIONS] = self.application_parts.applications
 

@@ -27,11 +27,13 @@ def read_poll(content: Mapping[str, Any]) -> Poll | None:
     if question is None or not choices:
         return None
     most = poll.get("max_selections", 1)
+    kind = poll.get("kind")
     return Poll(
         question=question,
         choices=list({choice.id: choice for choice in choices}.values()),
         multiple=min(max(most, 1), len(choices)) if type(most) is int else 1,
-        hidden=poll.get("kind") in UNDISCLOSED if isinstance(poll.get("kind"), str) else False,
+        hidden=isinstance(kind, str) and kind in UNDISCLOSED,
+        closed=False,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from homeserver.errors import MatrixError
+from homeserver.errors import MatrixError, PolicyRefused
 
 CODES = {
     "M_NOT_JSON": "invalid_json",
@@ -72,6 +72,8 @@ def problem_code(error: MatrixError) -> str:
     """The code under which an error is told."""
     if isinstance(error, Problem):
         return error.code
+    if isinstance(error, PolicyRefused):
+        return "policy_refused"
     code = CODES.get(error.errcode)
     if code is not None:
         return code

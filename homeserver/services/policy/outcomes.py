@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import structlog
 
-from homeserver.errors import Forbidden, MatrixError
+from homeserver.errors import MatrixError, PolicyRefused
 from homeserver.services.judgement import ACCEPTED, POLICY, Action, Judgement
 from homeserver.services.policy.ports import Ports, ServerBlocks
 from homeserver.services.policy.rules import Rule
@@ -36,12 +36,12 @@ class Outcomes:
     def for_sender(self, rule: Rule, subject: Subject) -> Judgement:
         """What a local sender gets.
 
-        Raises :class:`Forbidden` or ``M_LIMIT_EXCEEDED`` with the rule's message.
+        Raises :class:`PolicyRefused` or ``M_LIMIT_EXCEEDED`` with the rule's message.
         """
         if rule.action == "allow":
             return accepted(subject)
         if rule.action in ("reject", "block_server"):
-            raise Forbidden(rule.message)
+            raise PolicyRefused(rule.message)
         if rule.action == "throttle":
             seconds = rule.duration_seconds or subject.retry_after_seconds or RETRY_SECONDS
             raise MatrixError(
@@ -67,12 +67,12 @@ class Outcomes:
     def checked_send(self, found: Judgement | None, subject: Subject) -> Judgement:
         """What a local sender gets once external checks have been asked.
 
-        Raises :class:`Forbidden` if one rejects it.
+        Raises :class:`PolicyRefused` if one rejects it.
         """
         if found is None:
             return accepted(subject)
         if found.action is Action.REJECT:
-            raise Forbidden(found.reason)
+            raise PolicyRefused(found.reason)
         return _found(found, subject)
 
     def checked_arrival(self, found: Judgement | None, subject: Subject) -> Judgement:

@@ -45,6 +45,7 @@ SendKind = Literal[
     "encrypted",
 ]
 Answer = Literal["yes", "no", "maybe"]
+ConversationKind = Literal["direct", "group", "self"]
 Outcome = Literal["sent", "requested", "held"]
 
 MAX_TEXT = 40_000  # characters; an event as a whole has 65,536 bytes
@@ -90,33 +91,33 @@ class Contact(Sparse, frozen=True, kw_only=True):
     emails: list[str] = []
 
 
-class Choice(Shape, frozen=True, kw_only=True):
-    """A choice of a poll.  ``votes`` is null while the results are not shown."""
+class Choice(Sparse, frozen=True, kw_only=True):
+    """A choice of a poll.  ``votes`` is left out while the results are not shown."""
 
     id: str
     text: str
-    votes: int | None = 0
+    votes: int | UnsetType = UNSET
 
 
-class Poll(Shape, frozen=True, kw_only=True):
+class Poll(Sparse, frozen=True, kw_only=True):
     """A poll.  ``multiple``: how many choices a person may take.  ``hidden``: nobody is shown the
     results before it is closed.  ``mine``: the caller's choices."""
 
     question: str
     choices: list[Choice]
-    multiple: int = 1
-    hidden: bool = False
-    closed: bool = False
-    voters: int = 0
+    multiple: int
+    hidden: bool
+    closed: bool
+    voters: int | UnsetType = UNSET
     mine: list[str] | UnsetType = UNSET
 
 
-class Rsvp(Shape, frozen=True, kw_only=True):
+class Rsvp(Sparse, frozen=True, kw_only=True):
     """How many people gave which answer to an invitation."""
 
-    yes: int = 0
-    no: int = 0
-    maybe: int = 0
+    yes: int
+    no: int
+    maybe: int
 
 
 class Happening(Sparse, frozen=True, kw_only=True):
@@ -127,7 +128,7 @@ class Happening(Sparse, frozen=True, kw_only=True):
     ends_at: str | None = None
     place: str | None = None
     description: str | None = None
-    rsvp: Rsvp = Rsvp()
+    rsvp: Rsvp | UnsetType = UNSET
     mine: Answer | UnsetType | None = UNSET
 
 
@@ -149,7 +150,7 @@ class System(Sparse, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class Reaction(Shape, frozen=True, kw_only=True):
+class Reaction(Sparse, frozen=True, kw_only=True):
     """How many people reacted with a key.  ``mine``: whether the caller is one of them."""
 
     key: str
@@ -234,7 +235,6 @@ class Message(Sparse, frozen=True, kw_only=True):
     deleted: Deleted | None = None
     expires: Expires | None = None
     view_once: bool = False
-    flags: list[str] = []
     status: Status | None = None
     custom: dict[str, Any] | None = None
 
@@ -275,7 +275,7 @@ class SentTo(Shape, frozen=True, kw_only=True):
     """The conversation that a message went to.  ``created``: with this message."""
 
     id: str
-    kind: Literal["direct", "group", "self"]
+    kind: ConversationKind
     created: bool
 
 
