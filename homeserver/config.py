@@ -19,6 +19,7 @@ from homeserver.durations import parse_duration_ms
 
 ENVIRONMENT_PREFIX = "COMITY_"
 SEPARATOR = "__"
+MEDIA_KEYS = "media.keys"
 
 
 class ConfigError(Exception):
@@ -205,6 +206,8 @@ class MediaConfig:
     max_upload_bytes: int
     unauthenticated_downloads: bool
     delete_redacted_after_ms: int
+    encryption_at_rest: bool
+    encryption_key_file: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,7 +406,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         policy_server=PolicyServerConfig(**document["policy_server"]),
         third_party_invites=ThirdPartyInvitesConfig(**document["third_party_invites"]),
         presence=PresenceConfig(**document["presence"]),
-        media=MediaConfig(**_in_ms(document["media"], "delete_redacted_after")),
+        media=_media(document["media"], path(document["media"]["encryption_key_file"]), data_dir),
         retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),
         scheduling=SchedulingConfig(**_in_ms(document["scheduling"], "max_delay", "keep_finished")),
         limits=LimitsConfig(**document["limits"]),
@@ -411,6 +414,11 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         log=LogConfig(**document["log"]),
         source=source,
     )
+
+
+def _media(values: dict[str, Any], key_file: Path | None, data_dir: Path) -> MediaConfig:
+    values = {**values, "encryption_key_file": key_file or data_dir / MEDIA_KEYS}
+    return MediaConfig(**_in_ms(values, "delete_redacted_after"))
 
 
 def _registration(values: dict[str, Any]) -> RegistrationConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import stat
 from pathlib import Path
 
 import yaml
@@ -84,6 +85,9 @@ async def test_what_is_backed_up_comes_back(postgres: TestPostgres, tmp_path: Pa
     old_files = {p.read_bytes() for p in (tmp_path / "old" / "media").rglob("*") if p.is_file()}
     new_files = {p.read_bytes() for p in (tmp_path / "new" / "media").rglob("*") if p.is_file()}
     assert new_files == old_files
+    old_keys, new_keys = tmp_path / "old" / "media.keys", tmp_path / "new" / "media.keys"
+    assert new_keys.read_bytes() == old_keys.read_bytes()
+    assert stat.S_IMODE(new_keys.stat().st_mode) == 0o600
     await old.close()
     await new.close()
 

@@ -10,6 +10,7 @@ from client_api.admin.routing import AdminRoutes, require_admin
 from homeserver.app_keys import MEDIA_GATE
 from homeserver.errors import NotFound
 from homeserver.media_headers import SECURITY_HEADERS
+from homeserver.media_responses import serve_blob
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.media_uris import MediaUri, parse_media_uri
 from homeserver.storage.media_facts import MediaVerdict
@@ -51,14 +52,14 @@ async def get_held_media(request: web.Request) -> web.Response:
 async def get_held_file(request: web.Request) -> web.StreamResponse:
     """A file that waits, for the moderator to look at."""
     await require_admin(request)
-    path = await request.app[MEDIA_GATE].held_file(*_media(request))
+    blob = await request.app[MEDIA_GATE].held_file(*_media(request))
     headers = {
         hdrs.CONTENT_TYPE: "application/octet-stream",
         hdrs.CONTENT_DISPOSITION: "attachment",
         hdrs.CACHE_CONTROL: "no-store",
         **SECURITY_HEADERS,
     }
-    return web.FileResponse(path, headers=headers)
+    return await serve_blob(request, blob, headers)
 
 
 @routes.post(FILE + "/{action:release|refuse}")

@@ -15,6 +15,7 @@ from client_api.routing import V1, ClientRoutes
 from homeserver.app_keys import CONSENT_ACCESS, MEDIA, MESSAGE_VIEWS
 from homeserver.errors import Forbidden, NotFound, TooLarge, Unrecognized
 from homeserver.media_headers import SECURITY_HEADERS, media_headers
+from homeserver.media_responses import serve_blob
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.media import DEFAULT_WAIT_MS, MediaFile
 from homeserver.services.requester import Requester
@@ -135,7 +136,7 @@ async def _download(request: web.Request, requester: Requester | None) -> web.St
     media = await _find(request, requester, whole=request.method == hdrs.METH_GET)
     name = request.match_info.get("file_name", media.row.upload_name)
     headers = {**media_headers(media.row.content_type, name), **_caching(request)}
-    return web.FileResponse(media.path, headers=headers)
+    return await serve_blob(request, media.blob, headers)
 
 
 async def _thumbnail(request: web.Request, requester: Requester | None) -> web.StreamResponse:
@@ -153,7 +154,7 @@ async def _thumbnail(request: web.Request, requester: Requester | None) -> web.S
         **SECURITY_HEADERS,
         **_caching(request),
     }
-    return web.FileResponse(thumbnail.path, headers=headers)
+    return await serve_blob(request, thumbnail.blob, headers)
 
 
 @routes.get("/media/download/{server_name}/{media_id}", versions=V1)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from aiohttp import hdrs, web
 
 from homeserver.app_keys import CHECK_LINKS
-from homeserver.errors import NotFound
 from homeserver.media_headers import SECURITY_HEADERS
+from homeserver.media_responses import serve_blob
 from homeserver.services.external_checks.links import PATH
 
 routes = web.RouteTableDef()
@@ -19,15 +19,13 @@ routes = web.RouteTableDef()
 async def get_checked_media(request: web.Request) -> web.StreamResponse:
     """The file that a check is asked about."""
     query = request.query
-    path = request.app[CHECK_LINKS].open(
+    blob = request.app[CHECK_LINKS].open(
         request.match_info["name"], query.get("expires", ""), query.get("mac", "")
     )
-    if not path.is_file():
-        raise NotFound("The file is not here, or not any more")
     headers = {
         hdrs.CONTENT_TYPE: "application/octet-stream",
         hdrs.CONTENT_DISPOSITION: "attachment",
         hdrs.CACHE_CONTROL: "no-store",
         **SECURITY_HEADERS,
     }
-    return web.FileResponse(path, headers=headers)
+    return await serve_blob(request, blob, headers)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from pathlib import Path
 
 from aiohttp import hdrs, web
 
 from federation.routes.base import FederationRoutes
 from homeserver.app_keys import MEDIA
 from homeserver.media_headers import media_headers
+from homeserver.media_responses import break_off, open_blob, read_chunk
 from homeserver.services.media import DEFAULT_WAIT_MS, MediaFile
+from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.thumbnails import ThumbnailSpec
 from homeserver.web import query_bool, query_int
 
 routes = FederationRoutes()
-
-CHUNK_BYTES = 262_144
 
 
 async def _find(request: web.Request) -> MediaFile:
@@ -34,7 +32,7 @@ async def get_content(request: web.Request) -> web.StreamResponse:
     """A file uploaded here.  Spec: ``GET /media/download/{mediaId}``."""
     media = await _find(request)
     headers = media_headers(media.row.content_type, media.row.upload_name)
-    return await _multipart(request, media.path, headers)
+    return await _multipart(request, media.blob, headers)
 
 
 @routes.get("/v1/media/thumbnail/{media_id}")
@@ -49,11 +47,11 @@ async def get_content_thumbnail(request: web.Request) -> web.StreamResponse:
     media = await _find(request)
     thumbnail = await request.app[MEDIA].thumbnail(media, spec)
     headers = media_headers(thumbnail.content_type, thumbnail.file_name)
-    return await _multipart(request, thumbnail.path, headers)
+    return await _multipart(request, thumbnail.blob, headers)
 
 
 async def _multipart(
-    request: web.Request, path: Path, headers: dict[str, str]
+    request: web.Request, blob: MediaBlob, headers: dict[str, str]
 ) -> web.StreamResponse:
     """Two parts: the metadata, an empty object, and the file."""
     boundary = secrets.token_hex(16)
@@ -63,16 +61,19 @@ async def _multipart(
         f"Content-Disposition: {headers[hdrs.CONTENT_DISPOSITION]}\r\n\r\n"
     ).encode()
     tail = f"\r\n--{boundary}--\r\n".encode()
-    file = await asyncio.to_thread(path.open, "rb")
+    file, size = await open_blob(blob)
     with file:
         response = web.StreamResponse()
         response.headers[hdrs.CONTENT_TYPE] = f"multipart/mixed; boundary={boundary}"
-        size = (await asyncio.to_thread(path.stat)).st_size
         response.content_length = len(head) + size + len(tail)
         await response.prepare(request)
         await response.write(head)
-        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            await response.write(chunk)
+        try:
+            while chunk := await read_chunk(blob, file):
+                await response.write(chunk)
+        except BaseException:
+            break_off(request)
+            raise
         await response.write(tail)
     await response.write_eof()
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
@@ -22,6 +23,7 @@ SEQUENCES = "sequences.json"
 CONFIG = "comity.yaml"
 KEY = "signing.key"
 POLICY_KEY = "policy_server.key"
+MEDIA_KEYS = "media.keys"
 MEDIA = "media/"
 
 
@@ -29,7 +31,7 @@ MEDIA = "media/"
 @click.argument("archive", type=click.Path(dir_okay=False, path_type=Path))
 @config_option
 def backup(archive: Path, config_path: Path | None) -> None:
-    """Write the database, media, signing keys and configuration to ARCHIVE (.tar.gz).
+    """Write the database, media and its keys, signing keys and configuration to ARCHIVE (.tar.gz).
 
     The server may run meanwhile: the archive holds what was so at the moment the command began.
     It holds secrets: keep it as safe as the server.
@@ -50,6 +52,9 @@ def backup(archive: Path, config_path: Path | None) -> None:
                 _add(tar, POLICY_KEY, (config.data_dir / POLICY_KEY).read_bytes())
             _add(tar, CONFIG, (config_path or default_config_path()).read_bytes())
             _add_media(tar, config)
+            # After the files: each key that one of them needs is there by now.
+            if config.media.encryption_key_file.exists():
+                _add(tar, MEDIA_KEYS, config.media.encryption_key_file.read_bytes())
 
     with_database(config, work)
     partial.rename(archive)
@@ -65,8 +70,9 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def _add_media(tar: tarfile.TarFile, config: Config) -> None:
     root = config.data_dir / "media"
     for path in sorted(root.rglob("*")) if root.exists() else ():
-        if path.is_file():
-            tar.add(path, MEDIA + str(path.relative_to(root)), recursive=False)
+        with contextlib.suppress(FileNotFoundError):  # on its way in, or just deleted
+            if path.is_file():
+                tar.add(path, MEDIA + str(path.relative_to(root)), recursive=False)
 
 
 @click.command()
@@ -89,6 +95,8 @@ def restore(archive: Path, config_path: Path | None) -> None:
         _write_secret(config.signing_key_file, _read(tar, KEY))
         if POLICY_KEY in tar.getnames():
             _write_secret(config.data_dir / POLICY_KEY, _read(tar, POLICY_KEY))
+        if MEDIA_KEYS in tar.getnames():
+            _write_secret(config.media.encryption_key_file, _read(tar, MEDIA_KEYS))
         count = _restore_media(tar, config)
     click.echo(f"restored the database, the signing key and {count} media files")
 

@@ -11,14 +11,15 @@ import secrets
 from collections.abc import AsyncIterable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError, NotFound, TooLarge
 from homeserver.protocol.identifiers import is_valid_server_name
+from homeserver.services.media_blobs import MediaBlob, damaged
 from homeserver.services.media_files import MediaFiles, StoredFile
+from homeserver.services.sealing.errors import DamagedFile
 from homeserver.services.thumbnails import Thumbnail, Thumbnails, ThumbnailSpec
 from homeserver.storage import media as storage
 from homeserver.storage.database import Database
@@ -87,13 +88,13 @@ class RemoteMedia(Protocol):
 class MediaJudge(Protocol):
     """Content policy for files.  Each method raises :class:`Forbidden` for what may not be had."""
 
-    async def check_new(self, row: MediaRow, path: Path) -> None:
+    async def check_new(self, row: MediaRow, blob: MediaBlob) -> None:
         """Judge a file before it is stored."""
 
     async def check_fetch(self, origin: str, media_id: str) -> None:
         """Do not fetch again what was refused."""
 
-    async def check_download(self, row: MediaRow, path: Path) -> None:
+    async def check_download(self, row: MediaRow, blob: MediaBlob) -> None:
         """Look up what was decided."""
 
 
@@ -102,7 +103,7 @@ class MediaFile:
     """A file that can be served."""
 
     row: MediaRow
-    path: Path
+    blob: MediaBlob
 
 
 class MediaService:
@@ -244,9 +245,9 @@ class MediaService:
                 created_at=self._clock_ms(),
             )
 
-        async def inspect(stored: StoredFile, path: Path) -> None:
+        async def inspect(stored: StoredFile, blob: MediaBlob) -> None:
             if self._gate is not None:
-                await self._gate.check_new(row(stored), path)
+                await self._gate.check_new(row(stored), blob)
 
         return row(await self._files.receive(chunks, self.max_upload_bytes, inspect))
 
@@ -274,7 +275,7 @@ class MediaService:
         wait_ms = min(timeout_ms, LONGEST_WAIT_MS)
         if row is None and origin == self.server_name:
             row = await self._wait_for_upload(media_id, wait_ms)
-        elif row is None or not self._files.path(row.sha256).exists():
+        elif row is None or not self._files.blob(row.sha256).exists():
             if not allow_remote or origin == self.server_name:
                 raise NotFound("There is no such media here")
             if self._gate is not None:
@@ -282,13 +283,16 @@ class MediaService:
             row = await self._fetch(origin, media_id, wait_ms)
         if row.quarantined_by is not None:
             raise NotFound("There is no such media here")
-        path = self._files.path(row.sha256)
-        if not path.exists():
+        blob = self._files.blob(row.sha256)
+        if not blob.exists():
             raise NotFound("There is no such media here")
         if self._gate is not None:
-            await self._gate.check_download(row, path)
+            try:
+                await self._gate.check_download(row, blob)
+            except DamagedFile as error:
+                raise damaged(blob, error) from error
         await storage.touch_media(self._database, origin, media_id, self._clock_ms())
-        return MediaFile(row, path)
+        return MediaFile(row, blob)
 
     async def thumbnail(self, media: MediaFile, spec: ThumbnailSpec) -> Thumbnail:
         """A thumbnail of an image.  Spec: ``GET /media/thumbnail/{serverName}/{mediaId}``.
@@ -298,6 +302,8 @@ class MediaService:
         """
         try:
             return await self._thumbnails.get(media.row.sha256, spec)
+        except DamagedFile as error:
+            raise damaged(media.blob, error) from error
         except TooLarge as error:
             if media.row.origin != self.server_name:
                 raise RemoteTooLarge(error.text) from error

@@ -6,10 +6,10 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from PIL import Image
 
+from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.mime_types import HEAD_BYTES, mime_type
 from homeserver.services.perceptual_hash import perceptual_hash
 
@@ -54,13 +54,13 @@ class MediaSubject:
     facts: MediaFacts
 
 
-def sniff(source: Path | bytes, sha256: bytes | None = None) -> MediaFacts:
+def sniff(source: Path | MediaBlob | bytes, sha256: bytes | None = None) -> MediaFacts:
     """Look at a file.  Blocks: call it in a thread.
 
     ``sha256``: its hash, if it is known already.  Hostile content makes facts that are missing, not
     errors.  Raises :class:`OSError` if the file cannot be read.
     """
-    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+    with _opened(source) as file:
         size_bytes = file.seek(0, io.SEEK_END)
         file.seek(0)
         if sha256 is None:
@@ -75,8 +75,14 @@ def sniff(source: Path | bytes, sha256: bytes | None = None) -> MediaFacts:
     return MediaFacts(kind, size_bytes, sha256, width, height, picture)
 
 
+def _opened(source: Path | MediaBlob | bytes) -> io.BufferedReader | io.BytesIO:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    return source.open() if isinstance(source, MediaBlob) else source.open("rb")
+
+
 def _look(
-    file: BinaryIO, image_format: str, size_bytes: int
+    file: io.BufferedReader | io.BytesIO, image_format: str, size_bytes: int
 ) -> tuple[tuple[int, int] | None, int | None]:
     """An image's size and its perceptual hash, as far as they can be had."""
     size = None
@@ -92,7 +98,7 @@ def _look(
         return size, None
 
 
-def _scans(file: BinaryIO) -> int:
+def _scans(file: io.BufferedReader | io.BytesIO) -> int:
     """How often a JPEG goes over the picture: a small file may do so for minutes."""
     place = file.tell()
     file.seek(0)
@@ -101,7 +107,7 @@ def _scans(file: BinaryIO) -> int:
     return scans
 
 
-def _open(file: BinaryIO, image_format: str) -> Image.Image:
+def _open(file: io.BufferedReader | io.BytesIO, image_format: str) -> Image.Image:
     """An image whose header is read and nothing more.
 
     ``Image.open`` would refuse those with too many pixels, whose size is just what we want to know.

@@ -1,4 +1,7 @@
-"""Media on disk: each file once, named by its SHA-256, streamed in and never whole in memory."""
+"""Media on disk: each file once, named by its SHA-256, streamed in and never whole in memory.
+
+What comes in is sealed, if the configuration says so; what lies there is read either way.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ import time
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from homeserver.errors import TooLarge
+from homeserver.services.media_blobs import MediaBlob
+from homeserver.services.sealing.container import SealingWriter
+from homeserver.services.sealing.keys import Keys
 
 BUFFER_BYTES = 256 * 1024
 INCOMING_DIGITS = 32
@@ -29,14 +35,17 @@ class StoredFile:
     size_bytes: int
 
 
-Inspect = Callable[[StoredFile, Path], Awaitable[None]]
+Inspect = Callable[[StoredFile, MediaBlob], Awaitable[None]]
 
 
 class MediaFiles:
     """The directory of media: ``ab/cd/<hash>``, and ``incoming`` for what is on its way in."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, keys: Keys | None = None, *, seal: bool = False) -> None:
+        """``keys`` open what is sealed; ``seal``: what comes in is."""
         self.root = root
+        self.keys = keys
+        self.seal = seal and keys is not None
         self._incoming = root / "incoming"
         self._sent_again: dict[bytes, float] = {}  # content that was here already: when
 
@@ -47,21 +56,22 @@ class MediaFiles:
             if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
                 path.unlink(missing_ok=True)
 
-    def path(self, sha256: bytes) -> Path:
-        """Where the content with this hash lies."""
+    def blob(self, sha256: bytes) -> MediaBlob:
+        """The content with this hash."""
         name = sha256.hex()
-        return self.root / name[:2] / name[2:4] / name
+        return MediaBlob(self.root / name[:2] / name[2:4] / name, self.keys)
 
-    def named(self, name: str) -> Path:
+    def named(self, name: str) -> MediaBlob:
         """A file by its own name: the content's hash, or what it is called on its way in."""
         if len(name) == INCOMING_DIGITS:
-            return self._incoming / name
-        return self.path(bytes.fromhex(name))
+            return MediaBlob(self._incoming / name, self.keys)
+        return self.blob(bytes.fromhex(name))
 
-    def thumbnail_path(self, sha256: bytes, name: str) -> Path:
-        """Where a thumbnail of that content lies, once it is made."""
+    def thumbnail(self, sha256: bytes, name: str) -> MediaBlob:
+        """A thumbnail of that content, once it is made."""
         digest = sha256.hex()
-        return self.root / "thumbnails" / digest[:2] / digest[2:4] / digest / name
+        place = self.root / "thumbnails" / digest[:2] / digest[2:4] / digest / name
+        return MediaBlob(place, self.keys)
 
     async def receive(
         self, chunks: AsyncIterable[bytes], most_bytes: int, inspect: Inspect | None = None
@@ -71,10 +81,10 @@ class MediaFiles:
         ``inspect`` looks at the file before it gets its place; if it raises, nothing is kept.
         Raises :class:`TooLarge` as soon as there are more than ``most_bytes``.
         """
-        temporary = self._incoming / secrets.token_hex(INCOMING_DIGITS // 2)
+        incoming = MediaBlob(self._incoming / secrets.token_hex(INCOMING_DIGITS // 2), self.keys)
         digest = hashlib.sha256()
         size = 0
-        file = await asyncio.to_thread(open, temporary, "xb")
+        writer = await asyncio.to_thread(self._writer, incoming)
         try:
             buffer = bytearray()
             async for chunk in chunks:
@@ -83,22 +93,39 @@ class MediaFiles:
                     raise TooLarge(f"A file may have at most {most_bytes} bytes")
                 buffer += chunk
                 if len(buffer) >= BUFFER_BYTES:
-                    await asyncio.to_thread(_write, file, digest, bytes(buffer))
+                    await asyncio.to_thread(_write, writer, digest, bytes(buffer))
                     buffer.clear()
-            await asyncio.to_thread(_write, file, digest, bytes(buffer))
+            await asyncio.to_thread(_write, writer, digest, bytes(buffer))
+            await asyncio.to_thread(writer.finish)
             stored = StoredFile(digest.digest(), size)
             if inspect is not None:
-                await asyncio.to_thread(file.flush)
-                await inspect(stored, temporary)
-            target = self.path(stored.sha256)
+                await inspect(stored, incoming)
+            target = self.blob(stored.sha256)
             if target.exists():
                 self._note_sent_again(stored.sha256)
-            await asyncio.to_thread(_finish, file, temporary, target)
+            await asyncio.to_thread(_keep, writer, target)
         except BaseException:
-            file.close()
-            temporary.unlink(missing_ok=True)
+            writer.close()
+            incoming.unlink()
             raise
         return stored
+
+    def _writer(self, blob: MediaBlob) -> _Writer:
+        if not self.seal or self.keys is None:
+            return _Writer(blob.path, None)
+        return _Writer(blob.sealed_path, self.keys)
+
+    def write(self, blob: MediaBlob, content: bytes) -> None:
+        """Write a small file so that it is there whole or not at all.  Blocks."""
+        blob.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = blob.path.with_name(f"{blob.name}.{secrets.token_hex(8)}")
+        writer = self._writer(MediaBlob(partial, self.keys))
+        try:
+            writer.write(content)
+            writer.finish()
+        finally:
+            writer.close()
+        writer.path.replace(blob.sealed_path if self.seal else blob.path)
 
     def _note_sent_again(self, sha256: bytes) -> None:
         now = time.monotonic()
@@ -115,34 +142,56 @@ class MediaFiles:
         """
         if self._sent_again.get(sha256, -SETTLE_SECONDS) > time.monotonic() - SETTLE_SECONDS:
             return False
-        shutil.rmtree(self.thumbnail_path(sha256, ""), ignore_errors=True)
-        self.path(sha256).unlink(missing_ok=True)
+        shutil.rmtree(self.thumbnail(sha256, "any").path.parent, ignore_errors=True)
+        self.blob(sha256).unlink()
         return True
 
 
-def write_file(target: Path, content: bytes) -> None:
-    """Write a small file so that it is there whole or not at all.  Blocks."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(8)}")
-    temporary.write_bytes(content)
-    temporary.replace(target)
+class _Sink(Protocol):
+    def write(self, content: bytes, /) -> object: ...
 
 
-def _write(file: BinaryIO, digest: hashlib._Hash, content: bytes) -> None:
+class _Writer:
+    """A file on its way in, sealed if there are keys.  Blocks."""
+
+    def __init__(self, path: Path, keys: Keys | None) -> None:
+        self.path = path
+        self.file: BinaryIO = path.open("xb")
+        self._sealing = SealingWriter(self.file, keys.newest()) if keys is not None else None
+        self._sink: _Sink = self._sealing or self.file
+
+    def write(self, content: bytes) -> None:
+        """Add content."""
+        self._sink.write(content)
+
+    def finish(self) -> None:
+        """It is whole, and can be read."""
+        if self._sealing is not None:
+            self._sealing.finish()
+        self.file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+def _write(writer: _Writer, digest: hashlib._Hash, content: bytes) -> None:
     digest.update(content)
-    file.write(content)
+    writer.write(content)
 
 
-def _finish(file: BinaryIO, temporary: Path, target: Path) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
+def _keep(writer: _Writer, target: MediaBlob) -> None:
+    """Give a file its place, unless the same content is there."""
+    os.fsync(writer.file.fileno())
+    writer.close()
     if target.exists():
-        temporary.unlink()
+        writer.path.unlink()
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary.replace(target)
-    directory = os.open(target.parent, os.O_RDONLY)
+    parent = target.path.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    place = target.sealed_path if writer.path.suffix else target.path
+    writer.path.replace(place)
+    directory = os.open(parent, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:

@@ -12,13 +12,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.judgement import ACCEPTED, POLICY, Action, Judgement
+from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.media_facts import MediaFacts, MediaSubject, sniff
+from homeserver.services.sealing.errors import DamagedFile
 from homeserver.storage import media_facts as storage
 from homeserver.storage.database import Database
 from homeserver.storage.media import MediaRow
@@ -66,8 +67,8 @@ class MediaChecks(Protocol):
     def revision(self) -> str:
         """Changes whenever the checks do."""
 
-    async def check_media(self, subject: MediaSubject, path: Path) -> CheckedMedia:
-        """Judge a file that lies at ``path``."""
+    async def check_media(self, subject: MediaSubject, blob: MediaBlob) -> CheckedMedia:
+        """Judge a file."""
 
 
 class MediaGate:
@@ -80,7 +81,7 @@ class MediaGate:
         database: Database,
         policy: MediaPolicy,
         checks: MediaChecks,
-        find_file: Callable[[bytes], Path],
+        find_file: Callable[[bytes], MediaBlob],
         clock_ms: Callable[[], int],
     ) -> None:
         self._server_name = server_name
@@ -113,11 +114,11 @@ class MediaGate:
 
     # ------------------------------------------------------------ on the way in
 
-    async def check_new(self, row: MediaRow, path: Path) -> None:
+    async def check_new(self, row: MediaRow, blob: MediaBlob) -> None:
         """Judge a file that has come in and is not stored yet.  Raises :class:`Forbidden`."""
         if not self._active:
             return
-        verdict, complete = await self._judge(row, path)
+        verdict, complete = await self._judge(row, blob)
         refused = verdict.action in ("reject", "soft_fail")
         if complete and not (refused and row.origin == self._server_name):
             await self._store(verdict)
@@ -133,7 +134,7 @@ class MediaGate:
 
     # ------------------------------------------------------------ on the way out
 
-    async def check_download(self, row: MediaRow, path: Path) -> None:
+    async def check_download(self, row: MediaRow, blob: MediaBlob) -> None:
         """Look up what was decided; judge what was not judged yet.  Raises :class:`Forbidden`."""
         if not self._active and not self._any_lasting:
             return
@@ -141,7 +142,7 @@ class MediaGate:
         if verdict is None or verdict.sha256 != row.sha256 or not self._stands(verdict):
             if not self._active:
                 return
-            verdict = await self._judge_once(row, path)
+            verdict = await self._judge_once(row, blob)
         _enforce(verdict)
 
     def _stands(self, verdict: MediaVerdict) -> bool:
@@ -149,12 +150,12 @@ class MediaGate:
         lasting = verdict.decided_by is not None or verdict.withheld
         return lasting or (self._active and verdict.policy == self._policy_now())
 
-    async def _judge_once(self, row: MediaRow, path: Path) -> MediaVerdict:
+    async def _judge_once(self, row: MediaRow, blob: MediaBlob) -> MediaVerdict:
         """One judgement serves all who ask at the same time."""
         key = (row.origin, row.media_id, row.sha256)
         task = self._judging.get(key)
         if task is None:
-            task = asyncio.create_task(self._judge_stored(row, path), name="judge media")
+            task = asyncio.create_task(self._judge_stored(row, blob), name="judge media")
             self._judging[key] = task
             task.add_done_callback(lambda done: self._judged(key, done))
         return await asyncio.shield(task)
@@ -164,18 +165,18 @@ class MediaGate:
         if not task.cancelled():
             task.exception()  # whoever still waits is told; nobody need
 
-    async def _judge_stored(self, row: MediaRow, path: Path) -> MediaVerdict:
-        verdict, complete = await self._judge(row, path)
+    async def _judge_stored(self, row: MediaRow, blob: MediaBlob) -> MediaVerdict:
+        verdict, complete = await self._judge(row, blob)
         if complete:
             await self._store(verdict)
         return verdict
 
     # ------------------------------------------------------------ judging
 
-    async def _judge(self, row: MediaRow, path: Path) -> tuple[MediaVerdict, bool]:
+    async def _judge(self, row: MediaRow, blob: MediaBlob) -> tuple[MediaVerdict, bool]:
         """The verdict, and whether all that was asked answered."""
         policy = self._policy_now()
-        facts = await self._facts(row.sha256, path)
+        facts = await self._facts(row.sha256, blob)
         local = row.origin == self._server_name
         subject = MediaSubject(
             "local" if local else "in", row.origin, row.media_id, row.uploader, facts
@@ -184,7 +185,7 @@ class MediaGate:
         if self._policy.needs_media_facts:
             judgement = await self._policy.judge_media(subject)
         if judgement == ACCEPTED and self._checks.for_media:
-            checked = await self._checks.check_media(subject, path)
+            checked = await self._checks.check_media(subject, blob)
             judgement, complete = checked.judgement, checked.complete
         verdict = MediaVerdict(
             origin=row.origin,
@@ -204,12 +205,12 @@ class MediaGate:
         if verdict.withheld:
             self._any_lasting = True
 
-    async def _facts(self, sha256: bytes, path: Path) -> MediaFacts:
+    async def _facts(self, sha256: bytes, blob: MediaBlob) -> MediaFacts:
         known = await storage.get_facts(self._database, sha256)
         if known is not None:
             return _from_row(known)
         loop = asyncio.get_running_loop()
-        facts = await loop.run_in_executor(self._pool, sniff, path, sha256)
+        facts = await loop.run_in_executor(self._pool, sniff, blob, sha256)
         await storage.put_facts(self._database, _to_row(facts))
         return facts
 
@@ -238,8 +239,8 @@ class MediaGate:
             return None
         try:
             return await self._facts(sha256, self._find_file(sha256))
-        except FileNotFoundError:
-            return None  # known of, and removed from here
+        except (FileNotFoundError, DamagedFile):
+            return None  # known of, and not here any more as it was
 
     # ------------------------------------------------------------ moderators
 
@@ -247,15 +248,15 @@ class MediaGate:
         """Files that wait for a moderator, the oldest first, from a time on."""
         return await storage.get_withheld(self._database, since_ms, limit)
 
-    async def held_file(self, origin: str, media_id: str) -> Path:
+    async def held_file(self, origin: str, media_id: str) -> MediaBlob:
         """A file that waits, for a moderator to look at.  Raises :class:`NotFound`."""
         verdict = await storage.get_verdict(self._database, origin, media_id)
         if verdict is None or not verdict.withheld:
             raise NotFound(NONE_WAITS)
-        path = self._find_file(verdict.sha256)
-        if not await asyncio.to_thread(path.is_file):
+        blob = self._find_file(verdict.sha256)
+        if not await asyncio.to_thread(blob.exists):
             raise NotFound("The file is not here any more")
-        return path
+        return blob
 
     async def release(self, origin: str, media_id: str, moderator: str) -> None:
         """Let a withheld file be downloaded.  Raises :class:`NotFound`."""

@@ -12,11 +12,14 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, ImageOps, ImageSequence
 
 from homeserver.errors import InvalidParam, MatrixError, TooLarge
-from homeserver.services.media_files import MediaFiles, write_file
+from homeserver.services.media_blobs import MediaBlob
+from homeserver.services.media_files import MediaFiles
+from homeserver.services.sealing.errors import DamagedFile
 
 STEPS = (32, 64, 96, 128, 192, 240, 320, 480, 600, 640, 800, 1024, 1280, 1600)
 METHODS = ("scale", "crop")
@@ -67,7 +70,7 @@ class ThumbnailSpec:
 class Thumbnail:
     """A thumbnail on disk; perhaps the image itself, where it is no larger."""
 
-    path: Path
+    blob: MediaBlob
     content_type: str
 
     @property
@@ -90,7 +93,7 @@ class Thumbnails:
     def __init__(self, files: MediaFiles) -> None:
         self._files = files
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="thumbnail")
-        self._making: dict[Path, asyncio.Task[Thumbnail]] = {}
+        self._making: dict[MediaBlob, asyncio.Task[Thumbnail]] = {}
 
     def close(self) -> None:
         """Stop the threads."""
@@ -101,7 +104,7 @@ class Thumbnails:
 
         Raises :class:`CannotThumbnail`, and :class:`TooLarge` for too many pixels.
         """
-        base = self._files.thumbnail_path(sha256, spec.name)
+        base = self._files.thumbnail(sha256, spec.name)
         task = self._making.get(base)
         if task is None:
             task = asyncio.create_task(self._get(sha256, spec, base), name="thumbnail")
@@ -109,39 +112,49 @@ class Thumbnails:
             task.add_done_callback(lambda done: self._made(base, done))
         return await asyncio.shield(task)
 
-    def _made(self, base: Path, task: asyncio.Task[Thumbnail]) -> None:
+    def _made(self, base: MediaBlob, task: asyncio.Task[Thumbnail]) -> None:
         del self._making[base]
         if not task.cancelled():
             task.exception()  # whoever still waits is told; nobody need
 
-    async def _get(self, sha256: bytes, spec: ThumbnailSpec, base: Path) -> Thumbnail:
-        source = self._files.path(sha256)
+    async def _get(self, sha256: bytes, spec: ThumbnailSpec, base: MediaBlob) -> Thumbnail:
+        source = self._files.blob(sha256)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, _find_or_make, source, spec, base)
+        return await loop.run_in_executor(
+            self._pool, _find_or_make, self._files, source, spec, base
+        )
 
 
 def _step(size: int) -> int:
     return next((step for step in STEPS if step >= size), STEPS[-1])
 
 
-def _find_or_make(source: Path, spec: ThumbnailSpec, base: Path) -> Thumbnail:
+def _find_or_make(
+    files: MediaFiles, source: MediaBlob, spec: ThumbnailSpec, base: MediaBlob
+) -> Thumbnail:
     for image_format, content_type in CONTENT_TYPES.items():
-        path = base.with_name(f"{base.name}.{image_format.lower()}")
-        if path.exists():
-            return Thumbnail(path, content_type)
-    rendered = render(source, spec)
+        blob = _in_format(base, image_format)
+        if blob.exists():
+            return Thumbnail(blob, content_type)
+    with source.open() as file:
+        rendered = render(file, spec)
     content_type = CONTENT_TYPES[rendered.format]
     if rendered.content is None:
         return Thumbnail(source, content_type)
-    path = base.with_name(f"{base.name}.{rendered.format.lower()}")
-    write_file(path, rendered.content)
-    return Thumbnail(path, content_type)
+    blob = _in_format(base, rendered.format)
+    files.write(blob, rendered.content)
+    return Thumbnail(blob, content_type)
 
 
-def render(source: Path, spec: ThumbnailSpec) -> Rendered:
+def _in_format(base: MediaBlob, image_format: str) -> MediaBlob:
+    return MediaBlob(base.path.with_name(f"{base.name}.{image_format.lower()}"), base.keys)
+
+
+def render(source: Path | BinaryIO, spec: ThumbnailSpec) -> Rendered:
     """Make a thumbnail.  Blocks.
 
-    Raises :class:`CannotThumbnail`, and :class:`TooLarge` for too many pixels.
+    Raises :class:`CannotThumbnail`, :class:`TooLarge` for too many pixels, and
+    :class:`~homeserver.services.sealing.errors.DamagedFile`.
     """
     try:
         with Image.open(source, formats=FORMATS) as image:
@@ -150,7 +163,7 @@ def render(source: Path, spec: ThumbnailSpec) -> Rendered:
             return _render(image, spec)
     except (Image.DecompressionBombError, MemoryError) as error:
         raise TooLarge("The image is too large for a thumbnail") from error
-    except MatrixError:
+    except (MatrixError, DamagedFile):
         raise
     except Exception as error:  # decoders fail on hostile input in any way they like
         raise CannotThumbnail("Cannot make a thumbnail of this content") from error

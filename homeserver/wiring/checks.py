@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from homeserver.services.external_checks.links import CheckLinks
 from homeserver.services.external_checks.matching import CheckMatch, compile_checks
 from homeserver.services.external_checks.service import ExternalChecks
-from homeserver.services.media_files import MediaFiles
 from homeserver.services.media_gate import MediaGate
 from homeserver.wiring.basics import clock_ms
+from homeserver.wiring.media_files import media_files
 
 if TYPE_CHECKING:
+    from homeserver.services.media_files import MediaFiles
     from homeserver.wiring import Wiring
 
 
@@ -22,7 +23,7 @@ class CheckParts:
     def __init__(self, wiring: Wiring) -> None:
         """Raises :class:`~homeserver.config.ConfigError` for checks that cannot be used."""
         config, policy = wiring.config, wiring.policy
-        self.files: MediaFiles = MediaFiles(config.data_dir / "media")
+        self.files: MediaFiles = media_files(config)
         self.links = CheckLinks(
             base_url=config.public_base_url,
             secret=bytes(wiring.signing_key.seed),
@@ -45,7 +46,7 @@ class CheckParts:
             database=wiring.database,
             policy=policy,
             checks=self.checks,
-            find_file=self.files.path,
+            find_file=self.files.blob,
             clock_ms=clock_ms,
         )
         policy.ports.media = self.gate

@@ -145,7 +145,7 @@ async def test_a_file_arrives_as_it_was_uploaded(stage, content):
 
     found = await stage.two.find("one.example", media_id)
 
-    assert found.path.read_bytes() == content
+    assert found.blob.read() == content
     assert (found.row.content_type, found.row.upload_name) == ("image/png", "Kätzchen.png")
     assert found.row.uploader is None
 
@@ -161,7 +161,7 @@ async def test_an_instance_from_before_authenticated_media_is_asked_the_old_way(
 
     found = await stage.two.find("one.example", "x")
 
-    assert found.path.read_bytes() == b"old"
+    assert found.blob.read() == b"old"
     assert found.row.upload_name == "old.txt"
 
 
@@ -207,4 +207,4 @@ async def test_an_answer_that_breaks_off_is_an_error_and_can_be_asked_for_again(
     found = await stage.two.find("one.example", media_id)
 
     assert first == ("M_UNKNOWN", 502)
-    assert found.path.read_bytes() == b"whole"
+    assert found.blob.read() == b"whole"

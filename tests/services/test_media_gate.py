@@ -13,6 +13,7 @@ from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.media import MediaService
+from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.media_facts import MediaSubject
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.media_gate import WITHHELD, CheckedMedia, MediaGate
@@ -52,9 +53,9 @@ class Checks:
     revision: str = "1"
     contents: list[bytes] = field(default_factory=list)
 
-    async def check_media(self, subject: MediaSubject, path: Path) -> CheckedMedia:
+    async def check_media(self, subject: MediaSubject, blob: MediaBlob) -> CheckedMedia:
         """As it was told."""
-        self.contents.append(path.read_bytes())  # noqa: ASYNC240
+        self.contents.append(blob.read())
         return self.answer
 
 
@@ -112,7 +113,7 @@ class World:
     async def download(self, media_id: str, origin: str = "one.example") -> bytes:
         """Somebody downloads."""
         found = await self.media.find(origin, media_id)
-        return found.path.read_bytes()
+        return found.blob.read()
 
     async def refusal(self, media_id: str, origin: str = "one.example") -> str:
         """Why somebody may not download."""
@@ -140,7 +141,7 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
         database=database,
         policy=rules,
         checks=checks,
-        find_file=files.path,
+        find_file=files.blob,
         clock_ms=clock,
     )
     media = MediaService(
@@ -179,7 +180,7 @@ async def test_what_is_withheld_waits_for_a_moderator(world: World, verdict: Jud
     media_id = await world.upload(b"a text")
 
     assert await world.refusal(media_id) == WITHHELD
-    assert (await world.gate.held_file("one.example", media_id)).read_bytes() == b"a text"
+    assert (await world.gate.held_file("one.example", media_id)).read() == b"a text"
     (waiting,) = await world.gate.withheld(0, 10)
     assert (waiting.media_id, waiting.uploader, waiting.rule) == (media_id, ALICE, verdict.rule)
 

@@ -172,6 +172,6 @@ async def test_a_thumbnail_is_made_once_however_many_ask(tmp_path):
     later = await thumbnails.get(stored.sha256, spec)
     thumbnails.close()
 
-    assert {(item.path, item.content_type) for item in [*got, later]} == {
-        (files.thumbnail_path(stored.sha256, "96x96-crop.jpeg"), "image/jpeg")
+    assert {(item.blob, item.content_type) for item in [*got, later]} == {
+        (files.thumbnail(stored.sha256, "96x96-crop.jpeg"), "image/jpeg")
     }

@@ -14,6 +14,8 @@ from typing import IO, Any, Self
 
 import orjson
 
+from homeserver.services.media_blobs import MediaBlob
+
 BUFFER_BYTES = 256 * 1024
 PAUSE_SECONDS = 0.01
 
@@ -119,22 +121,25 @@ class Archive:
         async with self.entry(name) as entry:
             await entry.write(text.encode())
 
-    async def add_file(self, name: str, path: Path, size_bytes: int) -> bool:
-        """Put a file from disk in, as it is; False if that would be too much."""
+    async def add_file(self, name: str, blob: MediaBlob, size_bytes: int) -> bool:
+        """Put a file from disk in, as it is; False if that would be too much.
+
+        Raises :class:`~homeserver.services.sealing.errors.DamagedFile`.
+        """
         if size_bytes > self.media_bytes_left:
             return False
         self.media_bytes_left -= size_bytes
         self._names.add(name)
-        await asyncio.to_thread(self._copy, name, path)
+        await asyncio.to_thread(self._copy, name, blob)
         await self.breathe()
         return True
 
-    def _copy(self, name: str, path: Path) -> None:
+    def _copy(self, name: str, blob: MediaBlob) -> None:
         assert self._zip is not None
         info = zipfile.ZipInfo(name, time.gmtime()[:6])
         info.compress_type = zipfile.ZIP_STORED
         info.external_attr = 0o600 << 16
-        with path.open("rb") as source, self._zip.open(info, "w", force_zip64=True) as target:
+        with blob.open() as source, self._zip.open(info, "w", force_zip64=True) as target:
             shutil.copyfileobj(source, target, BUFFER_BYTES)
 
     async def add_spooled(self, name: str, spool: IO[bytes]) -> None:

@@ -11,6 +11,7 @@ import orjson
 from homeserver.errors import MatrixError
 from homeserver.services.exports.archive import Archive
 from homeserver.services.media import MediaFile
+from homeserver.services.sealing.errors import DamagedFile
 from homeserver.storage import export_data as storage
 from homeserver.storage.database import Database
 
@@ -104,10 +105,13 @@ class MediaPart:
                 "uploaded_by_you": row.uploader == self.user_id,
             }
             place = f"media/{_safe(origin)}/{media_id}{extension(row.content_type)}"
-            if await self._archive.add_file(place, found.path, row.size_bytes):
-                self._places[(origin, media_id)] = line["file"] = place
-            else:
-                line["left_out"] = "the archive would get too large: download this one by itself"
+            try:
+                if await self._archive.add_file(place, found.blob, row.size_bytes):
+                    self._places[(origin, media_id)] = line["file"] = place
+                else:
+                    line["left_out"] = "the archive would be too large: download this one by itself"
+            except DamagedFile:
+                line["left_out"] = "this file is damaged on this server"
         self._index.write(orjson.dumps(line) + b"\n")
 
 

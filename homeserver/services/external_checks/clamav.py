@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import BinaryIO
 
 from homeserver.services.external_checks.answers import (
@@ -21,6 +20,7 @@ from homeserver.services.external_checks.answers import (
     CheckFailed,
     clean_reason,
 )
+from homeserver.services.media_blobs import MediaBlob
 
 CHUNK_BYTES = 256 * 1024
 MAX_REPLY_BYTES = 4_096
@@ -49,14 +49,14 @@ class ClamAv:
             return None
         return answer
 
-    async def ask(self, path: Path, sha256: bytes, size_bytes: int) -> Answer:
+    async def ask(self, blob: MediaBlob, sha256: bytes, size_bytes: int) -> Answer:
         """Scan a file.
 
         Raises :class:`CheckFailed`, and :class:`CannotCheck` for a file that is too large.
         """
         if size_bytes > self._max_bytes:
             raise CannotCheck(f"it has more than {self._max_bytes} bytes")
-        answer = self._parse(await self._scan(path))
+        answer = self._parse(await self._scan(blob))
         self._recent[sha256] = (self._clock_seconds(), answer)
         self._recent.move_to_end(sha256)
         if len(self._recent) > RECENT_RESULTS:
@@ -73,9 +73,9 @@ class ClamAv:
             raise CannotCheck("it is larger than clamd's StreamMaxLength")
         raise CheckFailed("clamd reported an error" if "ERROR" in reply else "no reply of clamd's")
 
-    async def _scan(self, path: Path) -> str:
+    async def _scan(self, blob: MediaBlob) -> str:
         try:
-            file = await asyncio.to_thread(path.open, "rb")
+            file = await asyncio.to_thread(blob.open)
         except OSError as error:
             raise CheckFailed("the file cannot be read") from error
         with file:

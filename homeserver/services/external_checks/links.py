@@ -10,10 +10,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import urlencode
 
 from homeserver.errors import Forbidden
+from homeserver.services.media_blobs import MediaBlob
 
 PATH = "/_comity/checks/media"
 VALID_SECONDS = 120
@@ -28,7 +28,7 @@ class CheckLinks:
         *,
         base_url: str,
         secret: bytes,
-        find_file: Callable[[str], Path],
+        find_file: Callable[[str], MediaBlob],
         clock_ms: Callable[[], int],
     ) -> None:
         self._base_url = base_url
@@ -36,13 +36,13 @@ class CheckLinks:
         self._find_file = find_file
         self._clock_ms = clock_ms
 
-    def make(self, path: Path) -> str:
+    def make(self, blob: MediaBlob) -> str:
         """The address of a file in the media directory."""
         expires = self._clock_ms() // 1000 + VALID_SECONDS
-        query = urlencode({"expires": expires, "mac": self._mac(path.name, str(expires))})
-        return f"{self._base_url}{PATH}/{path.name}?{query}"
+        query = urlencode({"expires": expires, "mac": self._mac(blob.name, str(expires))})
+        return f"{self._base_url}{PATH}/{blob.name}?{query}"
 
-    def open(self, name: str, expires: str, mac: str) -> Path:
+    def open(self, name: str, expires: str, mac: str) -> MediaBlob:
         """The file of an address.  Raises :class:`Forbidden` if it is forged or expired."""
         valid = hmac.compare_digest(mac.encode(), self._mac(name, expires).encode())
         if not valid or not _NAME.fullmatch(name) or int(expires) < self._clock_ms() // 1000:

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import aiohttp
@@ -28,6 +27,7 @@ from homeserver.services.external_checks.definition import CLAMAV, CheckDefiniti
 from homeserver.services.external_checks.questions import about_event, about_media
 from homeserver.services.external_checks.webhook import Webhook, new_session
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
+from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.media_facts import MediaSubject
 from homeserver.services.media_gate import CheckedMedia
 from homeserver.services.policy.subject import Subject
@@ -89,7 +89,7 @@ class ExternalChecks:
         checks: Sequence[tuple[CheckDefinition, Match | None]],
         server_name: str,
         note: Callable[[VerdictRow], None],
-        download_url: Callable[[Path], str],
+        download_url: Callable[[MediaBlob], str],
         clock_ms: Callable[[], int],
         clock_seconds: Callable[[], float],
     ) -> None:
@@ -179,8 +179,8 @@ class ExternalChecks:
                 return replace(checked.judgement, flags=tuple(flags))
         return Judgement(Action.ACCEPT, flags=tuple(flags)) if flags else None
 
-    async def check_media(self, subject: MediaSubject, path: Path) -> CheckedMedia:
-        """Judge a file that lies at ``path``."""
+    async def check_media(self, subject: MediaSubject, blob: MediaBlob) -> CheckedMedia:
+        """Judge a file."""
         about = _About(
             subject.direction,
             subject.origin,
@@ -191,28 +191,28 @@ class ExternalChecks:
         for check in self._for_media:
             if check.match is not None and not check.match.media(subject):
                 continue
-            checked = await self._ask_about_file(check, about, subject, path)
+            checked = await self._ask_about_file(check, about, subject, blob)
             complete = complete and checked.complete
             if checked.judgement != ACCEPTED:
                 return CheckedMedia(checked.judgement, checked.complete)
         return CheckedMedia(ACCEPTED, complete)
 
     async def _ask_about_file(
-        self, check: _Check, about: _About, subject: MediaSubject, path: Path
+        self, check: _Check, about: _About, subject: MediaSubject, blob: MediaBlob
     ) -> _Checked:
         if check.clamav is not None:
             known = check.clamav.known(subject.facts.sha256)
             if known is not None:
                 verdict = self._judgement(check.definition, known.verdict, about, known.reason)
                 return _Checked(verdict)
-        return await self._ask(check, about, partial(self._send_file, check, subject, path))
+        return await self._ask(check, about, partial(self._send_file, check, subject, blob))
 
-    async def _send_file(self, check: _Check, subject: MediaSubject, path: Path) -> Answer:
+    async def _send_file(self, check: _Check, subject: MediaSubject, blob: MediaBlob) -> Answer:
         if check.clamav is not None:
             facts = subject.facts
-            return await check.clamav.ask(path, facts.sha256, facts.size_bytes)
+            return await check.clamav.ask(blob, facts.sha256, facts.size_bytes)
         assert check.webhook is not None
-        url = self._download_url(path)
+        url = self._download_url(blob)
         return await check.webhook.ask(about_media(check.definition.name, subject, url))
 
     async def _ask(

@@ -17,7 +17,6 @@ from typing import Protocol
 
 from homeserver.services.sealing.errors import UnknownKey
 
-FILE_NAME = "media.keys"
 KEY_BYTES = 32
 ID_BYTES = 8
 

@@ -18,6 +18,7 @@ from homeserver.services.external_checks.breaker import REST_SECONDS
 from homeserver.services.external_checks.definition import CheckDefinition
 from homeserver.services.external_checks.service import MESSAGE, NOT_CHECKED, ExternalChecks
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
+from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.media_facts import MediaFacts, MediaSubject, sniff
 from homeserver.storage.policy import VerdictRow
 from tests.services.external_checks.scanners import FakeClamd, Service, clamd, webhook
@@ -72,7 +73,7 @@ class World:
         path.write_bytes(content)
         uploader = "@alice:one.example"
         subject = MediaSubject("local", "one.example", "abc", uploader, sniff(content))
-        checked = await self.checks.check_media(subject, path)
+        checked = await self.checks.check_media(subject, MediaBlob(path))
         return checked.judgement, checked.complete
 
     def trail(self) -> list[tuple[str, str, str | None]]:

@@ -9,6 +9,7 @@ import pytest
 
 from homeserver.errors import Forbidden
 from homeserver.services.external_checks.links import VALID_SECONDS, CheckLinks
+from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.media_files import MediaFiles
 
 NAME = "0123456789abcdef" * 2
@@ -27,16 +28,17 @@ class World:
             clock_ms=lambda: self.now_ms,
         )
 
-    def address(self, path: Path) -> tuple[str, str, str]:
+    def address(self, blob: MediaBlob) -> tuple[str, str, str]:
         """An address in its parts: name, expiry, signature."""
-        url = urlsplit(self.links.make(path))
+        url = urlsplit(self.links.make(blob))
         query = parse_qs(url.query)
         return url.path.rpartition("/")[2], query["expires"][0], query["mac"][0]
 
 
 def test_an_address_leads_to_the_file_it_was_made_for() -> None:
     world = World()
-    stored, incoming = world.files.path(b"\x07" * 32), Path("/media/incoming") / NAME
+    stored = world.files.blob(b"\x07" * 32)
+    incoming = MediaBlob(Path("/media/incoming") / NAME)
 
     assert world.links.open(*world.address(stored)) == stored
     assert world.links.open(*world.address(incoming)) == incoming
@@ -44,7 +46,7 @@ def test_an_address_leads_to_the_file_it_was_made_for() -> None:
 
 def test_an_address_expires() -> None:
     world = World()
-    address = world.address(Path(NAME))
+    address = world.address(MediaBlob(Path(NAME)))
 
     world.now_ms += VALID_SECONDS * 1000
     assert world.links.open(*address)
@@ -56,7 +58,7 @@ def test_an_address_expires() -> None:
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_a_forged_address_leads_nowhere(part: int) -> None:
     world = World()
-    address = list(world.address(Path(NAME)))
+    address = list(world.address(MediaBlob(Path(NAME))))
 
     for forged in ("f" * 32, "9" * 12, "", "../../signing.key", "é"):
         with pytest.raises(Forbidden):
@@ -67,4 +69,4 @@ def test_a_signed_name_that_is_no_file_leads_nowhere() -> None:
     world = World()
 
     with pytest.raises(Forbidden):
-        world.links.open(*world.address(Path("/media/signing.key")))
+        world.links.open(*world.address(MediaBlob(Path("/media/signing.key"))))

@@ -1,0 +1,99 @@
+"""A file of media as it lies on disk: sealed, or plain as before encryption at rest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from homeserver.errors import MatrixError
+from homeserver.services.sealing.container import FRAME_BYTES, SealedReader
+from homeserver.services.sealing.errors import DamagedFile, UnknownKey
+from homeserver.services.sealing.keys import Keys
+
+logger = structlog.get_logger(__name__)
+
+SUFFIX = ".sealed"
+TAG_BYTES = 12
+
+
+class MediaDamaged(MatrixError):
+    """A file cannot be given out, since it is not as it was stored."""
+
+    status = 500
+
+
+@dataclass(frozen=True, slots=True)
+class MediaBlob:
+    """A file by its place.  Whether it is sealed is looked up when it is opened: that may change.
+
+    ``path``: without what tells that it is sealed.  All methods block.
+    """
+
+    path: Path
+    keys: Keys | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.path.name
+
+    @property
+    def sealed_path(self) -> Path:
+        """Where it lies if it is sealed."""
+        return self.path.with_name(self.path.name + SUFFIX)
+
+    @property
+    def tag(self) -> str:
+        """What is another for another content, and the same for the same: for an ``ETag``."""
+        place = f"{self.path.parent.name}/{self.path.name}"
+        return hashlib.blake2b(place.encode(), digest_size=TAG_BYTES).hexdigest()
+
+    def exists(self) -> bool:
+        """Whether it is there."""
+        return self.sealed_path.exists() or self.path.exists()
+
+    def plain_path(self) -> Path | None:
+        """Where it lies, if it is not sealed."""
+        return None if self.sealed_path.exists() or not self.path.exists() else self.path
+
+    def open(self) -> io.BufferedReader:
+        """Its content, to read and to seek in.
+
+        Raises :class:`FileNotFoundError`, and :class:`~homeserver.services.sealing.errors.
+        DamagedFile`, here and while it is read.
+        """
+        try:
+            file = self.sealed_path.open("rb")
+        except FileNotFoundError:
+            return self.path.open("rb")
+        if self.keys is None:
+            file.close()
+            raise UnknownKey("this instance has no keys of media")
+        return io.BufferedReader(SealedReader(file, self.keys), FRAME_BYTES)
+
+    def read(self) -> bytes:
+        """All of its content: of what is known to be small.  Raises what :meth:`open` raises."""
+        with self.open() as file:
+            return file.read()
+
+    def unlink(self) -> None:
+        """Delete it, if it is there."""
+        self.sealed_path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+
+def size_of(file: io.BufferedReader) -> int:
+    """How many bytes an open file has; it is at its beginning then."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return size
+
+
+def damaged(blob: MediaBlob, error: DamagedFile) -> MediaDamaged:
+    """Log that a file is damaged; the failure to raise."""
+    logger.error("media is damaged", file=blob.name, reason=str(error))
+    return MediaDamaged("This file is damaged on this server")
