@@ -196,13 +196,8 @@ class UnreadCounts:
 
     async def get(self, user_id: str, room_id: str, upto: int) -> Unread:
         """A reader's counts in a room, of what stands up to a position."""
-        key = (user_id, room_id)
-        unread = self._counts.get(key)
-        if (
-            unread is None
-            or self._recent.complete_after(room_id) > unread.upto
-            or self._recent.releases.changed(room_id, unread.upto)
-        ):
+        unread = self._counts.get((user_id, room_id))
+        if unread is None or self._is_behind(room_id, unread):
             return (await self._count(user_id, [room_id], upto))[room_id]
         if unread.upto < upto:
             room = self._recent.room(room_id)
@@ -211,6 +206,26 @@ class UnreadCounts:
                 self._advance(unread, user_id, withheld, room.between(unread.upto, upto))
             unread.upto = upto
         return unread
+
+    async def get_many(self, user_id: str, room_ids: Iterable[str], upto: int) -> dict[str, Unread]:
+        """A reader's counts in several rooms: what must be counted is counted together."""
+        found: dict[str, Unread] = {}
+        missing: list[str] = []
+        for room_id in room_ids:
+            unread = self._counts.get((user_id, room_id))
+            if unread is None or self._is_behind(room_id, unread):
+                missing.append(room_id)
+            else:
+                found[room_id] = await self.get(user_id, room_id, upto)
+        if missing:
+            found.update(await self._count(user_id, missing, upto))
+        return found
+
+    def _is_behind(self, room_id: str, unread: Unread) -> bool:
+        """Whether memory does not reach back to where a count ended."""
+        return self._recent.complete_after(room_id) > unread.upto or self._recent.releases.changed(
+            room_id, unread.upto
+        )
 
     async def prepare(self, user_id: str, room_ids: Iterable[str], upto: int) -> None:
         """Count several rooms at once, so that they are in memory when asked for."""

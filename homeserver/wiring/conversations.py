@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from client_api.conversations import keys
-from homeserver.services.conversations.direct import Direct
-from homeserver.services.conversations.direct_list import DirectList
 from homeserver.services.conversations.idempotency import Idempotency
 from homeserver.wiring.applications import ApplicationParts
 from homeserver.wiring.basics import clock_ms
+from homeserver.wiring.conversation_parts import ConversationParts
 from homeserver.wiring.messages import MessageParts
 
 if TYPE_CHECKING:
@@ -25,26 +24,16 @@ class Conversations:
         database = wiring.database
         self.idempotency = Idempotency(database=database, clock_ms=clock_ms)
         wiring.ends.caretaker.add(self.idempotency)
-        self.direct_list = DirectList(wiring.account_data)
-        self.direct = Direct(
-            server_name=wiring.config.server_name,
-            default_version=wiring.config.rooms.default_version,
-            database=database,
-            rooms=wiring.rooms,
-            rooms_of_users=wiring.reading.rooms_of_users,
-            membership=wiring.membership,
-            creation=wiring.creation,
-            profiles=wiring.profiles,
-            direct_list=self.direct_list,
-        )
-        self.message_parts = MessageParts(wiring, self.direct, self.direct_list)
+        self.conversation_parts = ConversationParts(wiring)
+        self.direct = self.conversation_parts.direct
+        self.message_parts = MessageParts(wiring, self.direct, self.conversation_parts.direct_list)
         self.application_parts = ApplicationParts(wiring)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.IDEMPOTENCY] = self.idempotency
-        app[keys.DIRECT] = self.direct
         app[keys.SENDING] = self.message_parts.sending
+        self.conversation_parts.provide(app)
         app[keys.API_TOKENS] = self.application_parts.tokens
         app[keys.APPLICATIONS] = self.application_parts.applications
 

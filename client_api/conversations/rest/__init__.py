@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from client_api.conversations.api import Api
-from client_api.conversations.rest import application, messages, meta, tokens
+from client_api.conversations.rest import application, conversations, messages, meta, tokens
 
-ALL: tuple[Api, ...] = (meta.api, messages.api, tokens.api, application.api)
+ALL: tuple[Api, ...] = (
+    meta.api,
+    conversations.api,
+    messages.api,
+    tokens.api,
+    application.api,
+)

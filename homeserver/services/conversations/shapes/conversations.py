@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
 from homeserver.services.conversations.shapes.base import Input, Shape, Sparse
+from homeserver.services.conversations.shapes.messages import Message
+from homeserver.services.conversations.shapes.pages import DEFAULT_LIMIT, MOST_PER_PAGE
 from homeserver.services.conversations.shapes.people import Person
 
 Kind = Literal["direct", "group", "self"]
@@ -71,7 +73,7 @@ class Conversation(Shape, frozen=True, kw_only=True):
     my_role: Role = "member"
     my_permissions: list[Permission] = field(default_factory=list)
     unread: Unread = Unread()
-    last_message: dict[str, Any] | None = None
+    last_message: Message | None = None
     last_activity_at: str | None = None
     muted: bool | str = False
     pinned: bool = False
@@ -80,7 +82,7 @@ class Conversation(Shape, frozen=True, kw_only=True):
     history: History = "all"
     join: JoinMode = "invite"
     permissions: Permissions = Permissions()
-    invited_by: Person | None = None
+    invited_by: Person | None = None  # while the caller has not answered
     created_at: str | None = None
 
 
@@ -137,6 +139,23 @@ class PermissionsChange(Input, frozen=True, kw_only=True):
     delete_messages: Role | UnsetType = UNSET
     moderate: Role | UnsetType = UNSET
     administer: Role | UnsetType = UNSET
+
+
+class ConversationsQuery(Input, frozen=True, kw_only=True):
+    """Which conversations are wanted.
+
+    ``state``: active, invited and asked, unless said otherwise.  ``query``: part of a name, or of
+    the address of whom it is with.
+    """
+
+    limit: Annotated[int, Meta(ge=1, le=MOST_PER_PAGE)] = DEFAULT_LIMIT
+    cursor: str | None = None
+    kind: Kind | None = None
+    state: list[State] = field(default_factory=list)
+    archived: bool | None = None
+    pinned: bool | None = None
+    unread: bool | None = None
+    query: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)] | None = None
 
 
 class NewConversation(Input, frozen=True, kw_only=True):

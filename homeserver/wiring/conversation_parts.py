@@ -1,0 +1,88 @@
+"""Conversations and their members."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from client_api.conversations import keys
+from homeserver.services.conversations.conversation_views import ConversationViews
+from homeserver.services.conversations.conversations import Conversations
+from homeserver.services.conversations.direct import Direct
+from homeserver.services.conversations.direct_list import DirectList
+from homeserver.services.conversations.newest_messages import NewestMessages
+from homeserver.services.conversations.own_settings import Settings
+from homeserver.services.conversations.previews import Previews
+from homeserver.services.conversations.room_cards import RoomCards
+from homeserver.services.conversations.room_people import RoomPeople
+from homeserver.wiring.basics import clock_ms
+
+if TYPE_CHECKING:
+    from homeserver.wiring import Wiring
+
+
+class ConversationParts:
+    """The list of conversations, groups, direct ones, their members."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        database, log, reading = wiring.database, wiring.log, wiring.reading
+        config = wiring.config
+        self.direct_list = DirectList(wiring.account_data)
+        self.direct = Direct(
+            server_name=config.server_name,
+            default_version=config.rooms.default_version,
+            database=database,
+            rooms=wiring.rooms,
+            rooms_of_users=reading.rooms_of_users,
+            membership=wiring.membership,
+            creation=wiring.creation,
+            profiles=wiring.profiles,
+            direct_list=self.direct_list,
+        )
+        self.settings = Settings(
+            database=database,
+            log=log,
+            account_data=wiring.account_data,
+            push_rules=wiring.push_rules,
+            clock_ms=clock_ms,
+            wake=wiring.ends.caretaker.wake,
+        )
+        wiring.ends.caretaker.add(self.settings)
+        self.cards = RoomCards(
+            database=database, log=log, store=wiring.store, live_rooms=wiring.live_rooms
+        )
+        self.people = RoomPeople(
+            server_name=config.server_name, database=database, store=wiring.store
+        )
+        self.newest = NewestMessages(database=database, log=log)
+        self.views = ConversationViews(
+            log=log,
+            cards=self.cards,
+            people=self.people,
+            newest=self.newest,
+            settings=self.settings,
+            store=wiring.store,
+            summaries=reading.summaries,
+            unread=reading.unread_counts,
+            visibility=reading.visibility,
+            reader_filter=reading.hidden_events,
+            previews=Previews(
+                database=database, store=wiring.store, reader_filter=reading.hidden_events
+            ),
+        )
+        self.conversations = Conversations(
+            database=database,
+            rooms_of_users=reading.rooms_of_users,
+            invites=wiring.consent_parts.requests,
+            direct_list=self.direct_list,
+            newest=self.newest,
+            settings=self.settings,
+            views=self.views,
+        )
+
+    def provide(self, app: web.Application) -> None:
+        """Put each part under its key."""
+        app[keys.DIRECT] = self.direct
+        app[keys.CONVERSATIONS] = self.conversations
+        app[keys.SETTINGS] = self.settings
