@@ -73,6 +73,10 @@ class EventStore:
         self._pending.pop(event_id, None)
         self._cache.pop(event_id, None)
 
+    def peek(self, event_id: str) -> StoredEvent | None:
+        """One event, if it is in memory and on disk."""
+        return self._cache.get(event_id)
+
     async def get(self, event_id: str) -> StoredEvent | None:
         """One event, if we have it; rejected ones and outliers included."""
         cached = self._cache.get(event_id) or self._pending.get(event_id)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
 
 from homeserver.storage import rooms as storage
@@ -28,6 +28,14 @@ class UserRooms:
     joined: dict[str, int]  # room ID -> position of the last change
     invited: dict[str, MembershipRow]
     knocked: dict[str, MembershipRow]
+
+    def membership(self, room_id: str) -> str:
+        """The user's membership of a room; ``leave`` where they have none."""
+        if room_id in self.joined:
+            return "join"
+        if room_id in self.invited:
+            return "invite"
+        return "knock" if room_id in self.knocked else "leave"
 
     def changed(self, row: MembershipRow) -> UserRooms:
         """The same with one membership in its new place."""
@@ -53,6 +61,8 @@ class RoomsOfUsers:
         self._loading: dict[str, asyncio.Task[UserRooms]] = {}
         self._moved_while_loading: set[str] = set()
         self._pins: Counter[str] = Counter()
+        self.on_move: Callable[[str, MembershipRow, str], None] = lambda _user, _row, _before: None
+        """Told of each move of those in memory, in order: who, what is now, what was before."""
         log.subscribe(self._on_notice)
 
     async def get(self, user_id: str) -> UserRooms:
@@ -141,6 +151,7 @@ class RoomsOfUsers:
             change.stripped_state,
         )
         self._users[user_id] = rooms.changed(row)
+        self.on_move(user_id, row, rooms.membership(change.room_id))
         if change.membership == "join":
             self._members.setdefault(change.room_id, set()).add(user_id)
         else:

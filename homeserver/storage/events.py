@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,30 @@ SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_id)
 WHERE e.room_id = $1 AND e.position > $2 AND e.position <= $3 AND e.timeline_order <= $2
     AND e.timeline_order > 0 AND e.position <> e.timeline_order AND e.withheld IS NULL
 ORDER BY e.timeline_order DESC LIMIT $4
+"""
+# Of a released event the release counts; its place is further back.
+SELECT_AFTER = f"""
+SELECT {_COLUMNS}
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS span (room_id, since, upto)
+CROSS JOIN LATERAL (
+    (SELECT * FROM events live WHERE live.room_id = span.room_id
+        AND live.timeline_order > span.since AND live.timeline_order <= span.upto
+        AND live.position = live.timeline_order AND live.withheld IS NULL
+    ORDER BY live.timeline_order LIMIT $4)
+    UNION ALL
+    (SELECT * FROM events released WHERE released.room_id = span.room_id
+        AND released.position > span.since AND released.position <= span.upto
+        AND released.timeline_order > 0 AND released.position <> released.timeline_order
+        AND released.withheld IS NULL
+    ORDER BY released.position LIMIT $4)
+) e JOIN rooms r ON r.room_id = e.room_id ORDER BY e.position LIMIT $4
+"""
+SELECT_COUNT_AFTER = """
+SELECT count(*) FROM (
+    SELECT 1 FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS span (room_id, since, upto)
+    JOIN events e ON e.room_id = span.room_id AND e.timeline_order > span.since
+        AND e.timeline_order <= span.upto LIMIT $4
+) found
 """
 SELECT_RELEASED_ROOMS = """
 SELECT room_id, max(position) AS position FROM events
@@ -207,6 +231,35 @@ async def get_released(
     """
     rows = await db.fetch(SELECT_RELEASED, room_id, since, upto, limit)
     return [_stored_event(row) for row in rows]
+
+
+async def get_events_after(
+    db: Queryable,
+    room_ids: Sequence[str],
+    since: Sequence[int],
+    upto: Sequence[int],
+    limit: int,
+) -> list[StoredEvent]:
+    """Events that could be seen first at ``since < position <= upto``, a pair for each room.
+
+    Up to ``limit`` in all, the oldest first.
+    """
+    rows = await db.fetch(SELECT_AFTER, list(room_ids), list(since), list(upto), limit)
+    return [_stored_event(row) for row in rows]
+
+
+async def count_events_after(
+    db: Queryable,
+    room_ids: Sequence[str],
+    since: Sequence[int],
+    upto: Sequence[int],
+    limit: int,
+) -> int:
+    """How many events stand at ``since < timeline_order <= upto``; ``limit`` for more than that."""
+    count: int = await db.fetchval(
+        SELECT_COUNT_AFTER, list(room_ids), list(since), list(upto), limit
+    )
+    return count
 
 
 async def get_released_rooms(db: Queryable, limit: int) -> list[tuple[str, int]]:

@@ -84,24 +84,24 @@ class RequestRecord(Record):
 async def get_requests(db: Queryable, owner: str, limit: int) -> list[tuple[MessageRequest, int]]:
     """A user's requests, the last changed first, with the positions of their last change."""
     rows = await db.fetch(SELECT_OF_OWNER, owner, limit)
-    return [(_request(row), row["position"]) for row in rows]
+    return [(request_of(row), row["position"]) for row in rows]
 
 
 async def get_due(db: Queryable, now_ms: int, limit: int) -> list[MessageRequest]:
     """Pending requests whose time is up."""
-    return [_request(row) for row in await db.fetch(SELECT_DUE, now_ms, limit)]
+    return [request_of(row) for row in await db.fetch(SELECT_DUE, now_ms, limit)]
 
 
 async def get_pending_of_servers(
     db: Queryable, servers: Collection[str], limit: int
 ) -> list[MessageRequest]:
     """Pending requests by users of some instances."""
-    return [_request(row) for row in await db.fetch(SELECT_OF_SERVERS, list(servers), limit)]
+    return [request_of(row) for row in await db.fetch(SELECT_OF_SERVERS, list(servers), limit)]
 
 
 async def get_pending_involving(db: Queryable, user_id: str) -> list[MessageRequest]:
     """Pending requests to a user, and by them."""
-    return [_request(row) for row in await db.fetch(SELECT_PENDING_INVOLVING, user_id)]
+    return [request_of(row) for row in await db.fetch(SELECT_PENDING_INVOLVING, user_id)]
 
 
 async def get_pending_servers(db: Queryable) -> list[str]:
@@ -119,7 +119,8 @@ async def get_invites_by(db: Queryable, owner: str, sender: str, limit: int = 10
     return [row["room_id"] for row in await db.fetch(SELECT_INVITES_BY, owner, sender, limit)]
 
 
-def _request(row: object) -> MessageRequest:
+def request_of(row: object) -> MessageRequest:
+    """A request from its row, which may bear its position, too."""
     fields = dict(row)  # type: ignore[call-overload]
     fields.pop("position", None)
     return MessageRequest(**fields)

@@ -12,6 +12,7 @@ from homeserver.wiring.applications import ApplicationParts
 from homeserver.wiring.basics import clock_ms
 from homeserver.wiring.conversation_parts import ConversationParts
 from homeserver.wiring.messages import MessageParts
+from homeserver.wiring.feed import FeedParts
 
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
@@ -27,6 +28,19 @@ class Conversations:
         self.conversation_parts = ConversationParts(wiring)
         self.direct = self.conversation_parts.direct
         self.message_parts = MessageParts(wiring, self.direct, self.conversation_parts.direct_list)
+        self.feed_parts = FeedParts(wiring)
+        self.direct_list = DirectList(wiring.account_data)
+        self.direct = Direct(
+            server_name=wiring.config.server_name,
+            default_version=wiring.config.rooms.default_version,
+            database=database,
+            rooms=wiring.rooms,
+            rooms_of_users=wiring.reading.rooms_of_users,
+            membership=wiring.membership,
+            creation=wiring.creation,
+            profiles=wiring.profiles,
+            direct_list=self.direct_list,
+        )
         self.application_parts = ApplicationParts(wiring)
 
     def provide(self, app: web.Application) -> None:
@@ -34,11 +48,14 @@ class Conversations:
         app[keys.IDEMPOTENCY] = self.idempotency
         app[keys.SENDING] = self.message_parts.sending
         self.conversation_parts.provide(app)
+        app[keys.FEED] = self.feed_parts.feed
+        app[keys.DIRECT] = self.direct
         app[keys.API_TOKENS] = self.application_parts.tokens
         app[keys.APPLICATIONS] = self.application_parts.applications
 
     async def start(self) -> None:
         """Start what runs in the background."""
+        self.feed_parts.start()
         await self.application_parts.start()
 
     def stop_waiting(self) -> None:
@@ -46,3 +63,4 @@ class Conversations:
 
     async def close(self) -> None:
         """Stop what runs in the background."""
+        await self.feed_parts.close()

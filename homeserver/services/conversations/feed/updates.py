@@ -1,0 +1,80 @@
+"""An update, and where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import msgspec
+
+from homeserver.protocol.events import Event
+from homeserver.services.conversations.shapes.updates import AnyUpdate
+from homeserver.storage.events import StoredEvent
+from homeserver.storage.rooms import MembershipRow
+
+
+def _plain(value: object) -> str:
+    """IDs that were just parsed are subclasses of ``str``."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"{type(value)} cannot be written")
+
+
+_as_json = msgspec.json.Encoder(enc_hook=_plain).encode
+_as_msgpack = msgspec.msgpack.Encoder(enc_hook=_plain).encode
+
+
+class Update:
+    """One thing that happened, the same for all its readers, and serialised once for them all."""
+
+    __slots__ = ("_json", "_msgpack", "frames", "position", "shape")
+
+    def __init__(self, shape: AnyUpdate) -> None:
+        self.shape = shape
+        self.position = shape.position
+        """In the log; None for what is of the moment."""
+        self._json: bytes | None = None
+        self._msgpack: bytes | None = None
+        self.frames: dict[int, bytes] = {}
+        """As it goes over a wire, by the wire's format: for those who write it."""
+
+    @property
+    def json(self) -> bytes:
+        """As JSON."""
+        if self._json is None:
+            self._json = _as_json(self.shape)
+        return self._json
+
+    @property
+    def msgpack(self) -> bytes:
+        """As MessagePack."""
+        if self._msgpack is None:
+            self._msgpack = _as_msgpack(self.shape)
+        return self._msgpack
+
+    def __repr__(self) -> str:
+        return f"<Update {self.json.decode()}>"
+
+
+@dataclass(slots=True, eq=False)
+class Routed:
+    """An update, and whom it reaches: the members of a room, or users by name.
+
+    ``but_not``: members who get something else.  The rest is asked of each reader: ``event``: do
+    they hear its sender; ``owner``, ``scope``: may they see that (see ``services/audience.py``);
+    ``stored``: may they see so old an event; ``invite``: are they shown that invite, and if it
+    waits for their consent, ``request`` is what they get.
+    """
+
+    update: Update
+    room_id: str | None = None
+    users: Collection[str] = ()
+    but_not: Collection[str] = ()
+    event: Event | None = None
+    owner: str | None = None
+    scope: str | None = None
+    stored: StoredEvent | None = None
+    invite: MembershipRow | None = None
+    request: Update | None = None
+    is_simple: bool = True
+    """Whether it is for everybody whom it reaches, as long as they have blocked nobody."""
