@@ -11,8 +11,8 @@ from homeserver.services.conversations.idempotency import Idempotency
 from homeserver.wiring.applications import ApplicationParts
 from homeserver.wiring.basics import clock_ms
 from homeserver.wiring.conversation_parts import ConversationParts
-from homeserver.wiring.messages import MessageParts
 from homeserver.wiring.feed import FeedParts
+from homeserver.wiring.messages import MessageParts
 
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
@@ -29,18 +29,6 @@ class Conversations:
         self.direct = self.conversation_parts.direct
         self.message_parts = MessageParts(wiring, self.direct, self.conversation_parts.direct_list)
         self.feed_parts = FeedParts(wiring)
-        self.direct_list = DirectList(wiring.account_data)
-        self.direct = Direct(
-            server_name=wiring.config.server_name,
-            default_version=wiring.config.rooms.default_version,
-            database=database,
-            rooms=wiring.rooms,
-            rooms_of_users=wiring.reading.rooms_of_users,
-            membership=wiring.membership,
-            creation=wiring.creation,
-            profiles=wiring.profiles,
-            direct_list=self.direct_list,
-        )
         self.application_parts = ApplicationParts(wiring)
 
     def provide(self, app: web.Application) -> None:
@@ -49,7 +37,6 @@ class Conversations:
         app[keys.SENDING] = self.message_parts.sending
         self.conversation_parts.provide(app)
         app[keys.FEED] = self.feed_parts.feed
-        app[keys.DIRECT] = self.direct
         app[keys.API_TOKENS] = self.application_parts.tokens
         app[keys.APPLICATIONS] = self.application_parts.applications
 
