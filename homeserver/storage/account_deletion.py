@@ -14,6 +14,7 @@ DELETE_BELONGINGS = (
     "DELETE FROM account_data WHERE user_id = $1",
     "DELETE FROM filters WHERE user_id = $1",
     "DELETE FROM profiles WHERE user_id = $1",
+    "DELETE FROM people_directory WHERE user_id = $1",
     "DELETE FROM presence WHERE user_id = $1",
     "DELETE FROM consent WHERE owner = $1",
     "DELETE FROM consent_current WHERE owner = $1",

@@ -29,6 +29,9 @@ DELETE FROM consent_current c USING unnest($1::text[], $2::text[], $3::text[])
 WHERE c.owner = gone.owner AND c.scope = gone.scope AND c.peer = gone.peer
 """
 SELECT_CURRENT = "SELECT scope, peer, state, expires_at FROM consent_current WHERE owner = $1"
+SELECT_CURRENT_OF = """
+SELECT owner, scope, peer, state, expires_at FROM consent_current WHERE owner = ANY($1::text[])
+"""
 # The latest row of each kind, with when and how it came to be.
 SELECT_ROWS = """
 SELECT c.peer, c.scope, c.state, c.expires_at, h.created_at, h.how FROM consent_current c
@@ -167,6 +170,16 @@ async def get_consent(db: Queryable, owner: str) -> dict[tuple[str, str], tuple[
     """``(scope, peer)`` -> (state, expiry in ms), as it stands now."""
     rows = await db.fetch(SELECT_CURRENT, owner)
     return {(row["scope"], row["peer"]): (row["state"], row["expires_at"]) for row in rows}
+
+
+async def get_consent_of(
+    db: Queryable, owners: Sequence[str]
+) -> dict[str, dict[tuple[str, str], tuple[str, int | None]]]:
+    """What :func:`get_consent` gives, for each of some owners."""
+    found: dict[str, dict[tuple[str, str], tuple[str, int | None]]] = {o: {} for o in owners}
+    for row in await db.fetch(SELECT_CURRENT_OF, list(owners)):
+        found[row["owner"]][row["scope"], row["peer"]] = (row["state"], row["expires_at"])
+    return found
 
 
 async def get_rows(db: Queryable, owner: str, limit: int = 1000) -> list[ConsentRow]:

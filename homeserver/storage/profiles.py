@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage.database import Queryable
+from homeserver.storage.people_directory import Listed, put_people
 
 SELECT_PROFILE = """
 SELECT coalesce(p.fields, '{}'::jsonb) FROM accounts a LEFT JOIN profiles p USING (user_id)
@@ -29,5 +30,7 @@ async def lock_profile(db: Queryable, user_id: str) -> JsonObject:
 
 
 async def set_profile(db: Queryable, user_id: str, fields: JsonObject) -> None:
-    """Replace a user's fields."""
+    """Replace a user's fields; the directory follows."""
     await db.execute(SET_PROFILE, user_id, fields)
+    name, avatar_url = fields.get("displayname"), fields.get("avatar_url")
+    await put_people(db, [Listed(user_id, True, name, avatar_url)])

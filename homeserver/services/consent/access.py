@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from urllib.parse import quote
 
 from homeserver.errors import ConsentNotGiven, NotFound
@@ -96,6 +97,18 @@ class ConsentAccess:
         return _lets_strangers_look(owner, by, now) or await storage.knows_server(
             self._database, owner_id, by
         )
+
+    async def hidden_from(self, owners: Collection[str], reader: str) -> set[str]:
+        """Those of some of our users whom a user may not look up."""
+        limited = [
+            owner_id
+            for owner_id, owner in (await self._consent.owners(owners)).items()
+            if owner_id != reader
+            and (
+                self._consent.limits(owner, Scope.MESSAGE) or owner.has_particular(Scope.FEDERATION)
+            )
+        ]
+        return {o for o in limited if not await self.may_look_up(o, by=reader)}
 
     async def may_contact(self, owner_id: str, peer: str, scope: str) -> bool:
         """Whether a user of another instance has the consent of one of ours, as it is told them.

@@ -320,14 +320,31 @@ class Consent:
     async def owner(self, user_id: str) -> OwnerConsent:
         """A user's rows."""
         owner = self._owners.get(user_id)
-        if owner is None:
-            before = self._log.position
-            rows = await storage.get_consent(self._database, user_id)
-            owner = OwnerConsent(rows, self.defaults.answers, self._server_name)
-            if self._log.position == before:  # else a change may have passed unseen
-                self._owners[user_id] = owner
-                if len(self._owners) > CACHED_OWNERS:
-                    self._owners.popitem(last=False)
-        else:
+        if owner is not None:
             self._owners.move_to_end(user_id)
+            return owner
+        before = self._log.position
+        rows = await storage.get_consent(self._database, user_id)
+        return self._remember(user_id, rows, before)
+
+    async def owners(self, user_ids: Collection[str]) -> dict[str, OwnerConsent]:
+        """The rows of several users, of whom the unknown ones cost one statement."""
+        found = {user_id: self._owners[user_id] for user_id in user_ids if user_id in self._owners}
+        unknown = [user_id for user_id in user_ids if user_id not in found]
+        if unknown:
+            before = self._log.position
+            by_owner = await storage.get_consent_of(self._database, unknown)
+            for user_id, rows in by_owner.items():
+                found[user_id] = self._remember(user_id, rows, before)
+        return found
+
+    def _remember(
+        self, user_id: str, rows: dict[tuple[str, str], tuple[str, int | None]], position: int
+    ) -> OwnerConsent:
+        """Rows as read while the log stood at ``position``."""
+        owner = OwnerConsent(rows, self.defaults.answers, self._server_name)
+        if self._log.position == position:  # else a change may have passed unseen
+            self._owners[user_id] = owner
+            if len(self._owners) > CACHED_OWNERS:
+                self._owners.popitem(last=False)
         return owner
