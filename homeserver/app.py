@@ -95,6 +95,8 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.MEMBERSHIP] = wiring.membership
     app[app_keys.MESSAGE_VIEWS] = wiring.ends.views
     app[app_keys.OPENID] = wiring.openid
+    app[app_keys.PASSWORD_LOGIN] = wiring.sign_in.passwords
+    app[app_keys.PEOPLE_SEARCH] = wiring.device_parts.people_search
     app[app_keys.PRESENCE] = wiring.device_parts.presence
     app[app_keys.PROFILES] = wiring.profiles
     app[app_keys.PUSH_RULES] = wiring.push_rules

@@ -34,6 +34,7 @@ from homeserver.services.message_views import MessageViews
 from homeserver.services.moderation import Moderation
 from homeserver.services.moderation_queue import ModerationQueue
 from homeserver.services.openid import OpenIdTokens
+from homeserver.services.people_search import PeopleSearch
 from homeserver.services.policy import Policy
 from homeserver.services.policy.reloading import RuleFile
 from homeserver.services.policy_appointments import PolicyAppointments
@@ -57,6 +58,7 @@ from homeserver.services.scheduling.delayed_events import DelayedEvents
 from homeserver.services.server_blocks import ServerAdmission, ServerBlocks
 from homeserver.services.sessions import SessionService
 from homeserver.services.sign_in.jwt_login import JwtLogin
+from homeserver.services.sign_in.passwords import PasswordLogin
 from homeserver.services.sync import SyncService
 from homeserver.services.terms import Terms
 from homeserver.services.third_party_invites import ThirdPartyInvites
@@ -99,6 +101,8 @@ JWT_LOGIN = web.AppKey("JWT_LOGIN", JwtLogin)
 MEDIA = web.AppKey("MEDIA", MediaService)
 MEDIA_GATE = web.AppKey("MEDIA_GATE", MediaGate)
 CHECK_LINKS = web.AppKey("CHECK_LINKS", CheckLinks)
+PASSWORD_LOGIN = web.AppKey("PASSWORD_LOGIN", PasswordLogin)
+PEOPLE_SEARCH = web.AppKey("PEOPLE_SEARCH", PeopleSearch)
 PRESENCE = web.AppKey("PRESENCE", PresenceService)
 RECEIPTS = web.AppKey("RECEIPTS", ReceiptService)
 REMOTE_DEVICES = web.AppKey("REMOTE_DEVICES", RemoteDevices)

@@ -32,6 +32,7 @@ from client_api.matrix import (
     sync,
     to_device,
     typing,
+    user_directory,
     versions,
     wellknown,
 )
@@ -64,6 +65,7 @@ MODULES = (
     sync,
     to_device,
     typing,
+    user_directory,
     versions,
     wellknown,
 )

@@ -13,7 +13,7 @@ from client_api.auth import (
 )
 from client_api.matrix import parsing
 from client_api.routing import V1, ClientRoutes
-from homeserver.app_keys import ACCOUNTS, CONFIG, DEVICES, JWT_LOGIN, RATE_LIMITS, SESSIONS
+from homeserver.app_keys import CONFIG, DEVICES, JWT_LOGIN, PASSWORD_LOGIN, RATE_LIMITS, SESSIONS
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.events import JsonObject
@@ -65,11 +65,7 @@ async def login(request: web.Request) -> web.Response:
 async def _check_password(request: web.Request, body: JsonObject) -> UserId:
     password = required(body, "password", str)
     named = identified_user(body, request.app[CONFIG].server_name)
-    if named is not None:
-        request.app[RATE_LIMITS].check("login_account", named)
-    user_id = await request.app[ACCOUNTS].check_password(named, password)
-    request.app[RATE_LIMITS].reset("login_account", user_id)
-    return user_id
+    return await request.app[PASSWORD_LOGIN].sign_in(named, password)
 
 
 def logged_in(request: web.Request, tokens: Tokens) -> dict[str, Any]:

@@ -23,6 +23,9 @@ class Audience(Protocol):
     def restricts(self, scope: str, owner: str) -> bool:
         """Whether not everybody may see this user."""
 
+    async def prepare(self, owners: Iterable[str]) -> None:
+        """Have at hand what :meth:`may_see` needs of these users, in one statement."""
+
     async def may_see(self, owner: str, reader: str, scope: str) -> bool:
         """Whether a reader, in a room with a user, may see them."""
 
@@ -43,6 +46,9 @@ class Everybody:
         """No."""
         return False
 
+    async def prepare(self, owners: Iterable[str]) -> None:
+        """Nothing is needed."""
+
     async def may_see(self, owner: str, reader: str, scope: str) -> bool:
         """Yes."""
         return True
@@ -61,8 +67,7 @@ async def hidden_from(
     audience: Audience, reader: str, owners: Iterable[str], scope: str
 ) -> set[str]:
     """Those of some users whom a reader may not see."""
-    return {
-        owner
-        for owner in owners
-        if audience.restricts(scope, owner) and not await audience.may_see(owner, reader, scope)
-    }
+    restricting = [owner for owner in owners if audience.restricts(scope, owner)]
+    if len(restricting) > 1:
+        await audience.prepare(restricting)
+    return {o for o in restricting if not await audience.may_see(o, reader, scope)}

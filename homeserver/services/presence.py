@@ -9,8 +9,8 @@ Spec: client-server API, presence; server-server API, ``m.presence``.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -20,7 +20,15 @@ from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.audience import EVERYBODY, PRESENCE_SCOPE, Audience, hidden_from
 from homeserver.services.outgoing import EduQueue
-from homeserver.services.presence_state import OFFLINE, ONLINE, STATES, UNAVAILABLE, UserPresence
+from homeserver.services.presence_state import (
+    BUSY,
+    BUSY_SPELLING,
+    OFFLINE,
+    ONLINE,
+    STATES,
+    UNAVAILABLE,
+    UserPresence,
+)
 from homeserver.services.values import is_integer, is_user_id
 from homeserver.storage import presence as storage
 from homeserver.storage.database import Database
@@ -36,6 +44,7 @@ MAX_PUSH = 1_000
 MAX_USERS = 50_000
 MAX_PER_SYNC = 5_000
 SERVERS_FRESH_MS = 60_000
+COUNT_EVERY_MS = 1_000
 
 
 class PresenceService:
@@ -64,6 +73,7 @@ class PresenceService:
         self._unsent: set[str] = set()
         self._unstored: set[str] = set()
         self._servers: dict[str, tuple[int, frozenset[str]]] = {}
+        self._counted: tuple[int, Counter[str]] = (-COUNT_EVERY_MS, Counter())
         self._task: asyncio.Task[None] | None = None
         self.version = clock_ms()
         """The moment of the last change of anybody's presence."""
@@ -88,14 +98,25 @@ class PresenceService:
 
         Raises :class:`BadJson`.
         """
+        presence = BUSY if presence == BUSY_SPELLING else presence
         if presence not in STATES:
             raise BadJson(f"'presence' must be one of {', '.join(STATES)}")
-        if status_msg is not None and (len(status_msg) > MAX_STATUS or "\0" in status_msg):
-            raise BadJson(f"A status may have at most {MAX_STATUS} characters")
+        _check_text(status_msg)
         if self.enabled:
             user = await self._load(user_id)
             user.seen_at = self._clock_ms()
             self._update(user, user.set(presence, status_msg, self._clock_ms()))
+
+    async def status_text(self, user_id: str) -> str | None:
+        """The text beside a user's presence."""
+        return (await self._load(user_id)).status_msg if self.enabled else None
+
+    async def set_status_text(self, user_id: str, status_msg: str | None) -> None:
+        """Change the text alone.  Raises :class:`BadJson`."""
+        _check_text(status_msg)
+        if self.enabled:
+            user = await self._load(user_id)
+            self._update(user, user.set_text(status_msg))
 
     @contextmanager
     def syncing(self, user_id: str, set_presence: str = ONLINE) -> Iterator[None]:
@@ -182,6 +203,40 @@ class PresenceService:
             if user_id in shown or user_id == reader
         ]
 
+    async def states(self, reader: str, user_ids: Sequence[str]) -> dict[str, UserPresence]:
+        """How those of some users are whom a reader may see: one statement for all of them.
+
+        Beside those who share a room with the reader these are local users whose contact the
+        reader is; to whom they show themselves is theirs to say.
+        """
+        if not self.enabled:
+            return {}
+        rows = await storage.get_seen_by(self._database, reader, user_ids)
+        near = [u for u in user_ids if u == reader or (u in rows and rows[u].near)]
+        hidden = await hidden_from(self._audience, reader, near, PRESENCE_SCOPE)
+        found: dict[str, UserPresence] = {}
+        for user_id in near:
+            if user_id not in hidden:
+                user = self._users.get(user_id) or self._new(user_id)
+                if not user.recalled:
+                    user.recall(rows[user_id].last if user_id in rows else None)
+                found[user_id] = user
+        return found
+
+    def count(self) -> Counter[str]:
+        """How many local users are in each state but offline; who hides is not counted."""
+        now = self._clock_ms()
+        if now - self._counted[0] >= COUNT_EVERY_MS:
+            counts = Counter(
+                user.presence
+                for user_id, user in self._users.items()
+                if user.local
+                and user.presence != OFFLINE
+                and not self._audience.restricts(PRESENCE_SCOPE, user_id)
+            )
+            self._counted = (now, counts)
+        return self._counted[1]
+
     # ------------------------------------------------------------ state
 
     def _new(self, user_id: str) -> UserPresence:
@@ -209,11 +264,8 @@ class PresenceService:
         """Take in what is on disk of users who said nothing since the server started."""
         rows = await storage.get_presence(self._database, [user.user_id for user in users])
         for user in users:
-            row = rows.get(user.user_id)
-            if row is not None and not user.recalled:
-                user.status_msg = row.status_msg
-                user.last_active_at = max(user.last_active_at, row.last_active_at)
-            user.recalled = True
+            if not user.recalled:
+                user.recall(rows.get(user.user_id))
 
     def _update(self, user: UserPresence, changed: bool) -> None:
         if user.presence != OFFLINE:
@@ -285,6 +337,11 @@ class PresenceService:
                 for u in users
             ]
             await storage.put_presence(self._database, rows)
+
+
+def _check_text(status_msg: str | None) -> None:
+    if status_msg is not None and (len(status_msg) > MAX_STATUS or "\0" in status_msg):
+        raise BadJson(f"A status may have at most {MAX_STATUS} characters")
 
 
 def _is_push_entry(entry: object) -> bool:

@@ -1,24 +1,41 @@
 """One user's presence, and how it moves: pure, the time is an argument.
 
-Spec: client-server API, presence: last active ago, and idle timeout.
+Spec: client-server API, presence: last active ago, and idle timeout; MSC3026, busy.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from homeserver.protocol.events import JsonObject
 
 ONLINE = "online"
 UNAVAILABLE = "unavailable"
 OFFLINE = "offline"
-STATES = (ONLINE, UNAVAILABLE, OFFLINE)
+BUSY = "busy"
+STATES = (ONLINE, UNAVAILABLE, OFFLINE, BUSY)
+
+# MSC3026.  Who does not know it takes a busy user for unavailable.
+BUSY_SPELLING = "org.matrix.msc3026.busy"
 
 CURRENTLY_ACTIVE_MS = 60_000  # since the last action
 IDLE_MS = 300_000  # since the last action: unavailable
 ABSENT_MS = 30_000  # since the last sync: offline
 REMOTE_SILENT_MS = 1_800_000  # since the last EDU: offline
 MAX_STATUS = 1_000
+
+
+class Remembered(Protocol):
+    """A user's presence as last stored."""
+
+    @property
+    def status_msg(self) -> str | None:
+        """The text beside it."""
+
+    @property
+    def last_active_at(self) -> int:
+        """In ms."""
 
 
 @dataclass(slots=True)
@@ -44,6 +61,8 @@ class UserPresence:
     def content(self, now: int) -> JsonObject:
         """The content of an ``m.presence`` event."""
         content: JsonObject = {"presence": self.presence}
+        if self.presence == BUSY:
+            content = {"presence": UNAVAILABLE, BUSY_SPELLING: True}
         if self.last_active_at:
             content["last_active_ago"] = max(0, now - self.last_active_at)
         if self.presence == ONLINE:
@@ -51,6 +70,13 @@ class UserPresence:
         if self.status_msg is not None:
             content["status_msg"] = self.status_msg
         return content
+
+    def recall(self, row: Remembered | None) -> None:
+        """Take in what is on disk of them."""
+        if row is not None:
+            self.status_msg = row.status_msg
+            self.last_active_at = max(self.last_active_at, row.last_active_at)
+        self.recalled = True
 
     def set(self, presence: str, status_msg: str | None, now: int) -> bool:
         """The user says so."""
@@ -61,9 +87,19 @@ class UserPresence:
             changed = self._activate(now) or changed
         return changed
 
+    def set_text(self, status_msg: str | None) -> bool:
+        """The user changes the text alone."""
+        changed = self.status_msg != status_msg
+        self.status_msg = status_msg
+        self.recalled = True
+        return changed
+
     def sync_began(self, set_presence: str, now: int) -> bool:
-        """A sync brings the user online, or, if it says so, makes them unavailable."""
-        if set_presence == UNAVAILABLE:
+        """A sync brings the user online, or, if it says so, makes them unavailable.
+
+        Who is busy stays so.
+        """
+        if set_presence == UNAVAILABLE and self.presence != BUSY:
             return self._move(UNAVAILABLE)
         if self.presence != OFFLINE:
             return False
@@ -81,6 +117,8 @@ class UserPresence:
         self.recalled = True
         status_msg = entry.get("status_msg")
         self.presence = entry["presence"]
+        if self.presence == UNAVAILABLE and entry.get(BUSY_SPELLING) is True:
+            self.presence = BUSY
         self.status_msg = (
             status_msg.replace("\0", "")[:MAX_STATUS] if status_msg is not None else None
         )

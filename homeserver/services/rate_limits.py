@@ -28,6 +28,7 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "export": RateConfig(per_second=1 / 28_800, burst=2),  # by user: of all one's data
     "schedule": RateConfig(per_second=10, burst=200),  # by user: what is to be sent later
     "application_user": RateConfig(per_second=20, burst=1_000),  # by application: accounts
+    "people_search": RateConfig(per_second=5, burst=50),  # by user
     "profile": RateConfig(per_second=5, burst=50),
     # What one other instance may make us do, beside its requests (``federation``).
     "federation_weight": RateConfig(per_second=250_000, burst=4_000_000),  # of bodies

@@ -40,6 +40,22 @@ CROSS JOIN LATERAL (SELECT created_at, how FROM consent
     ORDER BY position DESC LIMIT 1) h
 WHERE c.owner = $1 ORDER BY h.created_at DESC LIMIT $2
 """
+# Rows of one kind for single users, in the order of their IDs.
+SELECT_PERSONS = """
+SELECT c.peer, c.scope, c.state, c.expires_at, h.created_at, h.how FROM (
+    SELECT * FROM consent_current
+    WHERE owner = $1 AND scope = $2 AND state = ANY($3::text[]) AND peer COLLATE "C" > $4
+        AND peer LIKE '@%' AND coalesce(expires_at > $6::bigint, true)
+    ORDER BY peer COLLATE "C" LIMIT $5) c
+CROSS JOIN LATERAL (SELECT created_at, how FROM consent
+    WHERE owner = c.owner AND scope = c.scope AND peer = c.peer
+    ORDER BY position DESC LIMIT 1) h
+ORDER BY c.peer COLLATE "C"
+"""
+SELECT_SINCE = """
+SELECT created_at FROM consent WHERE owner = $1 AND peer = $2 AND scope = $3
+ORDER BY position DESC LIMIT 1
+"""
 SELECT_HISTORY = """
 SELECT position, peer, scope, state, how, actor, created_at, expires_at FROM consent
 WHERE owner = $1 AND position < $3 ORDER BY position DESC LIMIT $2
@@ -185,6 +201,27 @@ async def get_consent_of(
 async def get_rows(db: Queryable, owner: str, limit: int = 1000) -> list[ConsentRow]:
     """What holds now, the latest change first."""
     return [ConsentRow(**row) for row in await db.fetch(SELECT_ROWS, owner, limit)]
+
+
+async def get_persons(
+    db: Queryable,
+    owner: str,
+    scope: str,
+    states: Sequence[str],
+    after: str,
+    limit: int,
+    *,
+    now: int,
+) -> list[ConsentRow]:
+    """What holds now for single users after one, in the order of their IDs."""
+    rows = await db.fetch(SELECT_PERSONS, owner, scope, list(states), after, limit, now)
+    return [ConsentRow(**row) for row in rows]
+
+
+async def get_since(db: Queryable, owner: str, peer: str, scope: str) -> int | None:
+    """When the latest row for a peer was written (ms)."""
+    at: int | None = await db.fetchval(SELECT_SINCE, owner, peer, scope)
+    return at
 
 
 async def get_history(

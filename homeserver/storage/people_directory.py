@@ -25,8 +25,8 @@ WHERE (people_directory.name, people_directory.avatar_url)
 SELECT_PEOPLE = """
 SELECT user_id, local, name, avatar_url FROM people_directory WHERE user_id = ANY($1::text[])
 """
-# Of other instances' users those who share a room with the reader.  $1: the words' beginnings,
-# $3: the whole words, which come first.
+# Of other instances' users those in a room with the reader, or in one that is published.
+# $1: the words' beginnings, $3: the whole words, which come first.
 SEARCH = """
 SELECT user_id, local, name, avatar_url FROM (
     (SELECT user_id, local, name, avatar_url, words FROM people_directory
@@ -35,9 +35,11 @@ SELECT user_id, local, name, avatar_url FROM (
     (SELECT user_id, local, name, avatar_url, words FROM (
         SELECT * FROM people_directory WHERE NOT local AND words @@ $1::tsquery LIMIT $6) theirs
         WHERE EXISTS (
-            SELECT 1 FROM memberships t JOIN memberships mine USING (room_id)
-            WHERE t.user_id = theirs.user_id AND t.membership = 'join'
-                AND mine.user_id = $2 AND mine.membership = 'join'))
+            SELECT 1 FROM memberships t JOIN rooms USING (room_id)
+            WHERE t.user_id = theirs.user_id AND t.membership = 'join' AND (
+                rooms.published OR EXISTS (SELECT 1 FROM memberships mine
+                    WHERE mine.room_id = t.room_id AND mine.user_id = $2
+                        AND mine.membership = 'join'))))
 ) found
 ORDER BY words @@ $3::tsquery DESC, lower(coalesce(name, user_id)), user_id
 LIMIT $4 OFFSET $5

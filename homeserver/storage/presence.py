@@ -17,6 +17,17 @@ SELECT_PRESENCE = """
 SELECT user_id, presence, status_msg, last_active_at FROM presence
 WHERE user_id = ANY($1::text[])
 """
+# ``near``: shares a room with the reader, or has them among their contacts.
+SELECT_SEEN_BY = """
+SELECT wanted.user_id, p.presence, p.status_msg, p.last_active_at,
+    EXISTS (SELECT 1 FROM memberships theirs JOIN memberships mine USING (room_id)
+        WHERE theirs.user_id = wanted.user_id AND theirs.membership = 'join'
+            AND mine.user_id = $1 AND mine.membership = 'join')
+    OR EXISTS (SELECT 1 FROM consent_current c
+        WHERE c.owner = wanted.user_id AND c.scope = 'message' AND c.peer = $1
+            AND c.state = 'granted') AS near
+FROM unnest($2::text[]) AS wanted (user_id) LEFT JOIN presence p USING (user_id)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +55,22 @@ async def get_presence(db: Queryable, user_ids: Iterable[str]) -> dict[str, Pres
     """The stored presence of these users."""
     rows = await db.fetch(SELECT_PRESENCE, list(user_ids))
     return {row["user_id"]: PresenceRow(**row) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Whether somebody is near enough to a reader to be seen, and their presence on disk."""
+
+    near: bool
+    last: PresenceRow | None
+
+
+async def get_seen_by(db: Queryable, reader: str, user_ids: Iterable[str]) -> dict[str, Seen]:
+    """What of some users' presence is on disk, and whether a reader may be shown any."""
+    found: dict[str, Seen] = {}
+    for row in await db.fetch(SELECT_SEEN_BY, reader, list(user_ids)):
+        user_id, last = row["user_id"], None
+        if row["presence"] is not None:
+            last = PresenceRow(user_id, row["presence"], row["status_msg"], row["last_active_at"])
+        found[user_id] = Seen(row["near"], last)
+    return found

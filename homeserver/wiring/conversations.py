@@ -13,6 +13,7 @@ from homeserver.wiring.basics import clock_ms
 from homeserver.wiring.conversation_parts import ConversationParts
 from homeserver.wiring.feed import FeedParts
 from homeserver.wiring.messages import MessageParts
+from homeserver.wiring.people import PeopleParts
 
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
@@ -25,6 +26,7 @@ class Conversations:
         database = wiring.database
         self.idempotency = Idempotency(database=database, clock_ms=clock_ms)
         wiring.ends.caretaker.add(self.idempotency)
+        self.people = PeopleParts(wiring)
         self.conversation_parts = ConversationParts(wiring)
         self.direct = self.conversation_parts.direct
         self.message_parts = MessageParts(wiring, self.direct, self.conversation_parts.direct_list)
@@ -34,6 +36,7 @@ class Conversations:
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.IDEMPOTENCY] = self.idempotency
+        self.people.provide(app)
         app[keys.SENDING] = self.message_parts.sending
         self.conversation_parts.provide(app)
         app[keys.FEED] = self.feed_parts.feed

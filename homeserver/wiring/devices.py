@@ -12,6 +12,8 @@ from homeserver.services.device_sharing import DeviceSharing
 from homeserver.services.end_to_end_keys import EndToEndKeyService
 from homeserver.services.media import MediaService
 from homeserver.services.media_files import MediaFiles
+from homeserver.services.people_index import PeopleIndex
+from homeserver.services.people_search import PeopleSearch
 from homeserver.services.presence import PresenceService
 from homeserver.services.receipts import ReceiptService
 from homeserver.services.remote_devices import RemoteDevices
@@ -78,6 +80,11 @@ class DeviceParts:
             Activity(
                 server_name=config.server_name, typing=self.typing, presence=self.presence
             ).on_notice
+        )
+        self.people_index = PeopleIndex(database=database)
+        wiring.log.subscribe(self.people_index.on_notice)
+        self.people_search: PeopleSearch = PeopleSearch(
+            database=database, look_ups=wiring.consent_parts.access
         )
         self.device_sharing = DeviceSharing(
             database=database,

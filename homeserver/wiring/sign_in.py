@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from homeserver.services.sign_in.documents import HttpDocuments
 from homeserver.services.sign_in.identities import Identities
 from homeserver.services.sign_in.jwt_login import JwtLogin
+from homeserver.services.sign_in.passwords import PasswordLogin
 from homeserver.services.sign_in.settings import parse_issuers
 from homeserver.wiring.basics import clock_ms
 
@@ -21,6 +22,7 @@ class SignInParts:
         """Raises :class:`~homeserver.config.ConfigError` for what cannot be used."""
         config = wiring.config
         self.documents = HttpDocuments()
+        self.passwords = PasswordLogin(accounts=wiring.accounts, rate_limits=wiring.rate_limits)
         self.identities = Identities(
             server_name=config.server_name,
             database=wiring.database,

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from client_api.conversations.api import Api
-from client_api.conversations.rest import application, conversations, messages, meta, tokens
+from client_api.conversations.rest import (
+    application,
+    conversations,
+    devices,
+    messages,
+    meta,
+    people,
+    presence,
+    sessions,
+    tokens,
+)
 
 ALL: tuple[Api, ...] = (
     meta.api,
+    sessions.api,
+    devices.api,
+    people.api,
+    presence.api,
     conversations.api,
     messages.api,
     tokens.api,

@@ -204,6 +204,10 @@ class Consent:
         """Whether there is anybody whose presence, typing or receipts not everybody may see."""
         return not self._open[scope] or bool(self._restricting[scope] or self._blocking)
 
+    async def prepare(self, owners: Iterable[str]) -> None:
+        """Have these users' rows at hand."""
+        await self.owners(list(owners))
+
     async def may_see(self, owner: str, reader: str, scope: str) -> bool:
         """Whether a reader, in a room with a user, may see their presence, typing or receipts."""
         if owner == reader or not self.restricts(scope, owner):

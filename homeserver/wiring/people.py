@@ -1,0 +1,61 @@
+"""People of the Conversations API: who they are, how they sign in, whom they know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from client_api.conversations import people_keys as keys
+from homeserver.services.conversations.contacts import Contacts
+from homeserver.services.conversations.people import People
+from homeserver.services.conversations.private_lists import PrivateLists
+from homeserver.services.conversations.sessions import SignIn
+from homeserver.wiring.basics import clock_ms
+
+if TYPE_CHECKING:
+    from homeserver.wiring import Wiring
+
+
+class PeopleParts:
+    """Built with the other parts of the Conversations API."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        config, database = wiring.config, wiring.database
+        consent = wiring.consent_parts
+        self.sign_in = SignIn(
+            server_name=config.server_name,
+            database=database,
+            sessions=wiring.sessions,
+            passwords=wiring.sign_in.passwords,
+            jwt_login=wiring.sign_in.jwt_login,
+            clock_ms=clock_ms,
+        )
+        lists = PrivateLists(wiring.account_data)
+        self.people = People(
+            server_name=config.server_name,
+            database=database,
+            profiles=wiring.profiles,
+            consent=consent.consent,
+            access=consent.access,
+            requests=consent.requests,
+            lists=lists,
+            search=wiring.device_parts.people_search,
+            statuses=wiring.device_parts.presence,
+        )
+        self.contacts = Contacts(
+            server_name=config.server_name,
+            database=database,
+            consent=consent.consent,
+            access=consent.access,
+            requests=consent.requests,
+            people=self.people,
+            lists=lists,
+            accounts=wiring.accounts,
+        )
+
+    def provide(self, app: web.Application) -> None:
+        """Put each part under its key."""
+        app[keys.SIGN_IN] = self.sign_in
+        app[keys.PEOPLE] = self.people
+        app[keys.CONTACTS] = self.contacts
