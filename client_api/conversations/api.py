@@ -16,7 +16,7 @@ that come the parsing, the checks, the answer, and the OpenAPI document::
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, cast, get_args, get_type_hints
 
@@ -47,8 +47,18 @@ Handler = Callable[["Call[Any, Any]"], Awaitable[Any]]
 class Call(Generic[B, Q]):
     """One call of an operation.  ``body`` and ``query`` are as the handler's annotation says."""
 
-    def __init__(self, request: web.Request, caller: Caller | None, body: B, query: Q) -> None:
+    def __init__(
+        self,
+        request: web.Request,
+        caller: Caller | None,
+        body: B,
+        query: Q,
+        *,
+        parts: Mapping[str, str] | None = None,
+    ) -> None:
+        """``parts``: of the path, where the operation was not called by its path."""
         self.request = request
+        self._parts = request.match_info if parts is None else parts
         self.app = request.app
         self.body = body
         self.query = query
@@ -84,11 +94,11 @@ class Call(Generic[B, Q]):
 
     def path(self, name: str) -> str:
         """A part of the path."""
-        return self.request.match_info[name]
+        return self._parts[name]
 
     def person(self, name: str = "person") -> UserId:
         """A part of the path that is an address or a user ID."""
-        return parse_person(self.request.match_info[name], name)
+        return parse_person(self._parts[name], name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,7 @@ class Operation:
     query: Any
     answer: Any
     status: int
+    handler: Handler
     media_type: str | None = None
 
 
@@ -196,6 +207,7 @@ def _operation(tag: str, method: str, path: str, handler: Handler, options: _Opt
         _given(query),
         None if options.media_type is not None else answer,
         options.status,
+        handler,
         options.media_type,
     )
 

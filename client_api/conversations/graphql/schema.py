@@ -1,0 +1,81 @@
+"""The GraphQL schema: what REST's operations are as fields, and what only GraphQL can say."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import strawberry
+import structlog
+from graphql import GraphQLError
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
+from strawberry.types.field import StrawberryField
+
+from client_api.conversations.api import Operation
+from client_api.conversations.graphql import operations
+from client_api.conversations.graphql.limits import EXTENSIONS
+from client_api.conversations.graphql.types import SCALARS, Types, value_of
+from client_api.conversations.rest import ALL
+from homeserver.errors import MatrixError
+from homeserver.services.conversations.problems import problem_json
+
+logger = structlog.get_logger(__name__)
+
+
+class Schema(strawberry.Schema):
+    """Tells failures as problems; only what is this server's fault goes to the log."""
+
+    def process_errors(
+        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        """Turn what resolvers raised into what clients are told."""
+        for error in errors:
+            original = error.original_error
+            if isinstance(original, MatrixError):
+                error.message = original.text
+                error.extensions = problem_json(original)
+            elif original is not None and not isinstance(original, GraphQLError):
+                logger.error("graphql failed", path=error.path, exc_info=original)
+                told = MatrixError(
+                    "Something went wrong on this server; it has been logged", status=500
+                )
+                error.message = told.text
+                error.extensions = problem_json(told)
+            elif not error.extensions:
+                error.extensions = {"code": "invalid_query"}
+
+
+@functools.cache
+def schema() -> Schema:
+    """The schema of this API."""
+    types = Types()
+    declared = [operation for api in ALL for operation in api.operations]
+    return Schema(
+        query=_root("Query", "What can be read.", _of(declared, {"GET"}), types),
+        mutation=_root(
+            "Mutation",
+            "What can be done.",
+            _of(declared, {"POST", "PUT", "PATCH", "DELETE"}),
+            types,
+        ),
+        extensions=EXTENSIONS,
+        config=StrawberryConfig(default_resolver=value_of, scalar_map=SCALARS),
+    )
+
+
+def _of(declared: Iterable[Operation], methods: set[str]) -> list[Operation]:
+    return [operation for operation in declared if operation.method in methods]
+
+
+def _root(
+    name: str,
+    description: str,
+    declared: list[Operation],
+    types: Types,
+    more: Mapping[str, StrawberryField] | None = None,
+) -> type:
+    made = operations.fields(declared, types)
+    body: dict[str, Any] = {**made, **(more or {})}
+    return strawberry.type(type(name, (), body), description=description)
