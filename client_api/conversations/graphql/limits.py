@@ -1,11 +1,13 @@
 """What one GraphQL request may ask for: how deep, how much.
 
-A field costs one, a list the cost of its items as often as ``first`` or ``limit`` says.
+A field costs one, a list the cost of its items as often as ``first`` or ``limit`` says.  Each
+fragment is measured once, however often it is spread: otherwise fragments within fragments would
+take longer to measure than to answer, which is why strawberry's own limiters are not used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,6 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
-    InlineFragmentNode,
     IntValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
@@ -24,23 +25,24 @@ from graphql import (
 )
 from strawberry.extensions import (
     AddValidationRules,
-    MaxAliasesLimiter,
     MaxTokensLimiter,
-    QueryDepthLimiter,
     SchemaExtension,
 )
 
-MAX_DEPTH = 12
+MAX_DEPTH = 14
 MAX_TOKENS = 2_000
-MAX_ALIASES = 30
 MAX_COST = 10_000
 USUAL_PAGE = 50
 LENGTHS = ("first", "last", "limit")
 MOST_OF_A_PAGE = 100
+LISTS = {"edges", "nodes", "items"}
+
+Size = tuple[int, int]  # cost, depth
+NOTHING: Size = (0, 0)
 
 
-class CostRule(ValidationRule):
-    """Refuses queries that ask for too much, before anything is loaded."""
+class SizeRule(ValidationRule):
+    """Refuses queries that are too deep or ask for too much, before anything is loaded."""
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)
@@ -49,42 +51,45 @@ class CostRule(ValidationRule):
             for node in context.document.definitions
             if isinstance(node, FragmentDefinitionNode)
         }
+        self._sizes: dict[str, Size] = {}
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
-        """Count one operation."""
-        cost = self._cost(node.selection_set, ())
+        """Measure one operation."""
+        cost, depth = self._size(node.selection_set)
         if cost > MAX_COST:
-            self.report_error(
-                GraphQLError(
-                    f"The query asks for too much: its cost is over {MAX_COST}",
-                    nodes=[node],
-                    extensions={"code": "query_too_large"},
-                )
-            )
+            self._refuse(node, f"The query asks for too much: its cost is over {MAX_COST}")
+        elif depth > MAX_DEPTH:
+            self._refuse(node, f"The query is too deep: over {MAX_DEPTH} levels")
 
-    def _cost(self, selected: SelectionSetNode | None, within: tuple[str, ...]) -> int:
+    def _refuse(self, node: OperationDefinitionNode, text: str) -> None:
+        extensions = {"code": "query_too_large"}
+        self.report_error(GraphQLError(text, nodes=[node], extensions=extensions))
+
+    def _size(self, selected: SelectionSetNode | None) -> Size:
         if selected is None:
-            return 0
-        cost = 0
-        for node, inside in self._fields(selected, within):
-            cost += 1 + _length(node) * self._cost(node.selection_set, inside)
-            if cost > MAX_COST:
-                break
-        return cost
-
-    def _fields(
-        self, selected: SelectionSetNode, within: tuple[str, ...]
-    ) -> Iterator[tuple[FieldNode, tuple[str, ...]]]:
+            return NOTHING
+        total, deepest = NOTHING
         for node in selected.selections:
             if isinstance(node, FieldNode):
-                yield node, within
-            elif isinstance(node, InlineFragmentNode):
-                yield from self._fields(node.selection_set, within)
-            elif isinstance(node, FragmentSpreadNode) and node.name.value not in within:
-                fragment = self._fragments.get(node.name.value)
-                if fragment is not None:  # else another rule says so
-                    inside = (*within, node.name.value)
-                    yield from self._fields(fragment.selection_set, inside)
+                cost, depth = self._size(node.selection_set)
+                cost, depth = 1 + _length(node) * cost, depth + 1
+                if node.name.value.startswith("__"):
+                    depth = 0  # how deep types are nested is no matter
+            elif isinstance(node, FragmentSpreadNode):
+                cost, depth = self._fragment(node.name.value)
+            else:
+                cost, depth = self._size(getattr(node, "selection_set", None))
+            total, deepest = min(total + cost, MAX_COST + 1), max(deepest, depth)
+        return total, deepest
+
+    def _fragment(self, name: str) -> Size:
+        known = self._sizes.get(name)
+        if known is None:
+            self._sizes[name] = NOTHING  # one that spreads itself is refused by another rule
+            fragment = self._fragments.get(name)
+            known = self._size(fragment.selection_set) if fragment is not None else NOTHING
+            self._sizes[name] = known
+        return known
 
 
 def _length(node: FieldNode) -> int:
@@ -95,17 +100,12 @@ def _length(node: FieldNode) -> int:
                 return min(max(int(argument.value.value), 1), MOST_OF_A_PAGE)
             if isinstance(argument.value, VariableNode):
                 return MOST_OF_A_PAGE
-    names = {n.name.value for n in getattr(node.selection_set, "selections", ()) if _named(n)}
-    return USUAL_PAGE if names & {"edges", "nodes", "items"} else 1
-
-
-def _named(node: Any) -> bool:
-    return isinstance(node, FieldNode)
+    selected = node.selection_set.selections if node.selection_set is not None else ()
+    names = {inner.name.value for inner in selected if isinstance(inner, FieldNode)}
+    return USUAL_PAGE if names & LISTS else 1
 
 
 EXTENSIONS: tuple[Callable[[], SchemaExtension], ...] = (
     partial(MaxTokensLimiter, max_token_count=MAX_TOKENS),
-    partial(MaxAliasesLimiter, max_alias_count=MAX_ALIASES),
-    partial(QueryDepthLimiter, max_depth=MAX_DEPTH),
-    partial(AddValidationRules, [CostRule]),
+    partial(AddValidationRules, [SizeRule]),
 )

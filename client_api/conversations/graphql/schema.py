@@ -13,7 +13,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 from strawberry.types.field import StrawberryField
 
-from client_api.conversations.api import Operation
+from client_api.conversations.api import Api, Operation
 from client_api.conversations.graphql import operations
 from client_api.conversations.graphql.limits import EXTENSIONS
 from client_api.conversations.graphql.types import SCALARS, Types, value_of
@@ -50,16 +50,17 @@ class Schema(strawberry.Schema):
 @functools.cache
 def schema() -> Schema:
     """The schema of this API."""
+    return make_schema(ALL)
+
+
+def make_schema(apis: Iterable[Api]) -> Schema:
+    """The schema of some families of operations."""
     types = Types()
-    declared = [operation for api in ALL for operation in api.operations]
+    declared = [operation for api in apis for operation in api.operations]
+    changes = _of(declared, {"POST", "PUT", "PATCH", "DELETE"})
     return Schema(
         query=_root("Query", "What can be read.", _of(declared, {"GET"}), types),
-        mutation=_root(
-            "Mutation",
-            "What can be done.",
-            _of(declared, {"POST", "PUT", "PATCH", "DELETE"}),
-            types,
-        ),
+        mutation=_root("Mutation", "What can be done.", changes, types) if changes else None,
         extensions=EXTENSIONS,
         config=StrawberryConfig(default_resolver=value_of, scalar_map=SCALARS),
     )

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, NewType, Optional
 
-import msgspec
 import strawberry
 from msgspec import UNSET, inspect
 from strawberry.scalars import JSON
@@ -73,7 +72,8 @@ class Types:
         fields: dict[str, Any] = {}
         annotations: dict[str, Any] = {}
         for field in info.fields:
-            annotations[field.name] = self._output(field.type)
+            kind = self._output(field.type)
+            annotations[field.name] = Optional[kind] if field.default is UNSET else kind  # noqa: UP045
             fields[field.name] = strawberry.field(name=_camel(field.encode_name))
         for key, extra in self._extra.get(name, {}).items():
             annotations.pop(key, None)
@@ -119,9 +119,9 @@ class Types:
         return strawberry.input(made, name=name, description=described)
 
     def _union(self, info: inspect.UnionType, convert: Any) -> Any:
-        parts = [part for part in info.types if not _is_nothing(part)]
-        kinds = {repr(_scalar(p)) if not isinstance(p, inspect.StructType) else p for p in parts}
-        kind = convert(parts[0]) if len(parts) == 1 or len(kinds) == 1 else JSON
+        parts = [part for part in info.types if not isinstance(part, inspect.NoneType)]
+        converted = [convert(part) for part in parts]
+        kind = converted[0] if all(k == converted[0] for k in converted) else JSON
         return Optional[kind] if len(parts) < len(info.types) else kind  # noqa: UP045
 
 
@@ -148,12 +148,6 @@ def as_builtins(value: Any, shape: Any) -> Any:
         for field in definition.fields
         if getattr(value, field.python_name) is not strawberry.UNSET
     }
-
-
-def _is_nothing(info: inspect.Type) -> bool:
-    return isinstance(info, inspect.NoneType) or (
-        isinstance(info, inspect.CustomType) and info.cls is msgspec.UnsetType
-    )
 
 
 def _scalar(info: inspect.Type) -> Any:
