@@ -5,8 +5,12 @@ from __future__ import annotations
 from aiohttp import web
 
 from client_api.conversations.api import PREFIX, no_such_operation
+from client_api.conversations.graphql import view as graphql
 from client_api.conversations.rest import ALL
 
-ROUTES: list[web.RouteDef] = [route for api in ALL for route in api.definitions]
+ROUTES: list[web.AbstractRouteDef] = [
+    *(route for api in ALL for route in api.definitions),
+    *graphql.routes,
+]
 # After everything else under the prefix.
 CATCH_ALL = web.route("*", PREFIX + "/{tail:.*}", no_such_operation)

@@ -99,11 +99,11 @@ async def ask(schema: Schema, query: str, **variables: Any) -> Any:
 
 async def test_a_shape_is_read_field_by_field(schema: Schema) -> None:
     result = await ask(
-        schema, '{ getCup(name: "blue") { name from sizeMl lid { colour } mine until more } }'
+        schema, '{ cup(name: "blue") { name from sizeMl lid { colour } mine until more } }'
     )
 
     assert result.errors is None
-    assert result.data["getCup"] == {
+    assert result.data["cup"] == {
         "name": "blue",
         "from": None,
         "sizeMl": 2**40,
@@ -115,18 +115,18 @@ async def test_a_shape_is_read_field_by_field(schema: Schema) -> None:
 
 
 async def test_a_page_is_read_with_its_query(schema: Schema) -> None:
-    result = await ask(schema, "{ listCups(limit: 7) { items { name } next } }")
+    result = await ask(schema, "{ cups(limit: 7) { items { name } next } }")
 
-    assert result.data["listCups"] == {"items": [{"name": "cup7"}], "next": "more"}
+    assert result.data["cups"] == {"items": [{"name": "cup7"}], "next": "more"}
 
 
 async def test_a_body_is_an_input(schema: Schema) -> None:
     result = await ask(
         schema,
-        """mutation ($cup: NewCupInput!) {
-            makeCup(input: $cup) { name from sizeMl lid { colour } more }
+        """mutation ($new: NewCupInput!) {
+            makeCup(input: $new) { name from sizeMl lid { colour } more }
         }""",
-        cup={
+        new={
             "name": "tea",
             "from": "Meissen",
             "sizeMl": 200,
@@ -154,13 +154,13 @@ async def test_what_answers_nothing_answers_true(schema: Schema) -> None:
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ('{ getCup(name: "none") { name } }', "not_found"),
-        ('{ getCup(name: "broken") { name } }', "internal_error"),
+        ('{ cup(name: "none") { name } }', "not_found"),
+        ('{ cup(name: "broken") { name } }', "internal_error"),
         ('mutation { makeCup(input: {name: "too long"}) { name } }', "invalid_body"),
-        ("{ listCups(limit: 1000) { next } }", "invalid_body"),
+        ("{ cups(limit: 1000) { next } }", "invalid_body"),
         ("{ nothing }", "invalid_query"),
         ("{", "invalid_query"),
-        ("{ listCups(limit: 100) { items { name a: name b: name } } }", None),
+        ("{ cups(limit: 100) { items { name a: name b: name } } }", None),
     ],
 )
 async def test_failures_are_problems(schema: Schema, query: str, code: str | None) -> None:
@@ -171,9 +171,7 @@ async def test_failures_are_problems(schema: Schema, query: str, code: str | Non
 
 
 async def test_a_query_that_asks_for_too_much_is_refused(schema: Schema) -> None:
-    many = " ".join(
-        f"c{n}: listCups(limit: 100) {{ items {{ name from sizeMl }} }}" for n in range(28)
-    )
+    many = " ".join(f"c{n}: cups(limit: 100) {{ items {{ name from sizeMl }} }}" for n in range(28))
 
     result = await ask(schema, f"{{ {many} }}")
 
@@ -183,7 +181,7 @@ async def test_a_query_that_asks_for_too_much_is_refused(schema: Schema) -> None
 
 async def test_fragments_within_fragments_do_not_hide_the_cost(schema: Schema) -> None:
     chain = " ".join(f"fragment f{n} on Query {{ ...f{n + 1} ...f{n + 1} }}" for n in range(60))
-    last = 'fragment f60 on Query { getCup(name: "x") { name } }'
+    last = 'fragment f60 on Query { cup(name: "x") { name } }'
 
     result = await ask(schema, f"{{ ...f0 }} {chain} {last}")
 

@@ -77,6 +77,13 @@ def _root(
     types: Types,
     more: Mapping[str, StrawberryField] | None = None,
 ) -> type:
-    made = operations.fields(declared, types)
+    made = {_field_name(key): field for key, field in operations.fields(declared, types).items()}
     body: dict[str, Any] = {**made, **(more or {})}
     return strawberry.type(type(name, (), body), description=description)
+
+
+def _field_name(operation: str) -> str:
+    """``list_conversations`` is ``conversations``, as GraphQL has it; changes keep their verb."""
+    for verb in ("get_", "list_"):
+        operation = operation.removeprefix(verb)
+    return operation

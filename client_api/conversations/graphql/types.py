@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NewType, Optional
 
 import strawberry
-from msgspec import UNSET, inspect
+from msgspec import NODEFAULT, UNSET, inspect
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
@@ -73,7 +73,7 @@ class Types:
         annotations: dict[str, Any] = {}
         for field in info.fields:
             kind = self._output(field.type)
-            annotations[field.name] = Optional[kind] if field.default is UNSET else kind  # noqa: UP045
+            annotations[field.name] = Optional[kind] if _may_be_unset(field) else kind  # noqa: UP045
             fields[field.name] = strawberry.field(name=_camel(field.encode_name))
         for key, extra in self._extra.get(name, {}).items():
             annotations.pop(key, None)
@@ -148,6 +148,11 @@ def as_builtins(value: Any, shape: Any) -> Any:
         for field in definition.fields
         if getattr(value, field.python_name) is not strawberry.UNSET
     }
+
+
+def _may_be_unset(field: inspect.Field) -> bool:
+    """``UNSET`` is no default in msgspec's eyes, though it makes a field one that may be absent."""
+    return not field.required and field.default is NODEFAULT and field.default_factory is NODEFAULT
 
 
 def _scalar(info: inspect.Type) -> Any:
