@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ DATABASE_PAUSE_SECONDS = 5.0
 GREET_FOR_MS = 24 * 3600 * 1000
 POISON = frozenset({400, 413})  # the content may be at fault, not the instance
 REFUSALS_BEFORE_NARROWING = 2
+MAX_REASON_LENGTH = 200
+LEFT_OUT = "the instance takes no transaction that has it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class QueueParts:
     slots: asyncio.Semaphore
     failing_slots: asyncio.Semaphore
     acked: Callable[[str, int], None]
+    refused: Callable[[str, Mapping[str, str]], Awaitable[None]]
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
@@ -239,15 +242,11 @@ class DestinationQueue:
             max_bytes=MAX_ANSWER_BYTES,
             interactive=False,
         )
-        results = answer.get("pdus")
-        for event_id, result in results.items() if isinstance(results, dict) else ():
-            if isinstance(result, dict) and "error" in result:
-                logger.info(
-                    "pdu refused",
-                    server=self.server_name,
-                    event_id=event_id,
-                    reason=str(result["error"])[:200],
-                )
+        refused = _refusals(transaction, answer.get("pdus"))
+        for event_id, reason in refused.items():
+            logger.info("pdu refused", server=self.server_name, event_id=event_id, reason=reason)
+        if refused:
+            await parts.refused(self.server_name, refused)
 
     async def _arrived(self, transaction: Transaction) -> None:
         """Note what the other side has."""
@@ -300,5 +299,21 @@ class DestinationQueue:
             event_ids=[pdu.event_id for pdu in transaction.pdus],
             edu_types=[edu.edu_type for edu in transaction.edus],
         )
+        if transaction.pdus:
+            left_out = {pdu.event_id: LEFT_OUT for pdu in transaction.pdus}
+            await self._parts.refused(self.server_name, left_out)
         await self._arrived(transaction)
         return True
+
+
+def _refusals(transaction: Transaction, results: Any) -> dict[str, str]:
+    """Event ID -> why the other side did not take it.  Spec: ``PUT /send``, PDU Processing Result."""
+    if not isinstance(results, dict) or not results:
+        return {}
+    refused: dict[str, str] = {}
+    for pdu in transaction.pdus:
+        result = results.get(pdu.event_id)
+        if isinstance(result, dict) and "error" in result:
+            reason = str(result["error"]).replace("\0", "")
+            refused[pdu.event_id] = reason[:MAX_REASON_LENGTH]
+    return refused

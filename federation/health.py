@@ -158,6 +158,11 @@ class DestinationHealth:
         )
         self._tell(server_name)
 
+    def try_now(self, server_name: str) -> None:
+        """Somebody wants an instance tried again at once, every few seconds at most."""
+        if server_name in self._failing:
+            self.heard_from(server_name)
+
     def _tell(self, server_name: str) -> None:
         for listener in self._listeners:
             listener(server_name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -82,8 +82,11 @@ class Outbox:
             slots=asyncio.Semaphore(AT_ONCE),
             failing_slots=asyncio.Semaphore(FAILING_AT_ONCE),
             acked=self._acked,
+            refused=self._refused,
             spawn=self._spawn,
         )
+        self.arrivals: Callable[[str, int], None] = lambda _server_name, _position: None
+        """Told of each destination that has got further: its name, and the position."""
         health.subscribe(self._recovered)
         log.subscribe(self.on_notice)
 
@@ -202,6 +205,19 @@ class Outbox:
         if server_name in self._queues:
             self._queues[server_name].schedule()
 
+    def try_now(self, server_name: str) -> None:
+        """Do not wait any longer until a destination that did not answer is tried again."""
+        self._health.try_now(server_name)
+        self._with_queue(server_name, DestinationQueue.schedule)
+
+    def may_send_to(self, server_name: str) -> bool:
+        """Whether anything may be sent to an instance at all."""
+        return self._rules.allows(server_name)
+
+    def failing_since(self, server_name: str) -> int | None:
+        """Since when an instance has not answered (ms); None if it does."""
+        return self._health.failing_since(server_name)
+
     # ------------------------------------------------------------ blocked instances
 
     def rules_changed(self) -> None:
@@ -279,8 +295,13 @@ class Outbox:
     def _acked(self, server_name: str, position: int) -> None:
         """Note how far a destination has got; written together with others' as soon as possible."""
         self._acks[server_name] = position
+        self.arrivals(server_name, position)
         if self._ack_writer is None or self._ack_writer.done():
             self._ack_writer = asyncio.create_task(self._write_acks(), name="outbox acks")
+
+    async def _refused(self, server_name: str, reasons: Mapping[str, str]) -> None:
+        """Keep why a destination did not take events of ours."""
+        await storage.save_refusals(self._database, server_name, reasons, self._clock_ms())
 
     async def _write_acks(self) -> None:
         while self._acks:

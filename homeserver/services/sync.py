@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import orjson
 
@@ -32,6 +33,13 @@ from homeserver.storage.rooms import MembershipRow
 GONE = ("leave", "ban")
 ROOMS_AT_ONCE = 8
 NO_MESSAGES = orjson.Fragment(b'{"events":[]}')
+
+
+class Progress(Protocol):
+    """How far users have got."""
+
+    def reached(self, user_id: str, position: int) -> None:
+        """A device has everything up to a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,7 @@ class SyncService:
         store: EventStore,
         reader_filter: ReaderFilter,
         invites: InviteFilter,
+        progress: Progress | None = None,
     ) -> None:
         self._database = database
         self._recent = recent
@@ -81,6 +90,7 @@ class SyncService:
         self._store = store
         self._reader_filter = reader_filter
         self._invites = invites
+        self._progress = progress
 
     async def sync(self, request: SyncRequest) -> bytes:
         """The answer, as JSON.
@@ -92,6 +102,8 @@ class SyncService:
         if request.since is not None and request.since.position > self._recent.position:
             # A token from before a backup was restored: what it knew of is lost.
             request = replace(request, since=SyncToken(self._recent.position))
+        if request.since is not None and self._progress is not None:
+            self._progress.reached(user_id, request.since.position)
         if request.since is not None and device_id is not None:
             await self._extras.acknowledge((user_id, device_id), request.since)
         with (

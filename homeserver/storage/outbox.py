@@ -66,6 +66,12 @@ INSERT INTO destinations (server_name, last_success_at) VALUES ($1, $2)
 ON CONFLICT (server_name) DO UPDATE SET last_success_at = EXCLUDED.last_success_at,
     failing_since = NULL, retry_at = NULL, retry_interval_ms = 0
 """
+UPSERT_REFUSALS = """
+INSERT INTO delivery_refusals (event_id, server_name, reason, refused_at)
+SELECT event_id, $1, reason, $4 FROM unnest($2::text[], $3::text[]) AS new (event_id, reason)
+ON CONFLICT (event_id, server_name) DO UPDATE SET reason = EXCLUDED.reason,
+    refused_at = EXCLUDED.refused_at
+"""
 # As if all had arrived; what is committed later goes again.
 DROP_EVENTS = """
 INSERT INTO destinations AS d (server_name, acked_position)
@@ -190,6 +196,13 @@ async def save_acks(db: Queryable, positions: Mapping[str, int], now_ms: int) ->
     """Note how far destinations have got; never backwards."""
     servers = sorted(positions)
     await db.execute(UPSERT_ACKS, servers, [positions[server] for server in servers], now_ms)
+
+
+async def save_refusals(
+    db: Queryable, server_name: str, reasons: Mapping[str, str], now_ms: int
+) -> None:
+    """Note which events a destination did not take, and why: event ID -> reason."""
+    await db.execute(UPSERT_REFUSALS, server_name, list(reasons), list(reasons.values()), now_ms)
 
 
 async def get_backlogged(db: Queryable) -> list[str]:

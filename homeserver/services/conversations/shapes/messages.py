@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from homeserver.services.conversations.shapes.base import Input, Shape, Sparse
+from homeserver.services.conversations.shapes.delivery import State
 from homeserver.services.conversations.shapes.media import Media
 
 Kind = Literal[
@@ -190,9 +191,13 @@ class Thread(Shape, frozen=True, kw_only=True):
 
 
 class Status(Sparse, frozen=True, kw_only=True):
-    """How far a message of the caller's has come, over all recipients."""
+    """How far a message of the caller's has come: the least of all recipients.
 
-    state: Literal["pending", "sent", "delivered", "read", "failed", "cancelled"]
+    ``delivered``: to how many recipients' devices; ``read``: by how many; in large groups only
+    ``read`` is counted.  ``reason``: what stands in its way, where it is ``pending``.
+    """
+
+    state: State
     recipients: int | None = None
     delivered: int | None = None
     read: int | None = None
