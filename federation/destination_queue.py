@@ -307,7 +307,7 @@ class DestinationQueue:
 
 
 def _refusals(transaction: Transaction, results: Any) -> dict[str, str]:
-    """Event ID -> why the other side did not take it.  Spec: ``PUT /send``, PDU Processing Result."""
+    """Event ID -> why the other side did not take it.  Spec: ``PUT /send``."""
     if not isinstance(results, dict) or not results:
         return {}
     refused: dict[str, str] = {}

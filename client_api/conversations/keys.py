@@ -6,18 +6,26 @@ from aiohttp import web
 
 from homeserver.services.conversations.api_tokens import ApiTokens
 from homeserver.services.conversations.applications import Applications
+from homeserver.services.conversations.cancelling import Cancelling
 from homeserver.services.conversations.conversations import Conversations
+from homeserver.services.conversations.delivery import DeliveryStatuses
 from homeserver.services.conversations.direct import Direct
+from homeserver.services.conversations.drafts import Drafts
 from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.idempotency import Idempotency
 from homeserver.services.conversations.own_settings import Settings
+from homeserver.services.conversations.scheduled import ScheduledMessages
 from homeserver.services.conversations.sending import Sending
 
 API_TOKENS = web.AppKey("API_TOKENS", ApiTokens)
 APPLICATIONS = web.AppKey("APPLICATIONS", Applications)
 FEED = web.AppKey("FEED", Feed)
+CANCELLING = web.AppKey("CANCELLING", Cancelling)
+DELIVERY = web.AppKey("DELIVERY", DeliveryStatuses)
+DRAFTS = web.AppKey("DRAFTS", Drafts)
 IDEMPOTENCY = web.AppKey("IDEMPOTENCY", Idempotency)
 CONVERSATIONS = web.AppKey("CONVERSATIONS", Conversations)
 DIRECT = web.AppKey("DIRECT", Direct)
+SCHEDULED_MESSAGES = web.AppKey("SCHEDULED_MESSAGES", ScheduledMessages)
 SENDING = web.AppKey("SENDING", Sending)
 SETTINGS = web.AppKey("SETTINGS", Settings)

@@ -25,6 +25,11 @@ SELECT_CHANGES = """
 SELECT room_id, type, content, position FROM account_data
 WHERE user_id = $1 AND position > $2 AND position <= $3 ORDER BY position
 """
+SELECT_DRAFTS = """
+SELECT room_id, type, content, position FROM account_data
+WHERE user_id = $1 AND type = 'dev.comity.draft' AND position < $2 AND content::text <> '{}'
+ORDER BY position DESC LIMIT $3
+"""
 SELECT_ALL_PUSH_RULES = """
 SELECT user_id, content FROM account_data WHERE type = 'm.push_rules' AND room_id = ''
 """
@@ -80,6 +85,14 @@ async def get_account_data(
 async def get_changes(db: Queryable, user_id: str, since: int, upto: int) -> list[AccountDataRow]:
     """What was set at ``since < position <= upto``; all there is, for ``since`` 0."""
     rows = await db.fetch(SELECT_CHANGES, user_id, since, upto)
+    return [AccountDataRow(**row) for row in rows]
+
+
+async def get_drafts(
+    db: Queryable, user_id: str, before: int | None, limit: int
+) -> list[AccountDataRow]:
+    """A user's drafts that are not empty, the last changed first, from before a position."""
+    rows = await db.fetch(SELECT_DRAFTS, user_id, before or 2**62, limit)
     return [AccountDataRow(**row) for row in rows]
 
 

@@ -75,7 +75,8 @@ WHERE scheduled_id = $1 AND user_id = $2 AND state = '{SCHEDULED}' RETURNING {_C
 """
 CHANGE = f"""
 UPDATE scheduled_sends SET body = $3, room_id = $4, scheduled_at = $5, due_at = $6,
-    delay_ms = greatest($6 - $5, 0), attempts = 0, error = NULL, revision = revision + 1
+    delay_ms = greatest($6::bigint - $5::bigint, 0), attempts = 0, error = NULL,
+    revision = revision + 1
 WHERE scheduled_id = $1 AND user_id = $2 AND state = '{SCHEDULED}'
     AND ($7::int IS NULL OR revision = $7) RETURNING {_COLUMNS}
 """

@@ -112,6 +112,7 @@ class Wiring:
         self.account_deletion.also(self.consent_parts.requests.account_ended)
         self.account_deletion.also(self.exports.forget)
         self.account_deletion.also(self.device_parts.presence.forget)
+        self.account_deletion.also(self.device_parts.progress.forget)
         self.account_deletion.also(self.reading.hidden_events.forget)
         self.moderation_parts = ModerationParts(self)
         self.ends: Ends = Ends(self)
@@ -119,7 +120,7 @@ class Wiring:
         self.account_deletion.erase_with(self.ends.deletion, self.ends.media_deletion)
         self.list_parts = ListParts(self)
         self._gate()
-        self.scheduling = Scheduling(self)
+        self.scheduling: Scheduling = Scheduling(self)
         self.conversations = Conversations(self)
 
     # ------------------------------------------------------------ rooms
@@ -409,6 +410,7 @@ class Wiring:
         await self.device_parts.media.start()
         await self.device_parts.presence.start()
         await self.device_parts.people_index.start()
+        await self.device_parts.progress.start()
         await self.device_parts.remote_devices.start()
         await self.moderation_queue.start()
         await self.transport.outbox.start()
@@ -446,6 +448,7 @@ class Wiring:
         await self.device_parts.remote_devices.close()
         await self.device_parts.presence.close()
         await self.device_parts.people_index.close()
+        await self.device_parts.progress.close()
         self.device_parts.typing.close()
         await self.device_parts.media.close()
         await self.check_parts.close()

@@ -11,6 +11,7 @@ from homeserver.services.conversations.idempotency import Idempotency
 from homeserver.wiring.applications import ApplicationParts
 from homeserver.wiring.basics import clock_ms
 from homeserver.wiring.conversation_parts import ConversationParts
+from homeserver.wiring.delivery import DeliveryParts
 from homeserver.wiring.feed import FeedParts
 from homeserver.wiring.messages import MessageParts
 from homeserver.wiring.people import PeopleParts
@@ -31,6 +32,7 @@ class Conversations:
         self.direct = self.conversation_parts.direct
         self.message_parts = MessageParts(wiring, self.direct, self.conversation_parts.direct_list)
         self.feed_parts = FeedParts(wiring)
+        self.delivery_parts = DeliveryParts(wiring, self.message_parts.sending)
         self.application_parts = ApplicationParts(wiring)
 
     def provide(self, app: web.Application) -> None:
@@ -40,6 +42,7 @@ class Conversations:
         app[keys.SENDING] = self.message_parts.sending
         self.conversation_parts.provide(app)
         app[keys.FEED] = self.feed_parts.feed
+        self.delivery_parts.provide(app)
         app[keys.API_TOKENS] = self.application_parts.tokens
         app[keys.APPLICATIONS] = self.application_parts.applications
 

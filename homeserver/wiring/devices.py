@@ -8,6 +8,7 @@ from federation.media import RemoteMediaClient
 from federation.remote_keys import RemoteKeysClient
 from homeserver.services.activity import Activity
 from homeserver.services.cross_signing import CrossSigningService
+from homeserver.services.delivery.progress import DeviceProgress
 from homeserver.services.device_sharing import DeviceSharing
 from homeserver.services.end_to_end_keys import EndToEndKeyService
 from homeserver.services.media import MediaService
@@ -52,6 +53,7 @@ class DeviceParts:
             edus=outbox,
             clock_ms=clock_ms,
         )
+        self.progress: DeviceProgress = DeviceProgress(database=database, clock_ms=clock_ms)
         self.receipts: ReceiptService = ReceiptService(
             server_name=config.server_name,
             database=database,

@@ -99,6 +99,7 @@ class Reading:
             store=wiring.store,
             reader_filter=self.hidden_events,
             invites=wiring.consent_parts.requests,
+            progress=wiring.device_parts.progress,
         )
         self._history(wiring, states, aggregations, visibility, rooms_of_users)
 

@@ -42,6 +42,7 @@ class Inbox:
         self.transactions: list[dict[str, Any]] = []
         self.txn_ids: list[str] = []
         self.refuse: Callable[[dict[str, Any]], int | None] = lambda body: None
+        self.results: dict[str, Any] = {}
         self.pause = 0.0
         self.at_once = 0
         self.most_at_once = 0
@@ -58,7 +59,7 @@ class Inbox:
                 return web.json_response({"errcode": "M_UNKNOWN", "error": "No"}, status=status)
             self.txn_ids.append(request.path.rpartition("/")[2])
             self.transactions.append(body)
-            return web.json_response({"pdus": {}})
+            return web.json_response({"pdus": self.results})
         finally:
             self.at_once -= 1
 
@@ -235,6 +236,49 @@ async def test_what_was_erased_before_a_peer_had_it_goes_out_redacted(net, us, i
     await inbox.until(lambda: len(inbox.transactions) > 1)
     first, second = inbox.transactions[-1]["pdus"]
     assert (first["content"], second["content"]["n"]) == ({}, 2)
+
+
+async def test_what_a_peer_does_not_take_is_remembered_with_its_reason(us, inbox):
+    inbox.results = {
+        "$event0": {},
+        "$event1": {"error": "You are banned \0" + "x" * 500},
+        "$event2": {"error": None},
+        "$never": {"error": "sent"},
+    }
+    arrived: list[int] = []
+    us.outbox.arrivals = lambda _server, position: arrived.append(position)
+
+    await inbox.has(await us.send(inbox, times=3))
+
+    await inbox.until(lambda: bool(arrived))
+    rows = await us.database.fetch("SELECT * FROM delivery_refusals ORDER BY event_id")
+    assert [row["event_id"] for row in rows] == ["$event1", "$event2"]
+    assert rows[0]["server_name"] == inbox.peer.server_name
+    assert rows[0]["reason"].startswith("You are banned")
+    assert len(rows[0]["reason"]) == 200
+
+
+async def test_who_wants_a_peer_tried_now_does_not_wait(monkeypatch, net, us, inbox):
+    monkeypatch.setattr(health, "FIRST_INTERVAL_MS", 3_600_000)
+    await inbox.peer.close()
+    numbers = await us.send(inbox)
+    name = inbox.peer.server_name
+    await inbox.until(lambda: us.outbox.failing_since(name) is not None)
+    await net.restart(inbox.peer)
+
+    us.outbox.try_now(name)
+
+    await inbox.has(numbers)
+
+
+async def test_it_is_told_how_far_a_peer_has_got(us, inbox):
+    told: list[tuple[str, int]] = []
+    us.outbox.arrivals = lambda server, position: told.append((server, position))
+
+    await inbox.has(await us.send(inbox))
+
+    await inbox.until(lambda: bool(told))
+    assert told == [(inbox.peer.server_name, us.log.position)]
 
 
 async def test_a_peer_that_comes_back_in_silence_gets_everything_in_the_end(net, us, inbox):

@@ -7,11 +7,14 @@ from client_api.conversations.rest import (
     application,
     conversations,
     devices,
+    drafts,
     messages,
     meta,
     people,
     presence,
+    scheduled,
     sessions,
+    status,
     tokens,
 )
 
@@ -23,6 +26,9 @@ ALL: tuple[Api, ...] = (
     presence.api,
     conversations.api,
     messages.api,
+    status.api,
+    scheduled.api,
+    drafts.api,
     tokens.api,
     application.api,
 )

@@ -216,10 +216,8 @@ class DeliveryStatuses:
     ) -> dict[str, Stage]:
         """User ID -> how far a message has come to them."""
         now, stages = self._clock_ms(), {}
-        for member in members:
-            position = self._progress.position(member.user_id) if member.local else 0
-            if position > member.device_position:
-                member = replace(member, device_position=position)
+        for stored in members:
+            member = self._as_now(stored)
             shows = (
                 not member.local
                 or not self._audience.restricts(RECEIPTS_SCOPE, member.user_id)
@@ -268,6 +266,13 @@ class DeliveryStatuses:
             READ: read,
         }
         return _counts(sum(levels.values()), Counter(levels))
+
+    def _as_now(self, member: MemberProgress) -> MemberProgress:
+        """A member with what is not written down yet."""
+        position = self._progress.position(member.user_id) if member.local else 0
+        if position <= member.device_position:
+            return member
+        return replace(member, device_position=position)
 
     # ------------------------------------------------------------ many, in short
 

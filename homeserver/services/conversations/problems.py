@@ -56,6 +56,9 @@ TITLES = {
     "user_required": "The application has to say for whom it acts",
     "application_required": "That is for applications",
     "not_your_user": "That is no user of this application's",
+    "already_delivered": "Every instance has the message",
+    "already_deleted": "The message was deleted",
+    "not_scheduled": "It does not wait to be sent any more",
     "precondition_failed": "It has changed since you read it",
 }
 
