@@ -200,14 +200,25 @@ class PresenceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadsConfig:
+    """``media.uploads``: those that are not finished, of each user."""
+
+    expire_after_ms: int
+    max_unfinished: int
+    max_unfinished_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class MediaConfig:
-    """``media``."""
+    """``media``; ``quota_bytes`` None: no limit."""
 
     max_upload_bytes: int
     unauthenticated_downloads: bool
     delete_redacted_after_ms: int
     encryption_at_rest: bool
     encryption_key_file: Path
+    quota_bytes: int | None
+    uploads: UploadsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,7 +428,11 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
 
 
 def _media(values: dict[str, Any], key_file: Path | None, data_dir: Path) -> MediaConfig:
-    values = {**values, "encryption_key_file": key_file or data_dir / MEDIA_KEYS}
+    values = {
+        **values,
+        "encryption_key_file": key_file or data_dir / MEDIA_KEYS,
+        "uploads": UploadsConfig(**_in_ms(values["uploads"], "expire_after")),
+    }
     return MediaConfig(**_in_ms(values, "delete_redacted_after"))
 
 

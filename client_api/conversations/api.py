@@ -121,6 +121,7 @@ class Operation:
     status: int
     handler: Handler
     media_type: str | None = None
+    takes: str | None = None  # the type of a body that is not JSON, which the handler reads itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ class _Options:
     status: int
     idempotent: bool  # by the generic store; else by the handler, or by nature
     media_type: str | None
+    takes: str | None = None
 
 
 class Api:
@@ -155,10 +157,11 @@ class Api:
         status: int = 200,
         idempotent: bool = True,
         media_type: str | None = None,
+        takes: str | None = None,
     ) -> Callable[[Handler], Handler]:
         """Answer POST, once for each idempotency key.  Not ``idempotent``: the handler sees to it,
-        or nothing is changed."""
-        return self._add("POST", path, _Options(scope, status, idempotent, media_type))
+        or nothing is changed.  ``takes``: the type of a body that the handler reads itself."""
+        return self._add("POST", path, _Options(scope, status, idempotent, media_type, takes))
 
     def put(self, path: str, *, scope: str | None) -> Callable[[Handler], Handler]:
         """Answer PUT."""
@@ -173,10 +176,18 @@ class Api:
         return self._add("DELETE", path, _Options(scope, 200, False, None))
 
     def raw(
-        self, method: str, path: str, *, scope: str | None, media_type: str
+        self,
+        method: str,
+        path: str,
+        *,
+        scope: str | None,
+        media_type: str,
+        takes: str | None = None,
+        status: int = 200,
     ) -> Callable[[Handler], Handler]:
-        """Answer with the ``web.StreamResponse`` that the handler makes; the body is not read."""
-        return self._add(method, path, _Options(scope, 200, False, media_type))
+        """Answer with the ``web.StreamResponse`` that the handler makes; the body is not read.
+        ``media_type``: the answer's, ``""`` for none; ``takes``: the body's."""
+        return self._add(method, path, _Options(scope, status, False, media_type, takes))
 
     def _add(self, method: str, path: str, options: _Options) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
@@ -209,6 +220,7 @@ def _operation(tag: str, method: str, path: str, handler: Handler, options: _Opt
         options.status,
         handler,
         options.media_type,
+        options.takes,
     )
 
 

@@ -26,15 +26,22 @@ TOO_MANY = 429
 
 
 async def once(
-    request: web.Request, owner: str, key: str, answer: Callable[[], Awaitable[web.StreamResponse]]
+    request: web.Request,
+    owner: str,
+    key: str,
+    answer: Callable[[], Awaitable[web.StreamResponse]],
+    *,
+    content: bytes | None = None,
 ) -> web.StreamResponse:
     """Answer a request, or tell what it was answered before under this key.
 
+    ``content`` stands for a body that was read already: its hash.
     Refusals are kept as answers are; failures of the server, and limits of rates, are not.
     Raises: :class:`Problem` ``idempotency_mismatch``, ``in_progress``; what ``answer`` raises.
     """
     store = request.app[IDEMPOTENCY]
-    asked = fingerprint(request.method, request.path_qs, await read_body(request))
+    body = await read_body(request) if content is None else content
+    asked = fingerprint(request.method, request.path_qs, body)
     outcome = await store.begin(owner, key, asked)
     if isinstance(outcome, Replay):
         return _replayed(outcome.answer)

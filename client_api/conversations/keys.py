@@ -13,9 +13,11 @@ from homeserver.services.conversations.direct import Direct
 from homeserver.services.conversations.drafts import Drafts
 from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.idempotency import Idempotency
+from homeserver.services.conversations.media_links import MediaLinks
 from homeserver.services.conversations.own_settings import Settings
 from homeserver.services.conversations.scheduled import ScheduledMessages
 from homeserver.services.conversations.sending import Sending
+from homeserver.services.media_deletion import MediaDeletion
 
 API_TOKENS = web.AppKey("API_TOKENS", ApiTokens)
 APPLICATIONS = web.AppKey("APPLICATIONS", Applications)
@@ -29,3 +31,5 @@ DIRECT = web.AppKey("DIRECT", Direct)
 SCHEDULED_MESSAGES = web.AppKey("SCHEDULED_MESSAGES", ScheduledMessages)
 SENDING = web.AppKey("SENDING", Sending)
 SETTINGS = web.AppKey("SETTINGS", Settings)
+MEDIA_DELETION = web.AppKey("MEDIA_DELETION", MediaDeletion)
+MEDIA_LINKS = web.AppKey("MEDIA_LINKS", MediaLinks)

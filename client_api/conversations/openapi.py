@@ -136,7 +136,7 @@ def _operation(
         made["security"] = []
     else:
         made["x-scope"] = operation.scope
-    if operation.method == "POST" and operation.scope is not None:
+    if operation.method == "POST" and operation.scope and operation.media_type is None:
         made["parameters"].append(
             {
                 "name": IDEMPOTENCY_KEY,
@@ -150,10 +150,14 @@ def _operation(
             "required": True,
             "content": {"application/json": {"schema": by_kind[id(operation.body)]}},
         }
+    elif operation.takes is not None:
+        made["requestBody"] = {"content": {operation.takes: {}}}
     return made
 
 
 def _answer(operation: Operation, by_kind: dict[int, JsonObject]) -> JsonObject:
+    if operation.media_type == "":
+        return {"description": "Done"}
     if operation.media_type is not None:
         return {"description": "The answer", "content": {operation.media_type: {}}}
     if operation.answer in (None, type(None)):

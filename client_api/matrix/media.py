@@ -6,16 +6,13 @@ nothing of other instances; or nothing at all, once they are frozen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from aiohttp import hdrs, web
 
 from client_api.auth import require_user
+from client_api.media_access import check_length, content_answer, find_media, thumbnail_answer
 from client_api.routing import V1, ClientRoutes
-from homeserver.app_keys import CONSENT_ACCESS, MEDIA, MESSAGE_VIEWS
-from homeserver.errors import Forbidden, NotFound, TooLarge, Unrecognized
-from homeserver.media_headers import SECURITY_HEADERS, media_headers
-from homeserver.media_responses import serve_blob
+from homeserver.app_keys import MEDIA
+from homeserver.errors import Forbidden, NotFound, Unrecognized
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.media import DEFAULT_WAIT_MS, MediaFile
 from homeserver.services.requester import Requester
@@ -26,8 +23,6 @@ routes = ClientRoutes()
 
 MEDIA_PREFIX = "/_matrix/media"
 LEGACY_VERSIONS = ("r0", "v1", "v3")
-AUTHENTICATED_CACHING: dict[str, str] = {hdrs.CACHE_CONTROL: "private, max-age=86400, immutable"}
-NO_CACHING: dict[str, str] = {hdrs.CACHE_CONTROL: "no-store"}
 CHUNK_BYTES = 65_536
 
 
@@ -54,7 +49,7 @@ async def create_content(request: web.Request) -> web.Response:
 async def upload_content(request: web.Request) -> web.Response:
     """Store a file.  Spec: ``POST /media/v3/upload``."""
     requester = await require_user(request)
-    _check_length(request)
+    check_length(request)
     media_id = await request.app[MEDIA].upload(
         requester.user_id,
         request.content.iter_chunked(CHUNK_BYTES),
@@ -69,7 +64,7 @@ async def upload_content_to_mxc(request: web.Request) -> web.Response:
     requester = await require_user(request)
     if request.match_info["server_name"] != request.app[MEDIA].server_name:
         raise Forbidden("That media ID is of another server")
-    _check_length(request)
+    check_length(request)
     await request.app[MEDIA].upload_to(
         request.match_info["media_id"],
         requester.user_id,
@@ -78,13 +73,6 @@ async def upload_content_to_mxc(request: web.Request) -> web.Response:
         request.query.get("filename"),
     )
     return json_response({})
-
-
-def _check_length(request: web.Request) -> None:
-    """Refuse an upload that says itself that it is too large, before reading it."""
-    most = request.app[MEDIA].max_upload_bytes
-    if request.content_length is not None and request.content_length > most:
-        raise TooLarge(f"A file may have at most {most} bytes")
 
 
 def _mxc(request: web.Request, media_id: str) -> str:
@@ -101,42 +89,26 @@ _media("PUT", "/upload/{server_name}/{media_id}", upload_content_to_mxc, ("v3",)
 
 async def _find(request: web.Request, requester: Requester | None, *, whole: bool) -> MediaFile:
     """The file that a reader asks for; one without a token (None) gets only what is of here."""
-    reader = requester.user_id if requester is not None else None
-    server_name, media_id = request.match_info["server_name"], request.match_info["media_id"]
+    uri = MediaUri(request.match_info["server_name"], request.match_info["media_id"])
     service = request.app[MEDIA]
-    if reader is None and (
-        server_name != service.server_name or not service.unauthenticated_downloads
+    if requester is None and (
+        uri.origin != service.server_name or not service.unauthenticated_downloads
     ):
         raise NotFound("This media is only for those who log in: use /_matrix/client/v1/media")
-    uri = MediaUri(server_name, media_id)
-    await request.app[MESSAGE_VIEWS].check_download(requester, uri)
-    access = request.app[CONSENT_ACCESS]
-    if reader is not None and server_name != service.server_name:
-        await access.check_download(reader, server_name, media_id, None)  # before it is fetched
-    media = await service.find(
-        server_name,
-        media_id,
+    return await find_media(
+        request.app,
+        requester,
+        uri,
+        whole=whole,
         timeout_ms=query_int(request, "timeout_ms", DEFAULT_WAIT_MS),
         allow_remote=query_bool(request, "allow_remote", True),
     )
-    if reader is not None and server_name == service.server_name:
-        await access.check_download(reader, server_name, media_id, media.row.uploader)
-    if whole:
-        await request.app[MESSAGE_VIEWS].downloaded(requester, uri)
-    return media
-
-
-def _caching(request: web.Request) -> Mapping[str, str]:
-    """Whether the client may keep a copy: not of what is to be viewed once."""
-    uri = MediaUri(request.match_info["server_name"], request.match_info["media_id"])
-    return NO_CACHING if request.app[MESSAGE_VIEWS].is_once(uri) else AUTHENTICATED_CACHING
 
 
 async def _download(request: web.Request, requester: Requester | None) -> web.StreamResponse:
     media = await _find(request, requester, whole=request.method == hdrs.METH_GET)
     name = request.match_info.get("file_name", media.row.upload_name)
-    headers = {**media_headers(media.row.content_type, name), **_caching(request)}
-    return await serve_blob(request, media.blob, headers)
+    return await content_answer(request, media, name)
 
 
 async def _thumbnail(request: web.Request, requester: Requester | None) -> web.StreamResponse:
@@ -147,14 +119,7 @@ async def _thumbnail(request: web.Request, requester: Requester | None) -> web.S
         query_bool(request, "animated"),
     )
     media = await _find(request, requester, whole=False)
-    thumbnail = await request.app[MEDIA].thumbnail(media, spec)
-    headers = {
-        hdrs.CONTENT_TYPE: thumbnail.content_type,
-        hdrs.CONTENT_DISPOSITION: f'inline; filename="{thumbnail.file_name}"',
-        **SECURITY_HEADERS,
-        **_caching(request),
-    }
-    return await serve_blob(request, thumbnail.blob, headers)
+    return await thumbnail_answer(request, media, spec)
 
 
 @routes.get("/media/download/{server_name}/{media_id}", versions=V1)

@@ -60,6 +60,13 @@ class RemoteTooLarge(MatrixError):
     errcode, status = "M_TOO_LARGE", 502
 
 
+class QuotaExceeded(Forbidden):
+    """The user has uploaded as much as one may here."""
+
+    def __init__(self, quota_bytes: int) -> None:
+        super().__init__(f"Your files may have {quota_bytes} bytes in all: delete some first")
+
+
 class RemoteFile(Protocol):
     """Another instance's file, on its way."""
 
@@ -121,7 +128,9 @@ class MediaService:
         unauthenticated_downloads: bool,
         clock_ms: Callable[[], int],
         gate: MediaJudge | None = None,
+        quota_bytes: int | None = None,
     ) -> None:
+        """``quota_bytes``: how much each user may have uploaded; None: any amount."""
         self.server_name = server_name
         self._database = database
         self._files = files
@@ -132,6 +141,7 @@ class MediaService:
         """Whether what was uploaded here may be had without a token, as before v1.11."""
         self._clock_ms = clock_ms
         self._gate = gate
+        self._quota_bytes = quota_bytes
         self._uploads: dict[str, asyncio.Event] = {}
         self._fetches: dict[tuple[str, str], asyncio.Task[MediaRow]] = {}
 
@@ -166,22 +176,48 @@ class MediaService:
         chunks: AsyncIterable[bytes],
         content_type: str | None,
         upload_name: str | None,
+        *,
+        media_id: str | None = None,
     ) -> str:
         """Store a file; its media ID.  Spec: ``POST /media/v3/upload``.
 
-        Raises :class:`TooLarge`, and :class:`Forbidden` if content policy refuses it.
+        Raises :class:`TooLarge`, :class:`QuotaExceeded`, and :class:`Forbidden` if content policy
+        refuses it.
         """
-        media_id = new_media_id()
-        row = await self._receive(
+        row = await self.receive(uploader, chunks, content_type, upload_name, media_id=media_id)
+        await self.keep(row)
+        return row.media_id
+
+    async def receive(
+        self,
+        uploader: str,
+        chunks: AsyncIterable[bytes],
+        content_type: str | None,
+        upload_name: str | None,
+        *,
+        media_id: str | None = None,
+    ) -> MediaRow:
+        """Store a file that is no medium yet: :meth:`keep` it, or :meth:`discard` it.
+
+        Raises what :meth:`upload` raises.
+        """
+        return await self._receive(
             self.server_name,
-            media_id,
+            media_id or new_media_id(),
             chunks,
             uploader=uploader,
             content_type=content_type,
             upload_name=upload_name,
         )
+
+    async def keep(self, row: MediaRow) -> None:
+        """Make a file that was received a medium."""
         await storage.insert_media(self._database, row)
-        return media_id
+
+    async def discard(self, row: MediaRow) -> None:
+        """Delete a file that was received, unless it is a medium or was sent again."""
+        if not await storage.is_content_known(self._database, row.sha256):
+            await asyncio.to_thread(self._files.delete, row.sha256)
 
     async def upload_to(
         self,
@@ -249,7 +285,25 @@ class MediaService:
             if self._gate is not None:
                 await self._gate.check_new(row(stored), blob)
 
-        return row(await self._files.receive(chunks, self.max_upload_bytes, inspect))
+        left = await self.quota_left(uploader) if uploader is not None else None
+        if left is None or left > self.max_upload_bytes:
+            return row(await self._files.receive(chunks, self.max_upload_bytes, inspect))
+        try:
+            return row(await self._files.receive(chunks, left, inspect))
+        except TooLarge:
+            raise QuotaExceeded(self._quota_bytes or 0) from None
+
+    async def quota_left(self, uploader: str) -> int | None:
+        """How many bytes a user may still upload; None: any number.
+
+        Raises :class:`QuotaExceeded` if there are none left.
+        """
+        if self._quota_bytes is None:
+            return None
+        left = self._quota_bytes - await storage.get_uploaded_bytes(self._database, uploader)
+        if left <= 0:
+            raise QuotaExceeded(self._quota_bytes)
+        return left
 
     # ------------------------------------------------------------ giving out
 

@@ -8,9 +8,10 @@ from typing import Protocol
 
 import structlog
 
+from homeserver.errors import NotFound
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage import media_deletions as storage
-from homeserver.storage.database import Database
+from homeserver.storage.database import Connection, Database
 from homeserver.storage.media_deletions import GivenUp
 
 logger = structlog.get_logger(__name__)
@@ -60,6 +61,24 @@ class MediaDeletion:
         await storage.insert_given_up(self._database, uris, sender)
         self._wake()
 
+    async def delete_own(self, uri: MediaUri, owner: str) -> bool:
+        """Delete a file that a user has uploaded; False if something needs it.
+
+        Raises :class:`NotFound`.
+        """
+        media = GivenUp(*uri, owner)
+        async with self._database.transaction() as connection:
+            known = await storage.lock_media(connection, media)
+            theirs = known is not None and known.uploader == owner and not known.quarantined_by
+            if known is None or not theirs:
+                raise NotFound("There is no such file of yours")
+            if await self._is_needed(connection, media):
+                return False
+            alone = await storage.delete_media(connection, media, known.sha256)
+            if alone and not await asyncio.to_thread(self._files.delete, known.sha256):
+                logger.info("the bytes of deleted media stay: they were just sent again")
+        return True
+
     async def next_due(self) -> int | None:
         """When those that were put off are tried again (ms)."""
         return self._again_at if self._put_off else None
@@ -86,12 +105,8 @@ class MediaDeletion:
             if known is None or known.quarantined_by is not None:
                 await storage.delete_given_up(connection, media)
                 return
-            ours = media.origin == self._server_name
-            if (
-                (ours and known.uploader != media.sender)
-                or await storage.is_referred_to(connection, media)
-                or (ours and await storage.is_in_use(connection, media))
-            ):
+            theirs = media.origin != self._server_name or known.uploader == media.sender
+            if not theirs or await self._is_needed(connection, media):
                 await storage.delete_given_up(connection, media)
                 return
             alone = await storage.delete_media(connection, media, known.sha256)
@@ -99,6 +114,13 @@ class MediaDeletion:
             if alone and not await asyncio.to_thread(self._files.delete, known.sha256):
                 raise _SentAgain
             await storage.delete_given_up(connection, media)
+
+    async def _is_needed(self, connection: Connection, media: GivenUp) -> bool:
+        """Whether a message refers to a file, or it is in use otherwise."""
+        if await storage.is_referred_to(connection, media):
+            return True
+        ours = media.origin == self._server_name
+        return ours and await storage.is_in_use(connection, media)
 
 
 class _SentAgain(Exception):

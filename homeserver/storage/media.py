@@ -25,6 +25,8 @@ SELECT origin, media_id, uploader, content_type, upload_name, size_bytes, sha256
     quarantined_by
 FROM media WHERE origin = $1 AND media_id = $2
 """
+SELECT_IS_KNOWN = "SELECT EXISTS (SELECT 1 FROM media WHERE sha256 = $1)"
+SELECT_UPLOADED_BYTES = "SELECT coalesce(sum(size_bytes), 0)::bigint FROM media WHERE uploader = $1"
 TOUCH_MEDIA = """
 UPDATE media SET last_access_at = $3
 WHERE origin = $1 AND media_id = $2 AND coalesce(last_access_at, 0) < $3::bigint - $4::bigint
@@ -91,6 +93,18 @@ async def get_media(db: Queryable, origin: str, media_id: str) -> MediaRow | Non
     """What is known of a file."""
     row = await db.fetchrow(SELECT_MEDIA, origin, media_id)
     return MediaRow(**row) if row is not None else None
+
+
+async def is_content_known(db: Queryable, sha256: bytes) -> bool:
+    """Whether any file has this content."""
+    known: bool = await db.fetchval(SELECT_IS_KNOWN, sha256)
+    return known
+
+
+async def get_uploaded_bytes(db: Queryable, uploader: str) -> int:
+    """How many bytes the files of a user have in all."""
+    total: int = await db.fetchval(SELECT_UPLOADED_BYTES, uploader)
+    return total
 
 
 async def touch_media(

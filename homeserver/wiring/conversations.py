@@ -13,6 +13,7 @@ from homeserver.wiring.basics import clock_ms
 from homeserver.wiring.conversation_parts import ConversationParts
 from homeserver.wiring.delivery import DeliveryParts
 from homeserver.wiring.feed import FeedParts
+from homeserver.wiring.media import MediaParts
 from homeserver.wiring.messages import MessageParts
 from homeserver.wiring.people import PeopleParts
 
@@ -34,11 +35,13 @@ class Conversations:
         self.feed_parts = FeedParts(wiring)
         self.delivery_parts = DeliveryParts(wiring, self.message_parts.sending)
         self.application_parts = ApplicationParts(wiring)
+        self.media_parts = MediaParts(wiring)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.IDEMPOTENCY] = self.idempotency
         self.people.provide(app)
+        self.media_parts.provide(app)
         app[keys.SENDING] = self.message_parts.sending
         self.conversation_parts.provide(app)
         app[keys.FEED] = self.feed_parts.feed

@@ -111,4 +111,5 @@ class DeviceParts:
             unauthenticated_downloads=config.media.unauthenticated_downloads,
             clock_ms=clock_ms,
             gate=wiring.check_parts.gate,
+            quota_bytes=config.media.quota_bytes,
         )

@@ -29,7 +29,7 @@ class Ends:
         self._client_events = wiring.reading.client_events
         self._live_rooms = wiring.live_rooms
         self.caretaker = Caretaker(clock_ms=clock_ms)
-        self.media_deletion = MediaDeletion(
+        self.media_deletion: MediaDeletion = MediaDeletion(
             server_name=wiring.config.server_name,
             database=database,
             files=wiring.device_parts.media_files,

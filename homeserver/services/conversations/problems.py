@@ -60,6 +60,7 @@ TITLES = {
     "already_deleted": "The message was deleted",
     "not_scheduled": "It does not wait to be sent any more",
     "precondition_failed": "It has changed since you read it",
+    "media_in_use": "Something refers to the file",
 }
 
 

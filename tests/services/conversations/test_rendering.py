@@ -198,7 +198,7 @@ def test_an_image_with_caption_has_file_and_text() -> None:
     assert message.text == "the sea"
     assert message.media is not None
     assert (message.media.id, message.media.name) == ("two.example~abc", "sea.jpg")
-    assert message.media.url == "/api/v1/media/two.example~abc"
+    assert message.media.url == "/api/v1/media/two.example~abc/content"
     assert (message.media.width, message.media.height, message.media.size) == (30, 20, 5)
 
 

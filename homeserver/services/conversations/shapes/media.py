@@ -41,12 +41,16 @@ def media_id(uri: object) -> str | None:
 
 def media_url(identifier: str) -> str:
     """The path at which a medium is downloaded."""
-    return PATH + quote(identifier, safe="~:[]")
+    return _path(identifier) + "/content"
 
 
 def thumbnail_url(identifier: str) -> str:
     """The path at which a thumbnail is."""
-    return media_url(identifier) + "/thumbnail"
+    return _path(identifier) + "/thumbnail"
+
+
+def _path(identifier: str) -> str:
+    return PATH + quote(identifier, safe="~:[]")
 
 
 def parse_media_id(identifier: str, name: str = "media_id") -> MediaUri:
