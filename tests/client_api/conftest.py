@@ -52,6 +52,8 @@ from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.registration import RegistrationService
 from homeserver.services.sessions import SessionService
+from homeserver.services.sign_in.jwt_login import JwtLogin
+from homeserver.services.sign_in.passwords import PasswordLogin
 from homeserver.services.terms import Terms
 from homeserver.storage.log import Log
 from homeserver.web import add_cors_headers, cors_middleware, error_middleware
@@ -216,6 +218,7 @@ def build(
         server_name=SERVER_NAME,
         public_base_url="https://matrix.one.example",
         rooms=SimpleNamespace(default_version="12"),
+        scheduling=SimpleNamespace(max_delay_ms=1_000, max_per_user=1),
         support=None,
     )
     passwords = Passwords(memory_kib=8, passes=1)
@@ -275,6 +278,10 @@ def build(
     app[app_keys.ACCOUNTS] = accounts
     app[app_keys.REGISTRATION] = registration_service
     app[app_keys.RATE_LIMITS] = rate_limits
+    app[app_keys.PASSWORD_LOGIN] = PasswordLogin(accounts=accounts, rate_limits=rate_limits)
+    app[app_keys.JWT_LOGIN] = JwtLogin(
+        issuers=(), identities=others, documents=others, clock_ms=clock
+    )
     app[app_keys.INTERACTIVE_AUTH] = InteractiveAuth(
         database=database, stages=stages, clock_ms=clock
     )

@@ -226,7 +226,7 @@ BAD_INPUT = [
     ("POST", f"/rooms/{ROOM}/read_markers", {"m.read": 5}, 400),
     ("PUT", f"/rooms/{ROOM}/typing/{BOB}", {"typing": "yes"}, 400),
     ("PUT", "/rooms/nonsense/typing/@bob:one.example", {"typing": True}, 400),
-    ("PUT", f"/presence/{BOB}/status", {"presence": "busy"}, 400),
+    ("PUT", f"/presence/{BOB}/status", {"presence": "asleep"}, 400),
     ("PUT", f"/presence/{BOB}/status", {"presence": "online", "status_msg": "\0"}, 400),
     ("GET", "/presence/nonsense/status", None, 400),
     ("GET", "/presence/@eve:two.example/status", None, 403),

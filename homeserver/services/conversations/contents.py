@@ -31,7 +31,7 @@ from homeserver.services.conversations.shapes.media import media_uri
 from homeserver.services.conversations.shapes.messages import (
     MAX_CUSTOM_BYTES,
     EditMessage,
-    NewContact,
+    NewContactCard,
     NewHappening,
     NewLocation,
     NewMedia,
@@ -307,7 +307,7 @@ def _contact(message: NewMessage) -> Content:
     return content
 
 
-def put_contact(content: Content, contact: NewContact) -> None:
+def put_contact(content: Content, contact: NewContactCard) -> None:
     """Write a contact's card."""
     user_id = parse_person(contact.address, "contact.address") if contact.address else None
     lines = [contact.name, *([address(user_id)] if user_id else ())]

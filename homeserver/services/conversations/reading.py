@@ -23,7 +23,7 @@ from homeserver.services.conversations.shapes.media import (
 )
 from homeserver.services.conversations.shapes.messages import (
     MAX_MENTIONS,
-    Contact,
+    ContactCard,
     Forwarded,
     Happening,
     Location,
@@ -236,13 +236,13 @@ def read_location(content: Mapping[str, Any]) -> Location | None:
     )
 
 
-def read_contact(value: object) -> Contact | None:
+def read_contact(value: object) -> ContactCard | None:
     """A contact's card."""
     fields = as_dict(value)
     name = as_text(fields.get("name"))
     if name is None:
         return None
-    return Contact(
+    return ContactCard(
         name=name,
         address=person(fields.get("user_id")),
         phones=as_texts(fields.get("phones")),

@@ -19,7 +19,7 @@ from homeserver.services.conversations.shapes.messages import (
     EditMessage,
     Message,
     NewChoice,
-    NewContact,
+    NewContactCard,
     NewExpires,
     NewHappening,
     NewLocation,
@@ -159,7 +159,9 @@ def test_a_place_comes_back(latitude: float, longitude: float, description: str 
 
 
 def test_a_contact_comes_back_and_can_be_read_by_all() -> None:
-    contact = NewContact(name="Bob", address="bob@two.example", phones=["+49 1"], emails=["b@x"])
+    contact = NewContactCard(
+        name="Bob", address="bob@two.example", phones=["+49 1"], emails=["b@x"]
+    )
 
     message = there_and_back(NewMessage(kind="contact", contact=contact))
 

@@ -83,7 +83,7 @@ class Location(Sparse, frozen=True, kw_only=True):
     description: str | None = None
 
 
-class Contact(Sparse, frozen=True, kw_only=True):
+class ContactCard(Sparse, frozen=True, kw_only=True):
     """Somebody's card.  ``address``: where messages reach them, if it is known."""
 
     name: str
@@ -225,7 +225,7 @@ class Message(Sparse, frozen=True, kw_only=True):
     emote: bool = False  # the text says what the sender does
     media: Media | None = None
     location: Location | None = None
-    contact: Contact | None = None
+    contact: ContactCard | None = None
     poll: Poll | None = None
     event: Happening | None = None
     call: CallNote | None = None
@@ -332,7 +332,7 @@ class NewLocation(Input, frozen=True, kw_only=True):
     description: Long | None = None
 
 
-class NewContact(Input, frozen=True, kw_only=True):
+class NewContactCard(Input, frozen=True, kw_only=True):
     """Somebody's card."""
 
     name: Line
@@ -402,7 +402,7 @@ class NewMessage(Input, frozen=True, kw_only=True):
     media_id: Identifier | None = None
     media: NewMedia | None = None
     location: NewLocation | None = None
-    contact: NewContact | None = None
+    contact: NewContactCard | None = None
     poll: NewPoll | None = None
     event: NewHappening | None = None
     reply_to: Identifier | None = None
@@ -422,7 +422,7 @@ class EditMessage(Input, frozen=True, kw_only=True):
     mentions: Annotated[list[NewMention], msgspec.Meta(max_length=MAX_MENTIONS)] = []
     mentions_all: bool = False
     location: NewLocation | None = None
-    contact: NewContact | None = None
+    contact: NewContactCard | None = None
     event: NewHappening | None = None
     custom: dict[str, Any] | None = None
     encrypted: dict[str, Any] | None = None
