@@ -7,16 +7,18 @@ from aiohttp import web
 from client_api.admin.routing import AdminRoutes, require_admin
 from client_api.comity.consent import (
     change_shown,
-    check_peer_of_scope,
     consent_shown,
-    parse_peer,
     parse_state,
 )
 from client_api.matrix import parsing
 from homeserver.app_keys import ACCOUNTS, CONFIG, CONSENT, DATABASE
-from homeserver.errors import InvalidParam, NotFound
+from homeserver.errors import NotFound
 from homeserver.protocol.identifiers import UserId
-from homeserver.services.consent.scopes import SCOPES
+from homeserver.services.consent.editing import (
+    check_peer_of_scope,
+    parse_peer,
+    parse_scope,
+)
 from homeserver.storage import consent as storage
 from homeserver.web import json_response, read_json
 
@@ -49,9 +51,7 @@ async def get_user_consent(request: web.Request) -> web.Response:
 async def set_user_consent(request: web.Request) -> web.Response:
     """Set a row on a user's behalf; their history names the admin."""
     actor = await require_admin(request)
-    user_id, scope = await _user(request), request.match_info["scope"]
-    if scope not in SCOPES:
-        raise InvalidParam(f"'{scope}' is not one of {', '.join(SCOPES)}")
+    user_id, scope = await _user(request), parse_scope(request.match_info["scope"])
     peer = parse_peer(request.match_info["peer"])
     check_peer_of_scope(peer, scope)
     consent = request.app[CONSENT]

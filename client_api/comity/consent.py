@@ -19,27 +19,31 @@ from homeserver.app_keys import (
 )
 from homeserver.errors import InvalidParam
 from homeserver.protocol.events import JsonObject
-from homeserver.protocol.server_names import is_valid_server_name
 from homeserver.services.consent import EVERYONE, PRESETS, TIERS, Consent, Scope, parse_answers
 from homeserver.services.consent.consent import ONE_STEP
+from homeserver.services.consent.editing import (
+    SETTABLE,
+    check_expiry,
+    check_row,
+    is_row,
+    parse_peer,
+    parse_scope,
+)
 from homeserver.services.consent.owner import OwnerConsent
 from homeserver.services.consent.peers import GRANTED, NOT_GIVEN
 from homeserver.services.consent.scopes import (
     INCOMING,
     SCOPES,
-    TIER_PREFIX,
     TIERED,
     parse_tiers,
     preset_of,
 )
 from homeserver.storage import consent as storage
-from homeserver.storage.consent import CLEARED
 from homeserver.web import json_response, optional, query_int, read_json, required
 
 routes = ComityRoutes()
 
 CLIENT = "client"
-SETTABLE = ("granted", "denied", "revoked", CLEARED)
 MOST_ROWS = 1_000
 MOST_CHANGES = 200
 
@@ -66,7 +70,7 @@ async def consent_shown(request: web.Request, user_id: str) -> JsonObject:
         },
         "tiers": list(TIERS),
         "scopes": {scope: _scope(consent, owner, scope) for scope in SCOPES},
-        "rows": [asdict(row) for row in rows if not row.peer.startswith(TIER_PREFIX)],
+        "rows": [asdict(row) for row in rows if is_row(row.peer)],
     }
 
 
@@ -105,7 +109,7 @@ async def set_preset(request: web.Request) -> web.Response:
 async def set_answers(request: web.Request) -> web.Response:
     """Set a scope's answers: ``preset``, or ``answers`` for some tiers."""
     requester = await require_user(request)
-    scope = _path_scope(request, TIERED)
+    scope = parse_scope(request.match_info["scope"], TIERED)
     body = await read_json(request)
     given = optional(body, "answers", dict)
     try:
@@ -126,13 +130,11 @@ async def set_answers(request: web.Request) -> web.Response:
 async def set_row(request: web.Request) -> web.Response:
     """Grant, deny or revoke something to a user, an instance or everyone; or take that back."""
     requester = await require_user(request)
-    scope = _path_scope(request, SCOPES)
+    scope = parse_scope(request.match_info["scope"])
     peer = parse_peer(request.match_info["peer"])
     consent = request.app[CONSENT]
     state, expires_at = parse_state(await read_json(request), consent.now_ms())
-    if peer == requester.user_id:
-        raise InvalidParam("You need not consent to yourself")
-    check_peer_of_scope(peer, scope)
+    check_row(requester.user_id, peer, scope)
 
     consent.require_change(scope)
     await consent.set(requester.user_id, peer, scope, state, how=CLIENT, expires_at=expires_at)
@@ -157,13 +159,6 @@ async def get_history(request: web.Request) -> web.Response:
     )
 
 
-def _path_scope(request: web.Request, scopes: tuple[str, ...]) -> str:
-    scope = request.match_info["scope"]
-    if scope not in scopes:
-        raise InvalidParam(f"'{scope}' is not one of {', '.join(scopes)}")
-    return scope
-
-
 def change_shown(change: storage.ConsentChange, owner: str) -> JsonObject:
     """A row of somebody's history; who made it, if nobody else, is its owner."""
     return {**asdict(change), "actor": change.actor or owner}
@@ -174,26 +169,8 @@ def parse_state(body: JsonObject, now_ms: int) -> tuple[str, int | None]:
     state, expires_at = required(body, "state", str), optional(body, "expires_at", int)
     if state not in SETTABLE:
         raise InvalidParam(f"'state' must be one of {', '.join(SETTABLE)}")
-    if expires_at is not None and not now_ms < expires_at < 2**53:
-        raise InvalidParam("'expires_at' must be a time to come, in milliseconds")
+    check_expiry(expires_at, now_ms)
     return state, expires_at
-
-
-def parse_peer(peer: str) -> str:
-    """A user ID or address, a server name, or ``*``.  Raises :class:`InvalidParam`."""
-    if peer == EVERYONE:
-        return peer
-    if "@" in peer:
-        return parsing.user_id(peer)
-    if not is_valid_server_name(peer):
-        raise InvalidParam(f"'{peer}' is no user, no server, and not '*'")
-    return peer
-
-
-def check_peer_of_scope(peer: str, scope: str) -> None:
-    """Raise :class:`InvalidParam` where a scope is not about such a peer."""
-    if scope == Scope.FEDERATION and "@" in peer:
-        raise InvalidParam("'federation' is about servers: name one, or '*'")
 
 
 @routes.get("/consent/peer/{peer}")

@@ -40,6 +40,19 @@ CROSS JOIN LATERAL (SELECT created_at, how FROM consent
     ORDER BY position DESC LIMIT 1) h
 WHERE c.owner = $1 ORDER BY h.created_at DESC LIMIT $2
 """
+# $2, $3 null: of all scopes, for all peers.
+SELECT_ROW_PAGE = """
+SELECT c.peer, c.scope, c.state, c.expires_at, h.created_at, h.how FROM (
+    SELECT * FROM consent_current
+    WHERE owner = $1 AND scope = coalesce($2, scope) AND peer = coalesce($3, peer)
+        AND (peer COLLATE "C", scope COLLATE "C") > ($4, $5) AND NOT peer LIKE 'tier:%'
+        AND coalesce(expires_at > $6::bigint, true)
+    ORDER BY peer COLLATE "C", scope COLLATE "C" LIMIT $7) c
+CROSS JOIN LATERAL (SELECT created_at, how FROM consent
+    WHERE owner = c.owner AND scope = c.scope AND peer = c.peer
+    ORDER BY position DESC LIMIT 1) h
+ORDER BY c.peer COLLATE "C", c.scope COLLATE "C"
+"""
 # Rows of one kind for single users, in the order of their IDs.
 SELECT_PERSONS = """
 SELECT c.peer, c.scope, c.state, c.expires_at, h.created_at, h.how FROM (
@@ -215,6 +228,21 @@ async def get_persons(
 ) -> list[ConsentRow]:
     """What holds now for single users after one, in the order of their IDs."""
     rows = await db.fetch(SELECT_PERSONS, owner, scope, list(states), after, limit, now)
+    return [ConsentRow(**row) for row in rows]
+
+
+async def get_row_page(
+    db: Queryable,
+    owner: str,
+    *,
+    scope: str | None,
+    peer: str | None,
+    after: tuple[str, str],
+    limit: int,
+    now: int,
+) -> list[ConsentRow]:
+    """What holds now for people, instances and everyone after ``(peer, scope)``, in that order."""
+    rows = await db.fetch(SELECT_ROW_PAGE, owner, scope, peer, *after, now, limit)
     return [ConsentRow(**row) for row in rows]
 
 

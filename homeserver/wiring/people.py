@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from client_api.conversations import people_keys as keys
+from homeserver.services.conversations.consents import Consents
 from homeserver.services.conversations.contacts import Contacts
 from homeserver.services.conversations.people import People
 from homeserver.services.conversations.private_lists import PrivateLists
+from homeserver.services.conversations.requests import Requests
 from homeserver.services.conversations.sessions import SignIn
 from homeserver.wiring.basics import clock_ms
 
@@ -54,8 +56,24 @@ class PeopleParts:
             accounts=wiring.accounts,
         )
 
+        self.consents = Consents(
+            server_name=config.server_name,
+            database=database,
+            consent=consent.consent,
+            access=consent.access,
+            peers=consent.peers,
+        )
+        self.requests = Requests(
+            requests=consent.requests,
+            consent=consent.consent,
+            people=self.people,
+            joins=wiring.membership,
+        )
+
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.SIGN_IN] = self.sign_in
         app[keys.PEOPLE] = self.people
+        app[keys.CONSENTS] = self.consents
+        app[keys.REQUESTS] = self.requests
         app[keys.CONTACTS] = self.contacts

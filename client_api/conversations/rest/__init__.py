@@ -5,6 +5,7 @@ from __future__ import annotations
 from client_api.conversations.api import Api
 from client_api.conversations.rest import (
     application,
+    consent,
     conversations,
     devices,
     drafts,
@@ -13,6 +14,7 @@ from client_api.conversations.rest import (
     meta,
     people,
     presence,
+    requests,
     scheduled,
     sessions,
     status,
@@ -25,6 +27,8 @@ ALL: tuple[Api, ...] = (
     devices.api,
     people.api,
     presence.api,
+    consent.api,
+    requests.api,
     conversations.api,
     messages.api,
     media.api,
