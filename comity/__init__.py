@@ -1,0 +1,1 @@
+"""What applications install: the client of the Conversations API."""
