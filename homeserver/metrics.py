@@ -41,6 +41,12 @@ MODERATION_OPEN = Gauge(
     ("kind",),
     registry=REGISTRY,
 )
+WEBHOOK_DELIVERIES = Counter(
+    "comity_webhook_deliveries_total",
+    "Attempts to deliver to webhooks, by result",
+    ("result",),
+    registry=REGISTRY,
+)
 CHECKS = Counter(
     "comity_external_checks_total",
     "Questions to external checks, by verdict or as failed or skipped",

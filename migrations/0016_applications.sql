@@ -80,20 +80,24 @@ CREATE TABLE webhook_deliveries (
     webhook_id text NOT NULL REFERENCES webhooks ON DELETE CASCADE,
     type text NOT NULL,                            -- message.created ...
     position bigint,                               -- of the log; null: not from there
-    data jsonb,                                    -- where it is not from the log: no content
+    user_id text,                                  -- who is told by name
+    event_id text,                                 -- of which the update is made when it is sent
+    data jsonb,                                    -- the update, where it is of no event: no text
     state text NOT NULL,                           -- pending, delivered, failed, gone
     created_at bigint NOT NULL,                    -- ms
     due_at bigint,                                 -- ms; while pending: not before
+    give_up_at bigint NOT NULL,                    -- ms; a failure after that is the last
     attempts int NOT NULL DEFAULT 0,
     attempted_at bigint,                           -- ms; the last time
     response_status int,                           -- of the last attempt
     latency_ms int,                                -- of the last attempt
     error text                                     -- of the last attempt
 );
-CREATE UNIQUE INDEX webhook_deliveries_position ON webhook_deliveries (webhook_id, position)
+CREATE UNIQUE INDEX webhook_deliveries_position
+    ON webhook_deliveries (webhook_id, position, type, coalesce(user_id, ''))
     WHERE position IS NOT NULL;
 CREATE INDEX webhook_deliveries_sequence ON webhook_deliveries (webhook_id, sequence);
-CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, due_at)
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, due_at, sequence)
     WHERE state = 'pending';
 CREATE INDEX webhook_deliveries_old ON webhook_deliveries (created_at) WHERE state <> 'pending';
 
@@ -110,3 +114,6 @@ CREATE TABLE incoming_webhooks (
 );
 CREATE INDEX incoming_webhooks_room ON incoming_webhooks (room_id, created_at);
 CREATE INDEX incoming_webhooks_user ON incoming_webhooks (user_id);
+
+-- Webhooks read what happened to requests by the log's position.
+CREATE INDEX message_requests_position ON message_requests (position);
