@@ -12,9 +12,13 @@ from homeserver.services.conversations.delivery import DeliveryStatuses
 from homeserver.services.conversations.direct import Direct
 from homeserver.services.conversations.drafts import Drafts
 from homeserver.services.conversations.feed.feed import Feed
+from homeserver.services.conversations.forwarding import Forwarding
 from homeserver.services.conversations.idempotency import Idempotency
 from homeserver.services.conversations.media_links import MediaLinks
+from homeserver.services.conversations.message_changes import MessageChanges
+from homeserver.services.conversations.messages import Messages
 from homeserver.services.conversations.own_settings import Settings
+from homeserver.services.conversations.read_marks import ReadMarks
 from homeserver.services.conversations.scheduled import ScheduledMessages
 from homeserver.services.conversations.sending import Sending
 from homeserver.services.media_deletion import MediaDeletion
@@ -33,3 +37,7 @@ SENDING = web.AppKey("SENDING", Sending)
 SETTINGS = web.AppKey("SETTINGS", Settings)
 MEDIA_DELETION = web.AppKey("MEDIA_DELETION", MediaDeletion)
 MEDIA_LINKS = web.AppKey("MEDIA_LINKS", MediaLinks)
+MESSAGES = web.AppKey("MESSAGES", Messages)
+MESSAGE_CHANGES = web.AppKey("MESSAGE_CHANGES", MessageChanges)
+FORWARDING = web.AppKey("FORWARDING", Forwarding)
+READ_MARKS = web.AppKey("READ_MARKS", ReadMarks)

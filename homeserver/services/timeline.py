@@ -193,14 +193,19 @@ class Timeline:
         )
 
     async def _backfill(self, room_id: str, reader: Reader, request: PageRequest) -> bool:
-        """Fetch what is before all that we have, if a member asks for it."""
-        if not request.backwards or request.stop is not None or reader.membership != "join":
+        if not request.backwards or request.stop is not None:
+            return False
+        return await self.fetch_older(room_id, reader, request.limit)
+
+    async def fetch_older(self, room_id: str, reader: Reader, limit: int) -> bool:
+        """Fetch what is before all that we have, if a member asks for it; True if some came."""
+        if reader.membership != "join":
             return False
         if not await storage.backward_extremities(self._database, room_id, 1):
             return False
         try:
             async with asyncio.timeout(BACKFILL_SECONDS):
-                return await self._backfiller.backfill(room_id, request.limit)
+                return await self._backfiller.backfill(room_id, limit)
         except TimeoutError:
             logger.info("backfill takes too long", room_id=room_id)
             return False

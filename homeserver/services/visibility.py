@@ -36,6 +36,7 @@ from homeserver.storage.rooms import MembershipRow
 CACHED_ROOMS = 5_000
 CACHED_READERS = 20_000
 REMEMBERED_SENDERS = 1_000
+FIRST_ORDER, LAST_ORDER = -(2**63), 2**63 - 1
 MESSAGE = "m.room.message"
 CALL_TYPES = ("m.call.", "org.matrix.msc3401.call", "m.rtc.", "org.matrix.msc4075.rtc")
 
@@ -128,6 +129,25 @@ class Reader:
     def sees_whole(self, stored: StoredEvent) -> bool:
         """Whether the user may see an event, and what its sender said in it."""
         return self.may_see(stored) and not self.hides_erased(stored)
+
+    def visible_ranges(self) -> list[tuple[int, int]]:
+        """Where in the timeline the user may see what is no state: ``after < order <= upto``."""
+        if self.membership == "join" and self.history.always_shared:
+            return [(FIRST_ORDER, LAST_ORDER)]
+        found: list[tuple[int, int]] = []
+        after = FIRST_ORDER
+        for upto in (*sorted({*self.positions, *self.history.orders}), LAST_ORDER):
+            place = bisect_left(self.positions, upto)
+            before = self._membership(place)
+            if before == "join" or user_may_see(
+                self.history.at(upto), before, joined_later="join" in self.memberships[place:]
+            ):
+                if found and found[-1][1] == after:
+                    found[-1] = (found[-1][0], upto)
+                else:
+                    found.append((after, upto))
+            after = upto
+        return found
 
     def may_see(self, stored: StoredEvent) -> bool:
         """Whether the user may see an event."""

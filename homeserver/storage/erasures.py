@@ -23,9 +23,12 @@ REDACTED, EXPIRED, VIEWED, RETENTION, ERASURE = (
     "erasure",
 )
 
+# That it was an edit is kept: an edit is no message of its own.
 # What retention takes leaves the timeline as well, so that nobody walks past it again.
 UPDATE_EVENTS = """
 UPDATE events SET pdu = new.pdu, erased = $3, relates_to = NULL, relation_type = NULL,
+    relation_key = CASE WHEN relation_type = 'm.replace'
+        OR relation_type IS NULL AND relation_key = 'm.replace' THEN 'm.replace' END,
     timeline_order = CASE WHEN $3 = 'retention' THEN NULL ELSE timeline_order END
 FROM unnest($1::text[], $2::bytea[]) AS new (event_id, pdu)
 WHERE events.event_id = new.event_id

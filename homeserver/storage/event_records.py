@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from homeserver.protocol.answers import relation_key
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.media_uris import media_uris
 from homeserver.protocol.message_ends import MessageEnd
@@ -22,17 +23,18 @@ SEPARATOR = "\x1f"
 INSERT_EVENTS = """
 INSERT INTO events (event_id, position, room_id, timeline_order, type, state_key, sender, depth,
     origin_server_ts, auth_event_ids, prev_event_ids, snapshot_before, snapshot_after, rejected,
-    soft_failed, withheld, relates_to, relation_type, destination_set, pdu)
+    soft_failed, withheld, relates_to, relation_type, relation_key, destination_set, pdu)
 SELECT event_id, position, room_id, timeline_order, type, state_key, sender, depth,
     origin_server_ts, string_to_array(auth_event_ids, E'\\x1f'),
     string_to_array(prev_event_ids, E'\\x1f'), snapshot_before, snapshot_after, rejected,
-    soft_failed, withheld, relates_to, relation_type, destination_set, pdu
+    soft_failed, withheld, relates_to, relation_type, relation_key, destination_set, pdu
 FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
     $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::bigint[], $13::bigint[],
-    $14::text[], $15::boolean[], $16::text[], $17::text[], $18::text[], $19::bigint[], $20::bytea[])
+    $14::text[], $15::boolean[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bigint[],
+    $21::bytea[])
     AS new (event_id, position, room_id, timeline_order, type, state_key, sender, depth,
     origin_server_ts, auth_event_ids, prev_event_ids, snapshot_before, snapshot_after, rejected,
-    soft_failed, withheld, relates_to, relation_type, destination_set, pdu)
+    soft_failed, withheld, relates_to, relation_type, relation_key, destination_set, pdu)
 ON CONFLICT (event_id) DO UPDATE SET
     position = EXCLUDED.position, timeline_order = EXCLUDED.timeline_order,
     snapshot_before = EXCLUDED.snapshot_before, snapshot_after = EXCLUDED.snapshot_after,
@@ -332,6 +334,7 @@ async def _write_events(connection: Connection, batch: Sequence[tuple[int, Event
                 record.withheld,
                 relates_to,
                 relation_type,
+                relation_key(event) if relates_to is not None else None,
                 record.destination_set,
                 orjson.dumps(event.pdu),
             )

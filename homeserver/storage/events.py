@@ -15,9 +15,15 @@ from homeserver.storage.database import Queryable
 from homeserver.storage.erasures import RETENTION
 from homeserver.storage.event_records import UPDATE_REDACTED, ClientTransaction
 
-_COLUMNS = """e.event_id, e.position, e.timeline_order, e.snapshot_before, e.snapshot_after,
-    e.rejected, e.soft_failed, e.withheld, e.redacted_by, e.erased, e.pdu, e.room_id,
-    r.room_version"""
+
+def select_columns(events: str) -> str:
+    """The columns of a stored event, of a table alias; the room is ``r``."""
+    names = """event_id position timeline_order snapshot_before snapshot_after rejected soft_failed
+        withheld redacted_by erased pdu room_id"""
+    return ", ".join(f"{events}.{name}" for name in names.split()) + ", r.room_version"
+
+
+_COLUMNS = select_columns("e")
 SELECT_EVENTS = f"""
 SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_id) WHERE e.event_id = ANY($1::text[])
 """
@@ -166,7 +172,8 @@ class StoredEvent:
             self.timeline_order = None
 
 
-def _stored_event(row: Any) -> StoredEvent:
+def stored_event(row: Any) -> StoredEvent:
+    """An event from the columns that :func:`select_columns` names."""
     version: RoomVersion = ROOM_VERSIONS[row["room_version"]]
     return StoredEvent(
         event=Event(orjson.loads(row["pdu"]), row["event_id"], version),
@@ -185,7 +192,7 @@ def _stored_event(row: Any) -> StoredEvent:
 async def get_events(db: Queryable, event_ids: Iterable[str]) -> dict[str, StoredEvent]:
     """The events among ``event_ids`` that we have, rejected ones and outliers included."""
     rows = await db.fetch(SELECT_EVENTS, list(event_ids))
-    return {row["event_id"]: _stored_event(row) for row in rows}
+    return {row["event_id"]: stored_event(row) for row in rows}
 
 
 async def get_pdus(
@@ -211,7 +218,7 @@ async def get_timeline(
 ) -> list[StoredEvent]:
     """Up to ``limit`` events with ``oldest < timeline_order <= newest``, the newest first."""
     rows = await db.fetch(SELECT_TIMELINE_BACKWARDS, room_id, newest, oldest, limit)
-    return [_stored_event(row) for row in rows]
+    return [stored_event(row) for row in rows]
 
 
 async def get_timeline_forwards(
@@ -219,7 +226,7 @@ async def get_timeline_forwards(
 ) -> list[StoredEvent]:
     """Up to ``limit`` events with ``after < timeline_order <= upto``, the oldest first."""
     rows = await db.fetch(SELECT_TIMELINE_FORWARDS, room_id, after, upto, limit)
-    return [_stored_event(row) for row in rows]
+    return [stored_event(row) for row in rows]
 
 
 async def get_released(
@@ -230,7 +237,7 @@ async def get_released(
     The latest by place, the newest first.
     """
     rows = await db.fetch(SELECT_RELEASED, room_id, since, upto, limit)
-    return [_stored_event(row) for row in rows]
+    return [stored_event(row) for row in rows]
 
 
 async def get_events_after(
@@ -245,7 +252,7 @@ async def get_events_after(
     Up to ``limit`` in all, the oldest first.
     """
     rows = await db.fetch(SELECT_AFTER, list(room_ids), list(since), list(upto), limit)
-    return [_stored_event(row) for row in rows]
+    return [stored_event(row) for row in rows]
 
 
 async def count_events_after(

@@ -9,10 +9,10 @@ from homeserver.storage.database import Queryable
 
 _SHOWN = """c.timeline_order IS NOT NULL AND c.rejected IS NULL AND NOT c.soft_failed
     AND c.withheld IS NULL"""
-_COUNTS = f"{_SHOWN} AND c.redacted_by IS NULL"
+COUNTS = f"{_SHOWN} AND c.redacted_by IS NULL"
 
 
-def _not_of(alias: str, parameter: int) -> str:
+def not_of(alias: str, parameter: int) -> str:
     """Leave out senders, all senders of instances, and single events, that an array names."""
     array = f"ALL(${parameter}::text[])"
     server = f"substr({alias}.sender, strpos({alias}.sender, ':') + 1)"
@@ -32,7 +32,7 @@ SELECT wanted.event_id AS original, edit.event_id
 FROM unnest($1::text[], $2::text[]) AS wanted (event_id, sender) CROSS JOIN LATERAL (
     SELECT c.event_id FROM events c
     WHERE c.relates_to = wanted.event_id AND c.relation_type = 'm.replace'
-        AND c.sender = wanted.sender AND {_COUNTS}
+        AND c.sender = wanted.sender AND {COUNTS}
     ORDER BY c.origin_server_ts DESC, c.event_id DESC LIMIT 3
 ) edit
 """
@@ -42,7 +42,7 @@ FROM unnest($1::text[]) AS wanted (event_id) CROSS JOIN LATERAL (
     SELECT count(*) AS replies, bool_or(c.sender = $2) AS participated,
         max(c.timeline_order) AS last, min(c.room_id) AS room_id
     FROM events c WHERE c.relates_to = wanted.event_id AND c.relation_type = 'm.thread'
-        AND {_not_of("c", 3)} AND {_COUNTS}
+        AND {not_of("c", 3)} AND {COUNTS}
 ) thread
 JOIN events latest ON latest.room_id = thread.room_id AND latest.timeline_order = thread.last
 """
@@ -51,7 +51,7 @@ SELECT wanted.event_id AS target, found.event_id
 FROM unnest($1::text[]) AS wanted (event_id) CROSS JOIN LATERAL (
     SELECT c.event_id FROM events c
     WHERE c.relates_to = wanted.event_id AND c.relation_type = 'm.reference'
-        AND {_not_of("c", 2)} AND {_COUNTS}
+        AND {not_of("c", 2)} AND {COUNTS}
     ORDER BY c.timeline_order LIMIT $3
 ) found
 """
@@ -65,7 +65,7 @@ WITH RECURSIVE children (event_id, depth) AS (
         AND ($4::text IS NULL OR e.relation_type = $4) AND ($5::text IS NULL OR e.type = $5)
 )
 SELECT c.event_id, c.timeline_order FROM children JOIN events c USING (event_id)
-WHERE c.room_id = $1 AND c.timeline_order > $6 AND c.timeline_order <= $7 AND {_COUNTS}
+WHERE c.room_id = $1 AND c.timeline_order > $6 AND c.timeline_order <= $7 AND {COUNTS}
 GROUP BY c.event_id
 """
 SELECT_CHILDREN_BACKWARDS = f"{SELECT_CHILDREN} ORDER BY c.timeline_order DESC LIMIT $8"
@@ -74,12 +74,12 @@ SELECT_CHILDREN_FORWARDS = f"{SELECT_CHILDREN} ORDER BY c.timeline_order LIMIT $
 SELECT_THREAD_ROOTS = f"""
 SELECT c.relates_to AS root, c.timeline_order FROM events c
 WHERE c.room_id = $1 AND c.relation_type = 'm.thread' AND c.timeline_order <= $2
-    AND {_not_of("c", 3)} AND {_COUNTS}
+    AND {not_of("c", 3)} AND {COUNTS}
     AND NOT EXISTS (SELECT 1 FROM events later
         WHERE later.relates_to = c.relates_to AND later.relation_type = 'm.thread'
             AND later.timeline_order > c.timeline_order AND later.rejected IS NULL
             AND NOT later.soft_failed AND later.withheld IS NULL AND later.redacted_by IS NULL
-            AND {_not_of("later", 3)})
+            AND {not_of("later", 3)})
     AND ($4::text IS NULL
         OR EXISTS (SELECT 1 FROM events root WHERE root.event_id = c.relates_to
             AND root.sender = $4)

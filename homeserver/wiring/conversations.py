@@ -42,10 +42,10 @@ class Conversations:
         app[keys.IDEMPOTENCY] = self.idempotency
         self.people.provide(app)
         self.media_parts.provide(app)
-        app[keys.SENDING] = self.message_parts.sending
         self.conversation_parts.provide(app)
         app[keys.FEED] = self.feed_parts.feed
         self.delivery_parts.provide(app)
+        self.message_parts.provide(app)
         app[keys.API_TOKENS] = self.application_parts.tokens
         app[keys.APPLICATIONS] = self.application_parts.applications
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from homeserver.protocol.answers import POLL_STARTS
 from homeserver.protocol.relations import THREAD
 from homeserver.services.conversations import texts
 from homeserver.services.conversations.keys import (
@@ -22,7 +23,6 @@ from homeserver.services.conversations.keys import (
     HTML,
     MENTIONS,
     MESSAGE,
-    POLL_STARTS,
 )
 from homeserver.services.conversations.polls import POLL_KEYS, UNDISCLOSED
 from homeserver.services.conversations.problems import Problem

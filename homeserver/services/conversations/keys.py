@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from homeserver.protocol.answers import POLL_ENDS as POLL_ENDS
+from homeserver.protocol.answers import POLL_RESPONSES as POLL_RESPONSES
+from homeserver.protocol.answers import POLL_STARTS as POLL_STARTS
+from homeserver.protocol.answers import RSVP as RSVP
+
 HTML = "org.matrix.custom.html"
 MESSAGE = "m.room.message"
 
@@ -11,10 +16,5 @@ CONTACT = "dev.comity.contact"
 HAPPENING = "dev.comity.event"
 FORWARDED = "dev.comity.forwarded"
 CUSTOM = "dev.comity.custom"
-RSVP = "dev.comity.rsvp"  # an event type, and the key of the answer in its content
 
-# MSC3381, polls.  Element sends and reads the unstable spelling; others the stable one.
-POLL_STARTS = ("org.matrix.msc3381.poll.start", "m.poll.start")
-POLL_RESPONSES = ("org.matrix.msc3381.poll.response", "m.poll.response")
-POLL_ENDS = ("org.matrix.msc3381.poll.end", "m.poll.end")
 EXTENSIBLE_TEXTS = ("org.matrix.msc1767.text", "m.text")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from homeserver.protocol.answers import read_selections as read_selections
 from homeserver.services.conversations.keys import EXTENSIBLE_TEXTS
 from homeserver.services.conversations.reading import (
     as_dict,
@@ -15,7 +16,6 @@ from homeserver.services.conversations.reading import (
 from homeserver.services.conversations.shapes.messages import MAX_CHOICES, Choice, Poll
 
 POLL_KEYS = ("org.matrix.msc3381.poll.start", "m.poll")
-RESPONSE_KEYS = ("org.matrix.msc3381.poll.response", "m.selections")
 UNDISCLOSED = ("org.matrix.msc3381.poll.undisclosed", "m.undisclosed")
 
 
@@ -35,16 +35,6 @@ def read_poll(content: Mapping[str, Any]) -> Poll | None:
         hidden=isinstance(kind, str) and kind in UNDISCLOSED,
         closed=False,
     )
-
-
-def read_selections(content: Mapping[str, Any]) -> list[str] | None:
-    """The choices that a response takes; None if it is no response, and spoils the vote."""
-    block: object = as_dict(content.get(RESPONSE_KEYS[0])).get("answers")
-    if block is None:
-        block = content.get(RESPONSE_KEYS[1])
-    if not isinstance(block, list):
-        return None
-    return [choice for choice in block[:MAX_CHOICES] if isinstance(choice, str)]
 
 
 def _list(value: object) -> list[Any]:

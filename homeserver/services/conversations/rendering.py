@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from homeserver.protocol.answers import POLL_ENDS, POLL_RESPONSES, POLL_STARTS, RSVP
 from homeserver.protocol.events import Event
 from homeserver.protocol.message_ends import MessageEnd, ends, message_end
 from homeserver.protocol.relations import ANNOTATION, REPLACE, Relation, relation_of, reply_target
@@ -22,10 +23,6 @@ from homeserver.services.conversations.keys import (
     HAPPENING,
     HTML,
     MENTIONS,
-    POLL_ENDS,
-    POLL_RESPONSES,
-    POLL_STARTS,
-    RSVP,
 )
 from homeserver.services.conversations.polls import read_poll
 from homeserver.services.conversations.reading import (
@@ -56,6 +53,7 @@ from homeserver.services.conversations.system_messages import read_system
 
 encode = msgspec.json.Encoder().encode
 
+VERIFICATION = ("ready", "start", "accept", "key", "mac", "cancel", "done")
 # What never stands in a conversation by itself: it says something of another event.
 FOLDED = frozenset(
     {
@@ -73,6 +71,21 @@ FOLDED = frozenset(
         "m.call.sdp_stream_metadata_changed",
         "org.matrix.call.sdp_stream_metadata_changed",
         "m.call.asserted_identity",
+        *(f"m.key.verification.{step}" for step in VERIFICATION),
+        "m.beacon",
+        "org.matrix.msc3672.beacon",
+    }
+)
+# State of which people are told; the rest is settings.
+SHOWN_STATE = frozenset(
+    {
+        "m.room.create",
+        "m.room.member",
+        "m.room.name",
+        "m.room.topic",
+        "m.room.avatar",
+        "m.room.encryption",
+        "m.room.tombstone",
     }
 )
 FOLDED_RELATIONS = (REPLACE, ANNOTATION)
@@ -94,26 +107,31 @@ Parts = dict[str, Any]
 
 def is_message(event: Event) -> bool:
     """Whether an event is a message, rather than something about one."""
+    if event.state_key is not None:
+        return event.type in SHOWN_STATE
     if event.type in FOLDED:
         return False
-    if event.state_key is not None or "m.relates_to" not in event.content:
+    if "m.relates_to" not in event.content:
         return True
     relation = relation_of(event.content)
     return relation is None or relation.rel_type not in FOLDED_RELATIONS
 
 
-def render(event: Event, position: int, *, edit: Event | None = None) -> Message:
+def render(
+    event: Event, position: int, *, edit: Event | None = None, previous: Event | None = None
+) -> Message:
     """An event as a message; with the edit that counts, as that has it.
 
-    ``position``: in the log.  The caller has seen to it that the event is whole: what was deleted
-    goes to :func:`render_deleted`.
+    ``position``: in the log.  ``previous``: of a member event, the one that it replaced.  The
+    caller has seen to it that the event is whole: what was deleted goes to
+    :func:`render_deleted`.
     """
     content: Mapping[str, Any] = event.content
     parts: Parts = {}
     if edit is not None:
         content = _edited_content(event, edit)
         parts["edited_at"] = rfc3339(edit.origin_server_ts)
-    kind = _read(event, content, parts)
+    kind = _read(event, content, parts, previous)
     original = event.content  # relations and ends stay as they were
     if "m.relates_to" in original:
         _add_relations(original, parts)
@@ -149,10 +167,10 @@ def _edited_content(event: Event, edit: Event) -> Mapping[str, Any]:
     return as_dict(edit.content.get("m.new_content"))
 
 
-def _read(event: Event, content: Mapping[str, Any], parts: Parts) -> Kind:
+def _read(event: Event, content: Mapping[str, Any], parts: Parts, previous: Event | None) -> Kind:
     """Fill in what an event says, and its kind."""
     if event.state_key is not None:
-        parts["system"] = read_system(event)
+        parts["system"] = read_system(event, previous)
         return "system"
     reader = READERS.get(event.type)
     if reader is not None:

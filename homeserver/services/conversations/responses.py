@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from homeserver.protocol.answers import POLL_ENDS, POLL_RESPONSES, RESPONSE_KEYS, RSVP
 from homeserver.protocol.relations import ANNOTATION, REPLACE
 from homeserver.services.conversations.contents import (
     ENCRYPTED,
@@ -27,11 +28,7 @@ from homeserver.services.conversations.keys import (
     HTML,
     MENTIONS,
     MESSAGE,
-    POLL_ENDS,
-    POLL_RESPONSES,
-    RSVP,
 )
-from homeserver.services.conversations.polls import RESPONSE_KEYS
 from homeserver.services.conversations.shapes.messages import EditMessage
 
 TEXT_KEYS = ("format", "formatted_body", "m.mentions", MENTIONS)

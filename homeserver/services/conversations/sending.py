@@ -113,16 +113,43 @@ class Sending:
         makes no sense, and for a key of another message; :class:`NotFound`, :class:`Forbidden`,
         what policy and consent raise, and :class:`LimitExceeded`.
         """
-        user_id = requester.user_id
-        self._rate_limits.check("message", user_id)
+        self._rate_limits.check("message", requester.user_id)
         if message.kind in FILES:
             message = await self._media.with_facts(message)
         written = write(message)
-        room_id, created = await self._conversation(user_id, message)
+        room_id, created = await self._conversation(
+            requester.user_id,
+            message.to,
+            message.conversation_id,
+            encrypted=message.kind == "encrypted",
+        )
         if message.reply_to is not None or message.thread is not None:
             written.content[RELATION] = await self._relation(message, room_id)
-        key = key or message.client_id
-        transaction = None
+        return await self._send(requester, written, room_id, created, key or message.client_id)
+
+    async def send_written(
+        self,
+        requester: Requester,
+        written: Written,
+        *,
+        to: str | None = None,
+        conversation_id: str | None = None,
+        key: str | None = None,
+    ) -> SentMessage:
+        """Send what is written already, as :meth:`send` does."""
+        self._rate_limits.check("message", requester.user_id)
+        room_id, created = await self._conversation(requester.user_id, to, conversation_id)
+        return await self._send(requester, written, room_id, created, key)
+
+    async def _send(
+        self,
+        requester: Requester,
+        written: Written,
+        room_id: str,
+        created: bool,
+        key: str | None,
+    ) -> SentMessage:
+        user_id, transaction = requester.user_id, None
         if key is not None:
             device = requester.device_id or ""
             transaction = ClientTransaction(user_id, device, PATH, key, self._clock_ms())
@@ -130,7 +157,7 @@ class Sending:
         sent = await self._rooms.send(room_id, draft, transaction=transaction)
         if sent.repeated:
             check_same(sent, room_id, written)
-        outcome = await self._outcome(user_id, room_id, sent)
+        outcome = await self._outcome(room_id, sent)
         return SentMessage(sent, room_id, outcome, created, sent.repeated)
 
     def json(self, message: SentMessage) -> bytes:
@@ -159,14 +186,14 @@ class Sending:
 
     # ------------------------------------------------------------ where to
 
-    async def _conversation(self, user_id: UserId, message: NewMessage) -> tuple[str, bool]:
+    async def _conversation(
+        self, user_id: UserId, to: str | None, room_id: str | None, *, encrypted: bool = False
+    ) -> tuple[str, bool]:
         """The room, and whether it was made for the message."""
-        room_id = message.conversation_id
-        if message.to is not None:
+        if to is not None:
             if room_id is not None:
                 raise invalid("to", "Give 'to' or 'conversation_id', not both")
-            peer = parse_person(message.to, "to")
-            encrypted = message.kind == "encrypted"
+            peer = parse_person(to, "to")
             return await self._direct.find_or_make(user_id, peer, encrypted=encrypted)
         if room_id is None:
             raise invalid("to", "Say where to: 'to' or 'conversation_id'")
@@ -204,7 +231,7 @@ class Sending:
 
     # ------------------------------------------------------------ what became of it
 
-    async def _outcome(self, user_id: str, room_id: str, sent: SentEvent) -> Outcome:
+    async def _outcome(self, room_id: str, sent: SentEvent) -> Outcome:
         if sent.held:
             return "held"
         room = await self._rooms.find(room_id)

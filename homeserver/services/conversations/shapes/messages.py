@@ -284,6 +284,18 @@ class SentTo(Shape, frozen=True, kw_only=True):
     created: bool
 
 
+class MessagePage(Shape, frozen=True, kw_only=True):
+    """A part of a conversation, the newest message first.
+
+    ``next``: the cursor of what is older; null where the conversation begins.  ``previous``: of
+    what is newer; it is always there, since there may be more at any time.
+    """
+
+    items: list[Message]
+    next: str | None
+    previous: str
+
+
 class Sent(Sparse, frozen=True, kw_only=True):
     """What became of a message: ``sent``; ``requested``: the recipient is asked first whether they
     want to hear from the sender; ``held``: a moderator looks at it first."""
@@ -292,6 +304,30 @@ class Sent(Sparse, frozen=True, kw_only=True):
     conversation: SentTo
     outcome: Outcome
     detail: str | None = None
+
+
+class ForwardedTo(Sparse, frozen=True, kw_only=True):
+    """What became of a message in one of the conversations that it was forwarded to.
+
+    ``to``: the person or conversation, as the caller named it.  Either ``sent``, or ``problem``:
+    problem details.
+    """
+
+    to: str
+    sent: Sent | None = None
+    problem: dict[str, Any] | None = None
+
+
+class ForwardResult(Shape, frozen=True, kw_only=True):
+    """What became of a message that was forwarded, in the order of the request."""
+
+    items: list[ForwardedTo]
+
+
+class ReadState(Shape, frozen=True, kw_only=True):
+    """Up to which message the caller has read; null in an empty conversation."""
+
+    message_id: str | None
 
 
 # ---------------------------------------------------------------- what is taken
@@ -426,12 +462,6 @@ class EditMessage(Input, frozen=True, kw_only=True):
     event: NewHappening | None = None
     custom: dict[str, Any] | None = None
     encrypted: dict[str, Any] | None = None
-
-
-class NewReaction(Input, frozen=True, kw_only=True):
-    """A reaction: an emoji, or another short text."""
-
-    key: Key
 
 
 class NewVote(Input, frozen=True, kw_only=True):
