@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from homeserver.protocol.answers import POLL_ENDS as POLL_ENDS
-from homeserver.protocol.answers import POLL_RESPONSES as POLL_RESPONSES
-from homeserver.protocol.answers import POLL_STARTS as POLL_STARTS
-from homeserver.protocol.answers import RSVP as RSVP
-
 HTML = "org.matrix.custom.html"
 MESSAGE = "m.room.message"
 

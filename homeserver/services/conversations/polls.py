@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from homeserver.protocol.answers import read_selections as read_selections
 from homeserver.services.conversations.keys import EXTENSIBLE_TEXTS
 from homeserver.services.conversations.reading import (
     as_dict,

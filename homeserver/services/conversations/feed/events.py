@@ -11,16 +11,17 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from homeserver.protocol.events import Event
-from homeserver.protocol.relations import REPLACE, is_valid_replacement, relation_of
-from homeserver.services.conversations.feed.updates import Routed, Update
-from homeserver.services.conversations.keys import (
+from homeserver.protocol.answers import (
     POLL_ENDS,
     POLL_RESPONSES,
     POLL_STARTS,
     RSVP,
+    read_selections,
 )
-from homeserver.services.conversations.polls import read_poll, read_selections
+from homeserver.protocol.events import Event
+from homeserver.protocol.relations import REPLACE, is_valid_replacement, relation_of
+from homeserver.services.conversations.feed.updates import Routed, Update
+from homeserver.services.conversations.polls import read_poll
 from homeserver.services.conversations.reading import as_dict, as_text
 from homeserver.services.conversations.rendering import is_message, render, render_deleted
 from homeserver.services.conversations.shapes.messages import Deleted, Message
