@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from homeserver.protocol.answers import POLL_STARTS
 from homeserver.protocol.events import Event
 from homeserver.protocol.relations import ANNOTATION, REPLACE, relation_of
-from homeserver.services.conversations.keys import POLL_STARTS
 from homeserver.storage import conversations as storage
 from homeserver.storage.database import Database
 from homeserver.storage.erasures import ErasureRecord
