@@ -35,6 +35,11 @@ class ComityPeers:
         self._clock_ms = clock_ms
         self._known: OrderedDict[str, tuple[int, bool]] = OrderedDict()  # until, is it one
 
+    def known(self, server_name: str) -> bool | None:
+        """Whether an instance is a Comity; None if it is not known, or was long ago."""
+        known = self._known.get(server_name)
+        return known[1] if known is not None and known[0] > self._clock_ms() else None
+
     async def is_comity(self, server_name: str) -> bool:
         """Whether an instance says that it is a Comity; one that does not answer is none now."""
         known = self._known.get(server_name)

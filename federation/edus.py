@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.consent.notices import CONSENT_EDU, REPORT_EDU, ConsentNotices
+from homeserver.services.delivery.notices import DELIVERED_EDU, DeliveryNotices
 from homeserver.services.presence import PresenceService
 from homeserver.services.receipts import ReceiptService
 from homeserver.services.remote_devices import RemoteDevices
@@ -41,6 +42,7 @@ class Edus:
         remote_devices: RemoteDevices,
         acls: RoomAcls,
         notices: ConsentNotices,
+        deliveries: DeliveryNotices,
         hears: Callable[[str], bool] = lambda _sender: True,
     ) -> None:
         """``hears``: whether device messages of a sender are taken."""
@@ -49,6 +51,7 @@ class Edus:
         self._typing = typing
         self._receipts = receipts
         self._acls = acls
+        self._deliveries = deliveries
         self._handlers: dict[str, Callable[[str, JsonObject], Awaitable[None]]] = {
             "m.typing": self._receive_typing,
             "m.receipt": self._receive_receipts,
@@ -58,6 +61,7 @@ class Edus:
             "m.signing_key_update": remote_devices.receive_signing_keys,
             CONSENT_EDU: notices.receive_consent,
             REPORT_EDU: notices.receive_report,
+            DELIVERED_EDU: self._receive_delivered,
         }
 
     async def handle(self, origin: str, edu: dict[str, Any]) -> None:
@@ -76,6 +80,17 @@ class Edus:
         for room_id, receipts in list(content.items())[:MAX_ROOMS]:
             if isinstance(receipts, dict) and await self._acls.is_server_allowed(room_id, origin):
                 await self._receipts.receive(origin, room_id, receipts)
+
+    async def _receive_delivered(self, origin: str, content: JsonObject) -> None:
+        rooms = content.get("rooms")
+        if not isinstance(rooms, dict):
+            return
+        allowed = {
+            room_id: users
+            for room_id, users in list(rooms.items())[:MAX_ROOMS]
+            if await self._acls.is_server_allowed(room_id, origin)
+        }
+        await self._deliveries.receive(origin, {"rooms": allowed})
 
     async def _receive_to_device(self, origin: str, content: JsonObject) -> None:
         if self._hears(str(content.get("sender"))):

@@ -53,6 +53,8 @@ class DestinationHealth:
         self._heard: ExpiringCache[str, bool] = ExpiringCache(MOST_INSTANCES, self._seconds)
         self._contacts: ExpiringCache[str, bool] = ExpiringCache(MOST_INSTANCES, self._seconds)
         self._listeners: list[Callable[[str], None]] = []
+        self.silenced: Callable[[str], None] = lambda _server_name: None
+        """Told of each instance that answered before and does not any more."""
         self._unsaved: dict[str, FailingDestination | None] = {}
         self._writer: asyncio.Task[None] | None = None
 
@@ -118,6 +120,8 @@ class DestinationHealth:
             server_name, since, now + min(wait, LONGEST_INTERVAL_WHEN_GONE_MS), interval
         )
         self._failing[server_name] = failing
+        if before is None:
+            self.silenced(server_name)
         logger.info(
             "instance does not answer", server=server_name, reason=reason, retry_ms=interval
         )

@@ -85,8 +85,10 @@ class Outbox:
             refused=self._refused,
             spawn=self._spawn,
         )
-        self.arrivals: Callable[[str, int], None] = lambda _server_name, _position: None
+        self.arrivals: Callable[[str, int], None] = lambda _name, _position: None
         """Told of each destination that has got further: its name, and the position."""
+        self.refusals: Callable[[str, Mapping[str, str]], None] = lambda _name, _reasons: None
+        """Told of events that a destination did not take: its name, event ID -> why."""
         health.subscribe(self._recovered)
         log.subscribe(self.on_notice)
 
@@ -302,6 +304,7 @@ class Outbox:
     async def _refused(self, server_name: str, reasons: Mapping[str, str]) -> None:
         """Keep why a destination did not take events of ours."""
         await storage.save_refusals(self._database, server_name, reasons, self._clock_ms())
+        self.refusals(server_name, reasons)
 
     async def _write_acks(self) -> None:
         while self._acks:

@@ -17,7 +17,7 @@ from homeserver.services.rate_limits import RateLimits
 from homeserver.storage import inbox
 from homeserver.storage.database import Database
 
-EPHEMERAL = frozenset({"m.typing", "m.presence", "m.receipt"})
+EPHEMERAL = frozenset({"m.typing", "m.presence", "m.receipt", "dev.comity.delivered"})
 PATIENCE_SECONDS = 20.0
 ENTRIES_PER_COST = 10
 MAX_BACKLOG = 5_000

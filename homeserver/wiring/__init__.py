@@ -347,6 +347,7 @@ class Wiring:
             remote_devices=self.device_parts.remote_devices,
             acls=self.facts,
             notices=self.consent_parts.notices,
+            deliveries=self.device_parts.delivery_notices,
             hears=self.list_gates.gate.hears,
         )
         self.gate = Gate(
@@ -411,6 +412,7 @@ class Wiring:
         await self.device_parts.presence.start()
         await self.device_parts.people_index.start()
         await self.device_parts.progress.start()
+        await self.device_parts.delivery_notices.start()
         await self.device_parts.remote_devices.start()
         await self.moderation_queue.start()
         await self.transport.outbox.start()
@@ -448,6 +450,7 @@ class Wiring:
         await self.device_parts.remote_devices.close()
         await self.device_parts.presence.close()
         await self.device_parts.people_index.close()
+        await self.device_parts.delivery_notices.close()
         await self.device_parts.progress.close()
         self.device_parts.typing.close()
         await self.device_parts.media.close()

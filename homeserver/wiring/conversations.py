@@ -33,7 +33,9 @@ class Conversations:
         self.direct = self.conversation_parts.direct
         self.message_parts = MessageParts(wiring, self.direct, self.conversation_parts.direct_list)
         self.feed_parts = FeedParts(wiring)
-        self.delivery_parts = DeliveryParts(wiring, self.message_parts.sending)
+        self.delivery_parts = DeliveryParts(
+            wiring, self.message_parts.sending, self.feed_parts.feed
+        )
         self.application_parts = ApplicationParts(wiring)
         self.media_parts = MediaParts(wiring)
 
@@ -59,4 +61,5 @@ class Conversations:
 
     async def close(self) -> None:
         """Stop what runs in the background."""
+        await self.delivery_parts.close()
         await self.feed_parts.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -9,9 +10,13 @@ from aiohttp import web
 from client_api.conversations import keys
 from homeserver.services.conversations.cancelling import Cancelling
 from homeserver.services.conversations.delivery import DeliveryStatuses
+from homeserver.services.conversations.delivery_updates import DeliveryUpdates
 from homeserver.services.conversations.drafts import Drafts
+from homeserver.services.conversations.feed.feed import Feed
+from homeserver.services.conversations.feed.updates import Routed, Update
 from homeserver.services.conversations.scheduled import MessageSender, ScheduledMessages
 from homeserver.services.conversations.sending import Sending
+from homeserver.services.conversations.shapes.updates import MessageStatus
 from homeserver.storage.scheduled import MESSAGE
 from homeserver.wiring.basics import clock_ms
 
@@ -19,11 +24,28 @@ if TYPE_CHECKING:
     from homeserver.wiring import Wiring
 
 
+class LiveSenders:
+    """The feed, for those who have news of a user's own messages."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    @property
+    def online(self) -> Container[str]:
+        """The users who are told live."""
+        return self._feed.online
+
+    def publish(self, user_id: str, update: MessageStatus) -> None:
+        """Tell a user."""
+        self._feed.send(Routed(Update(update), users=(user_id,)))
+
+
 class DeliveryParts:
     """What the Conversations API says of messages on their way."""
 
-    def __init__(self, wiring: Wiring, sending: Sending) -> None:
+    def __init__(self, wiring: Wiring, sending: Sending, feed: Feed) -> None:
         database, outbox = wiring.database, wiring.transport.outbox
+        self._updates(wiring, feed)
         self.statuses = DeliveryStatuses(
             server_name=wiring.config.server_name,
             database=database,
@@ -61,6 +83,25 @@ class DeliveryParts:
             rooms=wiring.rooms,
             clock_ms=clock_ms,
         )
+
+    def _updates(self, wiring: Wiring, feed: Feed) -> None:
+        self.updates = updates = DeliveryUpdates(
+            server_name=wiring.config.server_name,
+            log=wiring.log,
+            live_rooms=wiring.live_rooms,
+            audience=wiring.consent,
+            updates=LiveSenders(feed),
+            clock_ms=clock_ms,
+        )
+        wiring.device_parts.progress.subscribe(updates.device_reached)
+        wiring.device_parts.delivery_notices.arrived = updates.remote_reached
+        wiring.transport.outbox.arrivals = updates.instance_reached
+        wiring.transport.outbox.refusals = updates.instance_refused
+        wiring.transport.health.silenced = updates.instance_failing
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
+        await self.updates.close()
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""

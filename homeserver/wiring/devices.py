@@ -8,6 +8,7 @@ from federation.media import RemoteMediaClient
 from federation.remote_keys import RemoteKeysClient
 from homeserver.services.activity import Activity
 from homeserver.services.cross_signing import CrossSigningService
+from homeserver.services.delivery.notices import DeliveryNotices
 from homeserver.services.delivery.progress import DeviceProgress
 from homeserver.services.device_sharing import DeviceSharing
 from homeserver.services.end_to_end_keys import EndToEndKeyService
@@ -53,7 +54,7 @@ class DeviceParts:
             edus=outbox,
             clock_ms=clock_ms,
         )
-        self.progress: DeviceProgress = DeviceProgress(database=database, clock_ms=clock_ms)
+        self._delivery(wiring)
         self.receipts: ReceiptService = ReceiptService(
             server_name=config.server_name,
             database=database,
@@ -96,6 +97,20 @@ class DeviceParts:
         )
         wiring.transport.health.subscribe(self.remote_devices.peer_alive)
         self._media(wiring)
+
+    def _delivery(self, wiring: Wiring) -> None:
+        self.progress: DeviceProgress = DeviceProgress(database=wiring.database, clock_ms=clock_ms)
+        self.delivery_notices: DeliveryNotices = DeliveryNotices(
+            server_name=wiring.config.server_name,
+            database=wiring.database,
+            log=wiring.log,
+            live_rooms=wiring.live_rooms,
+            progress=self.progress,
+            edus=wiring.transport.outbox,
+            peers=wiring.consent_parts.comity_peers,
+            audience=wiring.consent,
+            clock_ms=clock_ms,
+        )
 
     def _media(self, wiring: Wiring) -> None:
         config = wiring.config

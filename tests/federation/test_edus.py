@@ -49,6 +49,7 @@ def edus(heard):
         remote_devices=service,
         acls=Acls(),
         notices=service,
+        deliveries=service,
         hears=lambda sender: sender != "@listed:peer.test",
     )
 
@@ -89,6 +90,15 @@ async def test_receipts_are_dropped_where_the_acl_forbids_them(edus, heard):
     await edus.handle(PEER, {"edu_type": "m.receipt", "content": content})
 
     assert heard == [("receive", PEER, ROOM, {"m.read": {"a": 1}})]
+
+
+async def test_deliveries_are_dropped_where_the_acl_forbids_them(edus, heard):
+    content = {"rooms": {OTHER: {"@a:x": "$1"}, ROOM: {"@a:x": "$2"}}}
+
+    for given in (content, {"rooms": 5}, {}):
+        await edus.handle(PEER, {"edu_type": "dev.comity.delivered", "content": given})
+
+    assert heard == [("receive", PEER, {"rooms": {ROOM: {"@a:x": "$2"}}})]
 
 
 @pytest.mark.parametrize(

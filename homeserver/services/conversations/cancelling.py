@@ -33,7 +33,7 @@ MOST_TRIED = 100
 class Contents(Protocol):
     """What events say."""
 
-    async def delete_event_content(self, event_ids: Iterable[str], *, why: str) -> int:
+    async def delete_event_content(self, event_ids: Iterable[str], *, why: str, tell: bool) -> int:
         """Delete it for good."""
 
 
@@ -77,7 +77,7 @@ class Cancelling:
                 status=409,
             )
         edits = await message_ends.get_edits(self._database, event_id, user_id)
-        await self._contents.delete_event_content([event_id, *edits], why=REDACTED)
+        await self._contents.delete_event_content([event_id, *edits], why=REDACTED, tell=False)
         if sendout.is_held:
             decision = Decision(user_id, "cancelled by its sender", self._clock_ms())
             await queue_storage.close_held_items(self._database, event_id, "dropped", decision)

@@ -101,6 +101,9 @@ def stage_of(
         return Stage(PENDING, cause="policy")
     if member.membership != "join":
         return Stage(PENDING, cause="consent")
+    server_name = server_name_of(member.user_id)
+    if server_name in sendout.refusals:  # what they read since is no news of this message
+        return on_the_way(sendout, server_name, instances, now)
     if shows:
         threads = (*EVERYWHERE, sendout.thread_id) if sendout.thread_id else EVERYWHERE
         read_at = [
@@ -116,7 +119,7 @@ def stage_of(
             return Stage(DEVICE)
     if member.local:
         return Stage(INSTANCE)
-    return on_the_way(sendout, server_name_of(member.user_id), instances, now)
+    return on_the_way(sendout, server_name, instances, now)
 
 
 def _covers(read: Read, sendout: Sendout, threads: Iterable[str]) -> bool:
