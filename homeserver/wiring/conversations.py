@@ -36,6 +36,7 @@ class Conversations:
         self.delivery_parts = DeliveryParts(
             wiring, self.message_parts.sending, self.feed_parts.feed
         )
+        self.message_parts.folding.statuses = self.delivery_parts.statuses
         self.application_parts = ApplicationParts(wiring)
         self.media_parts = MediaParts(wiring)
 

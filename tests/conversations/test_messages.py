@@ -327,18 +327,6 @@ async def test_others_messages_are_not_edited(alice: ApiUser, bob: ApiUser) -> N
     assert problem["code"] == "forbidden"
 
 
-async def test_only_the_version_that_was_read_is_edited(alice: ApiUser) -> None:
-    room_id = await a_group(alice)
-    path = f"/conversations/{room_id}/messages/{await say(alice, room_id, 'x')}"
-    _, headers = await alice.call_with_headers("GET", path)
-    known = {"If-Match": headers["ETag"]}
-
-    await alice.call("PATCH", path, {"text": "y"}, headers=known)
-    problem = await alice.call("PATCH", path, {"text": "z"}, headers=known, status=412)
-
-    assert problem["code"] == "precondition_failed"
-
-
 # ---------------------------------------------------------------- reactions
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from client_api.conversations.answers import check_unchanged, json_answer
+from client_api.conversations.answers import json_answer
 from client_api.conversations.api import Api, Call
 from client_api.conversations.idempotency import REPLAYED
 from client_api.conversations.keys import (
@@ -171,12 +171,8 @@ async def list_edits(call: Call[None, WhichPage]) -> Page[Edit]:
 async def edit_message(call: Call[EditMessage]) -> Message:
     """Edit a message of your own.
 
-    What the body does not name stays as it is. With `If-Match`, only the version that you read is
-    edited.
+    What the body does not name stays as it is.
     """
-    messages = call.app[MESSAGES]
-    if call.request.if_match:
-        check_unchanged(call.request, await messages.get(call.user_id, *_message(call)))
     return await call.app[MESSAGE_CHANGES].edit(call.user_id, *_message(call), call.body)
 
 

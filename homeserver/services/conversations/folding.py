@@ -60,8 +60,8 @@ class PresentRooms(Protocol):
 class Statuses(Protocol):
     """How far messages have come."""
 
-    async def statuses(self, user_id: str, events: Sequence[StoredEvent]) -> Mapping[str, Status]:
-        """Event ID -> the status of a message of the user's own; one statement for all."""
+    async def summaries(self, user_id: str, events: Iterable[StoredEvent]) -> Mapping[str, Status]:
+        """Event ID -> the status of the user's own messages; a few statements for all of them."""
 
 
 @dataclass(slots=True)
@@ -130,8 +130,7 @@ class Folding:
             return said
         if self.statuses is not None:
             user_id = next(iter(readers.values())).user_id
-            own = [s for s in whole.values() if s.event.sender == user_id]
-            said.statuses = await self.statuses.statuses(user_id, own) if own else {}
+            said.statuses = await self.statuses.summaries(user_id, whole.values())
         kinds = await relation_storage.get_kinds(self._database, whole, KINDS)
         if not kinds:
             return said
