@@ -104,6 +104,23 @@ async def test_a_stranger_may_not_send(world: RoomWorld) -> None:
         await world.say(room_id, world.user("mallory"), "let me in")
 
 
+async def test_others_messages_may_be_redacted_only_by_those_who_may(world: RoomWorld) -> None:
+    alice, bob = world.user("alice"), world.user("bob")
+    room_id = await world.room(alice, preset="public_chat")
+    await world.membership.join(bob, room_id)
+    by_alice = (await world.say(room_id, alice, "mine")).event.event_id
+    by_bob = (await world.say(room_id, bob, "his")).event.event_id
+
+    with pytest.raises(Forbidden):
+        await world.rooms.send(room_id, Draft(bob, "m.room.redaction", {}, redacts=by_alice))
+    await world.rooms.send(room_id, Draft(bob, "m.room.redaction", {}, redacts=by_bob))
+    by_bob = (await world.say(room_id, bob, "again")).event.event_id
+    await world.rooms.send(room_id, Draft(alice, "m.room.redaction", {}, redacts=by_bob))
+
+    kept = await world.store.get(by_alice)
+    assert kept is not None and kept.redacted_by is None
+
+
 async def test_a_banned_user_cannot_come_back(world: RoomWorld) -> None:
     alice, bob = world.user("alice"), world.user("bob")
     room_id = await world.room(alice, preset="public_chat")
