@@ -73,6 +73,8 @@ def on_the_way(sendout: Sendout, server_name: str, instances: Instances, now: in
         return Stage(PENDING, cause="refused", instance=server_name, detail=refusal)
     if sendout.has(server_name):
         return Stage(INSTANCE)
+    if server_name not in sendout.acked:
+        return Stage(SENT)  # it came into the room later, and fetches what was before if it wants
     if not instances.may_send_to(server_name):
         return Stage(PENDING, cause="policy", instance=server_name)
     since = instances.failing_since(server_name)
