@@ -11,10 +11,13 @@ from homeserver.services.conversations.conversations import Conversations
 from homeserver.services.conversations.delivery import DeliveryStatuses
 from homeserver.services.conversations.direct import Direct
 from homeserver.services.conversations.drafts import Drafts
+from homeserver.services.conversations.entering import Entering
 from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.forwarding import Forwarding
+from homeserver.services.conversations.groups import Groups
 from homeserver.services.conversations.idempotency import Idempotency
 from homeserver.services.conversations.media_links import MediaLinks
+from homeserver.services.conversations.members import Members
 from homeserver.services.conversations.message_changes import MessageChanges
 from homeserver.services.conversations.messages import Messages
 from homeserver.services.conversations.own_settings import Settings
@@ -41,3 +44,6 @@ MESSAGES = web.AppKey("MESSAGES", Messages)
 MESSAGE_CHANGES = web.AppKey("MESSAGE_CHANGES", MessageChanges)
 FORWARDING = web.AppKey("FORWARDING", Forwarding)
 READ_MARKS = web.AppKey("READ_MARKS", ReadMarks)
+GROUPS = web.AppKey("GROUPS", Groups)
+MEMBERS = web.AppKey("MEMBERS", Members)
+ENTERING = web.AppKey("ENTERING", Entering)

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from client_api.conversations import keys
+from homeserver.services.conversations.access import Access
 from homeserver.services.conversations.conversation_views import ConversationViews
 from homeserver.services.conversations.conversations import Conversations
 from homeserver.services.conversations.direct import Direct
 from homeserver.services.conversations.direct_list import DirectList
+from homeserver.services.conversations.entering import Entering
+from homeserver.services.conversations.groups import Groups
+from homeserver.services.conversations.inviting import Inviting
+from homeserver.services.conversations.member_views import MemberViews
+from homeserver.services.conversations.members import Members
 from homeserver.services.conversations.newest_messages import NewestMessages
 from homeserver.services.conversations.own_settings import Settings
 from homeserver.services.conversations.previews import Previews
@@ -81,8 +87,59 @@ class ConversationParts:
             views=self.views,
         )
 
+        self._changing(wiring)
+
+    def _changing(self, wiring: Wiring) -> None:
+        """Making, changing and entering them."""
+        database, server_name = wiring.database, wiring.config.server_name
+        access = Access(database=database, rooms=wiring.rooms)
+        self.inviting = Inviting(
+            server_name=server_name,
+            database=database,
+            rooms=wiring.rooms,
+            membership=wiring.membership,
+            clock_ms=clock_ms,
+        )
+        self.groups = Groups(
+            access=access,
+            rooms=wiring.rooms,
+            creation=wiring.creation,
+            profiles=wiring.profiles,
+            direct=self.direct,
+            inviting=self.inviting,
+        )
+        self.members = Members(
+            server_name=server_name,
+            access=access,
+            views=MemberViews(database=database, people=self.people),
+            inviting=self.inviting,
+            membership=wiring.membership,
+        )
+        self.entering = Entering(
+            database=database,
+            rooms=wiring.rooms,
+            directory=wiring.directory,
+            lists=wiring.list_gates.gate,
+            membership=wiring.membership,
+            conversations=self.conversations,
+            direct_list=self.direct_list,
+            groups=self.groups,
+            settings=self.settings,
+        )
+
+    async def start(self) -> None:
+        """Go on inviting."""
+        await self.inviting.start()
+
+    async def close(self) -> None:
+        """Stop inviting."""
+        await self.inviting.close()
+
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.DIRECT] = self.direct
         app[keys.CONVERSATIONS] = self.conversations
         app[keys.SETTINGS] = self.settings
+        app[keys.GROUPS] = self.groups
+        app[keys.MEMBERS] = self.members
+        app[keys.ENTERING] = self.entering

@@ -56,6 +56,7 @@ class Conversations:
         """Start what runs in the background."""
         self.feed_parts.start()
         await self.application_parts.start()
+        await self.conversation_parts.start()
 
     def stop_waiting(self) -> None:
         """End what clients keep open, so that the listeners can close."""
@@ -64,3 +65,4 @@ class Conversations:
         """Stop what runs in the background."""
         await self.delivery_parts.close()
         await self.feed_parts.close()
+        await self.conversation_parts.close()

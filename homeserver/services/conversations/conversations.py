@@ -61,10 +61,14 @@ class Conversations:
 
         Raises :class:`NotFound` for those in which the user neither is, nor was, nor is expected.
         """
+        return (await self.views(user_id, (await self.require(user_id, room_id),)))[0]
+
+    async def require(self, user_id: str, room_id: str) -> Entry:
+        """A conversation's place in a user's list.  Raises :class:`NotFound`."""
         entry = await self.entry(user_id, room_id)
         if entry is None:
             raise no_such_conversation()
-        return (await self.views(user_id, (entry,)))[0]
+        return entry
 
     async def views(self, user_id: str, entries: Sequence[Entry]) -> list[Conversation]:
         """The conversations of entries."""

@@ -8,18 +8,17 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from homeserver.errors import MatrixError, NotFound
+from homeserver.errors import MatrixError
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.services.conversations.direct_list import DirectList
-from homeserver.services.conversations.problems import Problem
+from homeserver.services.conversations.inviting import check_exists
 from homeserver.services.creation import InitialState, RoomCreation, RoomRequest
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.membership import Membership
 from homeserver.services.rooms import Rooms
 from homeserver.services.sync_rooms import RoomsOfUsers
-from homeserver.storage import accounts as account_storage
 from homeserver.storage import conversations as storage
 from homeserver.storage.database import Database
 from homeserver.storage.rooms import is_direct_invite
@@ -165,7 +164,7 @@ class Direct:
     # ------------------------------------------------------------ making
 
     async def _make(self, owner: UserId, peer: UserId, *, encrypted: bool) -> str:
-        await self._check_exists(peer)
+        await check_exists(self._database, peer, self._server_name)
         await self._membership.check_invites(owner, (peer,), is_direct=True)
         request = self._request(owner, peer, encrypted=encrypted)
         room_id = await self._create(owner, request)
@@ -176,15 +175,6 @@ class Direct:
             raise
         await self._list.add(owner, peer, room_id)
         return room_id
-
-    async def _check_exists(self, peer: UserId) -> None:
-        if peer.server_name != self._server_name:
-            return
-        account = await account_storage.get_account(self._database, peer)
-        if account is None:
-            raise NotFound(f"There is nobody called {peer.address} here")
-        if account.deactivated_at is not None:
-            raise Problem("account_ended", "That account has ended", status=410)
 
     def _request(self, owner: UserId, peer: UserId, *, encrypted: bool) -> RoomRequest:
         """A room that both govern."""

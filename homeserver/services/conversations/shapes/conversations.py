@@ -158,6 +158,20 @@ class ConversationsQuery(Input, frozen=True, kw_only=True):
     query: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)] | None = None
 
 
+class MembersQuery(Input, frozen=True, kw_only=True):
+    """Which members are wanted.
+
+    ``state``: unless said otherwise those who are there, and those who are to come.  ``query``:
+    part of a name or an address.
+    """
+
+    limit: Annotated[int, Meta(ge=1, le=MOST_PER_PAGE)] = DEFAULT_LIMIT
+    cursor: str | None = None
+    state: list[MemberState] = field(default_factory=list)
+    role: Role | None = None
+    query: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)] | None = None
+
+
 class NewConversation(Input, frozen=True, kw_only=True):
     """A conversation to be made, or, of the kinds ``direct`` and ``self``, to be found.
 
