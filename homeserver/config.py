@@ -248,6 +248,19 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WebSocketConfig:
+    """``websocket``."""
+
+    max_frame_bytes: int
+    frames_per_second: float
+    frames_at_once: int
+    max_in_flight: int
+    sockets_per_user: int
+    max_unread_bytes: int
+    max_replayed: int
+
+
+@dataclass(frozen=True, slots=True)
 class RoomsConfig:
     """``rooms``."""
 
@@ -288,6 +301,7 @@ class Config:
     retention: RetentionConfig
     scheduling: SchedulingConfig
     limits: LimitsConfig
+    websocket: WebSocketConfig
     rooms: RoomsConfig
     log: LogConfig
     source: Path | None  # the file that it was read from
@@ -421,6 +435,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),
         scheduling=SchedulingConfig(**_in_ms(document["scheduling"], "max_delay", "keep_finished")),
         limits=LimitsConfig(**document["limits"]),
+        websocket=WebSocketConfig(**document["websocket"]),
         rooms=RoomsConfig(**document["rooms"]),
         log=LogConfig(**document["log"]),
         source=source,

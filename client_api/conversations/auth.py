@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from client_api.auth import access_token, require_user
+from client_api.auth import access_token, origin
 from client_api.conversations.keys import API_TOKENS, APPLICATIONS
-from homeserver.app_keys import TERMS
-from homeserver.errors import UnknownToken
+from homeserver.app_keys import SESSIONS, TERMS
+from homeserver.errors import MissingToken, UnknownToken
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.conversations.api_tokens import is_api_token
 from homeserver.services.conversations.applications import Application
 from homeserver.services.conversations.problems import Problem
 from homeserver.services.requester import Requester
+from homeserver.services.sessions import Origin
 
 COMITY_USER = "Comity-User"
 
@@ -79,26 +81,38 @@ async def authenticate(request: web.Request) -> Caller:
     for an application's what :meth:`Applications.act_for` raises.
     """
     token = access_token(request)
-    if token is not None and is_api_token(token):
-        return await _by_api_token(request, token)
-    if COMITY_USER in request.headers:
+    if token is None:
+        raise MissingToken("This needs an access token: log in first")
+    user = request.headers.get(COMITY_USER)
+    return await authenticate_token(request.app, token, user, lambda: origin(request))
+
+
+async def authenticate_token(
+    app: web.Application, token: str, user: str | None, origin: Callable[[], Origin]
+) -> Caller:
+    """The caller who bears a token.  ``user``: for whom an application acts.
+
+    Raises what :func:`authenticate` raises.
+    """
+    if is_api_token(token):
+        return await _by_api_token(app, token, user)
+    if user is not None:
         raise Problem("application_required", f"'{COMITY_USER}' is for applications", status=403)
-    return Caller(await require_user(request))
+    return Caller(await app[SESSIONS].authenticate(token, origin))
 
 
-async def _by_api_token(request: web.Request, text: str) -> Caller:
-    token = await request.app[API_TOKENS].find(text)
+async def _by_api_token(app: web.Application, text: str, user: str | None) -> Caller:
+    token = await app[API_TOKENS].find(text)
     if token is None:
         raise UnknownToken("This API token is not known here, was revoked or has expired")
     scopes = frozenset(token.scopes)
-    user = request.headers.get(COMITY_USER)
     if token.application_id is None:
         if user is not None:
             raise Problem(
                 "application_required", f"'{COMITY_USER}' is for applications", status=403
             )
         return Caller(Requester(UserId(token.user_id or ""), None), scopes)
-    applications = request.app[APPLICATIONS]
+    applications = app[APPLICATIONS]
     application = await applications.get(token.application_id)
     scopes &= frozenset(application.row.scopes)
     if user is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aiohttp import web
 
 from homeserver.services.conversations.api_tokens import ApiTokens
@@ -26,6 +28,9 @@ from homeserver.services.conversations.scheduled import ScheduledMessages
 from homeserver.services.conversations.sending import Sending
 from homeserver.services.media_deletion import MediaDeletion
 
+if TYPE_CHECKING:
+    from client_api.conversations.ws.hub import Hub
+
 API_TOKENS = web.AppKey("API_TOKENS", ApiTokens)
 APPLICATIONS = web.AppKey("APPLICATIONS", Applications)
 FEED = web.AppKey("FEED", Feed)
@@ -36,6 +41,7 @@ IDEMPOTENCY = web.AppKey("IDEMPOTENCY", Idempotency)
 CONVERSATIONS = web.AppKey("CONVERSATIONS", Conversations)
 DIRECT = web.AppKey("DIRECT", Direct)
 SCHEDULED_MESSAGES = web.AppKey("SCHEDULED_MESSAGES", ScheduledMessages)
+SOCKETS: web.AppKey[Hub] = web.AppKey("SOCKETS")
 SENDING = web.AppKey("SENDING", Sending)
 SETTINGS = web.AppKey("SETTINGS", Settings)
 MEDIA_DELETION = web.AppKey("MEDIA_DELETION", MediaDeletion)

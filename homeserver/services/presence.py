@@ -124,14 +124,23 @@ class PresenceService:
         if not self.enabled or set_presence == OFFLINE:
             yield
             return
-        user = self._users.get(user_id) or self._new(user_id)
-        user.syncs += 1
-        self._update(user, user.sync_began(set_presence, self._clock_ms()))
+        user = self.connect(user_id, set_presence)
         try:
             yield
         finally:
-            user.syncs -= 1
-            user.seen_at = self._clock_ms()
+            self.disconnect(user)
+
+    def connect(self, user_id: str, set_presence: str = ONLINE) -> UserPresence:
+        """A device of the user's is here until :meth:`disconnect`."""
+        user = self._users.get(user_id) or self._new(user_id)
+        user.syncs += 1
+        self._update(user, user.sync_began(set_presence, self._clock_ms()))
+        return user
+
+    def disconnect(self, user: UserPresence) -> None:
+        """The device that :meth:`connect` was called for is gone."""
+        user.syncs -= 1
+        user.seen_at = self._clock_ms()
 
     def active(self, user_id: str) -> None:
         """The user did something, such as sending a message."""

@@ -168,12 +168,13 @@ class Rooms:
         transaction: ClientTransaction | None = None,
         gated: bool = True,
         judgement: Judgement | None = None,
+        queued: Callable[[], None] | None = None,
     ) -> Sent:
         """Send an event as a local user; returns when it is on disk.
 
         The same ``transaction`` again returns the event that it made the first time.  Not
         ``gated``: neither policy nor consent is asked.  ``judgement``: nor are they if they were
-        asked before, and said this.
+        asked before, and said this.  ``queued`` is called once it has its place in the log.
         Raises: :class:`NotFound`, :class:`Forbidden`, :class:`TooLarge`, and what policy and
         consent raise.
         """
@@ -181,9 +182,9 @@ class Rooms:
             check_message_end(draft.content)
         known = judgement if gated else ACCEPTED
         if transaction is None:
-            return await self._send(room_id, draft, None, known)
+            return await self._send(room_id, draft, None, known, queued)
         return await self._transactions.once(
-            transaction, lambda: self._send(room_id, draft, transaction, known)
+            transaction, lambda: self._send(room_id, draft, transaction, known, queued)
         )
 
     async def _send(
@@ -192,6 +193,7 @@ class Rooms:
         draft: Draft,
         transaction: ClientTransaction | None,
         known: Judgement | None,
+        queued: Callable[[], None] | None,
     ) -> Sent:
         for _ in range(MAX_REBUILDS):
             room = await self.get(room_id)
@@ -205,6 +207,8 @@ class Rooms:
                     record, done = await self._append(room, event, judgement, transaction)
                 else:
                     record, done = self._withhold(room, event, judgement, transaction)
+            if queued is not None:
+                queued()
             try:
                 position = (await asyncio.shield(done))[0]
             except RoomMoved:

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -85,6 +85,8 @@ class SessionService:
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
         self._by_user: defaultdict[str, set[bytes]] = defaultdict(set)
         self._revocations = 0
+        self.on_revoked: Callable[[str], None] = lambda _user_id: None
+        """Told of a user some of whose tokens may be void now."""
         self._sightings: dict[tuple[str, str], Sighting] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -120,6 +122,12 @@ class SessionService:
             self._note(session.requester, origin(), now)
         return session.requester
 
+    async def still_good(self, tokens: Collection[str]) -> set[str]:
+        """Those of some access tokens that are good now, as the database has it."""
+        hashes = {hash_token(token): token for token in tokens}
+        found = await storage.get_good(self._database, hashes, self._clock_ms())
+        return {hashes[token_hash] for token_hash in found}
+
     async def _load(self, token_hash: bytes, known: _Session | None, now: int) -> _Session:
         revocations = self._revocations
         row = await storage.get_access_token(self._database, token_hash)
@@ -150,10 +158,12 @@ class SessionService:
         session = self._sessions.pop(token_hash, None)
         if session is None:
             return
-        hashes = self._by_user[session.requester.user_id]
+        user_id = session.requester.user_id
+        hashes = self._by_user[user_id]
         hashes.discard(token_hash)
         if not hashes:
-            del self._by_user[session.requester.user_id]
+            del self._by_user[user_id]
+        self.on_revoked(user_id)
 
     async def _confirm(self, token: AccessToken) -> None:
         """The first use of a refreshed token voids the one it replaced."""
@@ -293,6 +303,7 @@ class SessionService:
             requester = self._sessions[token_hash].requester
             if device_ids is None or requester.device_id in device_ids:
                 self._drop(token_hash)
+        self.on_revoked(user_id)
 
 
 def new_device_id() -> str:

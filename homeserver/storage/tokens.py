@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from homeserver.storage.database import Queryable
@@ -15,6 +15,11 @@ SELECT_ACCESS_TOKEN = """
 SELECT t.token_hash, t.user_id, t.device_id, t.expires_at, t.refresh_token_hash, a.admin, a.guest
 FROM access_tokens t JOIN accounts a USING (user_id)
 WHERE t.token_hash = $1 AND a.deactivated_at IS NULL
+"""
+SELECT_GOOD = """
+SELECT t.token_hash FROM access_tokens t JOIN accounts a USING (user_id)
+WHERE t.token_hash = ANY($1::bytea[]) AND a.deactivated_at IS NULL
+    AND (t.expires_at IS NULL OR t.expires_at > $2)
 """
 # With `$2` null: all of the user's tokens.
 DELETE_ACCESS_TOKENS = """
@@ -112,6 +117,12 @@ async def insert_token(db: Queryable, token: NewToken) -> None:
         token.expires_at,
         token.refresh_token_hash,
     )
+
+
+async def get_good(db: Queryable, token_hashes: Collection[bytes], now: int) -> list[bytes]:
+    """Those of some access tokens that are known and have not expired (``now`` in ms)."""
+    rows = await db.fetch(SELECT_GOOD, list(token_hashes), now)
+    return [row["token_hash"] for row in rows]
 
 
 async def get_access_token(db: Queryable, token_hash: bytes) -> AccessToken | None:

@@ -25,7 +25,7 @@ class Conversations:
     """Everything that only the Conversations API needs; built last."""
 
     def __init__(self, wiring: Wiring) -> None:
-        database = wiring.database
+        self._wiring, database = wiring, wiring.database
         self.idempotency = Idempotency(database=database, clock_ms=clock_ms)
         wiring.ends.caretaker.add(self.idempotency)
         self.people = PeopleParts(wiring)
@@ -46,7 +46,7 @@ class Conversations:
         self.people.provide(app)
         self.media_parts.provide(app)
         self.conversation_parts.provide(app)
-        app[keys.FEED] = self.feed_parts.feed
+        self.feed_parts.provide(app, self._wiring, self.message_parts.sending)
         self.delivery_parts.provide(app)
         self.message_parts.provide(app)
         app[keys.API_TOKENS] = self.application_parts.tokens
@@ -60,6 +60,7 @@ class Conversations:
 
     def stop_waiting(self) -> None:
         """End what clients keep open, so that the listeners can close."""
+        self.feed_parts.stop_waiting()
 
     async def close(self) -> None:
         """Stop what runs in the background."""

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
+from client_api.conversations import keys
+from client_api.conversations.auth import Caller, authenticate_token
+from client_api.conversations.ws.actions import Actions
+from client_api.conversations.ws.hub import Hub, SessionLimits
 from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.feed.judging import Judge
 from homeserver.services.conversations.feed.looking import Looking
 from homeserver.services.conversations.feed.replay import Replay
+from homeserver.services.conversations.sending import Sending
+from homeserver.services.sessions import Origin
 
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
@@ -41,13 +49,55 @@ class FeedParts:
             judge=judge,
             looking=looking,
             replay=self.replay,
+            most_replayed=wiring.config.websocket.max_replayed,
         )
+        self.hub: Hub | None = None
+
+    def provide(self, app: web.Application, wiring: Wiring, sending: Sending) -> None:
+        """Put each part under its key."""
+        limits, device_parts = wiring.config.websocket, wiring.device_parts
+
+        async def recheck(token: str, user: str | None) -> Caller:
+            return await authenticate_token(app, token, user, Origin)
+
+        self.hub = hub = Hub(
+            feed=self.feed,
+            actions=Actions(
+                sending=sending,
+                receipts=device_parts.receipts,
+                typing=device_parts.typing,
+                presences=device_parts.presence,
+                terms=wiring.account_parts.terms,
+            ),
+            acks=device_parts.progress,
+            presences=device_parts.presence,
+            tokens=wiring.sessions,
+            recheck=recheck,
+            limits=SessionLimits(
+                frame_bytes=limits.max_frame_bytes,
+                frames_per_second=limits.frames_per_second,
+                frames_at_once=limits.frames_at_once,
+                in_flight=limits.max_in_flight,
+                unread_bytes=limits.max_unread_bytes,
+                sockets_per_user=limits.sockets_per_user,
+            ),
+        )
+        wiring.sessions.on_revoked = hub.tokens_changed
+        app[keys.FEED] = self.feed
+        app[keys.SOCKETS] = hub
 
     def start(self) -> None:
         """Begin at the log's position, once the log has started."""
         self.replay.start()
         self.feed.start()
 
+    def stop_waiting(self) -> None:
+        """Send everybody away."""
+        if self.hub is not None:
+            self.hub.shut()
+
     async def close(self) -> None:
         """Stop."""
+        if self.hub is not None:
+            await self.hub.close()
         await self.feed.close()

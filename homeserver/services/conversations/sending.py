@@ -104,12 +104,18 @@ class Sending:
         self._clock_ms = clock_ms
 
     async def send(
-        self, requester: Requester, message: NewMessage, key: str | None = None
+        self,
+        requester: Requester,
+        message: NewMessage,
+        key: str | None = None,
+        *,
+        queued: Callable[[], None] | None = None,
     ) -> SentMessage:
         """Send a message; returns when it is on disk.
 
         The same ``key`` of the same device again sends nothing, and answers with the message that
-        it made; without one, the message's ``client_id`` is it.  Raises :class:`Problem` for what
+        it made; without one, the message's ``client_id`` is it.  ``queued`` is called once the
+        message has its place among others.  Raises :class:`Problem` for what
         makes no sense, and for a key of another message; :class:`NotFound`, :class:`Forbidden`,
         what policy and consent raise, and :class:`LimitExceeded`.
         """
@@ -154,7 +160,7 @@ class Sending:
             device = requester.device_id or ""
             transaction = ClientTransaction(user_id, device, PATH, key, self._clock_ms())
         draft = Draft(user_id, written.type, written.content)
-        sent = await self._rooms.send(room_id, draft, transaction=transaction)
+        sent = await self._rooms.send(room_id, draft, transaction=transaction, queued=queued)
         if sent.repeated:
             check_same(sent, room_id, written)
         outcome = await self._outcome(room_id, sent)

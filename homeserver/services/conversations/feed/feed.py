@@ -11,6 +11,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import structlog
 
@@ -22,6 +23,7 @@ from homeserver.services.conversations.feed.moves import route_move
 from homeserver.services.conversations.feed.records import route_record
 from homeserver.services.conversations.feed.replay import Replay
 from homeserver.services.conversations.feed.subscriptions import (
+    CLOSING,
     Reader,
     Readers,
     Sink,
@@ -50,7 +52,7 @@ IGNORED = "m.ignored_user_list"
 class TooMuch(Exception):
     """More has happened since a position than is told again, or the position is unknown."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: Literal["unknown_position", "too_much"]) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -107,7 +109,7 @@ class Feed:
         if self._task is not None:
             self._task.cancel()
         for reader in list(self._readers.by_user.values()):
-            reader.cut_off("closing")
+            reader.cut_off(CLOSING)
             reader.close()
 
     @property

@@ -14,6 +14,7 @@ from homeserver.services.conversations.feed.updates import Routed, Update
 
 logger = structlog.get_logger(__name__)
 
+CLOSING = "closing"  # why everybody is cut off when the server stops
 MOST_PENDING = 10_000  # updates that wait to be judged for one reader
 
 

@@ -1,0 +1,105 @@
+"""What clients' frames do: each is one call of a service."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from client_api.conversations.auth import Caller
+from client_api.conversations.ws import client_frames as frames
+from client_api.conversations.ws.server_frames import Ok
+from homeserver.services.conversations.sending import Sending
+from homeserver.services.presence_state import OFFLINE, ONLINE, UNAVAILABLE
+from homeserver.services.receipts import ReceiptService
+from homeserver.services.typing import TypingService
+from homeserver.storage.receipts import READ, READ_PRIVATE
+
+TYPING_MS = 10_000
+WRITE, READS = "messages:write", "messages:read"
+PRESENCE = "presence"
+STATES = {"online": ONLINE, "away": UNAVAILABLE, "busy": UNAVAILABLE, "offline": OFFLINE}
+
+Queued = Callable[[], None]
+
+
+class Terms(Protocol):
+    """What users have to accept before they send."""
+
+    async def require(self, user_id: str) -> None:
+        """Raise ``ConsentNotGiven`` if there is something."""
+
+
+class Presences(Protocol):
+    """How users are."""
+
+    async def set_status(self, user_id: str, presence: str, status_msg: str | None) -> None:
+        """A user says how they are."""
+
+
+class Actions:
+    """Carries out frames."""
+
+    def __init__(
+        self,
+        *,
+        sending: Sending,
+        receipts: ReceiptService,
+        typing: TypingService,
+        presences: Presences,
+        terms: Terms,
+    ) -> None:
+        self._sending = sending
+        self._receipts = receipts
+        self._typing = typing
+        self._presences = presences
+        self._terms = terms
+        self._by_frame: dict[type, Callable[[Caller, Any, Queued], Awaitable[Ok | None]]] = {
+            frames.Send: self._send,
+            frames.Read: self._read,
+            frames.Typing: self._type,
+            frames.Presence: self._presence,
+        }
+
+    async def carry_out(self, caller: Caller, asked: Any, queued: Queued) -> Ok | None:
+        """Do what a frame asks for; what to answer besides that it is done.
+
+        ``queued`` is called once the next frame of the same socket may begin.  Raises what the
+        services raise.
+        """
+        return await self._by_frame[type(asked)](caller, asked, queued)
+
+    async def _may_write(self, caller: Caller) -> None:
+        caller.require_scope(WRITE)
+        if caller.application is None:
+            await self._terms.require(caller.requester.user_id)
+
+    async def _send(self, caller: Caller, asked: frames.Send, queued: Queued) -> Ok:
+        await self._may_write(caller)
+        sent = await self._sending.send(caller.requester, asked, queued=queued)
+        return Ok(
+            message_id=sent.sent.event.event_id,
+            position=sent.sent.position,
+            conversation_id=sent.room_id,
+            outcome=sent.outcome,
+            repeated=sent.repeated,
+        )
+
+    async def _read(self, caller: Caller, asked: frames.Read, queued: Queued) -> None:
+        caller.require_scope(WRITE)
+        await self._receipts.send(
+            asked.conversation_id,
+            caller.requester.user_id,
+            READ_PRIVATE if asked.private else READ,
+            asked.message_id,
+            asked.thread,
+        )
+
+    async def _type(self, caller: Caller, asked: frames.Typing, queued: Queued) -> None:
+        caller.require_scope(WRITE)
+        await self._typing.set_typing(
+            asked.conversation_id, caller.requester.user_id, asked.typing, TYPING_MS
+        )
+
+    async def _presence(self, caller: Caller, asked: frames.Presence, queued: Queued) -> None:
+        caller.require_scope(PRESENCE)
+        await self._presences.set_status(caller.requester.user_id, STATES[asked.state], asked.text)
