@@ -46,7 +46,7 @@ class Conversations:
         self.people.provide(app)
         self.media_parts.provide(app)
         self.conversation_parts.provide(app)
-        self.feed_parts.provide(app, self._wiring, self.message_parts.sending)
+        self.feed_parts.provide(app, self._wiring, self.message_parts)
         self.delivery_parts.provide(app)
         self.message_parts.provide(app)
         app[keys.API_TOKENS] = self.application_parts.tokens

@@ -14,11 +14,11 @@ from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.feed.judging import Judge
 from homeserver.services.conversations.feed.looking import Looking
 from homeserver.services.conversations.feed.replay import Replay
-from homeserver.services.conversations.sending import Sending
 from homeserver.services.sessions import Origin
 
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
+    from homeserver.wiring.messages import MessageParts
 
 
 class FeedParts:
@@ -53,7 +53,7 @@ class FeedParts:
         )
         self.hub: Hub | None = None
 
-    def provide(self, app: web.Application, wiring: Wiring, sending: Sending) -> None:
+    def provide(self, app: web.Application, wiring: Wiring, messages: MessageParts) -> None:
         """Put each part under its key."""
         limits, device_parts = wiring.config.websocket, wiring.device_parts
 
@@ -63,8 +63,9 @@ class FeedParts:
         self.hub = hub = Hub(
             feed=self.feed,
             actions=Actions(
-                sending=sending,
-                receipts=device_parts.receipts,
+                sending=messages.sending,
+                changes=messages.changes,
+                read_marks=messages.read_marks,
                 typing=device_parts.typing,
                 presences=device_parts.presence,
                 terms=wiring.account_parts.terms,

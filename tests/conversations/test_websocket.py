@@ -198,6 +198,33 @@ async def test_typing_reading_and_presence_are_carried_out(alice: ApiUser, bob: 
     assert refused["problem"]["code"] == "forbidden"
 
 
+async def test_edits_reactions_and_deletions_are_carried_out_and_told(
+    alice: ApiUser, bob: ApiUser
+) -> None:
+    room_id = await a_room(alice, bob)
+    event_id = (await alice.instance.say(alice.token, room_id, "helo"))["event_id"]
+    message = {"conversation_id": room_id, "message_id": event_id}
+    async with connected(alice) as hers, connected(bob) as his:
+        await hers.send(type="edit", client_id="e", text="hello", **message)
+        edited = await his.until("message.updated")
+        await his.send(type="react", client_id="r", key="+", **message)
+        added = await hers.until("reaction.added")
+        await his.send(type="react", client_id="s", key="+", remove=True, **message)
+        removed = await hers.until("reaction.removed")
+        await his.send(type="delete", client_id="d", **message)
+        refused = await his.until("problem")
+        await his.send(type="delete", client_id="m", scope="me", **message)
+        hidden = await his.until("messages.hidden")
+        await hers.send(type="delete", client_id="d", reason="typo", **message)
+        deleted = await his.until("message.deleted")
+
+    assert edited["message"]["text"] == "hello"
+    assert (added["person"], added["key"], removed["key"]) == (bob.address, "+", "+")
+    assert (refused["client_id"], refused["problem"]["code"]) == ("d", "forbidden")
+    assert hidden["message_ids"] == [event_id]
+    assert (deleted["message_id"], deleted["reason"]) == (event_id, "typo")
+
+
 # ---------------------------------------------------------------- resuming
 
 

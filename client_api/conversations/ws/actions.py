@@ -8,15 +8,15 @@ from typing import Any, Protocol
 from client_api.conversations.auth import Caller
 from client_api.conversations.ws import client_frames as frames
 from client_api.conversations.ws.server_frames import Ok
+from homeserver.services.conversations.message_changes import MessageChanges
+from homeserver.services.conversations.read_marks import ReadMarks
 from homeserver.services.conversations.sending import Sending
+from homeserver.services.conversations.shapes.messages import MarkRead
 from homeserver.services.presence_state import OFFLINE, ONLINE, UNAVAILABLE
-from homeserver.services.receipts import ReceiptService
 from homeserver.services.typing import TypingService
-from homeserver.storage.receipts import READ, READ_PRIVATE
 
 TYPING_MS = 10_000
-WRITE, READS = "messages:write", "messages:read"
-PRESENCE = "presence"
+WRITE, PRESENCE = "messages:write", "presence"
 STATES = {"online": ONLINE, "away": UNAVAILABLE, "busy": UNAVAILABLE, "offline": OFFLINE}
 
 Queued = Callable[[], None]
@@ -43,18 +43,23 @@ class Actions:
         self,
         *,
         sending: Sending,
-        receipts: ReceiptService,
+        changes: MessageChanges,
+        read_marks: ReadMarks,
         typing: TypingService,
         presences: Presences,
         terms: Terms,
     ) -> None:
         self._sending = sending
-        self._receipts = receipts
+        self._changes = changes
+        self._read_marks = read_marks
         self._typing = typing
         self._presences = presences
         self._terms = terms
         self._by_frame: dict[type, Callable[[Caller, Any, Queued], Awaitable[Ok | None]]] = {
             frames.Send: self._send,
+            frames.Edit: self._edit,
+            frames.React: self._react,
+            frames.Delete: self._delete,
             frames.Read: self._read,
             frames.Typing: self._type,
             frames.Presence: self._presence,
@@ -84,15 +89,36 @@ class Actions:
             repeated=sent.repeated,
         )
 
-    async def _read(self, caller: Caller, asked: frames.Read, queued: Queued) -> None:
-        caller.require_scope(WRITE)
-        await self._receipts.send(
-            asked.conversation_id,
-            caller.requester.user_id,
-            READ_PRIVATE if asked.private else READ,
-            asked.message_id,
-            asked.thread,
+    async def _edit(self, caller: Caller, asked: frames.Edit, queued: Queued) -> Ok:
+        await self._may_write(caller)
+        message = await self._changes.edit(
+            caller.requester.user_id, asked.conversation_id, asked.message_id, asked
         )
+        return Ok(message_id=message.id)
+
+    async def _react(self, caller: Caller, asked: frames.React, queued: Queued) -> Ok:
+        await self._may_write(caller)
+        change = self._changes.unreact if asked.remove else self._changes.react
+        await change(caller.requester.user_id, asked.conversation_id, asked.message_id, asked.key)
+        return Ok(message_id=asked.message_id)
+
+    async def _delete(self, caller: Caller, asked: frames.Delete, queued: Queued) -> Ok:
+        caller.require_scope(WRITE)
+        user_id, room_id = caller.requester.user_id, asked.conversation_id
+        if asked.scope == "me":
+            await self._changes.delete_for_me(user_id, room_id, asked.message_id)
+        else:
+            await self._changes.delete_for_all(user_id, room_id, asked.message_id, asked.reason)
+        return Ok(message_id=asked.message_id)
+
+    async def _read(self, caller: Caller, asked: frames.Read, queued: Queued) -> Ok:
+        caller.require_scope(WRITE)
+        state = await self._read_marks.mark_read(
+            caller.requester.user_id,
+            asked.conversation_id,
+            MarkRead(message_id=asked.message_id, thread=asked.thread, private=asked.private),
+        )
+        return Ok(message_id=state.message_id)
 
     async def _type(self, caller: Caller, asked: frames.Typing, queued: Queued) -> None:
         caller.require_scope(WRITE)

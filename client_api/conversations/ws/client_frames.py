@@ -38,6 +38,7 @@ class Edit(EditMessage, frozen=True, kw_only=True, tag_field="type", tag="edit")
     """Edit a message of one's own."""
 
     client_id: ClientId
+    conversation_id: Identifier
     message_id: Identifier
 
 
@@ -45,6 +46,7 @@ class React(Input, frozen=True, kw_only=True, tag_field="type", tag="react"):
     """React to a message, or, with ``remove``, take the reaction back."""
 
     client_id: ClientId
+    conversation_id: Identifier
     message_id: Identifier
     key: Key
     remove: bool = False
@@ -54,16 +56,18 @@ class Delete(Input, frozen=True, kw_only=True, tag_field="type", tag="delete"):
     """Delete a message for everybody, or for oneself alone."""
 
     client_id: ClientId
+    conversation_id: Identifier
     message_id: Identifier
     scope: Literal["everybody", "me"] = "everybody"
     reason: Annotated[str, msgspec.Meta(max_length=500)] | None = None
 
 
 class Read(Input, frozen=True, kw_only=True, tag_field="type", tag="read"):
-    """Mark a conversation as read up to a message.  ``private``: others are not told."""
+    """Mark a conversation as read: up to a message, or all of it.  ``private``: others are not
+    told."""
 
     conversation_id: Identifier
-    message_id: Identifier
+    message_id: Identifier | None = None
     thread: Identifier | None = None
     private: bool = False
     client_id: ClientId | None = None

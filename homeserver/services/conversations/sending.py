@@ -115,9 +115,9 @@ class Sending:
 
         The same ``key`` of the same device again sends nothing, and answers with the message that
         it made; without one, the message's ``client_id`` is it.  ``queued`` is called once the
-        message has its place among others.  Raises :class:`Problem` for what
-        makes no sense, and for a key of another message; :class:`NotFound`, :class:`Forbidden`,
-        what policy and consent raise, and :class:`LimitExceeded`.
+        message has its place among others.  Raises :class:`Problem` for what makes no sense, and
+        for a key of another message; :class:`NotFound`, :class:`Forbidden`, what policy and
+        consent raise, and :class:`LimitExceeded`.
         """
         self._rate_limits.check("message", requester.user_id)
         if message.kind in FILES:
@@ -131,7 +131,8 @@ class Sending:
         )
         if message.reply_to is not None or message.thread is not None:
             written.content[RELATION] = await self._relation(message, room_id)
-        return await self._send(requester, written, room_id, created, key or message.client_id)
+        key = key or message.client_id
+        return await self._send(requester, written, room_id, created, key, queued)
 
     async def send_written(
         self,
@@ -154,6 +155,7 @@ class Sending:
         room_id: str,
         created: bool,
         key: str | None,
+        queued: Callable[[], None] | None = None,
     ) -> SentMessage:
         user_id, transaction = requester.user_id, None
         if key is not None:

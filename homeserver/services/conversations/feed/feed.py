@@ -29,7 +29,8 @@ from homeserver.services.conversations.feed.subscriptions import (
     Sink,
     Subscription,
 )
-from homeserver.services.conversations.feed.updates import Routed
+from homeserver.services.conversations.feed.updates import Routed, Update
+from homeserver.services.conversations.shapes.updates import AnyUpdate
 from homeserver.services.event_store import EventStore, stored_event
 from homeserver.services.sync_rooms import RoomsOfUsers
 from homeserver.storage.account_data import AccountDataRecord
@@ -284,6 +285,11 @@ class Feed:
                     routed = route_move(row, user_id, before)
                     if routed is not None:
                         yield routed
+
+    def publish(self, user_id: str, shape: AnyUpdate) -> None:
+        """Tell a user of something that is not in the log."""
+        if user_id in self._readers.by_user:
+            self.send(Routed(Update(shape), users=(user_id,)))
 
     def send(self, routed: Routed, position: int | None = None) -> None:
         """Hand an update to those whom it reaches.  ``position``: as of when, if it is durable."""
