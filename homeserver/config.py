@@ -14,6 +14,12 @@ from typing import Any
 
 import yaml
 
+from homeserver.config_limits import (
+    LimitsConfig,
+    RetentionConfig,
+    SchedulingConfig,
+    WebSocketConfig,
+)
 from homeserver.config_schema import check, leaves, schema, shown, yaml_loader
 from homeserver.durations import parse_duration_ms
 
@@ -219,45 +225,6 @@ class MediaConfig:
     encryption_key_file: Path
     quota_bytes: int | None
     uploads: UploadsConfig
-
-
-@dataclass(frozen=True, slots=True)
-class RetentionConfig:
-    """``retention``; None: for ever, or no limit."""
-
-    default_ms: int | None
-    min_ms: int | None
-    max_ms: int | None
-    redacted_content_after_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulingConfig:
-    """``scheduling``."""
-
-    max_delay_ms: int
-    max_per_user: int
-    keep_finished_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class LimitsConfig:
-    """``limits``."""
-
-    request_body_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class WebSocketConfig:
-    """``websocket``."""
-
-    max_frame_bytes: int
-    frames_per_second: float
-    frames_at_once: int
-    max_in_flight: int
-    sockets_per_user: int
-    max_unread_bytes: int
-    max_replayed: int
 
 
 @dataclass(frozen=True, slots=True)
