@@ -26,6 +26,7 @@ from homeserver.services.conversations.own_settings import Settings
 from homeserver.services.conversations.read_marks import ReadMarks
 from homeserver.services.conversations.scheduled import ScheduledMessages
 from homeserver.services.conversations.sending import Sending
+from homeserver.services.conversations.uploads import Uploads
 from homeserver.services.media_deletion import MediaDeletion
 
 if TYPE_CHECKING:
@@ -53,3 +54,4 @@ READ_MARKS = web.AppKey("READ_MARKS", ReadMarks)
 GROUPS = web.AppKey("GROUPS", Groups)
 MEMBERS = web.AppKey("MEMBERS", Members)
 ENTERING = web.AppKey("ENTERING", Entering)
+UPLOADS = web.AppKey("UPLOADS", Uploads)

@@ -67,3 +67,4 @@ class Conversations:
         await self.delivery_parts.close()
         await self.feed_parts.close()
         await self.conversation_parts.close()
+        await self.media_parts.close()

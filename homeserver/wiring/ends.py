@@ -28,7 +28,7 @@ class Ends:
         database = wiring.database
         self._client_events = wiring.reading.client_events
         self._live_rooms = wiring.live_rooms
-        self.caretaker = Caretaker(clock_ms=clock_ms)
+        self.caretaker: Caretaker = Caretaker(clock_ms=clock_ms)
         self.media_deletion: MediaDeletion = MediaDeletion(
             server_name=wiring.config.server_name,
             database=database,

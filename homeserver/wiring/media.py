@@ -8,6 +8,8 @@ from aiohttp import web
 
 from client_api.conversations import keys
 from homeserver.services.conversations.media_links import MediaLinks
+from homeserver.services.conversations.upload_slots import UploadSlots
+from homeserver.services.conversations.uploads import UploadLimits, Uploads
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
@@ -22,8 +24,26 @@ class MediaParts:
         self.links = MediaLinks(
             secret=bytes(wiring.signing_key.seed), database=wiring.database, clock_ms=clock_ms
         )
+        limits = wiring.config.media.uploads
+        self.uploads = Uploads(
+            database=wiring.database,
+            media=wiring.device_parts.media,
+            slots=UploadSlots(wiring.device_parts.media_files),
+            limits=UploadLimits(
+                limits.max_unfinished, limits.max_unfinished_bytes, limits.expire_after_ms
+            ),
+            wake=wiring.ends.caretaker.wake,
+            clock_ms=clock_ms,
+        )
+        wiring.ends.caretaker.add(self.uploads)
+        wiring.account_deletion.also(self.uploads.forget)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.MEDIA_DELETION] = self.deletion
         app[keys.MEDIA_LINKS] = self.links
+        app[keys.UPLOADS] = self.uploads
+
+    async def close(self) -> None:
+        """Close the files of unfinished uploads."""
+        await self.uploads.close()

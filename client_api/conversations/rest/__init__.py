@@ -20,6 +20,7 @@ from client_api.conversations.rest import (
     sessions,
     status,
     tokens,
+    uploads,
 )
 
 ALL: tuple[Api, ...] = (
@@ -34,6 +35,7 @@ ALL: tuple[Api, ...] = (
     members.api,
     messages.api,
     media.api,
+    uploads.api,
     status.api,
     scheduled.api,
     drafts.api,

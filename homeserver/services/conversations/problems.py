@@ -61,6 +61,16 @@ TITLES = {
     "not_scheduled": "It does not wait to be sent any more",
     "precondition_failed": "It has changed since you read it",
     "media_in_use": "Something refers to the file",
+    "media_damaged": "A file is damaged on this server",
+    "storage_full": "The server has no more room",
+    "upload_complete": "The upload is whole already",
+    "upload_incomplete": "An upload is not whole yet",
+    "upload_expired": "The upload was left for too long",
+    "upload_locked": "Another request goes on with the upload",
+    "offset_mismatch": "The upload goes on elsewhere",
+    "checksum_mismatch": "The bytes are not what was sent",
+    "unsupported_version": "That version of the protocol is not spoken here",
+    "unsupported_media_type": "The body has the wrong type",
 }
 
 
