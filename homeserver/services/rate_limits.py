@@ -29,6 +29,7 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "schedule": RateConfig(per_second=10, burst=200),  # by user: what is to be sent later
     "application_user": RateConfig(per_second=20, burst=1_000),  # by application: accounts
     "people_search": RateConfig(per_second=5, burst=50),  # by user
+    "key_bundles": RateConfig(per_second=5, burst=500),  # by user: people whose keys are taken
     "profile": RateConfig(per_second=5, burst=50),
     # What one other instance may make us do, beside its requests (``federation``).
     "federation_weight": RateConfig(per_second=250_000, burst=4_000_000),  # of bodies

@@ -90,6 +90,10 @@ WHERE k.user_id = wanted.user_id AND k.device_id = wanted.device_id
     AND k.algorithm = wanted.algorithm
 RETURNING k.user_id, k.device_id, k.algorithm, k.key_id, k.key
 """
+SELECT_FALLBACK_KEYS = """
+SELECT user_id, device_id, algorithm, key_id, key FROM fallback_keys
+WHERE user_id = ANY($1::text[]) AND algorithm = $2
+"""
 SELECT_UNUSED_FALLBACK = """
 SELECT algorithm FROM fallback_keys WHERE user_id = $1 AND device_id = $2 AND NOT used
 ORDER BY algorithm
@@ -250,6 +254,17 @@ async def claim_one_time_keys(db: Queryable, wanted: Sequence[Wanted]) -> dict[W
 async def claim_fallback_keys(db: Queryable, wanted: Sequence[Wanted]) -> dict[Wanted, Key]:
     """The fallback key for each claim, which is used from now on."""
     return await _claim(db, CLAIM_FALLBACK_KEYS, wanted)
+
+
+async def get_fallback_keys(
+    db: Queryable, user_ids: Iterable[str], algorithm: str
+) -> dict[tuple[str, str], Key]:
+    """``(user, device)`` -> the device's fallback key; that it was looked at does not use it."""
+    rows = await db.fetch(SELECT_FALLBACK_KEYS, list(user_ids), algorithm)
+    return {
+        (row["user_id"], row["device_id"]): Key(row["algorithm"], row["key_id"], row["key"])
+        for row in rows
+    }
 
 
 async def _claim(db: Queryable, statement: str, wanted: Sequence[Wanted]) -> dict[Wanted, Key]:

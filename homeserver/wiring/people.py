@@ -9,6 +9,8 @@ from aiohttp import web
 from client_api.conversations import people_keys as keys
 from homeserver.services.conversations.consents import Consents
 from homeserver.services.conversations.contacts import Contacts
+from homeserver.services.conversations.device_keys import ApiKeys
+from homeserver.services.conversations.device_messages import DeviceMessages
 from homeserver.services.conversations.people import People
 from homeserver.services.conversations.private_lists import PrivateLists
 from homeserver.services.conversations.requests import Requests
@@ -70,10 +72,28 @@ class PeopleParts:
             joins=wiring.membership,
         )
 
+        devices = wiring.device_parts
+        self.keys = ApiKeys(
+            server_name=config.server_name,
+            database=database,
+            keys=devices.end_to_end_keys,
+            access=consent.access,
+            consent=consent.consent,
+        )
+        self.device_messages = DeviceMessages(
+            server_name=config.server_name,
+            database=database,
+            to_device=devices.to_device,
+            consent=consent.consent,
+            look_ups=consent.access,
+        )
+
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.SIGN_IN] = self.sign_in
         app[keys.PEOPLE] = self.people
+        app[keys.API_KEYS] = self.keys
+        app[keys.DEVICE_MESSAGES] = self.device_messages
         app[keys.CONSENTS] = self.consents
         app[keys.REQUESTS] = self.requests
         app[keys.CONTACTS] = self.contacts
