@@ -82,6 +82,7 @@ class ToDeviceRecord(Record):
     source: FromClient | FromPeer
     received_at: int
     forward: Callable[[Connection, int], Awaitable[None]] | None = None
+    is_new: bool = True  # once written: whether it was not written before
 
     def touched_users(self) -> Sequence[str]:
         """The local recipients."""
@@ -92,7 +93,9 @@ class ToDeviceRecord(Record):
         cls, connection: Connection, batch: Sequence[tuple[int, ToDeviceRecord]]
     ) -> None:
         """Write the messages that were not written before."""
-        fresh = [(p, r) for p, r in batch if await _is_new(connection, r)]
+        for _, record in batch:
+            record.is_new = await _is_new(connection, record)
+        fresh = [(position, record) for position, record in batch if record.is_new]
         rows = [
             (position, message.user_id, message.device_id, r.sender, r.type, message.content)
             for position, r in fresh

@@ -33,6 +33,7 @@ class Conversations:
         self.direct = self.conversation_parts.direct
         self.message_parts = MessageParts(wiring, self.direct, self.conversation_parts.direct_list)
         self.feed_parts = FeedParts(wiring)
+        self.people.follow(self.feed_parts.feed)
         self.delivery_parts = DeliveryParts(
             wiring, self.message_parts.sending, self.feed_parts.feed
         )
@@ -65,6 +66,7 @@ class Conversations:
     async def close(self) -> None:
         """Stop what runs in the background."""
         await self.delivery_parts.close()
+        await self.people.close()
         await self.feed_parts.close()
         await self.conversation_parts.close()
         await self.media_parts.close()

@@ -11,6 +11,8 @@ from homeserver.services.conversations.consents import Consents
 from homeserver.services.conversations.contacts import Contacts
 from homeserver.services.conversations.device_keys import ApiKeys
 from homeserver.services.conversations.device_messages import DeviceMessages
+from homeserver.services.conversations.feed.feed import Feed
+from homeserver.services.conversations.keys_watch import KeysWatch
 from homeserver.services.conversations.people import People
 from homeserver.services.conversations.private_lists import PrivateLists
 from homeserver.services.conversations.requests import Requests
@@ -25,6 +27,7 @@ class PeopleParts:
     """Built with the other parts of the Conversations API."""
 
     def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
         config, database = wiring.config, wiring.database
         consent = wiring.consent_parts
         self.sign_in = SignIn(
@@ -87,6 +90,16 @@ class PeopleParts:
             consent=consent.consent,
             look_ups=consent.access,
         )
+
+    def follow(self, feed: Feed) -> None:
+        """Tell what is told over the feed."""
+        keys_of_devices = self._wiring.device_parts.end_to_end_keys
+        self.keys_watch = KeysWatch(keys=keys_of_devices, listeners=feed)
+        self.keys_watch.follow(keys_of_devices.on_counts_changed)
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
+        await self.keys_watch.close()
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""

@@ -16,6 +16,7 @@ from typing import Literal
 import structlog
 
 from homeserver.protocol.events import Event
+from homeserver.services.conversations.feed.devices import route_device_messages
 from homeserver.services.conversations.feed.events import REDACTION, route_event, targets
 from homeserver.services.conversations.feed.judging import Judge, restricts_nothing
 from homeserver.services.conversations.feed.looking import Looking
@@ -40,6 +41,7 @@ from homeserver.storage.events import StoredEvent
 from homeserver.storage.hidden_events import HiddenRecord, ViewedRecord
 from homeserver.storage.log import Log, Notice, Record
 from homeserver.storage.rooms import MembershipRow
+from homeserver.storage.to_device import ToDeviceRecord
 
 logger = structlog.get_logger(__name__)
 
@@ -164,7 +166,9 @@ class Feed:
                     )
                     if count > self._most_replayed:
                         raise TooMuch("too_much")
-                page = await self._replay.page(subscription.user_id, subscription.position, upto)
+                page = await self._replay.page(
+                    subscription.user_id, subscription.position, upto, subscription.device_id
+                )
             for update in page.updates:
                 subscription.take(update)
             subscription.position = max(subscription.position, page.position)
@@ -244,9 +248,13 @@ class Feed:
                 isinstance(record, AccountDataRecord) and record.type == IGNORED
             ):
                 self._ask_anew(record)
-            routed = route_record(position, record)
-            if routed is not None:
-                self.send(routed, position)
+            if isinstance(record, ToDeviceRecord):
+                for routed in route_device_messages(position, record, self._readers.by_user):
+                    self.send(routed, position)
+                continue
+            made = route_record(position, record)
+            if made is not None:
+                self.send(made, position)
         self.position = work.notice.position
 
     def _ask_anew(self, record: Record) -> None:

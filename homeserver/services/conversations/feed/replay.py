@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Protocol
 
+from homeserver.services.conversations.feed.devices import routed_message
 from homeserver.services.conversations.feed.events import route_event, targets
 from homeserver.services.conversations.feed.judging import Judge, restricts_nothing
 from homeserver.services.conversations.feed.looking import Looking
@@ -30,6 +31,7 @@ from homeserver.storage.events import StoredEvent
 from homeserver.storage.feed import Span
 from homeserver.storage.log import Log, Notice, Record
 from homeserver.storage.message_requests import RequestRecord
+from homeserver.storage.to_device import get_messages
 
 PAGE = 200
 FOREVER = 2**62
@@ -88,8 +90,8 @@ class Replay:
                 for user_id in record.touched_users():
                     self._consent.note(user_id, position)
 
-    async def page(self, user_id: str, since: int, upto: int) -> Page:
-        """The first of what a user was told at ``since < position <= upto``."""
+    async def page(self, user_id: str, since: int, upto: int, device_id: str | None = None) -> Page:
+        """The first of what a user, on a device, was told at ``since < position <= upto``."""
         changed = await self._what_changed(user_id, since)
         spans = await self._spans(user_id, since, upto, moved=changed.moves)
         db, size, taken = self._database, self._page_size, _Taken(upto, self._page_size)
@@ -108,6 +110,9 @@ class Replay:
             taken.add_records(await storage.get_consent(db, user_id, since, upto, size))
         if changed.requests:
             taken.add_records(await storage.get_requests(db, user_id, since, upto, size))
+        if device_id is not None and self._recent.to_device.changed(user_id, since):
+            waiting = await get_messages(db, user_id, device_id, after=since, upto=upto, limit=size)
+            taken.add([(m.position, routed_message(user_id, device_id, m)) for m in waiting])
         return Page(await self._judged(user_id, taken), taken.reached)
 
     async def count(self, user_id: str, since: int, upto: int, most: int) -> int:

@@ -72,7 +72,8 @@ class Reader:
         """Pass an update on: at once if there is nothing to ask, else in its turn."""
         if self.is_plain and routed.is_simple and self._pending is None:
             for subscription in self.subscriptions:
-                subscription.take(routed.update)
+                if routed.is_for(subscription.device_id):
+                    subscription.take(routed.update)
             return
         if self._pending is None:
             self._pending = deque()
@@ -109,7 +110,8 @@ class Reader:
                     pending.popleft()
                     if update is not None:
                         for subscription in list(self.subscriptions):
-                            subscription.take(update)
+                            if routed.is_for(subscription.device_id):
+                                subscription.take(update)
         except Exception:
             logger.exception("an update could not be judged")
             self.cut_off("failed")

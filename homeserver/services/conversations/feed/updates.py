@@ -11,6 +11,7 @@ from homeserver.protocol.events import Event
 from homeserver.services.conversations.shapes.updates import AnyUpdate
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.rooms import MembershipRow
+from homeserver.storage.to_device import EVERY_DEVICE
 
 
 def _plain(value: object) -> str:
@@ -76,5 +77,18 @@ class Routed:
     stored: StoredEvent | None = None
     invite: MembershipRow | None = None
     request: Update | None = None
+    device_id: str | None = None
+    """The only device of theirs that it reaches; ``*``: all devices but ``other_than``.
+
+    None: everybody who listens for them, be it no device."""
+    other_than: Collection[str] = ()
     is_simple: bool = True
     """Whether it is for everybody whom it reaches, as long as they have blocked nobody."""
+
+    def is_for(self, device_id: str | None) -> bool:
+        """Whether it reaches a device of those whom it reaches."""
+        if self.device_id is None:
+            return True
+        if self.device_id != EVERY_DEVICE:
+            return device_id == self.device_id
+        return device_id is not None and device_id not in self.other_than

@@ -257,6 +257,14 @@ class KeysLow(AnyUpdate, frozen=True, kw_only=True, tag="keys.low"):
     remaining: int
 
 
+class DeviceMessage(AnyUpdate, frozen=True, kw_only=True, tag="device.message"):
+    """A message to the reader's device from another.  It waits until it is acknowledged."""
+
+    sender: str
+    kind: str
+    content: dict[str, Any]
+
+
 class Reset(AnyUpdate, frozen=True, kw_only=True, tag="reset"):
     """What happened since the position that was asked for cannot be told: read everything anew,
     and go on from ``position``."""
