@@ -22,6 +22,7 @@ import structlog
 
 from homeserver.protocol.canonical import event_id_of as id_of
 from homeserver.protocol.room_versions import V12
+from homeserver.services.conversations.shapes.pages import make_cursor
 from homeserver.storage import outbox
 from homeserver.storage.database import Database
 from homeserver.storage.erasures import RETENTION
@@ -55,7 +56,7 @@ SETTINGS: dict[str, Any] = {
         ]
     },
 }
-EVENT_ID = re.compile(r"""['"]event_id['"]: ?['"](\$[^'"]+)['"]""")
+EVENT_ID = re.compile(r"""['"](?:event_id|id|last_reply_id)['"]: ?['"](\$[^'"]+)['"]""")
 MEDIA = {"delete_redacted_after": "0s", "unauthenticated_downloads": True}
 SOON = {"dev.comity.expires": {"after_ms": 1000}}
 ONCE = {"dev.comity.view_once": True}
@@ -323,6 +324,7 @@ async def read_as_client(world: World, who: str) -> dict[str, tuple[bool, str]]:
         "search": (False, "/search"),
         "notifications": (False, "/notifications"),
         "public rooms": (False, "/publicRooms"),
+        **api_paths(world),
     }
     answers = {way: (shows, await raw(world, who, path)) for way, (shows, path) in paths.items()}
     body = {"search_categories": {"room_events": {"search_term": SECRET}}}
@@ -333,9 +335,27 @@ async def read_as_client(world: World, who: str) -> dict[str, tuple[bool, str]]:
     return answers
 
 
+def api_paths(world: World) -> dict[str, tuple[bool, str]]:
+    """The ways of the Conversations API."""
+    conversation = f"/api/v1/conversations/{world.room_id}"
+    messages = f"{conversation}/messages"
+    forwards = make_cursor("f", -(2**62))
+    return {
+        "api: messages": (True, f"{messages}?limit=100"),
+        "api: messages, forwards": (True, f"{messages}?limit=100&cursor={forwards}"),
+        "api: around": (True, f"{messages}?limit=100&around={world.around}"),
+        "api: around the root": (False, f"{messages}?limit=100&around={world.root}"),
+        "api: thread": (False, f"{messages}?limit=100&thread={world.root}"),
+        "api: the root": (False, f"{messages}/{world.root}"),
+        "api: edits of the root": (False, f"{messages}/{world.root}/edits"),
+        "api: conversation": (False, conversation),
+        "api: conversations": (False, "/api/v1/conversations"),
+    }
+
+
 async def ask(world: World, who: str, method: str, path: str, body: Any = None) -> tuple[int, str]:
     """One request, whatever its status."""
-    url = path if path.startswith("/_") else f"/_matrix/client/v3{path}"
+    url = path if path.startswith(("/_", "/api/")) else f"/_matrix/client/v3{path}"
     headers = {"Authorization": f"Bearer {world.tokens[who]}"}
     async with world.one.client.request(method, url, json=body, headers=headers) as response:
         return response.status, await response.text()
@@ -379,6 +399,11 @@ async def direct(
         "relations": f"{v1}/relations/{event_id}",
     }
     answers = {way: await ask(world, who, "GET", path) for way, path in reading.items()}
+    message = f"/api/v1/conversations/{world.room_id}/messages/{event_id}"
+    for way in ("", "/edits", "/reactions", "/votes"):
+        answers[f"api: message{way}"] = await ask(world, who, "GET", message + way)
+    forward = {"conversation_ids": [world.room_id]}
+    answers["api: forward"] = await ask(world, who, "POST", f"{message}/forward", forward)
     report = f"{room}/report/{event_id}"
     answers["report"] = await ask(world, who, "POST", report, {"reason": "bad"})
     if hide:
