@@ -22,8 +22,10 @@ from homeserver.services.conversations.media_links import MediaLinks
 from homeserver.services.conversations.members import Members
 from homeserver.services.conversations.message_changes import MessageChanges
 from homeserver.services.conversations.messages import Messages
+from homeserver.services.conversations.newest_pages import NewestPages
 from homeserver.services.conversations.own_settings import Settings
 from homeserver.services.conversations.read_marks import ReadMarks
+from homeserver.services.conversations.room_people import RoomPeople
 from homeserver.services.conversations.scheduled import ScheduledMessages
 from homeserver.services.conversations.sending import Sending
 from homeserver.services.conversations.uploads import Uploads
@@ -50,6 +52,8 @@ MEDIA_LINKS = web.AppKey("MEDIA_LINKS", MediaLinks)
 MESSAGES = web.AppKey("MESSAGES", Messages)
 MESSAGE_CHANGES = web.AppKey("MESSAGE_CHANGES", MessageChanges)
 FORWARDING = web.AppKey("FORWARDING", Forwarding)
+NEWEST_PAGES = web.AppKey("NEWEST_PAGES", NewestPages)
+ROOM_PEOPLE = web.AppKey("ROOM_PEOPLE", RoomPeople)
 READ_MARKS = web.AppKey("READ_MARKS", ReadMarks)
 GROUPS = web.AppKey("GROUPS", Groups)
 MEMBERS = web.AppKey("MEMBERS", Members)

@@ -5,7 +5,7 @@ Every statement serves a whole page.  Ranges say where in its timeline each room
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from homeserver.storage.relations import COUNTS, not_of
 MOST_KEYS = 50  # different reactions that are told of one message
 MOST_ENDS = 20  # ends of a poll that are looked at
 LAST_TS = 2**63 - 1
+BEFORE_ALL = -(2**63)
 
 _STANDS = """e.timeline_order IS NOT NULL AND NOT (e.type = ANY($5::text[]))
     AND (e.state_key IS NULL OR e.type = ANY($6::text[]))
@@ -31,6 +32,16 @@ SELECT_FORWARDS = f"""
 SELECT {select_columns("e")} FROM events e JOIN rooms r USING (room_id)
 WHERE e.room_id = $1 AND e.timeline_order > $2 AND e.timeline_order <= $3 AND {_STANDS}
 ORDER BY e.timeline_order LIMIT $4
+"""
+# The newest of several rooms, each up to a place of its own.
+SELECT_NEWEST = f"""
+SELECT newest.* FROM unnest($1::text[], $2::bigint[]) AS wanted (room_id, upto)
+CROSS JOIN LATERAL (
+    SELECT {select_columns("e")} FROM events e JOIN rooms r USING (room_id)
+    WHERE e.room_id = wanted.room_id AND e.timeline_order > $3
+        AND e.timeline_order <= wanted.upto AND {_STANDS}
+    ORDER BY e.timeline_order DESC LIMIT $4
+) newest
 """
 SELECT_THREAD = f"""
 SELECT {select_columns("c")} FROM events c JOIN rooms r USING (room_id)
@@ -196,6 +207,29 @@ class Stretch:
     upto: int
     backwards: bool
     limit: int
+
+
+async def get_newest(
+    db: Queryable,
+    rooms: Mapping[str, int],
+    limit: int,
+    folded: Collection[str],
+    state: Collection[str],
+) -> dict[str, list[StoredEvent]]:
+    """Room ID -> its newest messages up to a place in each, the newest first."""
+    rows = await db.fetch(
+        SELECT_NEWEST,
+        list(rooms),
+        list(rooms.values()),
+        BEFORE_ALL,
+        limit,
+        list(folded),
+        list(state),
+    )
+    found: dict[str, list[StoredEvent]] = {room_id: [] for room_id in rooms}
+    for stored in map(stored_event, rows):
+        found[stored.event.room_id].append(stored)
+    return found
 
 
 async def get_messages(

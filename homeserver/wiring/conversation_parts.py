@@ -143,3 +143,4 @@ class ConversationParts:
         app[keys.GROUPS] = self.groups
         app[keys.MEMBERS] = self.members
         app[keys.ENTERING] = self.entering
+        app[keys.ROOM_PEOPLE] = self.people

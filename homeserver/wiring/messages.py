@@ -14,6 +14,7 @@ from homeserver.services.conversations.forwarding import Forwarding
 from homeserver.services.conversations.media_notes import MediaNotes
 from homeserver.services.conversations.message_changes import MessageChanges
 from homeserver.services.conversations.messages import Messages
+from homeserver.services.conversations.newest_pages import NewestPages
 from homeserver.services.conversations.read_marks import ReadMarks
 from homeserver.services.conversations.rendered import Rendered
 from homeserver.services.conversations.sending import Sending
@@ -46,6 +47,12 @@ class MessageParts:
             timeline=reading.timeline,
             folding=self.folding,
         )
+        self.newest_pages = NewestPages(
+            database=wiring.database,
+            timeline=reading.timeline,
+            visibility=reading.visibility,
+            folding=self.folding,
+        )
         self.changes = MessageChanges(
             database=wiring.database,
             store=wiring.store,
@@ -71,6 +78,7 @@ class MessageParts:
         """Put each part under its key."""
         app[keys.SENDING] = self.sending
         app[keys.MESSAGES] = self.messages
+        app[keys.NEWEST_PAGES] = self.newest_pages
         app[keys.MESSAGE_CHANGES] = self.changes
         app[keys.FORWARDING] = self.forwarding
         app[keys.READ_MARKS] = self.read_marks

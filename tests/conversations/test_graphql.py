@@ -82,3 +82,158 @@ async def test_a_query_is_answered_on_a_websocket(alice: ApiUser) -> None:
             "payload": {"data": {"conversations": {"next": None}}},
         }
         assert await connection.hear() == {"type": "complete", "id": "1"}
+
+
+# ---------------------------------------------------------------- connections
+
+
+async def group(owner: ApiUser, guest: ApiUser, texts: list[str]) -> str:
+    """A conversation of two with messages in it."""
+    room_id = await owner.instance.room(owner.token, name="Tea")
+    await guest.matrix("POST", f"/join/{room_id}", {})
+    for text in texts:
+        await owner.instance.say(owner.token, room_id, text)
+    return room_id
+
+
+async def data(user: ApiUser, query: str, **variables: Any) -> Any:
+    """What a query yields; it must not fail."""
+    answer = await graphql(user, query, **variables)
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+PAGE = """query ($id: String!, $after: String) {
+    messages(conversationId: $id, first: 2, after: $after) {
+        nodes { text sender { address name } } edges { cursor }
+        pageInfo { hasNextPage endCursor }
+    }
+}"""
+
+
+async def test_messages_are_read_page_by_page(alice: ApiUser, bob: ApiUser) -> None:
+    room_id = await group(alice, bob, ["1", "2", "3", "4"])
+
+    first = (await data(bob, PAGE, id=room_id))["messages"]
+    second = (await data(bob, PAGE, id=room_id, after=first["pageInfo"]["endCursor"]))["messages"]
+    by_edge = (await data(bob, PAGE, id=room_id, after=first["edges"][0]["cursor"]))["messages"]
+
+    assert [n["text"] for n in first["nodes"]] == ["4", "3"]
+    assert [n["text"] for n in second["nodes"]] == ["2", "1"]
+    assert [n["text"] for n in by_edge["nodes"]] == ["3", "2"]
+    assert first["nodes"][0]["sender"] == {"address": alice.address, "name": "alice"}
+
+
+LISTED = """{ conversations(limit: 50) { items {
+    id lastMessage { text sender { name } }
+    messages(first: 3) { nodes { text sender { name } reactions { key count mine } } }
+} } }"""
+
+
+class Statements:
+    """Counts the statements that the database is asked."""
+
+    def __init__(self, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        for name in ("fetch", "fetchrow", "fetchval", "execute"):
+            monkeypatch.setattr(database, name, self._counted(getattr(database, name)))
+
+    def _counted(self, method: Any) -> Any:
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            self.count += 1
+            return await method(*args, **kwargs)
+
+        return counted
+
+
+async def test_a_query_costs_as_many_statements_for_many_conversations_as_for_few(
+    alice: ApiUser, bob: ApiUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await group(alice, bob, ["1", "2"])
+    statements = Statements(alice.instance.wiring.database, monkeypatch)
+    counts = []
+    for number in range(3):
+        for _ in range(2 * number):
+            await group(alice, bob, ["a", "b", "c", "d"])
+        before = statements.count
+
+        listed = (await data(bob, LISTED))["conversations"]["items"]
+
+        counts.append(statements.count - before)
+        assert all(len(c["messages"]["nodes"]) >= 2 for c in listed)
+
+    assert counts[2] <= counts[1] <= counts[0] + 2, counts
+    assert counts[2] < 20
+
+
+async def test_nobody_reads_what_they_may_not(alice: ApiUser, bob: ApiUser) -> None:
+    room_id = await alice.instance.room(alice.token, preset="private_chat")
+
+    answer = await graphql(bob, PAGE, id=room_id)
+
+    assert answer["errors"][0]["extensions"]["code"] == "not_found"
+
+
+# ---------------------------------------------------------------- subscriptions
+
+
+async def subscribed(user: ApiUser, socket: Any, query: str, **variables: Any) -> Connection:
+    """A connection with one subscription, which has begun."""
+    connection = Connection(socket)
+    await connection.say(type="connection_init", payload={"token": user.token})
+    await connection.hear()
+    await connection.say(type="subscribe", id="1", payload={"query": query, "variables": variables})
+    return connection
+
+
+PROTOCOLS = ["graphql-transport-ws"]
+RECEIVED = """subscription ($since: Long) {
+    messageReceived(since: $since) { text position sender { name } }
+}"""
+
+
+async def test_messages_are_received_from_a_position_on(alice: ApiUser, bob: ApiUser) -> None:
+    room_id = await group(alice, bob, ["missed"])
+    since = alice.instance.wiring.log.position - 1
+    async with bob.instance.client.ws_connect("/api/graphql", protocols=PROTOCOLS) as socket:
+        connection = await subscribed(bob, socket, RECEIVED, since=since)
+
+        missed = await connection.hear()
+        await alice.instance.say(alice.token, room_id, "live")
+        live = await connection.hear()
+
+    assert missed["payload"]["data"]["messageReceived"]["text"] == "missed"
+    assert live["payload"]["data"]["messageReceived"]["text"] == "live"
+    assert live["payload"]["data"]["messageReceived"]["sender"] == {"name": "alice"}
+
+
+async def test_a_position_that_never_was_is_a_problem(alice: ApiUser) -> None:
+    async with alice.instance.client.ws_connect("/api/graphql", protocols=PROTOCOLS) as socket:
+        connection = await subscribed(alice, socket, RECEIVED, since=10**12)
+
+        answer = await connection.hear()
+
+    errors = answer["payload"] if answer["type"] == "error" else answer["payload"]["errors"]
+    assert errors[0]["extensions"]["code"] == "reset"
+
+
+async def test_everything_that_happens_can_be_followed(alice: ApiUser, bob: ApiUser) -> None:
+    room_id = await group(alice, bob, [])
+    since = alice.instance.wiring.log.position
+    query = """subscription ($since: Long) {
+        updates(types: ["message.created", "message.deleted"], since: $since) {
+            type position conversationId data
+        }
+    }"""
+    async with bob.instance.client.ws_connect("/api/graphql", protocols=PROTOCOLS) as socket:
+        connection = await subscribed(bob, socket, query, since=since)
+        sent = await alice.instance.say(alice.token, room_id, "Hello")
+        created = (await connection.hear())["payload"]["data"]["updates"]
+
+        await alice.matrix("PUT", f"/rooms/{room_id}/redact/{sent['event_id']}/t", {})
+        deleted = (await connection.hear())["payload"]["data"]["updates"]
+
+    assert (created["type"], created["conversationId"]) == ("message.created", room_id)
+    assert created["data"]["message"]["text"] == "Hello"
+    assert (deleted["type"], deleted["data"]["by"]) == ("message.deleted", alice.address)
+    assert since < created["position"] < deleted["position"]

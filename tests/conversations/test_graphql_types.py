@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from client_api.conversations.api import Api, Call
 from client_api.conversations.graphql.context import Context
 from client_api.conversations.graphql.schema import Schema, make_schema
+from client_api.conversations.graphql.types import Types
 from homeserver.errors import NotFound
 from homeserver.services.conversations.shapes.base import Input, Shape, Sparse
 from homeserver.services.conversations.shapes.pages import Page
@@ -89,7 +90,7 @@ async def break_cup(call: Call) -> None:
 
 @pytest.fixture(scope="module")
 def schema() -> Schema:
-    return make_schema([api])
+    return make_schema([api], Types())
 
 
 async def ask(schema: Schema, query: str, **variables: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -32,6 +33,19 @@ class Context:
         if known is None:
             known = self._callers[scope] = await authorise(self.request, scope)
         return known
+
+    def loader(
+        self, name: str, load: Callable[[list[Any]], Awaitable[Sequence[Any]]]
+    ) -> DataLoader[Any, Any]:
+        """What loads many of a kind at once; one for each request."""
+        known = self.loaders.get(name)
+        if known is None:
+            known = self.loaders[name] = DataLoader(load_fn=load)
+        return known
+
+    def forget(self) -> None:
+        """Load anew: time has passed."""
+        self.loaders.clear()
 
     def _token_of_connection(self) -> str | None:
         params = self.connection_params

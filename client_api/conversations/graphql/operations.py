@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Optional, cast
+from typing import Annotated, Any, Optional, cast
 
 import msgspec
 import strawberry
+from aiohttp import web
 from strawberry.types import Info
 from strawberry.types.field import StrawberryField
 
@@ -65,6 +67,8 @@ def _arguments(operation: Operation, types: Types) -> Iterable[inspect.Parameter
 
 
 def _parameter(name: str, kind: Any, **default: Any) -> inspect.Parameter:
+    if keyword.iskeyword(name):
+        kind, name = Annotated[kind, strawberry.argument(name=name)], f"{name}_"
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, **default)
 
 
@@ -77,7 +81,7 @@ def _resolver(operation: Operation) -> Callable[..., Any]:
         body = _decoded(as_builtins(_given(given, "input"), None), operation.body)
         query = _decoded(
             {
-                name: as_builtins(value, None)
+                name.removesuffix("_"): as_builtins(value, None)
                 for name, value in given.items()
                 if name not in parts and name != "input" and value not in (None, strawberry.UNSET)
             },
@@ -91,6 +95,8 @@ def _resolver(operation: Operation) -> Callable[..., Any]:
             parts={name: given[name] for name in parts},
         )
         value = await operation.handler(call)
+        if isinstance(value, web.Response):  # an answer that was ready
+            value = msgspec.json.decode(cast("bytes", value.body), type=operation.answer)
         return True if value is None or isinstance(value, Empty) else value
 
     return resolve

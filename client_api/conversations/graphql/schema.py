@@ -14,7 +14,7 @@ from strawberry.types import ExecutionContext
 from strawberry.types.field import StrawberryField
 
 from client_api.conversations.api import Api, Operation
-from client_api.conversations.graphql import operations
+from client_api.conversations.graphql import connections, operations, subscriptions
 from client_api.conversations.graphql.limits import EXTENSIONS
 from client_api.conversations.graphql.types import SCALARS, Types, value_of
 from client_api.conversations.rest import ALL
@@ -50,17 +50,23 @@ class Schema(strawberry.Schema):
 @functools.cache
 def schema() -> Schema:
     """The schema of this API."""
-    return make_schema(ALL)
-
-
-def make_schema(apis: Iterable[Api]) -> Schema:
-    """The schema of some families of operations."""
     types = Types()
+    return make_schema(ALL, types, connections.extend(types), subscriptions.root(types))
+
+
+def make_schema(
+    apis: Iterable[Api],
+    types: Types,
+    more: Mapping[str, StrawberryField] | None = None,
+    subscription: type | None = None,
+) -> Schema:
+    """The schema of some families of operations, with ``more`` to be read."""
     declared = [operation for api in apis for operation in api.operations]
     changes = _of(declared, {"POST", "PUT", "PATCH", "DELETE"})
     return Schema(
-        query=_root("Query", "What can be read.", _of(declared, {"GET"}), types),
+        query=_root("Query", "What can be read.", _of(declared, {"GET"}), types, more),
         mutation=_root("Mutation", "What can be done.", changes, types) if changes else None,
+        subscription=subscription,
         extensions=EXTENSIONS,
         config=StrawberryConfig(default_resolver=value_of, scalar_map=SCALARS),
     )

@@ -186,6 +186,11 @@ class Messages:
         view = await self._view(user_id, room_id)
         return await self._whole(view, message_id)
 
+    async def place(self, user_id: str, room_id: str, message_id: str) -> str:
+        """The cursor of what is older than a message.  Raises :class:`NotFound`."""
+        view = await self._view(user_id, room_id)
+        return make_cursor(OLDER, (await self._visible(view, message_id)).order - 1)
+
     async def edits(
         self, user_id: str, room_id: str, message_id: str, cursor: str | None, limit: int
     ) -> Page[Edit]:
