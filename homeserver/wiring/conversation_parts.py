@@ -13,13 +13,13 @@ from homeserver.services.conversations.conversations import Conversations
 from homeserver.services.conversations.direct import Direct
 from homeserver.services.conversations.direct_list import DirectList
 from homeserver.services.conversations.entering import Entering
+from homeserver.services.conversations.folding import Folding
 from homeserver.services.conversations.groups import Groups
 from homeserver.services.conversations.inviting import Inviting
 from homeserver.services.conversations.member_views import MemberViews
 from homeserver.services.conversations.members import Members
 from homeserver.services.conversations.newest_messages import NewestMessages
 from homeserver.services.conversations.own_settings import Settings
-from homeserver.services.conversations.previews import Previews
 from homeserver.services.conversations.room_cards import RoomCards
 from homeserver.services.conversations.room_people import RoomPeople
 from homeserver.wiring.basics import clock_ms
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 class ConversationParts:
     """The list of conversations, groups, direct ones, their members."""
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, direct_list: DirectList, folding: Folding) -> None:
         database, log, reading = wiring.database, wiring.log, wiring.reading
         config = wiring.config
-        self.direct_list = DirectList(wiring.account_data)
+        self.direct_list = direct_list
         self.direct = Direct(
             server_name=config.server_name,
             default_version=config.rooms.default_version,
@@ -73,9 +73,7 @@ class ConversationParts:
             unread=reading.unread_counts,
             visibility=reading.visibility,
             reader_filter=reading.hidden_events,
-            previews=Previews(
-                database=database, store=wiring.store, reader_filter=reading.hidden_events
-            ),
+            folding=folding,
         )
         self.conversations = Conversations(
             database=database,

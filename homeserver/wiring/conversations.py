@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from client_api.conversations import keys
+from homeserver.services.conversations.direct_list import DirectList
+from homeserver.services.conversations.folding import Folding
 from homeserver.services.conversations.idempotency import Idempotency
 from homeserver.wiring.applications import ApplicationParts
 from homeserver.wiring.basics import clock_ms
@@ -28,10 +30,12 @@ class Conversations:
         self._wiring, database = wiring, wiring.database
         self.idempotency = Idempotency(database=database, clock_ms=clock_ms)
         wiring.ends.caretaker.add(self.idempotency)
-        self.people = PeopleParts(wiring)
-        self.conversation_parts = ConversationParts(wiring)
+        direct_list = DirectList(wiring.account_data)
+        self.people = PeopleParts(wiring, direct_list)
+        folding = Folding(database=database, store=wiring.store, rooms=wiring.rooms)
+        self.conversation_parts = ConversationParts(wiring, direct_list, folding)
         self.direct = self.conversation_parts.direct
-        self.message_parts = MessageParts(wiring, self.direct, self.conversation_parts.direct_list)
+        self.message_parts = MessageParts(wiring, self.direct, direct_list, folding)
         self.feed_parts = FeedParts(wiring)
         self.people.follow(self.feed_parts.feed)
         self.delivery_parts = DeliveryParts(

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 class MessageParts:
     """Sending messages, and reading them."""
 
-    def __init__(self, wiring: Wiring, direct: Direct, direct_list: DirectList) -> None:
+    def __init__(
+        self, wiring: Wiring, direct: Direct, direct_list: DirectList, folding: Folding
+    ) -> None:
         self.rendered = Rendered(wiring.log)
         self.sending = Sending(
             rooms=wiring.rooms,
@@ -40,7 +42,7 @@ class MessageParts:
             clock_ms=clock_ms,
         )
         reading = wiring.reading
-        self.folding = Folding(database=wiring.database, store=wiring.store, rooms=wiring.rooms)
+        self.folding = folding
         self.messages = Messages(
             database=wiring.database,
             store=wiring.store,

@@ -11,6 +11,7 @@ from homeserver.services.conversations.consents import Consents
 from homeserver.services.conversations.contacts import Contacts
 from homeserver.services.conversations.device_keys import ApiKeys
 from homeserver.services.conversations.device_messages import DeviceMessages
+from homeserver.services.conversations.direct_list import DirectList, Invitations
 from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.keys_watch import KeysWatch
 from homeserver.services.conversations.people import People
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class PeopleParts:
     """Built with the other parts of the Conversations API."""
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, direct_list: DirectList) -> None:
         self._wiring = wiring
         config, database = wiring.config, wiring.database
         consent = wiring.consent_parts
@@ -72,7 +73,11 @@ class PeopleParts:
             requests=consent.requests,
             consent=consent.consent,
             people=self.people,
-            joins=wiring.membership,
+            joins=Invitations(
+                database=wiring.database,
+                membership=wiring.membership,
+                direct_list=direct_list,
+            ),
         )
 
         devices = wiring.device_parts

@@ -35,13 +35,13 @@ from homeserver.storage.rooms import MembershipRow, is_direct_invite
 NAMED_AFTER = 3  # members, where a group has no name of its own
 
 
-class Previews(Protocol):
-    """Renders messages for a list."""
+class Folding(Protocol):
+    """Makes messages of events."""
 
-    async def previews(
-        self, user_id: str, events: Sequence[tuple[StoredEvent, Reader]]
+    async def fold(
+        self, events: Sequence[StoredEvent], readers: Mapping[str, Reader], withheld: Withheld
     ) -> Sequence[Message]:
-        """Messages of several rooms as a reader gets them, in their order."""
+        """Messages of several rooms, as one reader gets them; ``readers``: by room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class ConversationViews:
         unread: UnreadCounts,
         visibility: Visibility,
         reader_filter: ReaderFilter,
-        previews: Previews,
+        folding: Folding,
     ) -> None:
         self._log = log
         self._cards = cards
@@ -106,7 +106,7 @@ class ConversationViews:
         self._unread = unread
         self._visibility = visibility
         self._reader_filter = reader_filter
-        self._previews = previews
+        self._folding = folding
 
     async def assemble(
         self, user_id: str, entries: Sequence[Entry], peers: Mapping[str, str]
@@ -205,16 +205,16 @@ class ConversationViews:
             event_id for candidates in newest.values() for _, event_id in candidates
         )
         withheld = await self._reader_filter.withheld(user_id)
-        found = {}
+        found: dict[str, StoredEvent] = {}
         for room_id, candidates in newest.items():
-            reader = readers[room_id]
             for _, event_id in candidates:
                 stored = events.get(event_id)
-                if stored is not None and is_for(stored, reader, withheld):
-                    found[room_id] = (reader.as_seen(stored), reader)
+                if stored is not None and is_for(stored, readers[room_id], withheld):
+                    found[room_id] = stored
                     break
-        rendered = await self._previews.previews(user_id, list(found.values()))
-        return dict(zip(found, rendered, strict=True))
+        shown = {room_id: readers[room_id] for room_id in found}
+        messages = await self._folding.fold(list(found.values()), shown, withheld)
+        return dict(zip(found, messages, strict=True))
 
     # ------------------------------------------------------------ what is made of it
 

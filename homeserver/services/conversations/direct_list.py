@@ -1,17 +1,23 @@
 """Which conversations are direct, as each user's clients keep it: ``m.direct``.
 
+Who accepts an invitation to a direct conversation through the API has no client to note it.
+
 Spec: client-server API, direct messaging.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from homeserver.protocol.events import JsonObject
+from homeserver.protocol.identifiers import UserId
 from homeserver.services.account_data import AccountDataService
+from homeserver.storage import rooms as storage
+from homeserver.storage.database import Database
+from homeserver.storage.rooms import is_direct_invite
 
 M_DIRECT = "m.direct"
 
@@ -80,3 +86,26 @@ class DirectList:
             after = change(dict(before))
             if after != before:
                 await self._account_data.put_managed(owner, M_DIRECT, after)
+
+
+class Joins(Protocol):
+    """The way into a room."""
+
+    async def join(self, user_id: UserId, room_id: str, *, servers: Iterable[str] = ()) -> None:
+        """Join a local user to a room."""
+
+
+class Invitations:
+    """Accepts invitations, and notes those to direct conversations."""
+
+    def __init__(self, *, database: Database, membership: Joins, direct_list: DirectList) -> None:
+        self._database = database
+        self._membership = membership
+        self._direct_list = direct_list
+
+    async def join(self, user_id: UserId, room_id: str, *, servers: Iterable[str] = ()) -> None:
+        """Join a room.  Raises what joining raises."""
+        row = await storage.get_membership(self._database, room_id, user_id)
+        await self._membership.join(user_id, room_id, servers=servers)
+        if row is not None and row.membership == "invite" and is_direct_invite(row, user_id):
+            await self._direct_list.add(user_id, row.sender, room_id)

@@ -8,7 +8,7 @@ from typing import Protocol
 from homeserver.errors import MatrixError, NotFound
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.conversations.conversations import Conversations, no_such_conversation
-from homeserver.services.conversations.direct_list import DirectList
+from homeserver.services.conversations.direct_list import DirectList, Invitations
 from homeserver.services.conversations.groups import Groups
 from homeserver.services.conversations.own_settings import Settings
 from homeserver.services.conversations.problems import Problem
@@ -18,7 +18,6 @@ from homeserver.services.membership import Membership
 from homeserver.services.rooms import Rooms
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
-from homeserver.storage.rooms import is_direct_invite
 
 
 class EntryList(Protocol):
@@ -51,6 +50,9 @@ class Entering:
         self._membership = membership
         self._conversations = conversations
         self._direct_list = direct_list
+        self._invitations = Invitations(
+            database=database, membership=membership, direct_list=direct_list
+        )
         self._groups = groups
         self._settings = settings
 
@@ -69,9 +71,7 @@ class Entering:
             return
         if row.membership != "invite":
             raise not_invited()
-        await self._membership.join(user_id, room_id)
-        if is_direct_invite(row, user_id):
-            await self._direct_list.add(user_id, row.sender, room_id)
+        await self._invitations.join(user_id, room_id)
 
     async def decline(self, user_id: UserId, room_id: str, reason: str | None) -> None:
         """Decline an invitation, or a stranger's request.
