@@ -175,6 +175,10 @@ class PresenceService:
 
     # ------------------------------------------------------------ reading
 
+    def peek(self, user_id: str) -> UserPresence | None:
+        """How somebody is, as far as memory knows, for whoever may see it."""
+        return self._users.get(user_id)
+
     async def get(self, reader: str, user_id: str) -> JsonObject:
         """A user's presence.  Spec: ``GET /presence/{userId}/status``.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import orjson
 
 from homeserver.storage.database import Queryable
 
 SELECT_JOINED_ROOMS = "SELECT room_id FROM memberships WHERE user_id = $1 AND membership = 'join'"
+SELECT_ROOMS_OF = """
+SELECT user_id, room_id FROM memberships WHERE user_id = ANY($1::text[]) AND membership = 'join'
+"""
 # Remote users who are joined to a room to which one of ours is joined.
 SELECT_SHARED_WITH_US = """
 SELECT wanted.user_id FROM unnest($1::text[]) AS wanted (user_id)
@@ -84,6 +87,14 @@ FROM memberships mine JOIN memberships theirs USING (room_id)
 WHERE mine.user_id = $2 AND mine.membership = 'join' AND mine.room_id <> $1
     AND theirs.membership = 'join' AND NOT theirs.local
 """
+
+
+async def rooms_of(db: Queryable, user_ids: Collection[str]) -> dict[str, list[str]]:
+    """User ID -> the rooms to which they are joined."""
+    found: dict[str, list[str]] = {}
+    for row in await db.fetch(SELECT_ROOMS_OF, list(user_ids)):
+        found.setdefault(row["user_id"], []).append(row["room_id"])
+    return found
 
 
 async def get_joined_rooms(db: Queryable, user_id: str) -> list[str]:

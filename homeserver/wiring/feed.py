@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from client_api.conversations.ws.hub import Hub, SessionLimits
 from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.feed.judging import Judge
 from homeserver.services.conversations.feed.looking import Looking
+from homeserver.services.conversations.feed.moments import Moments
 from homeserver.services.conversations.feed.replay import Replay
 from homeserver.services.sessions import Origin
 
@@ -51,6 +53,15 @@ class FeedParts:
             replay=self.replay,
             most_replayed=wiring.config.websocket.max_replayed,
         )
+        self.moments = moments = Moments(
+            feed=self.feed,
+            database=database,
+            typists=wiring.device_parts.typing,
+            presences=wiring.device_parts.presence,
+        )
+        typing, presence = wiring.device_parts.typing, wiring.device_parts.presence
+        typing.on_change = _both(typing.on_change, moments.room_changed)
+        presence.on_change = _both(presence.on_change, moments.presence_changed)
         self.hub: Hub | None = None
 
     def provide(self, app: web.Application, wiring: Wiring, messages: MessageParts) -> None:
@@ -101,4 +112,13 @@ class FeedParts:
         """Stop."""
         if self.hub is not None:
             await self.hub.close()
+        await self.moments.close()
         await self.feed.close()
+
+
+def _both(first: Callable[[str], None], second: Callable[[str], None]) -> Callable[[str], None]:
+    def call(changed: str) -> None:
+        first(changed)
+        second(changed)
+
+    return call

@@ -189,13 +189,17 @@ async def test_typing_reading_and_presence_are_carried_out(alice: ApiUser, bob: 
         receipt = await hers.until("receipt.read")
         await his.send(type="typing", client_id="t", conversation_id=room_id)
         await his.until("ok", client_id="t")
+        types = await hers.until("typing")
         await his.send(type="presence", client_id="p", state="away", text="lunch")
         await his.until("ok", client_id="p")
+        away = await hers.until("presence", state="away")
         await his.send(type="typing", client_id="x", conversation_id="!no:one.test")
         refused = await his.until("problem")
 
     assert (receipt["person"], receipt["message_id"]) == (bob.address, event_id)
     assert refused["problem"]["code"] == "forbidden"
+    assert (types["person"], types["typing"], "position" in types) == (bob.address, True, False)
+    assert (away["person"], away["text"]) == (bob.address, "lunch")
 
 
 async def test_edits_reactions_and_deletions_are_carried_out_and_told(

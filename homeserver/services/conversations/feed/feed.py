@@ -313,6 +313,10 @@ class Feed:
             if reader.user_id not in routed.but_not:
                 reader.take(routed)
 
+    def readers_in(self, room_id: str) -> Sequence[Reader]:
+        """The readers who are in a room now."""
+        return self._members(room_id, None)
+
     def _members(self, room_id: str, position: int | None) -> Sequence[Reader]:
         """The readers who were in a room once a record was written; now, for None."""
         members: Collection[str] = self._rooms.members(room_id)
