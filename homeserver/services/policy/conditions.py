@@ -30,14 +30,15 @@ class Aspect:
     LINKS = 128  # how many
     MENTIONS = 256
     INVITES = 512
-    OTHER = 1024  # sizes, the room's kind and members
-    MEDIA = 2048  # from here on somebody has to look it up
-    ACCOUNT = 4096
-    STANDING = 8192
-    RATE = 16384  # counts, so asked last and once
+    OTHER = 1024  # the room's kind and members
+    SIZE = 2048
+    MEDIA = 4096  # from here on somebody has to look it up
+    ACCOUNT = 8192
+    STANDING = 16384
+    RATE = 32768  # counts, so asked last and once
 
 
-ASPECTS = tuple(1 << bit for bit in range(15))
+ASPECTS = tuple(1 << bit for bit in range(16))
 AT_HAND = Aspect.MEDIA - 1
 LOOKED_UP = (Aspect.MEDIA, Aspect.ACCOUNT, Aspect.STANDING)
 ALL_ASPECTS = 2 * Aspect.RATE - 1
@@ -57,6 +58,7 @@ class Leaf:
     when_absent: bool = False
     words: frozenset[str] = frozenset()  # or domains, one of which there must be for it to match
     pattern: str | None = None  # RE2, which the text must match
+    edges: tuple[int, ...] = ()  # of a size: below, between and from these its answer is the same
 
     def truth(self, subject: Subject, known: int) -> Truth:
         """Its answer; None if its aspect is not among ``known``."""

@@ -110,7 +110,9 @@ class Policy:
         rule = await self.decide(subject)
         if rule is not None:
             return self.outcomes.for_sender(rule, subject)
-        return self.outcomes.checked_send(await self._check(subject), subject)
+        if self.ports.checks is None:
+            return accepted(subject)
+        return self.outcomes.checked_send(await self.ports.checks.check(subject), subject)
 
     async def judge_arrival(self, room: LiveRoom, event: Event) -> Judgement:
         """Judge another instance's event; our own users' were judged as they were sent."""
@@ -164,11 +166,9 @@ class Policy:
         rule = await self.decide(subject, past=past)
         if rule is not None:
             return self.outcomes.for_arrival(rule, subject, past=past)
-        return self.outcomes.checked_arrival(await self._check(subject), subject)
-
-    async def _check(self, subject: Subject) -> Judgement | None:
-        """What external checks say of what the rules accepted."""
-        return await self.ports.checks.check(subject) if self.ports.checks is not None else None
+        if self.ports.checks is None:
+            return accepted(subject)
+        return self.outcomes.checked_arrival(await self.ports.checks.check(subject), subject)
 
     async def decide(self, subject: Subject, *, past: bool = False) -> Rule | None:
         """The first rule that decides; what matches without deciding is noted.
@@ -180,10 +180,10 @@ class Policy:
         subject.known |= AT_HAND
         if not past and subject.is_invite and rules.looks_at(Aspect.INVITES):
             subject.invites = self._invites.count(subject.sender, subject.tick)
-        for rule, rest, counting in rules.to_ask(subject):
+        for rule, ask in rules.to_ask(subject):
             if past and rule.aspects & COUNTING:
                 continue
-            truth = rest is None or rest.truth(subject, subject.known | counting)
+            truth = ask(subject)
             if truth is None:
                 truth = await look_closer(rule, subject, self.ports)
             if truth and self._note(rule, subject):

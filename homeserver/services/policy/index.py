@@ -1,23 +1,25 @@
 """Which rules could match an event at all.
 
 Every answer is a set of rules as the bits of a number, and leaves out only what certainly does not
-match: by the event's shape, by its sender, by its room (each remembered), and by what it lacks
-(text with a keyword, links, mentions, files, an invite).  What is left is asked in full.
+match: by the event's shape, by its sender, by its room (each remembered, and all three together),
+by what it lacks (text with a keyword, links, mentions, files, an invite), and by its size.  Of what
+is left only the rest is asked, so that most events meet no test at all.
 """
 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import re2
 
 from homeserver.services.policy.conditions import (
     ASPECTS,
+    AT_HAND,
     Aspect,
-    Condition,
     Leaf,
     Truth,
     fold,
@@ -26,10 +28,14 @@ from homeserver.services.policy.conditions import (
     rest_of,
 )
 from homeserver.services.policy.matchers import regex_options
+from homeserver.services.policy.patterns import first_word
 from homeserver.services.policy.rules import Rule
 from homeserver.services.policy.subject import Subject
+from homeserver.services.policy.text import MAY_MENTION
 
 REMEMBERED = 5_000  # senders, rooms, shapes
+REMEMBERED_PLACES = 10_000  # a shape, a sender and a room
+REMEMBERED_ANSWERS = 1_000  # sets of rules
 LONGEST_KEY = 255  # characters
 SET_BYTES = 64 << 20
 Key = tuple[str | None, ...]
@@ -37,10 +43,13 @@ LACKED = (
     Aspect.WORDS | Aspect.DOMAINS | Aspect.LINKS | Aspect.MENTIONS | Aspect.INVITES | Aspect.MEDIA
 )
 
-SHAPE, SENDER, ROOM = SETTLED = (
+READ = Aspect.DOMAINS | Aspect.LINKS | Aspect.MENTIONS
+
+SHAPE, SENDER, ROOM, SIZE = SETTLED = (
     Aspect.SHAPE | Aspect.DIRECTION,
     Aspect.SENDER | Aspect.SERVER,
     Aspect.ROOM,
+    Aspect.SIZE,
 )
 
 
@@ -48,8 +57,7 @@ class Candidate(NamedTuple):
     """A rule that could match."""
 
     rule: Rule
-    rest: Condition | None  # what the index has not settled; None: it matches
-    counting: int  # the aspect of rates, if they may be counted at once
+    ask: Callable[[Subject], Truth]  # the rest; rates are counted, unless it has to say None
 
 
 class RuleSet:
@@ -63,14 +71,11 @@ class RuleSet:
         self._by_shape = _Remembered(self.rules, SHAPE)
         self._by_sender = _Remembered(self.rules, SENDER)
         self._by_room = _Remembered(self.rules, ROOM)
-        self._candidates = tuple(
-            Candidate(
-                rule,
-                rest_of(rule.condition, SETTLED),
-                Aspect.RATE if may_count_at_once(rule.condition) else 0,
-            )
-            for rule in self.rules
-        )
+        self._sizes = _edges(self.rules)
+        self._by_size: dict[int, int] = {}
+        self._places: dict[Key, int] = {}
+        self._candidates = tuple(_candidate(rule) for rule in self.rules)
+        self._asked: dict[int, tuple[Candidate, ...]] = {}
         self._text = _TextIndex(self.rules)
         self._domains = _WordIndex(self.rules, Aspect.DOMAINS)
         self._looking = {
@@ -85,6 +90,7 @@ class RuleSet:
         )
         self.media_revision = _revision(self.media_rules)
         self._lackable = self._looking_at(LACKED)
+        self._reading = self._looking_at(READ)
         self._lacking: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -98,13 +104,16 @@ class RuleSet:
         """The rules that could match, in their order."""
         return (candidate.rule for candidate in self.to_ask(subject))
 
-    def to_ask(self, subject: Subject) -> Iterator[Candidate]:
+    def to_ask(self, subject: Subject) -> tuple[Candidate, ...]:
         """The same, each with what is left to ask."""
         mask = self._mask(subject)
-        while mask:
-            lowest = mask & -mask
-            mask ^= lowest
-            yield self._candidates[lowest.bit_length() - 1]
+        found = self._asked.get(mask)
+        if found is None:
+            found = tuple(self._candidates[number] for number in _bits(mask))
+            if len(self._asked) >= REMEMBERED_ANSWERS:
+                self._asked.clear()
+            self._asked[mask] = found
+        return found
 
     def _looking_at(self, aspects: int) -> int:
         """The rules that look at any of these aspects."""
@@ -115,28 +124,58 @@ class RuleSet:
         return mask
 
     def _mask(self, subject: Subject) -> int:
-        mask = self._by_shape.get((subject.direction, subject.type, subject.msgtype), subject)
+        shape = (subject.direction, subject.type, subject.msgtype)
+        place = (*shape, subject.sender, subject.room_id)
+        mask = self._places.get(place)
+        if mask is None:
+            mask = self._by_place(shape, place, subject)
+        if mask & self._lackable:
+            mask &= self._by_lack(subject, mask)
+        if mask & self._looking[SIZE]:
+            mask &= self._of_size(subject)
+        return mask
+
+    def _of_size(self, subject: Subject) -> int:
+        """The rules that could match an event of that size.  Most are below all that rules name."""
+        place = 0
+        if self._sizes and not subject.is_surely_below(self._sizes[0]):
+            place = bisect_right(self._sizes, subject.size_bytes())
+        mask = self._by_size.get(place)
+        if mask is None:
+            mask = self._by_size[place] = _mask_by(self.rules, subject, SIZE)
+        return mask
+
+    def _by_place(self, shape: Key, place: Key, subject: Subject) -> int:
+        """The rules that could match an event of that shape from that sender in that room."""
+        mask = self._by_shape.get(shape, subject)
         if mask and self.aspects & SENDER:
             mask &= self._by_sender.get((subject.sender,), subject)
         if mask and self.aspects & ROOM:
             mask &= self._by_room.get((subject.room_id,), subject)
-        return mask & self._by_lack(subject, mask) if mask & self._lackable else mask
+        if not _is_long(place):
+            if len(self._places) >= REMEMBERED_PLACES:
+                self._places.clear()
+            self._places[place] = mask
+        return mask
 
     def _by_lack(self, subject: Subject, mask: int) -> int:
         """The rules that could match, given what the event has not."""
         lacks, looking = 0, self._looking
         if subject.invites == 0:
             lacks |= Aspect.INVITES
-        if mask & looking[Aspect.LINKS] and not subject.links():
+        is_plain = mask & self._reading and subject.is_plain()
+        if mask & looking[Aspect.LINKS] and (is_plain or not subject.links()):
             lacks |= Aspect.LINKS
-        if mask & looking[Aspect.MENTIONS] and not subject.mentions():
+        if mask & looking[Aspect.MENTIONS] and (
+            (is_plain and MAY_MENTION.isdisjoint(subject.content)) or not subject.mentions()
+        ):
             lacks |= Aspect.MENTIONS
         if mask & looking[Aspect.MEDIA] and not subject.media and not subject.media_uris():
             lacks |= Aspect.MEDIA
         hit = 0
         if mask & looking[Aspect.WORDS]:
             hit |= self._text.hit(subject)
-        if mask & looking[Aspect.DOMAINS]:
+        if mask & looking[Aspect.DOMAINS] and not is_plain:
             hit |= self._domains.hit(subject.domains())
         found = self._lacking_mask(lacks | Aspect.WORDS | Aspect.DOMAINS)
         return found | (self._lacking_mask(lacks) & hit) if hit else found
@@ -161,6 +200,43 @@ def _revision(rules: Sequence[Rule]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _candidate(rule: Rule) -> Candidate:
+    rest = rest_of(rule.condition, SETTLED)
+    counting = Aspect.RATE if may_count_at_once(rule.condition) else 0
+    if rest is None:
+        return Candidate(rule, lambda _: True)
+    if isinstance(rest, Leaf) and rest.aspect & (AT_HAND | counting):
+        return Candidate(rule, rest.test)
+    return Candidate(rule, lambda subject: rest.truth(subject, subject.known | counting))
+
+
+def _edges(rules: Sequence[Rule]) -> list[int]:
+    """Where the answer to an event's size may change; nothing is smaller than 0."""
+    tests = (leaf for rule in rules for leaf in leaves(rule.condition) if leaf.aspect & SIZE)
+    return sorted({edge for leaf in tests for edge in leaf.edges if edge > 0})
+
+
+def _bits(mask: int) -> Iterator[int]:
+    """The rules in a set, in their order."""
+    while mask:
+        lowest = mask & -mask
+        mask ^= lowest
+        yield lowest.bit_length() - 1
+
+
+def _is_long(key: Key) -> bool:
+    return max(map(len, filter(None, key)), default=0) > LONGEST_KEY
+
+
+def _mask_by(rules: Sequence[Rule], subject: Subject, aspect: int) -> int:
+    """The rules that one aspect of an event does not exclude."""
+    return sum(
+        1 << number
+        for number, rule in enumerate(rules)
+        if rule.condition.truth(subject, aspect) is not False
+    )
+
+
 def _mask_of(rules: Sequence[Rule], answer: Callable[[Leaf], Truth]) -> int:
     """The rules that these answers do not exclude."""
     return sum(
@@ -182,12 +258,8 @@ class _Remembered:
         """The rules for a value, which ``subject`` has."""
         mask = self._masks.get(key)
         if mask is None:
-            mask = sum(
-                1 << number
-                for number, rule in enumerate(self._rules)
-                if rule.condition.truth(subject, self._aspect) is not False
-            )
-            if any(part is not None and len(part) > LONGEST_KEY for part in key):
+            mask = _mask_by(self._rules, subject, self._aspect)
+            if _is_long(key):
                 return mask
             self._masks[key] = mask
             if len(self._masks) > REMEMBERED:
@@ -198,8 +270,11 @@ class _Remembered:
 class _WordIndex:
     """Which rules ask for a word, or for a domain."""
 
-    def __init__(self, rules: Sequence[Rule], aspect: int) -> None:
-        self._masks: dict[str, int] = {}
+    def __init__(
+        self, rules: Sequence[Rule], aspect: int, masks: Mapping[str, int] | None = None
+    ) -> None:
+        """``masks``: rules that ask for a word besides."""
+        self._masks = dict(masks or {})
         for number, rule in enumerate(rules):
             for leaf in leaves(rule.condition):
                 if leaf.aspect & aspect:
@@ -222,19 +297,29 @@ class _TextIndex:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._always = 0  # rules of whose text the index cannot tell
         by_pattern: dict[str, int] = {}
+        by_head: dict[str, int] = {}
         for number, rule in enumerate(rules):
             bit = 1 << number
             for leaf in leaves(rule.condition):
                 if leaf.pattern is not None:
                     by_pattern[leaf.pattern] = by_pattern.get(leaf.pattern, 0) | bit
+                    head = first_word(leaf.pattern)
+                    if head is not None:
+                        by_head[head] = by_head.get(head, 0) | bit
                 elif leaf.aspect & Aspect.WORDS and not leaf.words:
                     self._always |= bit
-        self._words = _WordIndex(rules, Aspect.WORDS)
+        self._words = _WordIndex(rules, Aspect.WORDS, by_head)
         self._patterns = _PatternSet(by_pattern)
+        # Of an ASCII text, the first word of a pattern tells that it does not match.
+        headless = {p: mask for p, mask in by_pattern.items() if first_word(p) is None}
+        self._headless = _PatternSet(headless) if by_head else self._patterns
 
     def hit(self, subject: Subject) -> int:
         """The rules one of whose words or patterns is in the text."""
-        return self._always | self._words.hit(subject.words()) | self._patterns.hit(subject)
+        is_ascii = subject.text().isascii()
+        patterns = self._headless if is_ascii else self._patterns
+        found = self._always | self._words.hit(subject.words())
+        return found | patterns.hit(subject) if patterns else found
 
 
 class _PatternSet:
@@ -260,10 +345,11 @@ class _PatternSet:
             except re2.error:
                 self._set = None  # too large together: each rule asks its own
 
+    def __bool__(self) -> bool:
+        return bool(self._masks)
+
     def hit(self, subject: Subject) -> int:
         """The rules with a pattern that matches."""
-        if not self._masks:
-            return 0
         found = self._set.Match(subject.text_bytes()) if self._set is not None else None
         if not found or len(self._masks) not in found:
             return self._everything

@@ -109,14 +109,15 @@ def _bounds_test(aspect: int, get: Callable[[Subject], int | None]) -> Builder:
             number = get(subject)
             return number is not None and number in wanted
 
-        return Leaf(key, aspect, test, when_absent=0 in wanted)
+        edges = (wanted.least, wanted.most + 1)
+        return Leaf(key, aspect, test, when_absent=0 in wanted, edges=edges)
 
     return build
 
 
 def _min_size_bytes(key: str, value: Any, place: Place) -> Condition:
     least = values.whole_number(key, value, 1, values.NO_END)
-    return Leaf(key, Aspect.OTHER, lambda subject: subject.size_bytes() >= least)
+    return Leaf(key, Aspect.SIZE, lambda subject: subject.size_bytes() >= least, edges=(least,))
 
 
 def _invites(key: str, value: Any, place: Place) -> Condition:
@@ -291,7 +292,7 @@ BUILDERS: dict[str, Builder] = {
     "event_type": _glob_test(Aspect.SHAPE, lambda subject: subject.type),
     "msgtype": _glob_test(Aspect.SHAPE, lambda subject: subject.msgtype),
     "encrypted": _encrypted,
-    "size_bytes": _bounds_test(Aspect.OTHER, lambda subject: subject.size_bytes()),
+    "size_bytes": _bounds_test(Aspect.SIZE, lambda subject: subject.size_bytes()),
     "min_size_bytes": _min_size_bytes,
     "links": _bounds_test(Aspect.LINKS, lambda subject: len(subject.links())),
     "mentions": _bounds_test(Aspect.MENTIONS, lambda subject: len(subject.mentions())),

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import orjson
+
 from homeserver.protocol.canonical import NotCanonical, encode_canonical_json
 from homeserver.protocol.events import StateKey
 from homeserver.protocol.media_uris import MediaUri, media_uris
@@ -118,6 +120,11 @@ class Subject:
         """:meth:`text` in UTF-8, for RE2."""
         return self.text().encode("utf-8", "replace")
 
+    def is_plain(self) -> bool:
+        """Whether the text certainly has no link, no domain and names no user."""
+        text = self.text()
+        return reading.is_plain(text, self._hrefs)
+
     def folded(self) -> str:
         """:meth:`text` for comparing words: case and disguises dropped."""
         if self._folded is None:
@@ -127,7 +134,9 @@ class Subject:
     def words(self) -> frozenset[str]:
         """The distinct words of the folded text."""
         if self._words is None:
-            self._words = reading.words_of(self.folded())
+            text = self.text()
+            ascii_only = text.isascii()
+            self._words = reading.words_of(text if ascii_only else self.folded())
         return self._words
 
     def links(self) -> frozenset[str]:
@@ -162,6 +171,14 @@ class Subject:
             except NotCanonical:
                 self._size_bytes = 0  # it will not become an event
         return self._size_bytes
+
+    def is_surely_below(self, size: int) -> bool:
+        """Whether :meth:`size_bytes` is less, where that is plain without canonical JSON."""
+        try:
+            # Canonical JSON has the same, in another order; some numbers are a little longer.
+            return 2 * len(orjson.dumps(self.content)) < size
+        except TypeError:
+            return False
 
     def media_uris(self) -> Sequence[MediaUri]:
         """The files that it refers to."""

@@ -32,7 +32,9 @@ MAX_DEPTH = 12
 LONGEST_HOST = 253  # characters
 
 _WORDS = re.compile(r"\w+")
-_ASCII_WORDS = bytes(c if chr(c).isalnum() or c == ord("_") else 32 for c in range(128)).ljust(256)
+_ASCII_WORDS = bytes(
+    ord(chr(c).lower()) if chr(c).isalnum() or chr(c) == "_" else 32 for c in range(128)
+).ljust(256)
 _TAGS_THAT_BREAK = re.compile(
     r"<(?:/?(?:p|div|li|ul|ol|h[1-6]|tr|td|th|table|blockquote|pre|details|summary|hr)|br)\b[^<>]*>",
     re.IGNORECASE,
@@ -96,7 +98,7 @@ def fold(text: str) -> str:
 
 
 def words_of(folded: str) -> frozenset[str]:
-    """The runs of letters, digits and underscores in a folded text."""
+    """The runs of letters, digits and underscores in a folded text.  ASCII it folds by itself."""
     if folded.isascii():  # three times as fast as the pattern
         return frozenset(folded.encode().translate(_ASCII_WORDS).decode().split())
     return frozenset(_WORDS.findall(folded))
@@ -130,6 +132,17 @@ def one_spaced(folded: str) -> str:
 
 
 # ---------------------------------------------------------------- links
+
+
+def is_plain(text: str, hrefs: list[str]) -> bool:
+    """Whether a text certainly has no link, no domain and names no user: most have none."""
+    return (
+        not hrefs
+        and text.isascii()
+        and "@" not in text
+        and "://" not in text
+        and ("." not in text or not (_DOTTED.search(text) or "www." in text.lower()))
+    )
 
 
 def links_of(text: str, hrefs: list[str]) -> frozenset[str]:
@@ -182,7 +195,7 @@ def domains_of(hosts: frozenset[str]) -> frozenset[str]:
 
 def mentions_of(content: dict[str, Any], text: str, hrefs: list[str]) -> frozenset[str]:
     """Who is mentioned: by ``m.mentions``, by user ID or by a link; ``@room`` is one more."""
-    if not (hrefs or "@" in text or "matrix.to" in text or MAY_MENTION & content.keys()):
+    if not (hrefs or "@" in text or "matrix.to" in text or not MAY_MENTION.isdisjoint(content)):
         return NONE
     found: set[str] = set()
     for holder in (content, content.get("m.new_content")):

@@ -38,14 +38,18 @@ def test_whoever_waits_as_long_as_told_is_let_through(count: int, seconds: int) 
     assert rate.take("key", 5.0 + wait) == 0.0
 
 
-def test_the_least_lately_seen_are_forgotten() -> None:
+def test_the_least_lately_used_are_forgotten() -> None:
     rate = Rate(1, 1e9)
 
-    for number in range(rates.MAX_KEYS + 1):
+    for number in range(2 * rates.MAX_KEYS + 1):
         rate.take(str(number), 0.0)
 
     assert rate.take("0", 0.0) == 0.0
-    assert rate.take(str(rates.MAX_KEYS), 0.0) > 0
+    assert all(
+        rate.take(str(number), 0.0) > 0
+        for number in range(rates.MAX_KEYS + 1, 2 * rates.MAX_KEYS + 1)
+    )
+    assert len(rate._full_at) + len(rate._before) <= 2 * rates.MAX_KEYS
 
 
 def test_invites_are_counted_by_the_hour() -> None:

@@ -195,3 +195,51 @@ def test_half_a_character_pair_is_no_error() -> None:
     assert matches({"regex": "casino"}, subject)
     assert matches({"links": {"min": 1}, "link_domains": ["a.example"]}, subject)
     assert matches({"size_bytes": {"max": 0}}, subject)
+
+
+@given(
+    text=st.lists(
+        st.sampled_from(
+            ("a", " ", ".", "@", ":", "/", "://", "www.", "x.y", "@u:x", "matrix.to/#/", "。", "é")
+        ),
+        max_size=8,
+    ).map("".join),
+    markup=st.sampled_from((None, "<b>x</b>", '<a href="https://x">y</a>')),
+)
+def test_a_plain_text_has_no_links_no_domains_and_no_users(text: str, markup: str | None) -> None:
+    content = {} if markup is None else {"formatted_body": markup}
+    subject = message(text, content=content)
+
+    assert not (subject.is_plain() and (subject.links() | subject.domains() | subject.mentions()))
+
+
+def test_most_texts_are_plain() -> None:
+    assert message("Hello, how are you?  I am well... thanks.").is_plain()
+    assert not message("see a.example").is_plain()
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.text(max_size=20),
+        st.integers(-(2**70), 2**70),
+        st.floats(),
+        st.booleans(),
+        st.none(),
+        st.just("\ud800"),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(content=st.dictionaries(st.text(max_size=4), VALUES, max_size=5), size=st.integers(0, 400))
+def test_what_is_surely_below_a_size_is_below_it(content: dict[str, Any], size: int) -> None:
+    subject = message(content=content)
+
+    assert not subject.is_surely_below(size) or subject.size_bytes() < size
+
+
+def test_a_short_message_is_surely_below_a_large_size() -> None:
+    assert message("hello").is_surely_below(1_000)
