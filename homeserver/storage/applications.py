@@ -25,6 +25,10 @@ INSERT INTO application_users (user_id, application_id, created_at) VALUES ($1, 
 ON CONFLICT (user_id) DO NOTHING
 """
 SELECT_MADE_BY = "SELECT application_id FROM application_users WHERE user_id = $1"
+SELECT_MADE_AMONG = """
+SELECT user_id FROM application_users WHERE application_id = $1 AND user_id = ANY($2::text[])
+ORDER BY user_id
+"""
 # `$2`: patterns for LIKE, of whole user IDs.
 SELECT_USERS = """
 SELECT a.user_id, a.created_at, p.fields->>'displayname' AS name
@@ -96,6 +100,12 @@ async def made_by(db: Queryable, user_id: str) -> str | None:
     """The application that made an account."""
     application_id: str | None = await db.fetchval(SELECT_MADE_BY, user_id)
     return application_id
+
+
+async def made_among(db: Queryable, application_id: str, user_ids: Sequence[str]) -> list[str]:
+    """Those of some users whose accounts an application made."""
+    rows = await db.fetch(SELECT_MADE_AMONG, application_id, list(user_ids))
+    return [row["user_id"] for row in rows]
 
 
 async def get_users(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
 from homeserver.protocol.globs import glob_to_regex
-from homeserver.protocol.identifiers import UserId, is_new_localpart
+from homeserver.protocol.identifiers import UserId, is_new_localpart, localpart_of
 from homeserver.services.accounts import AccountService, UserInUse
 from homeserver.services.conversations.api_tokens import ApiTokens
 from homeserver.services.conversations.problems import Problem
@@ -26,7 +26,7 @@ from homeserver.services.usernames import new_user_id, parse_user
 from homeserver.storage import accounts as account_storage
 from homeserver.storage import applications as storage
 from homeserver.storage.applications import ApplicationRow, OwnUser
-from homeserver.storage.database import Database
+from homeserver.storage.database import Connection, Database
 
 PATTERN = re.compile(r"[a-z0-9._=/+*?-]{1,200}")
 MOST_PATTERNS = 20
@@ -112,6 +112,9 @@ class Applications:
         self._acting: OrderedDict[tuple[str, str], tuple[Requester, int]] = OrderedDict()
         self.changed: list[Callable[[], None]] = []
         """Called after applications were made, changed or deleted here."""
+        self.on_made: list[Callable[[Connection, str, str], Awaitable[None]]] = []
+        """Called with a user's and an application's ID, in the transaction that makes an account
+        whose name says not whose it is."""
 
     async def start(self) -> None:
         """Read which applications there are."""
@@ -248,6 +251,26 @@ class Applications:
             return True
         return await storage.made_by(self._database, user_id) == application.application_id
 
+    async def own_users(self, application_id: str, user_ids: Iterable[str]) -> list[str]:
+        """Those of some local users who are an application's."""
+        application = self._applications.get(application_id)
+        if application is None:
+            return []
+        own, others = [], []
+        for user_id in user_ids:
+            mine = application.matches(localpart_of(user_id))
+            (own if mine else others).append(user_id)
+        if others:
+            own += await storage.made_among(self._database, application_id, others)
+        return own
+
+    async def owners_of(self, connection: Connection, user_id: str) -> list[str]:
+        """The applications whose user somebody is."""
+        localpart = localpart_of(user_id)
+        owners = {each.application_id for each in self.known() if each.matches(localpart)}
+        maker = await storage.made_by(connection, user_id)
+        return sorted(owners | {maker} if maker is not None else owners)
+
     async def bot(self, application: Application) -> Requester | None:
         """Who acts where no user is named."""
         bot = application.row.bot_user_id
@@ -292,6 +315,9 @@ class Applications:
             await storage.insert_user(
                 connection, user_id, application.application_id, self._clock_ms()
             )
+            if not application.matches(user_id.localpart):  # else it is told as of any account
+                for watcher in self.on_made:
+                    await watcher(connection, user_id, application.application_id)
 
     async def users(self, application: Application, *, after: str, limit: int) -> list[OwnUser]:
         """An application's users in the order of their IDs, beginning after one."""

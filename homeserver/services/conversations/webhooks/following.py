@@ -116,11 +116,13 @@ class Following:
     ) -> list[NewDelivery]:
         new = []
         for happening in happenings:
+            self._audience.note(happening)
             for webhook in group:
-                if webhook.wants(happening.type) and await self._audience.reached(
-                    happening, webhook.owner
-                ):
-                    new.append(_delivery(webhook, happening))
+                if not webhook.wants(happening.type):
+                    continue
+                told = await self._audience.told(happening, webhook.owner)
+                if told is not None:
+                    new.append(_delivery(webhook, told))
         return new
 
     async def _write(self, group: Sequence[Webhook], new: Sequence[NewDelivery], upto: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from homeserver.services.conversations.feed.updates import Routed
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +14,7 @@ class Happening:
     """An update, before it is known who is told.
 
     It is made again from ``event_id`` when it is sent, or is ``data`` (JSON, without any text of
-    people's).  ``room_id``: the room whose members are told; else ``user_id`` is told by name.
+    people's).  ``user_id`` is told by name; without one, the members of ``room_id``.
     """
 
     type: str
@@ -21,6 +23,10 @@ class Happening:
     user_id: str | None = None
     event_id: str | None = None
     data: str | None = None
+    routed: Routed | None = field(default=None, compare=False, repr=False)
+    """What is asked of each who may be told."""
+    joined: bool | None = None
+    """Whether this is the user's coming into the room, or their going; else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,13 @@ class Source(Protocol):
 
 
 class Audience(Protocol):
-    """Who is told.  It is asked of each happening in the order of the log."""
+    """Who is told.  It sees everything that happens, in the order of the log."""
 
     def restart(self) -> None:
         """What comes next does not follow upon what came last."""
 
-    async def reached(self, happening: Happening, owner: str) -> bool:
-        """Whether a user (their ID), or any user of an application (its ID), is told."""
+    def note(self, happening: Happening) -> None:
+        """Something happens: perhaps somebody comes or goes."""
+
+    async def told(self, happening: Happening, owner: str) -> Happening | None:
+        """What a user (their ID), or any user of an application (its ID), is told; None: nothing."""
