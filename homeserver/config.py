@@ -18,6 +18,7 @@ from homeserver.config_limits import (
     LimitsConfig,
     RetentionConfig,
     SchedulingConfig,
+    WebhooksConfig,
     WebSocketConfig,
 )
 from homeserver.config_schema import check, leaves, schema, shown, yaml_loader
@@ -267,6 +268,7 @@ class Config:
     media: MediaConfig
     retention: RetentionConfig
     scheduling: SchedulingConfig
+    webhooks: WebhooksConfig
     limits: LimitsConfig
     websocket: WebSocketConfig
     rooms: RoomsConfig
@@ -401,6 +403,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         media=_media(document["media"], path(document["media"]["encryption_key_file"]), data_dir),
         retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),
         scheduling=SchedulingConfig(**_in_ms(document["scheduling"], "max_delay", "keep_finished")),
+        webhooks=WebhooksConfig(**_in_ms(document["webhooks"], "keep_log")),
         limits=LimitsConfig(**document["limits"]),
         websocket=WebSocketConfig(**document["websocket"]),
         rooms=RoomsConfig(**document["rooms"]),

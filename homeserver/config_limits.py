@@ -25,6 +25,14 @@ class SchedulingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhooksConfig:
+    """``webhooks``."""
+
+    allow_private_networks: bool
+    keep_log_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsConfig:
     """``limits``."""
 

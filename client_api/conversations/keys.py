@@ -29,11 +29,13 @@ from homeserver.services.conversations.room_people import RoomPeople
 from homeserver.services.conversations.scheduled import ScheduledMessages
 from homeserver.services.conversations.sending import Sending
 from homeserver.services.conversations.uploads import Uploads
+from homeserver.services.conversations.webhooks.service import Webhooks
 from homeserver.services.media_deletion import MediaDeletion
 
 if TYPE_CHECKING:
     from client_api.conversations.ws.hub import Hub
 
+WEBHOOKS = web.AppKey("WEBHOOKS", Webhooks)
 API_TOKENS = web.AppKey("API_TOKENS", ApiTokens)
 APPLICATIONS = web.AppKey("APPLICATIONS", Applications)
 FEED = web.AppKey("FEED", Feed)

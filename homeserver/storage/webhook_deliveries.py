@@ -40,14 +40,15 @@ UPDATE webhook_deliveries d SET due_at = back.due_at
 FROM unnest($1::text[], $2::bigint[]) AS back (delivery_id, due_at)
 WHERE d.delivery_id = back.delivery_id AND d.state = 'pending'
 """
+# Only what is still leased to whoever tried it: it may have been replayed meanwhile.
 FINISH = """
 UPDATE webhook_deliveries d SET state = done.state, due_at = done.due_at,
     attempts = d.attempts + done.attempts, attempted_at = done.attempted_at,
     response_status = done.response_status, latency_ms = done.latency_ms, error = done.error
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::bigint[], $6::int[], $7::int[],
-    $8::text[]) AS done (delivery_id, state, due_at, attempts, attempted_at, response_status,
-    latency_ms, error)
-WHERE d.delivery_id = done.delivery_id
+    $8::text[], $9::bigint[]) AS done (delivery_id, state, due_at, attempts, attempted_at,
+    response_status, latency_ms, error, leased_until)
+WHERE d.delivery_id = done.delivery_id AND d.due_at = done.leased_until
 """
 NEXT_DUE = """
 SELECT min(due_at) FROM webhook_deliveries WHERE webhook_id = $1 AND state = 'pending'
@@ -126,6 +127,7 @@ class Result:
     """What became of an attempt.  ``due_at``: when to try again; ``attempts``: 1, or 0 for none."""
 
     delivery_id: str
+    leased_until: int
     state: str
     due_at: int | None
     attempts: int
@@ -183,6 +185,7 @@ async def finish(db: Queryable, results: Sequence[Result]) -> None:
         [result.response_status for result in results],
         [result.latency_ms for result in results],
         [result.error for result in results],
+        [result.leased_until for result in results],
     )
 
 

@@ -42,7 +42,7 @@ class Conversations:
             wiring, self.message_parts.sending, self.feed_parts.feed
         )
         self.message_parts.folding.statuses = self.delivery_parts.statuses
-        self.application_parts = ApplicationParts(wiring)
+        self.application_parts = ApplicationParts(wiring, self.feed_parts)
         self.media_parts = MediaParts(wiring)
 
     def provide(self, app: web.Application) -> None:
@@ -54,8 +54,7 @@ class Conversations:
         self.feed_parts.provide(app, self._wiring, self.message_parts)
         self.delivery_parts.provide(app)
         self.message_parts.provide(app)
-        app[keys.API_TOKENS] = self.application_parts.tokens
-        app[keys.APPLICATIONS] = self.application_parts.applications
+        self.application_parts.provide(app)
 
     async def start(self) -> None:
         """Start what runs in the background."""
@@ -69,6 +68,7 @@ class Conversations:
 
     async def close(self) -> None:
         """Stop what runs in the background."""
+        await self.application_parts.close()
         await self.delivery_parts.close()
         await self.people.close()
         await self.feed_parts.close()

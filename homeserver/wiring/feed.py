@@ -28,28 +28,30 @@ class FeedParts:
 
     def __init__(self, wiring: Wiring) -> None:
         reading, database, log = wiring.reading, wiring.database, wiring.log
-        judge = Judge(
+        self.judge = Judge(
             reader_filter=reading.hidden_events,
             audience=wiring.consent,
             invites=wiring.consent_parts.requests,
             views=reading.visibility,
         )
-        looking = Looking(database=database, store=wiring.store, erased=wiring.erased.positions)
+        self.looking = Looking(
+            database=database, store=wiring.store, erased=wiring.erased.positions
+        )
         self.replay = Replay(
             database=database,
             log=log,
             recent=reading.recent,
             rooms=reading.rooms_of_users,
             views=reading.visibility,
-            judge=judge,
-            looking=looking,
+            judge=self.judge,
+            looking=self.looking,
         )
         self.feed = Feed(
             log=log,
             store=wiring.store,
             rooms=reading.rooms_of_users,
-            judge=judge,
-            looking=looking,
+            judge=self.judge,
+            looking=self.looking,
             replay=self.replay,
             most_replayed=wiring.config.websocket.max_replayed,
         )

@@ -22,6 +22,7 @@ from client_api.conversations.rest import (
     status,
     tokens,
     uploads,
+    webhooks,
 )
 
 ALL: tuple[Api, ...] = (
@@ -43,4 +44,5 @@ ALL: tuple[Api, ...] = (
     drafts.api,
     tokens.api,
     application.api,
+    webhooks.api,
 )

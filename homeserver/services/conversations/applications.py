@@ -256,7 +256,8 @@ class Applications:
         application = self._applications.get(application_id)
         if application is None:
             return []
-        own, others = [], []
+        own: list[str] = []
+        others: list[str] = []
         for user_id in user_ids:
             mine = application.matches(localpart_of(user_id))
             (own if mine else others).append(user_id)

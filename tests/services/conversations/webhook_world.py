@@ -136,8 +136,11 @@ class ForEverybody:
     def restart(self) -> None:
         return None
 
-    async def reached(self, happening: Happening, owner: str) -> bool:
-        return True
+    def note(self, happening: Happening) -> None:
+        return None
+
+    async def told(self, happening: Happening, owner: str) -> Happening | None:
+        return happening
 
 
 class World:

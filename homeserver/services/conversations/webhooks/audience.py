@@ -72,7 +72,7 @@ class LogAudience:
             room.note(happening.user_id, happening.joined)
 
     async def told(self, happening: Happening, owner: str) -> Happening | None:
-        """What a user (their ID), or any user of an application (its ID), is told; None: nothing."""
+        """What a user, or any user of an application, is told; by the owner's ID."""
         if happening.user_id is not None:
             if not await self._own(owner, [happening.user_id]):
                 return None

@@ -189,7 +189,8 @@ class Delivering:
         body = await self._payloads.get(delivery)
         if body is None:
             reason = "what happened was deleted before it could be told"
-            return Result(delivery.delivery_id, GONE, None, 0, now, None, None, reason)
+            lease = delivery.due_at or 0
+            return Result(delivery.delivery_id, lease, GONE, None, 0, now, None, None, reason)
         attempt = await self.attempt(delivery, body)
         return result_of(delivery, attempt, self._clock_ms())
 
@@ -214,6 +215,7 @@ def result_of(delivery: Delivery, attempt: Attempt, now: int) -> Result:
         due_at = min(now + wait, delivery.give_up_at)
     return Result(
         delivery.delivery_id,
+        delivery.due_at or 0,
         state,
         due_at,
         1,

@@ -61,4 +61,4 @@ class Audience(Protocol):
         """Something happens: perhaps somebody comes or goes."""
 
     async def told(self, happening: Happening, owner: str) -> Happening | None:
-        """What a user (their ID), or any user of an application (its ID), is told; None: nothing."""
+        """What a user, or any user of an application, is told; by the owner's ID."""

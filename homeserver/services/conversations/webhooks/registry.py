@@ -29,6 +29,7 @@ from homeserver.storage.webhooks import WebhookRow
 logger = structlog.get_logger(__name__)
 
 LOOK_AGAIN_SECONDS = 60.0
+COMMITTED_AFTER_SECONDS = (0.05, 0.5, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +178,12 @@ class Registry:
 
         ``owners``: IDs of applications and users; ``data``: without any text of people's.
         """
-        for webhook in self._webhooks.values():
-            if webhook.owner in owners:
-                await self._queue(connection, [webhook], type_, data)
+        told = [webhook for webhook in self._webhooks.values() if webhook.owner in owners]
+        if told:
+            await self._queue(connection, told, type_, data)
+            loop = asyncio.get_running_loop()
+            for seconds in COMMITTED_AFTER_SECONDS:  # it is nowhere told when
+                loop.call_later(seconds, self.queued, [webhook.webhook_id for webhook in told])
 
     async def _tell(self, owner: Owner, type_: str, data: Mapping[str, object]) -> None:
         mine = [webhook for webhook in self._webhooks.values() if owner.has(webhook.row)]

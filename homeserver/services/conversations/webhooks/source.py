@@ -43,8 +43,9 @@ class LogSource:
         """What happened after a position, in order; the first part of it, if it is much."""
         upto = self._log.position
         kinds = _Kinds(upto, limit)
-        await self._events(kinds, position, upto, limit)
+        # who comes or goes does so before others are told of it
         await self._moves(kinds, position, upto, limit)
+        await self._events(kinds, position, upto, limit)
         requests = await storage.get_requests(self._database, position, upto, limit)
         kinds.add_records([(at, RequestRecord(request)) for at, request in requests])
         kinds.add_records(await storage.get_erasures(self._database, position, upto, limit))
