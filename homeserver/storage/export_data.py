@@ -36,6 +36,10 @@ WHERE d.user_id = $1 ORDER BY d.created_at
     "account/cross_signing_public_keys.jsonl": """
 SELECT usage, key FROM cross_signing_keys WHERE user_id = $1 ORDER BY usage
 """,
+    "account/scheduled.jsonl": """
+SELECT kind, room_id, event_type, state_key, body, scheduled_at, due_at, state, event_id
+FROM scheduled_sends WHERE user_id = $1 ORDER BY due_at
+""",
     "account/filters.jsonl": """
 SELECT filter_id, definition FROM filters WHERE user_id = $1 ORDER BY filter_id
 """,

@@ -17,6 +17,7 @@ from homeserver.services.conversations.feed.updates import Routed, Update
 from homeserver.services.conversations.scheduled import MessageSender, ScheduledMessages
 from homeserver.services.conversations.sending import Sending
 from homeserver.services.conversations.shapes.updates import MessageStatus
+from homeserver.services.delivery.pruning import RefusalPruning
 from homeserver.storage.scheduled import MESSAGE
 from homeserver.wiring.basics import clock_ms
 
@@ -46,6 +47,7 @@ class DeliveryParts:
     def __init__(self, wiring: Wiring, sending: Sending, feed: Feed) -> None:
         database, outbox = wiring.database, wiring.transport.outbox
         self._updates(wiring, feed)
+        wiring.ends.caretaker.add(RefusalPruning(database=database, clock_ms=clock_ms))
         self.statuses = DeliveryStatuses(
             server_name=wiring.config.server_name,
             database=database,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from homeserver.services.conversations import delivery
+from homeserver.storage.database import Database
 from tests.conversations.conftest import ApiUser, new_user
 from tests.conversations.test_messages import a_group
+from tests.integration.single import running
+from tests.integration.test_policy_and_consent import rule
 
 
 async def send(user: ApiUser, room_id: str, text: str = "hello") -> str:
@@ -200,3 +205,68 @@ async def test_the_progress_of_devices_outlives_the_process(alice: ApiUser, bob:
     progress._positions.clear()
 
     assert (await status(alice, room_id, message_id))["status"] == "delivered_to_device"
+
+
+async def test_lists_say_in_short_how_far_own_messages_have_come(
+    alice: ApiUser, bob: ApiUser
+) -> None:
+    room_id = await a_group(alice, bob)
+    await send(bob, room_id, "his")
+    message_id = await send(alice, room_id, "hers")
+    await bob.matrix("POST", f"/rooms/{room_id}/receipt/m.read/{message_id}", {})
+
+    page = await alice.get(f"/conversations/{room_id}/messages?system=false")
+    (conversation,) = (await alice.get("/conversations"))["items"]
+
+    by_text = {message["text"]: message for message in page["items"]}
+    assert by_text["hers"]["status"] == {
+        "state": "read",
+        "recipients": 1,
+        "delivered": 1,
+        "read": 1,
+    }
+    assert "status" not in by_text["his"]
+    assert conversation["last_message"]["status"]["state"] == "read"
+
+
+async def test_a_large_group_is_counted_and_not_listed(alice: ApiUser, monkeypatch: Any) -> None:
+    others = [await new_user(alice.instance, name) for name in ("b", "c", "d", "e")]
+    room_id = await a_group(alice, *others)
+    monkeypatch.setattr(delivery, "MOST_IN_SHORT", 2)
+    monkeypatch.setattr(delivery, "MOST_IN_FULL", 3)
+    message_id = await send(alice, room_id)
+    path = f"/conversations/{room_id}/messages/{message_id}"
+
+    states, counts = [], []
+    for reader in (None, *others):
+        if reader is not None:
+            await reader.matrix("POST", f"/rooms/{room_id}/receipt/m.read/{message_id}", {})
+        states.append((await alice.get(path))["status"])
+        counts.append((await status(alice, room_id, message_id, query="?limit=1"))["counts"])
+
+    assert [state["read"] for state in states] == [0, 1, 2, 3, 4]
+    assert [state["state"] for state in states] == ["delivered_to_instance"] * 4 + ["read"]
+    assert {state["recipients"] for state in states} == {4}
+    assert [count["read"] for count in counts] == [0, 1, 2, 3, 4]
+    assert {count["recipients"] for count in counts} == {4}
+    assert {count["read"] + count["delivered_to_instance"] for count in counts} == {4}
+
+
+async def test_a_message_that_a_moderator_looks_at_waits_and_can_be_taken_back(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path, policy=rule("hold", keywords=["casino"])) as instance:
+        alice, bob = await new_user(instance, "alice"), await new_user(instance, "bob")
+        room_id = await a_group(alice, bob)
+        message_id = await send(alice, room_id, "casino")
+        path = f"/conversations/{room_id}/messages/{message_id}"
+
+        held = await status(alice, room_id, message_id)
+        await alice.post(f"{path}/cancel")
+        stored = await database.fetchval("SELECT pdu FROM events WHERE event_id = $1", message_id)
+        item = await database.fetchrow("SELECT * FROM moderation_queue")
+
+        assert held["status"] == "pending"
+        assert held["recipients"][0]["reason"] == {"code": "policy"}
+        assert b"casino" not in stored
+        assert (item["state"], item["resolved_by"]) == ("dropped", alice.user_id)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast, get_args
 
 from homeserver.services.audience import RECEIPTS_SCOPE
+from homeserver.services.conversations.drafts import DRAFT, draft_of
 from homeserver.services.conversations.feed.updates import Routed, Update
 from homeserver.services.conversations.reading import as_dict
 from homeserver.services.conversations.shapes.people import address
@@ -34,7 +35,6 @@ from homeserver.storage.receipts import MAIN_THREAD, READ, READ_PRIVATE, UNTHREA
 
 TAGS = "m.tag"
 PINNED, ARCHIVED = "m.favourite", "m.lowpriority"
-DRAFT = "dev.comity.draft"
 OWN_SETTINGS = {"m.push_rules": "notifications", "m.ignored_user_list": "blocked"}
 
 
@@ -113,7 +113,9 @@ def _own(position: int, record: AccountDataRecord) -> AnyUpdate | None:
         )
     if record.type == DRAFT:
         return DraftUpdated(
-            position=position, conversation_id=record.room_id, draft=content or None
+            position=position,
+            conversation_id=record.room_id,
+            draft=draft_of(record.room_id, content),
         )
     return None
 

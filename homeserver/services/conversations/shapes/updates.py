@@ -6,11 +6,12 @@ that has none (typing, presence) is of the moment, and is not told again.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from homeserver.services.conversations.shapes.base import Sparse
 from homeserver.services.conversations.shapes.conversations import State
 from homeserver.services.conversations.shapes.messages import Answer, Message
+from homeserver.services.conversations.shapes.scheduled import Draft
 
 Membership = Literal["joined", "invited", "requested", "left", "removed", "banned"]
 RequestState = Literal["pending", "accepted", "declined", "blocked", "expired"]
@@ -183,7 +184,7 @@ class SettingsUpdated(AnyUpdate, frozen=True, kw_only=True, tag="settings.update
 class DraftUpdated(AnyUpdate, frozen=True, kw_only=True, tag="draft.updated"):
     """The reader's draft in a conversation; null once it is gone."""
 
-    draft: dict[str, Any] | None = None
+    draft: Draft | None = None
 
 
 # ---------------------------------------------------------------- people
