@@ -6,7 +6,7 @@ that has none (typing, presence) is of the moment, and is not told again.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from homeserver.services.conversations.shapes.base import Sparse
 from homeserver.services.conversations.shapes.conversations import State
