@@ -71,6 +71,36 @@ SELECT m.room_id, m.user_id, m.membership, m.event_id
 FROM unnest($1::text[], $2::text[]) AS wanted (room_id, user_id)
 JOIN memberships m ON m.room_id = wanted.room_id AND m.user_id = wanted.user_id
 """
+# Messages past what a reader has read, sent, or came in with, whether they notify or not.
+COUNT_UNSEEN = """
+SELECT wanted.room_id, counted.messages FROM unnest($1::text[]) AS wanted (room_id)
+CROSS JOIN LATERAL (
+    SELECT greatest(
+        (SELECT max(coalesce(r.event_order, e.timeline_order)) FROM receipts r
+            LEFT JOIN events e ON r.event_order IS NULL AND e.event_id = r.event_id
+                AND e.room_id = r.room_id
+            WHERE r.room_id = wanted.room_id AND r.user_id = $2 AND r.thread_id IN ('', 'main')
+                AND r.receipt_type IN ('m.read', 'm.read.private')),
+        (SELECT max(position) FROM notifications
+            WHERE room_id = wanted.room_id AND audience = $3),
+        (SELECT max(position) FROM (
+            SELECT position, membership, lag(membership) OVER (ORDER BY position) AS before
+            FROM membership_changes WHERE room_id = wanted.room_id AND user_id = $2
+        ) changes WHERE membership = 'join' AND before IS DISTINCT FROM 'join'),
+        0) AS upto
+) seen CROSS JOIN LATERAL (
+    SELECT count(*) AS messages FROM (
+        SELECT 1 FROM events e WHERE e.room_id = wanted.room_id AND e.timeline_order > seen.upto
+            AND e.type = ANY($4::text[]) AND e.state_key IS NULL AND e.rejected IS NULL
+            AND NOT e.soft_failed AND e.withheld IS NULL AND e.redacted_by IS NULL
+            AND (e.relation_type IS NULL OR e.relation_type <> ALL($5::text[]))
+            AND e.sender <> $2 AND e.sender <> ALL($6::text[]) AND e.event_id <> ALL($6::text[])
+            AND (substr(e.sender, strpos(e.sender, ':') + 1) <> ALL($6::text[])
+                OR '+' || e.sender = ANY($6::text[]))
+        LIMIT $7
+    ) unseen
+) counted
+"""
 SELECT_ROOM_DATA = """
 SELECT room_id, content FROM account_data WHERE user_id = $1 AND type = $2 AND room_id <> ''
 """
@@ -154,6 +184,34 @@ async def get_member_events(
         SELECT_MEMBER_EVENTS, [room_id for room_id, _ in pairs], [user for _, user in pairs]
     )
     return {(row["room_id"], row["user_id"]): MemberEvent(**row) for row in rows}
+
+
+async def count_unseen(
+    db: Queryable,
+    room_ids: Collection[str],
+    user_id: str,
+    *,
+    sent_audience: str,
+    types: Collection[str],
+    without_relations: Collection[str],
+    without: Collection[str],
+    limit: int,
+) -> dict[str, int]:
+    """Room ID -> how many messages a reader has not seen, at most ``limit``.
+
+    ``without``: senders, and instances, whose messages do not count, and single events.
+    """
+    rows = await db.fetch(
+        COUNT_UNSEEN,
+        list(room_ids),
+        user_id,
+        sent_audience,
+        list(types),
+        list(without_relations),
+        list(without),
+        limit,
+    )
+    return {row["room_id"]: row["messages"] for row in rows}
 
 
 async def get_room_data(db: Queryable, user_id: str, type_: str) -> dict[str, Any]:

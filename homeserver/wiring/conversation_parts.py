@@ -45,6 +45,7 @@ class ConversationParts:
             creation=wiring.creation,
             profiles=wiring.profiles,
             direct_list=self.direct_list,
+            agreements=wiring.consent,
         )
         self.settings = Settings(
             database=database,

@@ -238,6 +238,23 @@ async def test_the_unread_are_found(alice: ApiUser, bob: ApiUser) -> None:
     assert await names(alice, "?unread=false") == ["One"]
 
 
+async def test_what_is_muted_is_counted_though_it_notifies_nobody(
+    alice: ApiUser, bob: ApiUser
+) -> None:
+    room_id = await make_room(alice, bob)
+    await alice.call("PATCH", f"/conversations/{quote(room_id)}/settings", {"muted": True})
+    first = await say(bob, room_id, "one")
+    await say(bob, room_id, "two")
+
+    assert (await conversation(alice, room_id))["unread"] == {"messages": 2, "mentions": 0}
+    assert len(await names(alice, "?unread=true")) == 1
+    await read(alice, room_id, first)
+    assert (await conversation(alice, room_id))["unread"]["messages"] == 1
+    await say(alice, room_id, "three")
+    assert (await conversation(alice, room_id))["unread"]["messages"] == 0
+    assert await names(alice, "?unread=true") == []
+
+
 async def test_settings_are_what_matrix_clients_make_of_them(alice: ApiUser, bob: ApiUser) -> None:
     room_id = await make_room(alice, bob, name="Boats")
     path = f"/conversations/{quote(room_id)}/settings"

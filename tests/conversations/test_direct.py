@@ -82,6 +82,19 @@ async def test_answering_accepts_the_invitation(
     assert await m_direct(bob) == {alice.user_id: [made]}
 
 
+async def test_a_contact_need_not_be_asked(direct: Direct, alice: ApiUser, bob: ApiUser) -> None:
+    await bob.call("PUT", f"/contacts/{alice.address}", {})
+
+    made, created = await direct.find_or_make(*ids(alice, bob))
+
+    assert created
+    assert await membership(alice, made, bob.user_id) == "join"
+    assert await m_direct(bob) == {alice.user_id: [made]}
+    await bob.matrix("POST", f"/rooms/{made}/leave", {})
+    assert await direct.find_or_make(*ids(alice, bob)) == (made, False)
+    assert await membership(alice, made, bob.user_id) == "invite"
+
+
 async def test_who_left_is_invited_into_the_same_room(
     direct: Direct, alice: ApiUser, bob: ApiUser
 ) -> None:

@@ -146,12 +146,21 @@ class ConversationViews:
         return found
 
     async def unread(self, user_id: str, room_ids: Sequence[str]) -> dict[str, Unread]:
-        """How much is unread in conversations that the reader is in."""
+        """How much is unread in conversations that the reader is in.
+
+        What is muted notifies nobody, and is counted apart.
+        """
         counts = await self._unread.get_many(user_id, room_ids, self._log.position)
-        return {
+        found = {
             room_id: Unread(messages=count.notifications, mentions=count.highlights)
             for room_id, count in counts.items()
         }
+        muted = [room_id for room_id in self._settings.muted(user_id) if room_id in found]
+        if muted:
+            withheld = await self._reader_filter.withheld(user_id)
+            unseen = await self._newest.count_unseen(user_id, muted, withheld.peers)
+            found.update({room_id: Unread(messages=unseen[room_id]) for room_id in muted})
+        return found
 
     # ------------------------------------------------------------ what is read
 

@@ -12,6 +12,7 @@ from homeserver.errors import MatrixError
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.services.consent import Scope
 from homeserver.services.conversations.direct_list import DirectList
 from homeserver.services.conversations.inviting import check_exists
 from homeserver.services.creation import InitialState, RoomCreation, RoomRequest
@@ -27,7 +28,15 @@ logger = structlog.get_logger(__name__)
 
 MOST_LOOKED_AT = 20  # of the rooms that are said to be direct with one person
 NOTES = "Notes to self"
+GRANTED = "granted"
 ENCRYPTION: JsonObject = {"algorithm": "m.megolm.v1.aes-sha2"}
+
+
+class Agreements(Protocol):
+    """What people have agreed to."""
+
+    async def state_of(self, owner: str, peer: str, scope: str) -> str | None:
+        """What the owner said of this very peer: ``granted``, ...; None: nothing."""
 
 
 class MemberProfiles(Protocol):
@@ -52,6 +61,7 @@ class Direct:
         creation: RoomCreation,
         profiles: MemberProfiles,
         direct_list: DirectList,
+        agreements: Agreements,
     ) -> None:
         self._server_name = server_name
         self._default_version = default_version
@@ -62,6 +72,7 @@ class Direct:
         self._creation = creation
         self._profiles = profiles
         self._list = direct_list
+        self._agreements = agreements
         # One call at a time for each pair, whichever of the two it comes from.
         self._locks: WeakValueDictionary[frozenset[str], asyncio.Lock] = WeakValueDictionary()
 
@@ -174,7 +185,24 @@ class Direct:
             await self._give_up(owner, room_id)
             raise
         await self._list.add(owner, peer, room_id)
+        await self._let_in(owner, room_id, peer)
         return room_id
+
+    async def _let_in(self, owner: UserId, room_id: str, peer: UserId) -> None:
+        """Whoever has agreed to hear from the owner (a contact) need not be asked again.
+
+        In a new conversation alone: who has left one stays out until they come back themselves.
+        """
+        if peer.server_name != self._server_name:
+            return
+        if await self._agreements.state_of(peer, owner, Scope.MESSAGE) != GRANTED:
+            return
+        try:
+            await self._membership.join(peer, room_id)
+        except MatrixError as error:
+            logger.info("a contact was not let in", room_id=room_id, reason=error.text)
+            return  # they have their invitation
+        await self._list.add(peer, owner, room_id)
 
     def _request(self, owner: UserId, peer: UserId, *, encrypted: bool) -> RoomRequest:
         """A room that both govern."""

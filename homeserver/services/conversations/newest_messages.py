@@ -9,6 +9,7 @@ from typing import Final
 from homeserver.protocol.answers import POLL_STARTS
 from homeserver.protocol.events import Event
 from homeserver.protocol.relations import ANNOTATION, REPLACE, relation_of
+from homeserver.services.unread import SENT
 from homeserver.storage import conversations as storage
 from homeserver.storage.database import Database
 from homeserver.storage.erasures import ErasureRecord
@@ -19,6 +20,7 @@ from homeserver.storage.releases import ReleaseRecord
 CACHED_ROOMS = 50_000
 KEPT = 5  # some may not be for every reader
 LOOKED_AT = 200  # so much of a room's timeline is searched for messages
+MOST_COUNTED = 1_000
 LATEST: Final = 2**62
 TYPES = ("m.room.message", "m.room.encrypted", "m.sticker", "m.call.invite", *POLL_STARTS)
 ABOUT_OTHERS = (REPLACE, ANNOTATION)
@@ -73,6 +75,22 @@ class NewestMessages:
             limit=KEPT,
         )
         return {room_id: tuple(newest) for room_id, newest in read.items()}
+
+    async def count_unseen(
+        self, user_id: str, room_ids: Collection[str], without: Collection[str]
+    ) -> Mapping[str, int]:
+        """How many messages a reader has not seen, whether they notify or not: for rooms that are
+        muted.  ``without``: whose do not count, as :class:`Withheld` names them."""
+        return await storage.count_unseen(
+            self._database,
+            room_ids,
+            user_id,
+            sent_audience=SENT + user_id,
+            types=TYPES,
+            without_relations=ABOUT_OTHERS,
+            without=without,
+            limit=MOST_COUNTED,
+        )
 
     def _on_notice(self, notice: Notice) -> None:
         for position, record in notice.records:
