@@ -128,6 +128,45 @@ async def test_what_policy_decides_is_told(
         assert told["outcome"] == "held"
 
 
+async def test_who_takes_no_messages_is_said_to_refuse(alice: ApiUser, bob: ApiUser) -> None:
+    path = f"/_comity/client/v1/consent/message/{alice.user_id}"
+    await bob.matrix("PUT", path, {"state": "denied"})
+
+    problem = await alice.post("/messages", {"to": bob.address, "text": "x"}, status=403)
+    conversations = await alice.get("/conversations")
+
+    assert problem["code"] == "recipient_refuses"
+    assert conversations["items"] == []
+
+
+async def test_who_does_not_exist_is_not_found(alice: ApiUser) -> None:
+    problem = await alice.post("/messages", {"to": "nobody@one.test", "text": "x"}, status=404)
+
+    assert problem["code"] == "not_found"
+
+
+async def test_consent_is_asked_for_before_anything_goes_elsewhere(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path, consent={"cross_instance": "opt_in"}) as one:
+        alice = await new_user(one, "alice")
+
+        problem = await alice.post(
+            "/messages", {"to": "bob@other.example", "text": "x"}, status=403
+        )
+
+    assert problem["code"] == "consent_required"
+    assert problem["consent_url"].startswith("http")
+
+
+async def test_ones_notes_are_a_conversation(alice: ApiUser) -> None:
+    first = await alice.post("/messages", {"to": alice.address, "text": "milk"}, status=201)
+    second = await alice.post("/messages", {"to": alice.address, "text": "eggs"}, status=201)
+
+    assert first["conversation"]["kind"] == "self"
+    assert (first["outcome"], second["conversation"]["created"]) == ("sent", False)
+
+
 # ---------------------------------------------------------------- reading
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from html import unescape
+from itertools import islice
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -37,6 +40,9 @@ MAX_DEPTH = 60
 MOST_LINES = 20
 MOST_WAVEFORM = 256
 GEO = re.compile(r"geo:(-?\d{1,3}(?:\.\d{1,20})?),(-?\d{1,3}(?:\.\d{1,20})?)(?:[,;].*)?\Z", re.S)
+LINK = re.compile(
+    r'<a href="https://matrix\.to/#/(@[^"?<>]{1,500})[^"<>]{0,500}">([^<>]{1,200})</a>'
+)
 DURATION_OWNERS = ("org.matrix.msc1767.audio", "m.audio_details")
 
 # ---------------------------------------------------------------- any JSON
@@ -130,27 +136,41 @@ def without_reply_fallback(content: Mapping[str, Any], body: str) -> str:
     return body
 
 
-def read_mentions(content: Mapping[str, Any]) -> list[Mention]:
+def read_mentions(content: Mapping[str, Any], body: str) -> list[Mention]:
     """Whom a message names, those with their place in the text first.
 
-    Spec: user and room mentions; Comity's ``dev.comity.mentions`` adds the places.
+    Spec: user and room mentions; Comity's ``dev.comity.mentions`` adds the places.  Where another
+    client sent it, a link's text is looked for in the plain text.
     """
-    found: list[Mention] = []
-    named = set()
-    body = content.get("body")
-    length = len(body) if isinstance(body, str) else 0
     placed = content.get(MENTIONS)
-    for entry in placed[:MAX_MENTIONS] if isinstance(placed, list) else ():
-        mention = _placed_mention(entry, length)
-        if mention is not None:
-            found.append(mention)
-            named.add(mention.person)
     users = as_dict(content.get("m.mentions")).get("user_ids")
-    for user in users[:MAX_MENTIONS] if isinstance(users, list) else ():
+    wanted = users[:MAX_MENTIONS] if isinstance(users, list) else []
+    found: list[Mention] = []
+    if isinstance(placed, list):
+        entries = (_placed_mention(entry, len(body)) for entry in placed[:MAX_MENTIONS])
+        found = [mention for mention in entries if mention is not None]
+    elif wanted and "matrix.to" in str(content.get("formatted_body", "")):
+        found = _linked_mentions(content["formatted_body"], body, wanted)
+    named = {mention.person for mention in found}
+    for user in wanted:
         who = person(user)
         if who is not None and who not in named:
             named.add(who)
             found.append(Mention(person=who))
+    return found
+
+
+def _linked_mentions(html: object, body: str, users: list[Any]) -> list[Mention]:
+    """Where the plain text has the texts of links to some people, in the order of the links."""
+    found: list[Mention] = []
+    end = 0
+    for link in islice(LINK.finditer(html), MAX_MENTIONS) if isinstance(html, str) else ():
+        user_id, name = unquote(unescape(link[1])), unescape(link[2])
+        who = person(user_id) if user_id in users else None
+        start = body.find(name, end)
+        if who is not None and start >= 0:
+            end = start + len(name)
+            found.append(Mention(person=who, offset=start, length=len(name)))
     return found
 
 

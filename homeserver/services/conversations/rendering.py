@@ -201,9 +201,9 @@ def _read_message(content: Mapping[str, Any], parts: Parts) -> Kind:
         if parts["location"] is None:
             kind = "unknown"
     if len(content) > 2:
-        kind = _read_more(content, parts, kind)
         if body is not None and "m.relates_to" in content:
             body = without_reply_fallback(content, body)
+        kind = _read_more(content, parts, kind, body or "")
     parts["text"] = body
     return kind
 
@@ -215,14 +215,14 @@ def _read_file(content: Mapping[str, Any], parts: Parts, body: str | None) -> st
     return body if filename and filename != body else None
 
 
-def _read_more(content: Mapping[str, Any], parts: Parts, kind: Kind) -> Kind:
+def _read_more(content: Mapping[str, Any], parts: Parts, kind: Kind, body: str) -> Kind:
     """What a message has beside its body."""
     if content.get("format") == HTML:
         html = as_text(content.get("formatted_body"))
         if html is not None and (kind not in MEDIA_KINDS or "filename" in content):
             parts["html"] = shown_html(html)
     if "m.mentions" in content or MENTIONS in content:
-        parts["mentions"] = read_mentions(content)
+        parts["mentions"] = read_mentions(content, body)
         parts["mentions_all"] = as_dict(content.get("m.mentions")).get("room") is True
     if FORWARDED in content:
         parts["forwarded"] = read_forwarded(content[FORWARDED])

@@ -42,6 +42,7 @@ VALUES = st.sampled_from(
     [
         *("m.text", "m.image", "m.audio", "m.location", "m.file", "m.emote", "join", "leave"),
         *("org.matrix.custom.html", "mxc://b.example/abc", "geo:1,2", "$event", "@a:b.example"),
+        '<a href="https://matrix.to/#/@a:b.example">x</a>',
         *("m.replace", "m.thread", "> <@a:b> x\n\ny", "<b>x</b>", 5, 0, True),
     ]
 )
@@ -272,6 +273,30 @@ def test_mentions_outside_of_the_text_are_without_place_or_gone() -> None:
 
     assert render(event, 7).mentions == [
         Mention(person="bob@two.example", offset=0, length=3),
+        Mention(person="carol@two.example"),
+    ]
+
+
+def test_mentions_of_other_clients_are_found_by_their_links() -> None:
+    bob, eve = "https://matrix.to/#/@bob:two.example", "https://matrix.to/#/%40eve:two.example"
+    event = an_event(
+        {
+            "msgtype": "m.text",
+            "body": "> <@x:y> Bob\n\n😀 Bob and Eve & Bob",
+            "format": "org.matrix.custom.html",
+            "formatted_body": f'😀 <a href="{bob}">Bob</a> and <a href="{eve}">Eve</a> &amp; '
+            f'<a href="{bob}?via=two.example">Bob</a>',
+            "m.mentions": {"user_ids": ["@bob:two.example", "@carol:two.example"]},
+            "m.relates_to": {"m.in_reply_to": {"event_id": "$other"}},
+        }
+    )
+
+    message = render(event, 7)
+
+    assert message.text == "😀 Bob and Eve & Bob"
+    assert message.mentions == [
+        Mention(person="bob@two.example", offset=2, length=3),
+        Mention(person="bob@two.example", offset=16, length=3),
         Mention(person="carol@two.example"),
     ]
 
