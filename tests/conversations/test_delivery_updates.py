@@ -9,6 +9,7 @@ import orjson
 
 from homeserver.services.conversations.feed.updates import Update
 from tests.conversations.conftest import ApiUser, new_user
+from tests.conversations.sockets import connected
 from tests.conversations.test_messages import a_group
 from tests.conversations.test_status import send, sync
 
@@ -118,3 +119,18 @@ async def test_nothing_is_kept_for_senders_who_are_not_online(alice: ApiUser, bo
     await ear.hears(1)
 
     assert [update["message_id"] for update in ear.statuses] == [message_id]
+
+
+async def test_what_a_socket_acknowledges_is_told_over_another(
+    alice: ApiUser, bob: ApiUser
+) -> None:
+    room_id = await a_group(alice, bob)
+    async with connected(alice) as hers, connected(bob) as his:
+        await hers.send(type="send", client_id="one", conversation_id=room_id, text="hello")
+        came = await his.until("message.created")
+        await his.send(type="ack", position=came["position"])
+
+        told = await hers.until("message.status")
+
+    assert (told["message_id"], told["recipient"]) == (came["message"]["id"], bob.address)
+    assert told["status"] == "delivered_to_device"

@@ -47,7 +47,7 @@ async def test_it_is_sent_to_a_person_when_its_time_has_come(alice: ApiUser, bob
     )
     assert event["content"]["body"] == "later"
     assert found["send_at"] <= found["finished_at"]
-    assert found["message"]["text"] == "later"
+    assert found["message"] == {"to": bob.address, "text": "later"}
 
 
 async def test_those_that_wait_are_listed_by_their_times(alice: ApiUser, bob: ApiUser) -> None:

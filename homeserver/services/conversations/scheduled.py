@@ -21,6 +21,7 @@ from homeserver.services.conversations.shapes.scheduled import (
     ChangeScheduled,
     NewScheduled,
     Scheduled,
+    ScheduledMessage,
     ScheduledQuery,
 )
 from homeserver.services.conversations.shapes.times import parse_time, rfc3339
@@ -242,10 +243,10 @@ class ScheduledMessages:
         )
 
 
-def stored_message(body: JsonObject) -> NewMessage:
+def stored_message(body: JsonObject) -> ScheduledMessage:
     """A message as it was scheduled.  Raises :class:`Problem` if that is none any more."""
     try:
-        return msgspec.convert(body, NewMessage)
+        return msgspec.convert(body, ScheduledMessage)
     except msgspec.ValidationError as error:
         raise Problem(
             "invalid_body", f"The message is not what this version takes: {error}", status=422

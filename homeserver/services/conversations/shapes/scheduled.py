@@ -19,6 +19,10 @@ ScheduledState = Literal["scheduled", "sending", "sent", "cancelled", "failed"]
 Time = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
+class ScheduledMessage(NewMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """A message as it will be sent.  What its sender left out is left out."""
+
+
 class Scheduled(Shape, frozen=True, kw_only=True):
     """A message that is sent at ``send_at``.
 
@@ -30,7 +34,7 @@ class Scheduled(Shape, frozen=True, kw_only=True):
     state: ScheduledState
     send_at: str
     scheduled_at: str
-    message: NewMessage
+    message: ScheduledMessage
     conversation_id: str | None = None
     message_id: str | None = None
     finished_at: str | None = None
