@@ -18,6 +18,7 @@ from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.forwarding import Forwarding
 from homeserver.services.conversations.groups import Groups
 from homeserver.services.conversations.idempotency import Idempotency
+from homeserver.services.conversations.incoming import IncomingWebhooks
 from homeserver.services.conversations.media_links import MediaLinks
 from homeserver.services.conversations.members import Members
 from homeserver.services.conversations.message_changes import MessageChanges
@@ -35,6 +36,7 @@ from homeserver.services.media_deletion import MediaDeletion
 if TYPE_CHECKING:
     from client_api.conversations.ws.hub import Hub
 
+INCOMING_WEBHOOKS = web.AppKey("INCOMING_WEBHOOKS", IncomingWebhooks)
 WEBHOOKS = web.AppKey("WEBHOOKS", Webhooks)
 API_TOKENS = web.AppKey("API_TOKENS", ApiTokens)
 APPLICATIONS = web.AppKey("APPLICATIONS", Applications)

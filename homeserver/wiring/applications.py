@@ -12,8 +12,11 @@ from client_api.conversations import keys
 from federation.connections import Connections
 from federation.ip_ranges import AddressGuard
 from federation.resolver import Resolver
+from homeserver.services.conversations.access import Access
 from homeserver.services.conversations.api_tokens import ApiTokens
 from homeserver.services.conversations.applications import Applications
+from homeserver.services.conversations.incoming import IncomingWebhooks
+from homeserver.services.conversations.sending import Sending
 from homeserver.services.conversations.shapes.people import address
 from homeserver.services.conversations.webhooks.audience import LogAudience
 from homeserver.services.conversations.webhooks.event_types import (
@@ -36,17 +39,27 @@ if TYPE_CHECKING:
 class ApplicationParts:
     """Applications, API tokens, webhooks in both directions."""
 
-    def __init__(self, wiring: Wiring, feed: FeedParts) -> None:
+    def __init__(self, wiring: Wiring, feed: FeedParts, access: Access, sending: Sending) -> None:
         caretaker = wiring.ends.caretaker
-        self._applications(wiring)
-        self._webhooks(wiring, feed)
-        caretaker.add(self.tokens, self.webhooks)
+        self._make_applications(wiring)
+        self._make_webhooks(wiring, feed)
+        self.incoming = IncomingWebhooks(
+            database=wiring.database,
+            access=access,
+            sending=sending,
+            rate_limits=wiring.rate_limits,
+            wake=caretaker.wake,
+            clock_ms=clock_ms,
+        )
+        wiring.accounts.on_ended.append(self.incoming.account_ended)
+        self.applications.changed.append(self.incoming.forget)
+        caretaker.add(self.tokens, self.webhooks, self.incoming)
 
-    def _applications(self, wiring: Wiring) -> None:
+    def _make_applications(self, wiring: Wiring) -> None:
         self.tokens = ApiTokens(
             database=wiring.database, wake=wiring.ends.caretaker.wake, clock_ms=clock_ms
         )
-        self.applications = Applications(
+        self.applications: Applications = Applications(
             server_name=wiring.config.server_name,
             database=wiring.database,
             accounts=wiring.accounts,
@@ -61,8 +74,9 @@ class ApplicationParts:
 
     def _forget_tokens(self, user_id: str) -> None:
         self.tokens.forget(user_id=user_id)
+        self.incoming.forget()
 
-    def _webhooks(self, wiring: Wiring, feed: FeedParts) -> None:
+    def _make_webhooks(self, wiring: Wiring, feed: FeedParts) -> None:
         config, database = wiring.config, wiring.database
         may_be_private = config.webhooks.allow_private_networks
         guard = AddressGuard(allow_private_networks=may_be_private)
@@ -85,7 +99,7 @@ class ApplicationParts:
             sender=Sender(session=lambda: self._connections.session, clock_ms=clock_ms),
             clock_ms=clock_ms,
         )
-        self.webhooks = Webhooks(
+        self.webhooks: Webhooks = Webhooks(
             database=database,
             registry=self.registry,
             position=lambda: wiring.log.position,
@@ -129,6 +143,7 @@ class ApplicationParts:
         app[keys.API_TOKENS] = self.tokens
         app[keys.APPLICATIONS] = self.applications
         app[keys.WEBHOOKS] = self.webhooks
+        app[keys.INCOMING_WEBHOOKS] = self.incoming
 
     async def start(self) -> None:
         """Read which applications there are, and tell those what they missed."""

@@ -91,7 +91,7 @@ class ConversationParts:
     def _changing(self, wiring: Wiring) -> None:
         """Making, changing and entering them."""
         database, server_name = wiring.database, wiring.config.server_name
-        access = Access(database=database, rooms=wiring.rooms)
+        self.access = access = Access(database=database, rooms=wiring.rooms)
         self.inviting = Inviting(
             server_name=server_name,
             database=database,

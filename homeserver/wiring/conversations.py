@@ -42,7 +42,9 @@ class Conversations:
             wiring, self.message_parts.sending, self.feed_parts.feed
         )
         self.message_parts.folding.statuses = self.delivery_parts.statuses
-        self.application_parts = ApplicationParts(wiring, self.feed_parts)
+        self.application_parts = ApplicationParts(
+            wiring, self.feed_parts, self.conversation_parts.access, self.message_parts.sending
+        )
         self.media_parts = MediaParts(wiring)
 
     def provide(self, app: web.Application) -> None:

@@ -9,6 +9,7 @@ from client_api.conversations.rest import (
     conversations,
     devices,
     drafts,
+    incoming,
     keys,
     media,
     members,
@@ -45,4 +46,5 @@ ALL: tuple[Api, ...] = (
     tokens.api,
     application.api,
     webhooks.api,
+    incoming.api,
 )

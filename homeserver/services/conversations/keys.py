@@ -11,5 +11,6 @@ CONTACT = "dev.comity.contact"
 HAPPENING = "dev.comity.event"
 FORWARDED = "dev.comity.forwarded"
 CUSTOM = "dev.comity.custom"
+LABEL = "dev.comity.label"  # where a message comes from that a program posted
 
 EXTENSIBLE_TEXTS = ("org.matrix.msc1767.text", "m.text")

@@ -37,6 +37,7 @@ from homeserver.services.conversations.shapes.times import rfc3339
 
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 60
+MAX_LABEL = 80
 MOST_LINES = 20
 MOST_WAVEFORM = 256
 GEO = re.compile(r"geo:(-?\d{1,3}(?:\.\d{1,20})?),(-?\d{1,3}(?:\.\d{1,20})?)(?:[,;].*)?\Z", re.S)
@@ -296,6 +297,14 @@ def read_forwarded(value: object) -> Forwarded | None:
         from_person=person(fields.get("user_id")),
         sent_at=rfc3339(sent_at) if sent_at is not None else None,
     )
+
+
+def read_label(value: object) -> str | None:
+    """Where a message comes from, in one short line."""
+    text = as_text(value)
+    if text is None:
+        return None
+    return "".join(c if c.isprintable() else " " for c in text[:MAX_LABEL]).strip() or None
 
 
 def read_custom(value: object) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from homeserver.services.conversations.keys import (
     FORWARDED,
     HAPPENING,
     HTML,
+    LABEL,
     MENTIONS,
 )
 from homeserver.services.conversations.polls import read_poll
@@ -34,6 +35,7 @@ from homeserver.services.conversations.reading import (
     read_custom,
     read_forwarded,
     read_happening,
+    read_label,
     read_location,
     read_media,
     read_mentions,
@@ -135,6 +137,8 @@ def render(
     original = event.content  # relations and ends stay as they were
     if "m.relates_to" in original:
         _add_relations(original, parts)
+    if LABEL in original:
+        parts["label"] = read_label(original[LABEL])
     if ends(original):
         _add_ends(event, parts)
     return Message(

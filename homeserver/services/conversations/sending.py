@@ -24,6 +24,7 @@ from homeserver.services.conversations.contents import (
     relation,
     write,
 )
+from homeserver.services.conversations.keys import LABEL
 from homeserver.services.conversations.media_notes import MediaNotes
 from homeserver.services.conversations.problems import Problem
 from homeserver.services.conversations.rendered import Rendered
@@ -110,19 +111,23 @@ class Sending:
         key: str | None = None,
         *,
         queued: Callable[[], None] | None = None,
+        label: str | None = None,
     ) -> SentMessage:
         """Send a message; returns when it is on disk.
 
         The same ``key`` of the same device again sends nothing, and answers with the message that
         it made; without one, the message's ``client_id`` is it.  ``queued`` is called once the
-        message has its place among others.  Raises :class:`Problem` for what makes no sense, and
-        for a key of another message; :class:`NotFound`, :class:`Forbidden`, what policy and
-        consent raise, and :class:`LimitExceeded`.
+        message has its place among others; ``label`` says where it comes from.  Raises
+        :class:`Problem` for what makes no sense, and for a key of another message;
+        :class:`NotFound`, :class:`Forbidden`, what policy and consent raise, and
+        :class:`LimitExceeded`.
         """
         self._rate_limits.check("message", requester.user_id)
         if message.kind in FILES:
             message = await self._media.with_facts(message)
         written = write(message)
+        if label is not None:
+            written.content[LABEL] = label
         room_id, created = await self._conversation(
             requester.user_id,
             message.to,

@@ -209,6 +209,7 @@ class Message(Sparse, frozen=True, kw_only=True):
 
     ``reply_to``: the message that it answers; ``thread``: the message on which its thread hangs;
     ``replies``: what hangs on this one.  ``custom``: the sending application's own data.
+    ``label``: where it comes from, as the program says that posted it in the sender's name.
     """
 
     id: str
@@ -242,6 +243,7 @@ class Message(Sparse, frozen=True, kw_only=True):
     view_once: bool = False
     status: Status | None = None
     custom: dict[str, Any] | None = None
+    label: str | None = None
 
 
 class Edit(Sparse, frozen=True, kw_only=True):
