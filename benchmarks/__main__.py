@@ -14,13 +14,13 @@ import uvloop
 from tests.harness import World
 
 from . import __doc__ as package_doc
-from . import attack, cost, measures, report
+from . import attack, cost, measures, report, sockets
 from .measures import Figures, Scale
 
 KINDS = ("synapse", "comity")
 MEASURES = ("send", "size", "connections", "process", "join", "pair")
 # Of Comity alone: there is nothing to compare with.
-OF_COMITY = ("policy", "attack")
+OF_COMITY = ("policy", "attack", "ws")
 NEED_A_CROWD = {"size", "connections", "join"}
 NEED_ANOTHER = {"join", "pair"}
 
@@ -48,6 +48,8 @@ async def _run_kind(kind: str, wanted: set[str], scale: Scale) -> Figures:
             figures |= await _timed(f"{kind}: policy", cost.policy(world, scale))
         if kind == "comity" and "attack" in wanted:
             figures |= await _timed(f"{kind}: attack", attack.attack(world, scale))
+        if kind == "comity" and "ws" in wanted:
+            figures |= await _timed(f"{kind}: ws", sockets.sockets(world, scale))
         if not wanted & set(MEASURES):
             return figures
         first = world.server(kind, "one")

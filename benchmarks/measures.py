@@ -38,9 +38,19 @@ class Scale:
     # Where two sides are compared: how often each starts anew, and its turns each time.
     rounds: int = 12
     turns: int = 6
+    idle_sockets: int = 10_000
+    fan_out: int = 1_500
 
 
-QUICK = Scale(seconds=5.0, many_members=100, long_history=500, sends=60, rounds=3)
+QUICK = Scale(
+    seconds=5.0,
+    many_members=100,
+    long_history=500,
+    sends=60,
+    rounds=3,
+    idle_sockets=1_000,
+    fan_out=200,
+)
 
 
 async def send(server: Homeserver, scale: Scale) -> Figures:

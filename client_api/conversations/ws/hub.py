@@ -14,7 +14,7 @@ from client_api.conversations.auth import Caller
 from client_api.conversations.ws.actions import Actions
 from client_api.conversations.ws.server_frames import Limits
 from client_api.conversations.ws.session import REPLACED, TOO_MANY, UNAUTHENTICATED, Session
-from client_api.conversations.ws.socket import SocketLimits
+from client_api.conversations.ws.socket import Outbox, SocketLimits
 from homeserver.services.conversations.api_tokens import is_api_token
 from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.feed.subscriptions import CLOSING
@@ -103,6 +103,7 @@ class Hub:
         self._tokens = tokens
         self.recheck = recheck
         self.limits = limits
+        self.outbox = Outbox()
         self._by_user: dict[str, list[Session]] = {}
         self._turns: deque[Session] = deque()  # whose sign of life is due, the next first
         self._tasks: set[asyncio.Task[None]] = set()

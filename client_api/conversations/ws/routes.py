@@ -44,7 +44,7 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
         return Taken()
     transport, tail = taken
     hub = app[SOCKETS]
-    socket = Socket(transport, hub.limits.of_socket, deflate=deflate)
+    socket = Socket(transport, hub.limits.of_socket, hub.outbox, deflate=deflate)
     session = Session(hub, socket, kind | (DEFLATED if deflate else 0), authenticate)
     transport.write(framing.answer_head(headers))
     if caller is None or token is None:

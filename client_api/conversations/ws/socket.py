@@ -1,7 +1,7 @@
 """A WebSocket on its transport: frames in and out, and nothing that waits.
 
-uvloop writes what one turn of the loop brings in one call, so frames are handed to the transport
-one by one.
+A write costs a system call, some 6 µs; so what one turn of the loop brings for a socket goes out
+together at its end.
 """
 
 from __future__ import annotations
@@ -38,6 +38,24 @@ class Listener(Protocol):
         """The connection has ended, or is about to: nothing more can be sent."""
 
 
+class Outbox:
+    """The sockets that have something to write at the end of this turn of the loop."""
+
+    def __init__(self) -> None:
+        self._sockets: list[Socket] = []
+
+    def add(self, socket: Socket) -> None:
+        """Have a socket flushed."""
+        if not self._sockets:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._sockets.append(socket)
+
+    def _flush(self) -> None:
+        sockets, self._sockets = self._sockets, []
+        for socket in sockets:
+            socket.flush()
+
+
 class Socket(asyncio.Protocol):
     """One connection."""
 
@@ -49,6 +67,8 @@ class Socket(asyncio.Protocol):
         "_is_closing",
         "_is_held",
         "_limits",
+        "_out",
+        "_outbox",
         "_transport",
         "deflate",
         "heard",
@@ -56,9 +76,16 @@ class Socket(asyncio.Protocol):
     )
 
     def __init__(
-        self, transport: asyncio.Transport, limits: SocketLimits, *, deflate: bool
+        self,
+        transport: asyncio.Transport,
+        limits: SocketLimits,
+        outbox: Outbox,
+        *,
+        deflate: bool,
     ) -> None:
         self._transport = transport
+        self._outbox = outbox
+        self._out: list[bytes] | None = None
         self._limits = limits
         self._frames = FrameReader(max_bytes=limits.frame_bytes, deflate=deflate)
         self.deflate = deflate
@@ -76,10 +103,20 @@ class Socket(asyncio.Protocol):
     # ------------------------------------------------------------ writing
 
     def write(self, frame: bytes) -> None:
-        """Send a frame; who is too slow is cut off."""
-        if self._is_closing:
+        """Send a frame, at the end of this turn of the loop."""
+        out = self._out
+        if out is not None:
+            out.append(frame)
+        elif not self._is_closing:
+            self._out = [frame]
+            self._outbox.add(self)
+
+    def flush(self) -> None:
+        """Hand what was written to the transport; who is too slow is cut off."""
+        out, self._out = self._out, None
+        if not out:
             return
-        self._transport.write(frame)
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self._is_busy and self._transport.get_write_buffer_size() > self._limits.unsent_bytes:
             self.close(SLOW_READER, "You read too slowly: come back with your last position")
 
@@ -92,14 +129,15 @@ class Socket(asyncio.Protocol):
             self._transport.abort()
             return
         self.heard = False
-        self._transport.write(PING_FRAME)
+        self.write(PING_FRAME)
 
     def close(self, code: int, reason: str = "") -> None:
         """Say goodbye and end the connection."""
         if self._is_closing:
             return
-        self._transport.write(framing.encode_close(code, reason))
+        self.write(framing.encode_close(code, reason))
         self._end()
+        self.flush()
         if self._is_held:
             self._transport.resume_reading()
         # The other side has some time to read it, and to say goodbye, too.
@@ -157,7 +195,7 @@ class Socket(asyncio.Protocol):
                 self._buffered = [*(self._buffered or ()), *frames[place:]]
                 return
             if frame.opcode == framing.PING:
-                self._transport.write(framing.encode(framing.PONG, frame.payload))
+                self.write(framing.encode(framing.PONG, frame.payload))
             elif frame.opcode == framing.CLOSE:
                 self._closed_by_other(frame.payload)
             elif frame.opcode != framing.PONG and self.listener is not None:
