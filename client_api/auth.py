@@ -7,18 +7,18 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from homeserver.app_keys import INTERACTIVE_AUTH, SESSIONS, TERMS
+from homeserver.app_keys import INTERACTIVE_AUTH, PROOFS, SESSIONS, TERMS
 from homeserver.callers import caller_address
 from homeserver.errors import Forbidden, MissingToken
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
-from homeserver.services.interactive_auth import PASSWORD, Flows, Operation
+from homeserver.services.interactive_auth import Flows, Operation
 from homeserver.services.requester import Requester
 from homeserver.services.sessions import Origin
+from homeserver.services.sign_in.proofs import PASSWORD_FLOWS
 from homeserver.web import optional
 
 BEARER = "Bearer "
-PASSWORD_FLOWS: Flows = ((PASSWORD,),)
 MAX_USER_AGENT_LENGTH = 512
 # Set where a connection's token comes after its request: browsers set no headers for WebSockets.
 BEARER_TOKEN = web.RequestKey("BEARER_TOKEN", str)
@@ -83,15 +83,21 @@ async def authenticate_interactively(
     body: JsonObject,
     requester: Requester | None,
     *,
-    flows: Flows = PASSWORD_FLOWS,
+    flows: Flows | None = None,
     params: JsonObject | None = None,
 ) -> Mapping[str, Any]:
     """Have the user prove again who they are; what each stage yielded.
+
+    ``flows`` None: by the ways in which this user can.
 
     Raises: :class:`~homeserver.services.interactive_auth.AuthenticationRequired`.
     Spec: client-server API, user-interactive authentication API.
     """
     auth = optional(body, "auth", dict)
+    if flows is None:
+        flows = PASSWORD_FLOWS
+        if requester is not None:
+            flows = await request.app[PROOFS].flows(requester.user_id)
     operation = Operation(
         name=f"{request.method} {request.path}",
         body={key: value for key, value in body.items() if key != "auth"},

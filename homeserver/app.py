@@ -59,6 +59,7 @@ def build_app(wiring: Wiring) -> web.Application:
     app.on_response_prepare.append(add_cors_headers)
     _provide(app, wiring)
     _provide_policy(app, wiring)
+    wiring.sign_in.provide(app)
     wiring.conversations.provide(app)
     app.add_routes(CLIENT_ROUTES)
     app.add_routes(COMITY_ROUTES)
@@ -90,12 +91,10 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.HIDDEN_EVENTS] = wiring.reading.hidden_events
     app[app_keys.INTERACTIVE_AUTH] = wiring.interactive_auth
     app[app_keys.INVITATIONS] = wiring.account_parts.invitations
-    app[app_keys.JWT_LOGIN] = wiring.sign_in.jwt_login
     app[app_keys.MEDIA] = wiring.device_parts.media
     app[app_keys.MEMBERSHIP] = wiring.membership
     app[app_keys.MESSAGE_VIEWS] = wiring.ends.views
     app[app_keys.OPENID] = wiring.openid
-    app[app_keys.PASSWORD_LOGIN] = wiring.sign_in.passwords
     app[app_keys.PEOPLE_SEARCH] = wiring.device_parts.people_search
     app[app_keys.PRESENCE] = wiring.device_parts.presence
     app[app_keys.PROFILES] = wiring.profiles

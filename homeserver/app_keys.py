@@ -58,7 +58,9 @@ from homeserver.services.scheduling.delayed_events import DelayedEvents
 from homeserver.services.server_blocks import ServerAdmission, ServerBlocks
 from homeserver.services.sessions import SessionService
 from homeserver.services.sign_in.jwt_login import JwtLogin
+from homeserver.services.sign_in.oidc import OidcLogins
 from homeserver.services.sign_in.passwords import PasswordLogin
+from homeserver.services.sign_in.proofs import Proofs
 from homeserver.services.sync import SyncService
 from homeserver.services.terms import Terms
 from homeserver.services.third_party_invites import ThirdPartyInvites
@@ -79,6 +81,8 @@ EXPORTS = web.AppKey("EXPORTS", Exports)
 FILTERS = web.AppKey("FILTERS", FilterService)
 INTERACTIVE_AUTH = web.AppKey("INTERACTIVE_AUTH", InteractiveAuth)
 INVITATIONS = web.AppKey("INVITATIONS", Invitations)
+OIDC_LOGINS = web.AppKey("OIDC_LOGINS", OidcLogins)
+PROOFS = web.AppKey("PROOFS", Proofs)
 OPENID = web.AppKey("OPENID", OpenIdTokens)
 PROFILES = web.AppKey("PROFILES", ProfileService)
 PUSH_RULES = web.AppKey("PUSH_RULES", PushRuleService)

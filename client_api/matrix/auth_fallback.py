@@ -10,13 +10,14 @@ import html
 from aiohttp import web
 
 from client_api.routing import ClientRoutes
-from client_api.web import plain_page
-from homeserver.app_keys import CONFIG, INTERACTIVE_AUTH, RATE_LIMITS
+from client_api.web import oauth_cookie, plain_page
+from homeserver.app_keys import CONFIG, INTERACTIVE_AUTH, OIDC_LOGINS, PROOFS, RATE_LIMITS
 from homeserver.app_keys import TERMS as TERMS_KEY
 from homeserver.callers import caller_key
 from homeserver.errors import MatrixError, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.services.interactive_auth import DUMMY, PASSWORD, REGISTRATION_TOKEN, TERMS
+from homeserver.services.sign_in.proofs import SSO
 
 routes = ClientRoutes()
 
@@ -84,6 +85,11 @@ def _page(request: web.Request, content: str, status: int = 200) -> web.Response
     return web.Response(text=text, status=status, content_type="text/html", headers=HEADERS)
 
 
+def done_page(request: web.Request) -> web.Response:
+    """The page that tells the client that a stage is completed."""
+    return _page(request, DONE)
+
+
 def _stage(request: web.Request) -> str:
     stage = request.match_info["auth_type"]
     if stage not in FIELDS and stage != TERMS:
@@ -104,9 +110,26 @@ def _form(request: web.Request, stage: str, error: MatrixError | None = None) ->
 @routes.get(PATH)
 async def show_auth_fallback(request: web.Request) -> web.Response:
     """Ask for what the stage needs."""
+    if request.match_info["auth_type"] == SSO:
+        return await _redirect_to_provider(request)
     stage = _stage(request)
     await request.app[INTERACTIVE_AUTH].get_session(request.query.get("session", ""))
     return _form(request, stage)
+
+
+async def _redirect_to_provider(request: web.Request) -> web.Response:
+    """Have the provider confirm it.  Spec: SSO during user-interactive authentication."""
+    request.app[RATE_LIMITS].check("challenge", caller_key(request))
+    session_id = request.query.get("session", "")
+    session = await request.app[INTERACTIVE_AUTH].get_session(session_id)
+    provider_id = await request.app[PROOFS].provider_of(session.user_id or "")
+    if provider_id is None:
+        raise NotFound("This user has no provider that could confirm it")
+    to = request.app[OIDC_LOGINS].here()
+    beginning = await request.app[OIDC_LOGINS].begin(
+        provider_id, to, browser=oauth_cookie.read(request), uia_session=session_id
+    )
+    return oauth_cookie.redirect(request, beginning)
 
 
 @routes.post(PATH)
@@ -121,4 +144,4 @@ async def complete_auth_fallback(request: web.Request) -> web.Response:
         await request.app[INTERACTIVE_AUTH].complete(request.query.get("session", ""), stage, auth)
     except MatrixError as error:
         return _form(request, stage, error)
-    return _page(request, DONE)
+    return done_page(request)

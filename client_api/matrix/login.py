@@ -13,19 +13,27 @@ from client_api.auth import (
 )
 from client_api.matrix import parsing
 from client_api.routing import V1, ClientRoutes
-from homeserver.app_keys import CONFIG, DEVICES, JWT_LOGIN, PASSWORD_LOGIN, RATE_LIMITS, SESSIONS
+from homeserver.app_keys import (
+    CONFIG,
+    DEVICES,
+    JWT_LOGIN,
+    OIDC_LOGINS,
+    PASSWORD_LOGIN,
+    RATE_LIMITS,
+    SESSIONS,
+)
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.sessions import Tokens
+from homeserver.services.sign_in.proofs import JWT, SSO
 from homeserver.services.usernames import identified_user
 from homeserver.web import json_response, optional, read_json, required
 
 routes = ClientRoutes()
 
 PASSWORD, TOKEN = "m.login.password", "m.login.token"
-JWT = "org.matrix.login.jwt"
 
 
 @routes.get("/login")
@@ -34,6 +42,13 @@ async def get_login_flows(request: web.Request) -> web.Response:
     flows: list[JsonObject] = [{"type": PASSWORD}, {"type": TOKEN, "get_login_token": True}]
     if request.app[JWT_LOGIN].enabled:
         flows.append({"type": JWT})
+    if providers := request.app[OIDC_LOGINS].providers.values():
+        listed = [
+            {"id": p.settings.id, "name": p.settings.name}
+            | ({"brand": p.settings.brand} if p.settings.brand is not None else {})
+            for p in providers
+        ]
+        flows.append({"type": SSO, "identity_providers": listed})
     return json_response({"flows": flows})
 
 

@@ -142,6 +142,11 @@ class InteractiveAuth:
         result = await self._stages[stage](auth, session.user_id)
         await storage.complete_stage(self._database, session_id, stage, result)
 
+    async def note(self, session_id: str, stage: str, result: Any) -> None:
+        """A stage was completed elsewhere.  Raises :class:`NotFound` for an unknown session."""
+        await self.get_session(session_id)
+        await storage.complete_stage(self._database, session_id, stage, result)
+
     async def get_session(self, session_id: str) -> UiaSession:
         """A session under way.  Raises: :class:`NotFound`."""
         session = await self._find(session_id)

@@ -54,6 +54,7 @@ from homeserver.services.rooms import Rooms
 from homeserver.services.send_gate import OutgoingGate
 from homeserver.services.server_blocks import ServerBlocks
 from homeserver.services.sessions import SessionService
+from homeserver.services.sign_in.proofs import JWT, SSO, sso_stage
 from homeserver.services.state import States
 from homeserver.services.unread import UnreadCounter
 from homeserver.storage.database import Database
@@ -329,6 +330,8 @@ class Wiring:
             ),
             REGISTRATION_TOKEN: self.registration.token_stage,
             TERMS: self.account_parts.terms.stage,
+            SSO: sso_stage,
+            JWT: self.sign_in.proofs.jwt_stage,
         }
         self.interactive_auth = InteractiveAuth(database=database, stages=stages, clock_ms=clock_ms)
         self.filters = FilterService(database=database)

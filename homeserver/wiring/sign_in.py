@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
+from homeserver import app_keys
 from homeserver.services.sign_in.documents import HttpDocuments
 from homeserver.services.sign_in.identities import Identities
 from homeserver.services.sign_in.jwt_login import JwtLogin
+from homeserver.services.sign_in.oidc import OidcLogins
 from homeserver.services.sign_in.passwords import PasswordLogin
-from homeserver.services.sign_in.settings import parse_issuers
+from homeserver.services.sign_in.proofs import Proofs
+from homeserver.services.sign_in.provider import OidcProvider
+from homeserver.services.sign_in.settings import (
+    check_redirect_urls,
+    parse_issuers,
+    parse_providers,
+)
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
@@ -36,6 +46,32 @@ class SignInParts:
             documents=self.documents,
             clock_ms=clock_ms,
         )
+
+        check_redirect_urls(config.sign_in.redirect_urls)
+        self.oidc_logins = OidcLogins(
+            providers=[
+                OidcProvider(provider, documents=self.documents, clock_ms=clock_ms)
+                for provider in parse_providers(config.sign_in.oidc_providers, config.base)
+            ],
+            redirect_urls=config.sign_in.redirect_urls,
+            public_base_url=config.public_base_url,
+            identities=self.identities,
+            database=wiring.database,
+            clock_ms=clock_ms,
+        )
+        self.proofs = Proofs(
+            database=wiring.database,
+            identities=self.identities,
+            jwt_login=self.jwt_login,
+            providers=self.oidc_logins.providers.keys(),
+        )
+
+    def provide(self, app: web.Application) -> None:
+        """Put each part under its key."""
+        app[app_keys.JWT_LOGIN] = self.jwt_login
+        app[app_keys.OIDC_LOGINS] = self.oidc_logins
+        app[app_keys.PASSWORD_LOGIN] = self.passwords
+        app[app_keys.PROOFS] = self.proofs
 
     async def close(self) -> None:
         """Close the connections to issuers and providers."""

@@ -53,7 +53,9 @@ from homeserver.services.rate_limits import RateLimits
 from homeserver.services.registration import RegistrationService
 from homeserver.services.sessions import SessionService
 from homeserver.services.sign_in.jwt_login import JwtLogin
+from homeserver.services.sign_in.oidc import OidcLogins
 from homeserver.services.sign_in.passwords import PasswordLogin
+from homeserver.services.sign_in.proofs import Proofs
 from homeserver.services.terms import Terms
 from homeserver.storage.log import Log
 from homeserver.web import add_cors_headers, cors_middleware, error_middleware
@@ -281,6 +283,20 @@ def build(
     app[app_keys.PASSWORD_LOGIN] = PasswordLogin(accounts=accounts, rate_limits=rate_limits)
     app[app_keys.JWT_LOGIN] = JwtLogin(
         issuers=(), identities=others, documents=others, clock_ms=clock
+    )
+    app[app_keys.OIDC_LOGINS] = OidcLogins(
+        providers=(),
+        redirect_urls=(),
+        public_base_url="https://one.test",
+        identities=others,
+        database=database,
+        clock_ms=clock,
+    )
+    app[app_keys.PROOFS] = Proofs(
+        database=database,
+        identities=others,
+        jwt_login=app[app_keys.JWT_LOGIN],
+        providers=(),
     )
     app[app_keys.INTERACTIVE_AUTH] = InteractiveAuth(
         database=database, stages=stages, clock_ms=clock

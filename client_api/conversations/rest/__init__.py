@@ -15,6 +15,7 @@ from client_api.conversations.rest import (
     members,
     messages,
     meta,
+    oauth,
     people,
     presence,
     requests,
@@ -29,6 +30,7 @@ from client_api.conversations.rest import (
 ALL: tuple[Api, ...] = (
     meta.api,
     sessions.api,
+    oauth.api,
     devices.api,
     people.api,
     presence.api,

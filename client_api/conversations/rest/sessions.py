@@ -12,8 +12,10 @@ from client_api.conversations.api import Api, Call
 from client_api.conversations.rest.devices import device_shown
 from homeserver.app_keys import (
     ACCOUNTS,
+    CONFIG,
     DEVICES,
     JWT_LOGIN,
+    OIDC_LOGINS,
     PROFILES,
     RATE_LIMITS,
     REGISTRATION,
@@ -34,6 +36,7 @@ from homeserver.services.conversations.shapes.sessions import (
     NewAccount,
     NewPassword,
     NewSession,
+    Provider,
     Refresh,
     Session,
     Tokens,
@@ -66,7 +69,14 @@ async def get_ways(call: Call) -> Ways:
     return Ways(
         password=True,
         jwt=call.app[JWT_LOGIN].enabled,
-        providers=[],
+        providers=[
+            Provider(
+                id=provider_id,
+                name=provider.settings.name,
+                url=f"{call.app[CONFIG].public_base_url}/api/v1/sessions/oauth/{provider_id}",
+            )
+            for provider_id, provider in call.app[OIDC_LOGINS].providers.items()
+        ],
         registration=registration,
         terms=[
             Document(

@@ -81,10 +81,10 @@ class Identities:
         logger.info("somebody's first sign-in", provider=vouched.provider, user_id=user_id)
         return user_id
 
-    async def belongs_to(self, vouched: Vouched, user_id: str) -> bool:
-        """Whether a user's account is that of the person vouched for."""
+    async def find(self, vouched: Vouched) -> UserId | None:
+        """Whose account it is, if there is one that has not ended."""
         known = await storage.get_identity(self._database, vouched.provider, _hash(vouched))
-        return known is not None and known.user_id == user_id and not known.ended
+        return UserId(known.user_id) if known is not None and not known.ended else None
 
     async def providers(self, user_id: str) -> list[str]:
         """Who vouches for a user."""

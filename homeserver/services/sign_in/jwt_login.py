@@ -69,7 +69,7 @@ class JwtLogin:
 
     async def proves(self, token: str, user_id: str) -> bool:
         """Whether a token is that of a user who has signed in before."""
-        return await self._identities.belongs_to(await self._vouched(token), user_id)
+        return await self._identities.find(await self._vouched(token)) == user_id
 
     async def _vouched(self, token: str) -> Vouched:
         found = self._issuers.get(unverified_issuer(token) or "")

@@ -1,4 +1,7 @@
-"""What the configuration says of issuers of tokens: checked where secrets are not shown."""
+"""What the configuration says of issuers of tokens, and of providers.
+
+Checked here, where no complaint shows a secret.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from homeserver.config import ConfigError
 from homeserver.services.sign_in.mapping import claims_of
 
 LEAST_SECRET_BYTES = 32
-ASYMMETRIC = ("RS256", "ES256", "EdDSA")
+DEFAULT_SCOPES = ("openid", "profile")
+DEFAULT_NAME = "{preferred_username}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,26 @@ class Issuer:
     jwks_file: Path | None
     leeway_seconds: int
     subject_claim: str
+    localpart: str
+    display_name: str | None
+    create_accounts: bool
+    adopt_accounts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One of ``oidc_providers``: where people log in."""
+
+    id: str
+    name: str
+    brand: str | None
+    issuer: str
+    client_id: str
+    client_secret: str | None = field(repr=False)
+    client_auth: str
+    scopes: Sequence[str]
+    algorithms: Sequence[str]
+    leeway_seconds: int
     localpart: str
     display_name: str | None
     create_accounts: bool
@@ -58,7 +82,7 @@ def _issuer(item: Mapping[str, Any], base: Path) -> Issuer:
     given = item.get("secret_file")
     secret = item.get("secret")
     if given is not None:
-        secret = _read_secret(base / Path(given).expanduser(), item["name"])
+        secret = _read_shared_key(base / Path(given).expanduser(), item["name"])
     keys = item.get("jwks_file")
     return Issuer(
         name=item["name"],
@@ -92,13 +116,85 @@ def _wrong(item: Mapping[str, Any]) -> Iterator[str]:
         yield "localpart must name a claim in braces, such as shop-{sub}"
 
 
-def _read_secret(path: Path, name: str) -> str:
-    try:
-        secret = path.read_text("utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        raise ConfigError([f"jwt.issuers ({name}): {path} cannot be read"]) from error
+def _read_shared_key(path: Path, name: str) -> str:
+    secret = _read_secret(path, f"jwt.issuers ({name})")
     if len(secret.encode()) < LEAST_SECRET_BYTES:
         raise ConfigError(
             [f"jwt.issuers ({name}): the secret needs at least {LEAST_SECRET_BYTES} bytes"]
         )
     return secret
+
+
+def _read_secret(path: Path, where: str) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise ConfigError([f"{where}: {path} cannot be read"]) from error
+
+
+def parse_providers(items: Sequence[Mapping[str, Any]], base: Path) -> list[Provider]:
+    """The providers of the configuration.  Raises :class:`ConfigError`."""
+    problems = [
+        f"oidc_providers[{number}] ({item['id']}): {problem}"
+        for number, item in enumerate(items)
+        for problem in _wrong_provider(item)
+    ]
+    ids = [item["id"] for item in items]
+    problems += [
+        f"oidc_providers: two have the id '{name}'"
+        for name in sorted(set(ids))
+        if ids.count(name) > 1
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return [_provider(item, base) for item in items]
+
+
+def _wrong_provider(item: Mapping[str, Any]) -> Iterator[str]:
+    secrets = [key for key in ("client_secret", "client_secret_file") if item.get(key)]
+    if len(secrets) > 1:
+        yield "give one of client_secret and client_secret_file"
+    if not secrets and item.get("client_auth", "none") != "none":
+        yield f"client_auth {item['client_auth']} takes a client_secret"
+    if not claims_of(item.get("localpart", DEFAULT_NAME)):
+        yield "localpart must name a claim in braces, such as {preferred_username}"
+    if "openid" not in item.get("scopes", DEFAULT_SCOPES):
+        yield "scopes must have 'openid' among them"
+
+
+def _provider(item: Mapping[str, Any], base: Path) -> Provider:
+    given, secret = item.get("client_secret_file"), item.get("client_secret")
+    if given is not None:
+        where = f"oidc_providers ({item['id']})"
+        secret = _read_secret(base / Path(given).expanduser(), where)
+    return Provider(
+        id=item["id"],
+        name=item.get("name", item["id"]),
+        brand=item.get("brand"),
+        issuer=item["issuer"],
+        client_id=item["client_id"],
+        client_secret=secret,
+        client_auth=item.get(
+            "client_auth", "client_secret_basic" if secret is not None else "none"
+        ),
+        scopes=list(item.get("scopes", DEFAULT_SCOPES)),
+        algorithms=list(item.get("algorithms", ["RS256"])),
+        leeway_seconds=item.get("leeway_seconds", 30),
+        localpart=item.get("localpart", DEFAULT_NAME),
+        display_name=item.get("display_name", "{name}"),
+        create_accounts=item.get("create_accounts", True),
+        adopt_accounts=item.get("adopt_accounts", False),
+    )
+
+
+def check_redirect_urls(urls: Sequence[str]) -> None:
+    """Raise :class:`ConfigError` for a beginning of addresses that does not fix the host."""
+    problems = [
+        f"sso_redirect_urls: '{url}' fits many hosts: end its host with a /, as in https://app/*"
+        for url in urls
+        if url.endswith("*")
+        and url.lower().startswith(("http:", "https:"))
+        and "/" not in url.partition("://")[2]
+    ]
+    if problems:
+        raise ConfigError(problems)
