@@ -34,13 +34,17 @@ WHERE p.timeline_order < EXCLUDED.timeline_order
 RETURNING room_id, user_id, timeline_order
 """
 # What a user had not got when the process ended, of other instances' users, in small rooms: for
-# each room and instance the last.
+# each room the last, if it is among the newest hundred.
 SELECT_UNTOLD = """
 SELECT m.room_id, e.event_id, e.sender, e.position FROM memberships m
 JOIN LATERAL (
-    SELECT event_id, sender, position FROM events
-    WHERE room_id = m.room_id AND timeline_order > $2 AND timeline_order <= $3
-        AND state_key IS NULL AND NOT soft_failed AND withheld IS NULL
+    SELECT event_id, sender, position FROM (
+        SELECT event_id, sender, position, timeline_order, state_key, soft_failed, withheld
+        FROM events
+        WHERE room_id = m.room_id AND timeline_order > $2 AND timeline_order <= $3
+        ORDER BY timeline_order DESC LIMIT 100
+    ) newest
+    WHERE state_key IS NULL AND NOT soft_failed AND withheld IS NULL
         AND substr(sender, strpos(sender, ':') + 1) <> $4
     ORDER BY timeline_order DESC LIMIT 1
 ) e ON true

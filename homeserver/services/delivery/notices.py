@@ -33,6 +33,7 @@ logger = structlog.get_logger(__name__)
 DELIVERED_EDU = "dev.comity.delivered"
 MOST_MEMBERS = 50  # of a room in which it is told
 GATHER_SECONDS = 1.0
+TOLD_AT_ONCE = 32  # instances; who is met for the first time is asked what it is
 MOST_WAITING = 100  # messages for a user
 MOST_USERS = 100_000
 MOST_PER_EDU = 500
@@ -157,24 +158,34 @@ class DeliveryNotices:
     async def _tell_always(self) -> None:
         while True:
             await asyncio.sleep(GATHER_SECONDS)
-            try:
+            if self._to_tell:
                 await self._tell()
-            except Exception:
-                logger.exception("deliveries could not be told")
 
     async def _tell(self) -> None:
-        while self._to_tell:
-            server_name, entries = self._to_tell.popitem()
-            if not await self._peers.is_comity(server_name):
-                continue
-            shown = {}
-            for (room_id, user_id), event_id in entries.items():
-                if await self._audience.servers_that_may_see(
-                    user_id, (server_name,), RECEIPTS_SCOPE
-                ):
-                    shown[(room_id, user_id)] = event_id
-            for content in edu_contents(shown):
-                await self._edus.queue_edu([server_name], DELIVERED_EDU, content)
+        to_tell, self._to_tell = self._to_tell, defaultdict(dict)
+        slots = asyncio.Semaphore(TOLD_AT_ONCE)
+
+        async def tell(server_name: str, entries: dict[tuple[str, str], str]) -> None:
+            async with slots:
+                await self._tell_instance(server_name, entries)
+
+        results = await asyncio.gather(
+            *(tell(server_name, entries) for server_name, entries in to_tell.items()),
+            return_exceptions=True,
+        )
+        for result in results:
+            if isinstance(result, Exception):
+                logger.error("deliveries could not be told", exc_info=result)
+
+    async def _tell_instance(self, server_name: str, entries: dict[tuple[str, str], str]) -> None:
+        if not await self._peers.is_comity(server_name):
+            return
+        shown = {}
+        for (room_id, user_id), event_id in entries.items():
+            if await self._audience.servers_that_may_see(user_id, (server_name,), RECEIPTS_SCOPE):
+                shown[(room_id, user_id)] = event_id
+        for content in edu_contents(shown):
+            await self._edus.queue_edu([server_name], DELIVERED_EDU, content)
 
     async def _catch_up_always(self) -> None:
         """After a start: what came to devices of which nothing was in memory."""
