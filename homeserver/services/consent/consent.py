@@ -167,9 +167,13 @@ class Consent:
         """What this reader does not get: of whom they have blocked or ignore, and calls."""
         ignored = await self.spellings.ignored(user_id)
         owner = await self.owner(user_id)
-        calls_open = self._open[Scope.CALL] and not owner.has_rows(Scope.CALL)
-        may_not_call = None if calls_open else partial(self._may_not_call, owner)
-        return owner.withheld(ignored, self._clock_ms(), may_not_call)
+        return owner.withheld(ignored, self._clock_ms(), self._withheld_calls)
+
+    def _withheld_calls(self, owner: OwnerConsent) -> Callable[[str], bool] | None:
+        """Whose calls are withheld; None if everybody may call."""
+        if self._open[Scope.CALL] and not owner.has_rows(Scope.CALL):
+            return None
+        return partial(self._may_not_call, owner)
 
     def _may_not_call(self, owner: OwnerConsent, sender: str) -> bool:
         """Whether a call is withheld.  Its sender is in a room with the reader, or a contact."""

@@ -104,16 +104,20 @@ class OwnerConsent:
         return self._blocked
 
     def withheld(
-        self, ignored: frozenset[str], now: int, may_not_call: Callable[[str], bool] | None
+        self,
+        ignored: frozenset[str],
+        now: int,
+        withheld_calls: Callable[[OwnerConsent], Callable[[str], bool] | None],
     ) -> Withheld:
         """What the owner does not get, made once until it changes: each of their syncs asks.
 
-        ``may_not_call`` must be None or not for as long as the rows stay as they are.
+        ``ignored`` is the same object for as long as it says the same.  ``withheld_calls`` is asked
+        again only when the rows have changed.
         """
         blocked, known = self.blocked(now), self._withheld
         if known is not None and known[0] is ignored and known[1] is blocked:
             return known[2]
-        withheld = NOTHING_WITHHELD
+        withheld, may_not_call = NOTHING_WITHHELD, withheld_calls(self)
         if ignored or blocked.users or blocked.servers or may_not_call is not None:
             withheld = Withheld(
                 ignored | blocked.users, blocked.servers, blocked.spared, may_not_call

@@ -21,6 +21,7 @@ INVITE_PERMISSION = ("m.invite_permission_config", "org.matrix.msc4155.invite_pe
 SPELLINGS = (IGNORED_USER_LIST, *INVITE_PERMISSION)
 CACHED_USERS = 10_000
 MAX_PATTERNS = 1_000
+NOBODY: frozenset[str] = frozenset()  # always the same, so that it is known again
 
 
 class AccountData(Protocol):
@@ -75,12 +76,12 @@ class Spellings:
         """The users whom a user ignores.  Spec: ignoring users."""
         content = await self._account_data.get(user_id, IGNORED_USER_LIST)
         if not content:
-            return frozenset()
+            return NOBODY
         known = self._ignored.get(user_id)
         if known is not None and known[0] is content:
             return known[1]
         listed = content.get("ignored_users")
-        senders = frozenset(listed) - {user_id} if isinstance(listed, dict) else frozenset()
+        senders = frozenset(listed) - {user_id} if isinstance(listed, dict) else NOBODY
         self._ignored[user_id] = (content, senders)
         if len(self._ignored) > CACHED_USERS:
             self._ignored.popitem(last=False)
