@@ -197,11 +197,15 @@ class Timeline:
             return False
         return await self.fetch_older(room_id, reader, request.limit)
 
-    async def fetch_older(self, room_id: str, reader: Reader, limit: int) -> bool:
-        """Fetch what is before all that we have, if a member asks for it; True if some came."""
+    async def has_older(self, room_id: str, reader: Reader) -> bool:
+        """Whether other instances have what is before all that we have, for a member."""
         if reader.membership != "join":
             return False
-        if not await storage.backward_extremities(self._database, room_id, 1):
+        return bool(await storage.backward_extremities(self._database, room_id, 1))
+
+    async def fetch_older(self, room_id: str, reader: Reader, limit: int) -> bool:
+        """Fetch what is before all that we have, if a member asks for it; True if some came."""
+        if not await self.has_older(room_id, reader):
             return False
         try:
             async with asyncio.timeout(BACKFILL_SECONDS):

@@ -17,30 +17,39 @@ from homeserver.storage.relations import COUNTS, not_of
 MOST_KEYS = 50  # different reactions that are told of one message
 MOST_ENDS = 20  # ends of a poll that are looked at
 LAST_TS = 2**63 - 1
+MOST_SCANNED = 5_000  # events that are looked at for one page: most may be reactions and such
 BEFORE_ALL = -(2**63)
 
-_STANDS = """e.timeline_order IS NOT NULL AND NOT (e.type = ANY($5::text[]))
-    AND (e.state_key IS NULL OR e.type = ANY($6::text[]))
+_STANDS = """NOT (e.type = ANY($5::text[])) AND (e.state_key IS NULL OR e.type = ANY($6::text[]))
     AND (e.relation_type IS NULL OR e.relation_type NOT IN ('m.replace', 'm.annotation'))
     AND (e.erased IS NULL OR e.relation_key IS NULL)"""
+_STRETCH = """room_id = $1 AND timeline_order IS NOT NULL
+    AND timeline_order > $2 AND timeline_order <= $3"""
 SELECT_BACKWARDS = f"""
-SELECT {select_columns("e")} FROM events e JOIN rooms r USING (room_id)
-WHERE e.room_id = $1 AND e.timeline_order > $2 AND e.timeline_order <= $3 AND {_STANDS}
-ORDER BY e.timeline_order DESC LIMIT $4
+SELECT {select_columns("e")} FROM (
+    SELECT * FROM events WHERE {_STRETCH} ORDER BY timeline_order DESC LIMIT $7
+) e JOIN rooms r USING (room_id) WHERE {_STANDS} ORDER BY e.timeline_order DESC LIMIT $4
 """
 SELECT_FORWARDS = f"""
-SELECT {select_columns("e")} FROM events e JOIN rooms r USING (room_id)
-WHERE e.room_id = $1 AND e.timeline_order > $2 AND e.timeline_order <= $3 AND {_STANDS}
-ORDER BY e.timeline_order LIMIT $4
+SELECT {select_columns("e")} FROM (
+    SELECT * FROM events WHERE {_STRETCH} ORDER BY timeline_order LIMIT $7
+) e JOIN rooms r USING (room_id) WHERE {_STANDS} ORDER BY e.timeline_order LIMIT $4
+"""
+SELECT_LAST_SCANNED = f"""
+SELECT timeline_order FROM events WHERE {_STRETCH} ORDER BY timeline_order DESC OFFSET $4 LIMIT 1
+"""
+SELECT_LAST_SCANNED_FORWARDS = f"""
+SELECT timeline_order FROM events WHERE {_STRETCH} ORDER BY timeline_order OFFSET $4 LIMIT 1
 """
 # The newest of several rooms, each up to a place of its own.
 SELECT_NEWEST = f"""
 SELECT newest.* FROM unnest($1::text[], $2::bigint[]) AS wanted (room_id, upto)
 CROSS JOIN LATERAL (
-    SELECT {select_columns("e")} FROM events e JOIN rooms r USING (room_id)
-    WHERE e.room_id = wanted.room_id AND e.timeline_order > $3
-        AND e.timeline_order <= wanted.upto AND {_STANDS}
-    ORDER BY e.timeline_order DESC LIMIT $4
+    SELECT {select_columns("e")} FROM (
+        SELECT * FROM events WHERE room_id = wanted.room_id AND timeline_order IS NOT NULL
+            AND timeline_order > $3 AND timeline_order <= wanted.upto
+        ORDER BY timeline_order DESC LIMIT $7
+    ) e JOIN rooms r USING (room_id) WHERE {_STANDS} ORDER BY e.timeline_order DESC LIMIT $4
 ) newest
 """
 SELECT_THREAD = f"""
@@ -225,6 +234,7 @@ async def get_newest(
         limit,
         list(folded),
         list(state),
+        MOST_SCANNED,
     )
     found: dict[str, list[StoredEvent]] = {room_id: [] for room_id in rooms}
     for stored in map(stored_event, rows):
@@ -239,7 +249,10 @@ async def get_messages(
     folded: Collection[str],
     state: Collection[str],
 ) -> list[StoredEvent]:
-    """Events that stand by themselves: not of the types ``folded``; of state those in ``state``."""
+    """Events that stand by themselves: not of the types ``folded``; of state those in ``state``.
+
+    Among the first :data:`MOST_SCANNED` of the stretch: see :func:`last_scanned`.
+    """
     query = SELECT_BACKWARDS if stretch.backwards else SELECT_FORWARDS
     rows = await db.fetch(
         query,
@@ -249,8 +262,18 @@ async def get_messages(
         stretch.limit,
         list(folded),
         list(state),
+        MOST_SCANNED,
     )
     return [stored_event(row) for row in rows]
+
+
+async def last_scanned(db: Queryable, room_id: str, stretch: Stretch) -> int | None:
+    """The order at which :func:`get_messages` gave up; None if it came to the stretch's end."""
+    query = SELECT_LAST_SCANNED if stretch.backwards else SELECT_LAST_SCANNED_FORWARDS
+    order: int | None = await db.fetchval(
+        query, room_id, stretch.after, stretch.upto, MOST_SCANNED - 1
+    )
+    return order
 
 
 async def get_thread(db: Queryable, room_id: str, root: str, stretch: Stretch) -> list[StoredEvent]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from homeserver.services.conversations.shapes.pages import make_cursor
+from homeserver.storage import messages as storage
 from homeserver.storage.database import Database
 from tests.conversations.conftest import ApiUser, new_user
 from tests.integration.single import running
@@ -139,6 +141,24 @@ async def test_who_takes_no_messages_is_said_to_refuse(alice: ApiUser, bob: ApiU
     assert conversations["items"] == []
 
 
+async def test_nothing_is_sent_in_the_clear_where_all_is_encrypted(
+    alice: ApiUser, bob: ApiUser
+) -> None:
+    room_id = await a_group(alice, bob)
+    algorithm = {"algorithm": "m.megolm.v1.aes-sha2"}
+    await alice.matrix("PUT", f"/rooms/{room_id}/state/m.room.encryption", algorithm)
+    path = f"/conversations/{room_id}/messages"
+    payload = {**algorithm, "ciphertext": "AwgA", "session_id": "s"}
+
+    problem = await alice.post(path, {"text": "x"}, status=409)
+    sent = await alice.post(path, {"kind": "encrypted", "encrypted": payload}, status=201)
+    await alice.post(path, {"text": "y", "allow_unencrypted": True}, status=201)
+
+    assert problem["code"] == "encryption_required"
+    assert (await bob.get(f"{path}/{sent['message']['id']}"))["encrypted"] == payload
+    assert (await matrix_event(bob, room_id, sent["message"]["id"]))["content"] == payload
+
+
 async def test_who_does_not_exist_is_not_found(alice: ApiUser) -> None:
     problem = await alice.post("/messages", {"to": "nobody@one.test", "text": "x"}, status=404)
 
@@ -202,6 +222,27 @@ async def test_a_conversation_is_read_in_pages_both_ways(alice: ApiUser, bob: Ap
     assert [m["text"] for m in back["items"]] == ["3", "2", "1"]
     assert [m["text"] for m in news["items"]] == ["new"]
     assert nothing["items"] == []
+
+
+async def test_many_reactions_do_not_hide_what_is_before_them(
+    alice: ApiUser, bob: ApiUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "MOST_SCANNED", 4)
+    room_id = await a_group(alice, bob)
+    first = await say(alice, room_id, "first")
+    for number in range(7):
+        await bob.call("PUT", f"/conversations/{room_id}/messages/{first}/reactions/{number}")
+    path = f"/conversations/{room_id}/messages?system=false&limit=5"
+
+    found: list[Any] = []
+    page = await alice.get(path)
+    while page["next"] is not None:
+        found += page["items"]
+        page = await alice.get(f"{path}&cursor={page['next']}")
+    forwards = await alice.get(f"{path}&cursor={make_cursor('f', 0)}")
+
+    assert [message["id"] for message in found + page["items"]] == [first]
+    assert [message["id"] for message in forwards["items"]] == [first]
 
 
 async def test_a_conversation_is_read_around_a_message(alice: ApiUser, bob: ApiUser) -> None:

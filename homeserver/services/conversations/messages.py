@@ -153,13 +153,29 @@ class Messages:
                 if view.shows(stored):
                     found.append(stored)
             if len(rows) < asked:
-                if not backwards or not await self._timeline.fetch_older(
-                    view.room_id, view.reader, limit
-                ):
+                last = await self._last_scanned(view.room_id, request, stretch)
+                if last is not None:
+                    point = last - 1 if backwards else last
+                elif not await self._has_more(view, backwards, limit, full=len(found) == limit):
                     return _Part(found, None)
-            elif len(found) == limit:
+            if len(found) == limit:
                 break
         return _Part(found, point)
+
+    async def _last_scanned(
+        self, room_id: str, request: PageRequest, stretch: Stretch
+    ) -> int | None:
+        if request.thread is not None:
+            return None
+        return await storage.last_scanned(self._database, room_id, stretch)
+
+    async def _has_more(self, view: _View, backwards: bool, limit: int, *, full: bool) -> bool:
+        """Whether there is more where our history ends; what a page needs of it is fetched."""
+        if not backwards:
+            return False
+        if full:
+            return await self._timeline.has_older(view.room_id, view.reader)
+        return await self._timeline.fetch_older(view.room_id, view.reader, limit)
 
     async def _rows(
         self, room_id: str, request: PageRequest, stretch: Stretch

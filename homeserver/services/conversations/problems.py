@@ -49,6 +49,8 @@ TITLES = {
     "weak_password": "The password is too weak",
     "instance_unreachable": "Another instance does not answer",
     "internal_error": "Something went wrong on this server",
+    "encryption_required": "This conversation is encrypted",
+    "poll_closed": "The poll is closed",
     "policy_refused": "The instance's policy refuses that",
     "idempotency_mismatch": "The idempotency key was used for something else",
     "in_progress": "The same request is being worked on",

@@ -133,6 +133,7 @@ class Sending:
             message.to,
             message.conversation_id,
             encrypted=message.kind == "encrypted",
+            clear=message.allow_unencrypted,
         )
         if message.reply_to is not None or message.thread is not None:
             written.content[RELATION] = await self._relation(message, room_id)
@@ -200,18 +201,34 @@ class Sending:
     # ------------------------------------------------------------ where to
 
     async def _conversation(
-        self, user_id: UserId, to: str | None, room_id: str | None, *, encrypted: bool = False
+        self,
+        user_id: UserId,
+        to: str | None,
+        room_id: str | None,
+        *,
+        encrypted: bool = False,
+        clear: bool = False,
     ) -> tuple[str, bool]:
-        """The room, and whether it was made for the message."""
+        """The room, and whether it was made for the message.
+
+        Unless ``clear``: nothing is sent in the clear where people rely on encryption.
+        """
+        created = False
         if to is not None:
             if room_id is not None:
                 raise invalid("to", "Give 'to' or 'conversation_id', not both")
             peer = parse_person(to, "to")
-            return await self._direct.find_or_make(user_id, peer, encrypted=encrypted)
+            room_id, created = await self._direct.find_or_make(user_id, peer, encrypted=encrypted)
         if room_id is None:
             raise invalid("to", "Say where to: 'to' or 'conversation_id'")
-        await self.member_room(user_id, room_id)
-        return room_id, False
+        room = await self.member_room(user_id, room_id)
+        if room.encrypted and not encrypted and not clear:
+            raise Problem(
+                "encryption_required",
+                "This conversation is encrypted: send 'encrypted', or say 'allow_unencrypted'",
+                status=409,
+            )
+        return room_id, created
 
     async def member_room(self, user_id: str, room_id: str) -> LiveRoom:
         """A conversation that somebody is in.  Raises :class:`NotFound`, :class:`Forbidden`."""

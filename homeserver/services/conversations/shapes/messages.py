@@ -449,6 +449,7 @@ class NewMessage(Input, frozen=True, kw_only=True):
     view_once: bool = False
     custom: dict[str, Any] | None = None
     encrypted: dict[str, Any] | None = None
+    allow_unencrypted: bool = False  # also in an encrypted conversation
 
 
 class EditMessage(Input, frozen=True, kw_only=True):
