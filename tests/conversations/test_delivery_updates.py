@@ -134,3 +134,18 @@ async def test_what_a_socket_acknowledges_is_told_over_another(
 
     assert (told["message_id"], told["recipient"]) == (came["message"]["id"], bob.address)
     assert told["status"] == "delivered_to_device"
+
+
+async def test_a_socket_that_comes_back_has_what_is_up_to_its_position(
+    alice: ApiUser, bob: ApiUser
+) -> None:
+    room_id = await a_group(alice, bob)
+    async with connected(alice) as hers:
+        await hers.send(type="send", client_id="one", conversation_id=room_id, text="hello")
+        sent = await hers.until("ok")
+        async with connected(bob, since=sent["position"] + 10**6):
+            pass
+        async with connected(bob, since=sent["position"]):
+            told = await hers.until("message.status")
+
+    assert (told["message_id"], told["status"]) == (sent["message_id"], "delivered_to_device")

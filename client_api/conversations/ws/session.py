@@ -127,6 +127,8 @@ class Session:
                 limits=self._hub.limits.told,
             )
         )
+        if since is not None and since <= position:
+            self._hub.acks.reached(caller.requester.user_id, since)
         start = position if since is None else since
         self._opening = asyncio.create_task(self._open(start), name="socket opening")
 
