@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,11 @@ class ApplicationParts:
         wiring.registration.reserve(self.applications)
         wiring.accounts.on_ended.append(self.tokens.account_ended)
         wiring.accounts.after_ended += (self.applications.forget_user, self._forget_tokens)
+
+    def on_tokens_changed(self, listener: Callable[[], None]) -> None:
+        """Tell when API tokens became void, or good for less."""
+        self.tokens.on_void.append(listener)
+        self.applications.changed.append(listener)
 
     def _forget_tokens(self, user_id: str) -> None:
         self.tokens.forget(user_id=user_id)

@@ -11,6 +11,7 @@ from client_api.conversations import keys
 from client_api.conversations.auth import Caller, authenticate_token
 from client_api.conversations.ws.actions import Actions
 from client_api.conversations.ws.hub import Hub, SessionLimits
+from client_api.conversations.ws.routes import SCOPE
 from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.feed.judging import Judge
 from homeserver.services.conversations.feed.looking import Looking
@@ -71,7 +72,9 @@ class FeedParts:
         limits, device_parts = wiring.config.websocket, wiring.device_parts
 
         async def recheck(token: str, user: str | None) -> Caller:
-            return await authenticate_token(app, token, user, Origin)
+            caller = await authenticate_token(app, token, user, Origin)
+            caller.require_scope(SCOPE)
+            return caller
 
         self.hub = hub = Hub(
             feed=self.feed,
@@ -97,6 +100,7 @@ class FeedParts:
             ),
         )
         wiring.sessions.on_revoked = hub.tokens_changed
+        wiring.conversations.application_parts.on_tokens_changed(hub.api_tokens_changed)
         app[keys.FEED] = self.feed
         app[keys.SOCKETS] = hub
 

@@ -181,6 +181,13 @@ class Hub:
         for session in self._by_user.get(user_id, ()):
             self.spawn(session.check())
 
+    def api_tokens_changed(self) -> None:
+        """Some API tokens may be void, or good for less: see which sessions that ends."""
+        for sessions in self._by_user.values():
+            for session in sessions:
+                if session.token is not None and is_api_token(session.token):
+                    self.spawn(session.check())
+
     async def _tick_always(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)

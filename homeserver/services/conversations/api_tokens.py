@@ -56,6 +56,8 @@ class ApiTokens:
         self._revocations = 0
         self._uses: dict[str, int] = {}
         self._uses_since = 0
+        self.on_void: list[Callable[[], None]] = []
+        """Called after tokens became void here."""
 
     # ------------------------------------------------------------ recognising
 
@@ -98,6 +100,11 @@ class ApiTokens:
                 user_id is not None and token.user_id == user_id
             ):
                 del self._known[token_hash]
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in self.on_void:
+            listener()
 
     # ------------------------------------------------------------ making and revoking
 
@@ -164,6 +171,7 @@ class ApiTokens:
             raise NotFound("There is no such token")
         self._revocations += 1
         self._known.pop(token_hash, None)
+        self._tell()
 
     async def account_ended(self, connection: Connection, user_id: str) -> None:
         """Delete an ended account's personal tokens; :meth:`forget` them after the commit."""
