@@ -15,7 +15,7 @@ from homeserver.services.conversations.shapes.messages import (
     NewMessage,
 )
 
-Position = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Position = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Hello(Input, frozen=True, kw_only=True, tag_field="type", tag="hello"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,8 +16,10 @@ from client_api.conversations.ws.actions import Actions
 from client_api.conversations.ws.server_frames import Limits
 from client_api.conversations.ws.session import REPLACED, TOO_MANY, UNAUTHENTICATED, Session
 from client_api.conversations.ws.socket import Outbox, SocketLimits
+from homeserver.errors import LimitExceeded, MatrixError
 from homeserver.services.conversations.api_tokens import is_api_token
 from homeserver.services.conversations.feed.feed import Feed
+from homeserver.services.conversations.feed.stream import UpdateStream
 from homeserver.services.conversations.feed.subscriptions import CLOSING
 from homeserver.services.presence_state import UserPresence
 
@@ -24,6 +27,7 @@ logger = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 30
 TICK_SECONDS = 1.0
+RETRY_MS = 10_000
 
 
 class Acks(Protocol):
@@ -81,8 +85,18 @@ class SessionLimits:
         return SocketLimits(self.frame_bytes, self.unread_bytes)
 
 
+@dataclass(slots=True, eq=False)
+class _Streaming:
+    """A stream over HTTP that is open, and the token for it."""
+
+    stream: UpdateStream
+    token: str
+    user: str | None
+    is_gone: Callable[[], bool]
+
+
 class Hub:
-    """Knows the sessions."""
+    """Knows the sessions, and the streams over HTTP."""
 
     def __init__(
         self,
@@ -105,6 +119,7 @@ class Hub:
         self.limits = limits
         self.outbox = Outbox()
         self._by_user: dict[str, list[Session]] = {}
+        self._streams: dict[str, list[_Streaming]] = {}
         self._turns: deque[Session] = deque()  # whose sign of life is due, the next first
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
@@ -115,6 +130,9 @@ class Hub:
         self._closing = True
         for session in self.sessions():
             session.cut_off(CLOSING)
+        for streams in self._streams.values():
+            for streaming in streams:
+                streaming.stream.cut_off(CLOSING)
 
     async def close(self) -> None:
         """Stop; what clients have sent is carried out first."""
@@ -142,7 +160,7 @@ class Hub:
             for other in [s for s in sessions if s.device_id == requester.device_id]:
                 other.socket.close(REPLACED, "This device has connected again")
         sessions = self._by_user.setdefault(requester.user_id, [])
-        if self._closing or len(sessions) >= self.limits.sockets_per_user:
+        if self._is_full(requester.user_id):
             session.socket.close(TOO_MANY, "This user has too many sockets open")
             return False
         if self._ticking is None:
@@ -153,6 +171,35 @@ class Hub:
         if self._presences.enabled:
             session.presence = self._presences.connect(requester.user_id)
         return True
+
+    def _is_full(self, user_id: str) -> bool:
+        streams = [s for s in self._streams.get(user_id, ()) if not s.is_gone()]
+        count = len(self._by_user.get(user_id, ())) + len(streams)
+        return self._closing or count >= self.limits.sockets_per_user
+
+    @contextmanager
+    def streaming(
+        self, stream: UpdateStream, token: str, user: str | None, is_gone: Callable[[], bool]
+    ) -> Iterator[None]:
+        """A stream over HTTP is open.  ``user``: for whom an application acts; ``is_gone``: whether
+        the client has hung up, which is noticed only at the next word to it.
+
+        Raises :class:`LimitExceeded` if its user has too many.
+        """
+        user_id = stream.user_id
+        if self._is_full(user_id):
+            raise LimitExceeded(RETRY_MS)
+        streaming = _Streaming(stream, token, user, is_gone)
+        self._streams.setdefault(user_id, []).append(streaming)
+        presence = self._presences.connect(user_id) if self._presences.enabled else None
+        try:
+            yield
+        finally:
+            if presence is not None:
+                self._presences.disconnect(presence)
+            self._streams[user_id].remove(streaming)
+            if not self._streams[user_id]:
+                del self._streams[user_id]
 
     def remove(self, session: Session) -> None:
         """A session has ended."""
@@ -180,6 +227,14 @@ class Hub:
         """Some tokens of a user may be void: see which sessions that ends."""
         for session in self._by_user.get(user_id, ()):
             self.spawn(session.check())
+        for streaming in self._streams.get(user_id, ()):
+            self.spawn(self._check_stream(streaming))
+
+    async def _check_stream(self, streaming: _Streaming) -> None:
+        try:
+            await self.recheck(streaming.token, streaming.user)
+        except MatrixError:
+            streaming.stream.cut_off("token")
 
     def api_tokens_changed(self) -> None:
         """Some API tokens may be void, or good for less: see which sessions that ends."""
