@@ -273,7 +273,7 @@ async def _read(request: web.Request, decoder: msgspec.json.Decoder[Any]) -> Any
     except msgspec.DecodeError:
         parse_json(body)  # says what is wrong with it
         raise
-    except RecursionError:
+    except (RecursionError, UnicodeDecodeError):
         parse_json(body)
         raise
 

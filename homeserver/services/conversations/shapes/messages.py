@@ -58,10 +58,11 @@ MAX_CUSTOM_BYTES = 8_192
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Line = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 Long = Annotated[str, msgspec.Meta(max_length=4_000)]
-Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]
+NO_CONTROLS = r"^[^\x00-\x1f]*$"
+Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID, pattern=NO_CONTROLS)]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
-ClientId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]
+ClientId = Identifier
 
 # ---------------------------------------------------------------- what is answered
 

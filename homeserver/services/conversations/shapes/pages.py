@@ -16,6 +16,7 @@ T = TypeVar("T")
 DEFAULT_LIMIT = 50
 MOST_PER_PAGE = 100
 MAX_CURSOR_LENGTH = 1_000
+MOST_INTEGER = 2**63 - 1
 
 
 class Page(msgspec.Struct, Generic[T], kw_only=True, frozen=True):
@@ -43,6 +44,15 @@ def parse_cursor(cursor: str, *kinds: type) -> tuple[Any, ...]:
             raise ValueError
         if not all(type(part) is kind for part, kind in zip(parts, kinds, strict=True)):
             raise ValueError
+        if not all(map(_can_be_asked_for, parts)):
+            raise ValueError
     except (ValueError, binascii.Error) as error:
         raise InvalidParam("'cursor' is none that this API gave") from error
     return tuple(parts)
+
+
+def _can_be_asked_for(part: object) -> bool:
+    """Whether the database has such values."""
+    if isinstance(part, str):
+        return "\0" not in part
+    return not isinstance(part, int) or abs(part) <= MOST_INTEGER
