@@ -22,6 +22,7 @@ from homeserver.services.sealing.container import SealingWriter
 from homeserver.services.sealing.keys import Keys
 
 BUFFER_BYTES = 256 * 1024
+INCOMING = "incoming"
 INCOMING_DIGITS = 32
 ABANDONED_SECONDS = 24 * 3600
 SETTLE_SECONDS = 60.0
@@ -46,7 +47,7 @@ class MediaFiles:
         self.root = root
         self.keys = keys
         self.seal = seal and keys is not None
-        self._incoming = root / "incoming"
+        self._incoming = root / INCOMING
         self._sent_again: dict[bytes, float] = {}  # content that was here already: when
 
     def prepare(self) -> None:

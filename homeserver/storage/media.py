@@ -26,6 +26,7 @@ SELECT origin, media_id, uploader, content_type, upload_name, size_bytes, sha256
 FROM media WHERE origin = $1 AND media_id = $2
 """
 SELECT_IS_KNOWN = "SELECT EXISTS (SELECT 1 FROM media WHERE sha256 = $1)"
+LOCK_CONTENT = "SELECT 1 FROM media WHERE sha256 = $1 FOR KEY SHARE"
 SELECT_UPLOADED_BYTES = "SELECT coalesce(sum(size_bytes), 0)::bigint FROM media WHERE uploader = $1"
 TOUCH_MEDIA = """
 UPDATE media SET last_access_at = $3
@@ -99,6 +100,11 @@ async def is_content_known(db: Queryable, sha256: bytes) -> bool:
     """Whether any file has this content."""
     known: bool = await db.fetchval(SELECT_IS_KNOWN, sha256)
     return known
+
+
+async def lock_content(db: Queryable, sha256: bytes) -> None:
+    """Keep the files with this content from being deleted until the transaction ends."""
+    await db.fetch(LOCK_CONTENT, sha256)
 
 
 async def get_uploaded_bytes(db: Queryable, uploader: str) -> int:

@@ -74,6 +74,13 @@ class KeyFile:
         _sync_directory(self.path.parent)
         return key
 
+    def drop(self, key_id: bytes) -> None:
+        """Take a key out: what is sealed with it is lost.  Raises :class:`UnknownKey`."""
+        self.get(key_id)
+        kept = [key for key in self.all() if key.key_id != key_id]
+        _write(self.path.with_suffix(".new"), kept).rename(self.path)
+        _sync_directory(self.path.parent)
+
     def all(self) -> list[SealingKey]:
         """All keys, the newest last.
 
