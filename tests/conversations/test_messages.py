@@ -86,6 +86,22 @@ async def test_the_same_client_id_sends_once(alice: ApiUser, bob: ApiUser) -> No
     assert first["message"]["client_id"] == "7"
 
 
+async def test_the_same_file_again_is_the_same_message_though_more_is_known_of_it(
+    alice: ApiUser,
+) -> None:
+    room_id = await a_group(alice)
+    body = {"kind": "image", "media_id": "one.test~abc", "client_id": "7"}
+    more = {"kind": "image", "media": {"id": "one.test~abc", "width": 9}, "client_id": "7"}
+    other = {"kind": "image", "media_id": "one.test~xyz", "client_id": "7"}
+    path = f"/conversations/{room_id}/messages"
+
+    first = await alice.post(path, body, status=201)
+    again = await alice.post(path, more, status=201)
+
+    assert first["message"]["id"] == again["message"]["id"]
+    assert (await alice.post(path, other, status=422))["code"] == "idempotency_mismatch"
+
+
 async def test_a_stranger_cannot_send_to_a_conversation(alice: ApiUser, bob: ApiUser) -> None:
     room_id = await a_group(alice)
 
