@@ -6,14 +6,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 
-.PHONY: up test lint interop browser crash attack bench demo clean
+.PHONY: up test lint interop browser clients crash attack bench demo clean
 
 up: $(INSTALLED) ## run the server with the configuration in ./data, written if there is none
 	$(BIN)/comity up
 
 test: $(TESTED) ## the tests that need nothing but this machine
 	$(BIN)/python -m pytest tests --ignore=tests/interop --ignore=tests/browser --ignore=tests/crash \
-		--ignore=tests/attack -q
+		--ignore=tests/attack --ignore=tests/clients -q
 
 lint: $(TESTED) ## style, types, and which part may import which
 	$(BIN)/ruff check .
@@ -26,6 +26,9 @@ interop: $(TESTED) ## other people's clients and servers: matrix-nio, Synapse
 
 browser: $(TESTED) ## the user's page in Chromium (the machine's, or: playwright install --with-deps chromium)
 	$(BIN)/python -m pytest tests/browser -q
+
+clients: $(TESTED) ## the clients of the Conversations API (TypeScript's needs Node 20)
+	$(BIN)/python -m pytest tests/clients -q
 
 crash: $(TESTED) ## kill -9 under load
 	$(BIN)/python -m pytest tests/crash -q

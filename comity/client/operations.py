@@ -9,28 +9,57 @@ from typing import Any, Literal, cast
 from urllib.parse import quote
 
 from comity.client.shapes import (
+    Acceptance,
+    Acknowledgement,
+    Addressed,
+    Answered,
+    AnswersChange,
     ApplicationInfo,
     Availability,
+    BundleRequest,
+    Bundles,
     Cancelled,
     ChangeScheduled,
+    ConsentShown,
     Contact,
     Conversation,
+    ConversationChange,
     CurrentSession,
     Deletion,
+    DeliveryInfo,
     DeliveryReport,
     Device,
     DeviceChange,
     Draft,
+    EditMessage,
+    EffectivePermissions,
+    Forward,
+    ForwardResult,
+    Grant,
+    GrantChange,
+    Invited,
+    JoinRequest,
+    KeysUpload,
     Link,
     MadeToken,
+    MadeWebhook,
+    MarkRead,
     Me,
     Media,
+    Member,
+    Message,
+    MessagePage,
     MyChanges,
     NewAccount,
+    NewAnswer,
     NewContact,
+    NewConversation,
+    NewDeviceMessages,
     NewDraft,
     NewLink,
+    NewMembers,
     NewMessage,
+    NewOwner,
     NewOwnSession,
     NewOwnUser,
     NewPassword,
@@ -38,26 +67,49 @@ from comity.client.shapes import (
     NewScheduled,
     NewSession,
     NewToken,
+    NewVote,
+    NewWebhookBody,
     OnlineCount,
+    OwnKeys,
     OwnSession,
     OwnUserInfo,
     PageOfBlocked,
+    PageOfChange,
     PageOfContact,
     PageOfConversation,
+    PageOfDeliveryInfo,
     PageOfDevice,
+    PageOfDeviceMessageShown,
     PageOfDraft,
+    PageOfEdit,
+    PageOfGrant,
+    PageOfGuest,
+    PageOfMember,
     PageOfOwnUserInfo,
     PageOfPerson,
+    PageOfReactor,
+    PageOfRequest,
     PageOfScheduled,
     PageOfTokenInfo,
+    PageOfVoter,
+    PageOfWebhookInfo,
+    PeerAnswer,
     Presence,
     PresenceQuery,
     Presences,
+    PresetChange,
     ProblemKind,
     Profile,
     Proof,
+    ReadState,
     Refresh,
+    Refusal,
+    ReplayBody,
+    Replayed,
+    Request,
+    RequestAnswer,
     Retried,
+    RoleChange,
     Scheduled,
     Sent,
     Server,
@@ -66,7 +118,11 @@ from comity.client.shapes import (
     SignedOut,
     SignOutOthers,
     Tokens,
+    Upload,
     Ways,
+    WebhookChangesBody,
+    WebhookInfo,
+    WithReason,
 )
 
 
@@ -275,6 +331,185 @@ class Operations:
         """Count the people of this instance who are here; not those who do not show it to all."""
         return cast("OnlineCount", await self.call("GET", "/presence/online-count"))
 
+    async def get_consent(self) -> ConsentShown:
+        """Show what the caller answers to people to whom they have said nothing themselves.
+
+        By matter (`message`: who may start a conversation; `group`: who may add them;
+        `media`: whose files they see; `call`; `presence`, `typing`, `receipts`: who sees
+        theirs), and by who asks.
+        """
+        return cast("ConsentShown", await self.call("GET", "/consent"))
+
+    async def set_consent_preset(self, body: PresetChange) -> ConsentShown:
+        """Choose a preset for messages, groups, media and calls in one step."""
+        return cast("ConsentShown", await self.call("PUT", "/consent", body=body))
+
+    async def set_consent_answers(self, scope: str, body: AnswersChange) -> ConsentShown:
+        """Set the answers in one matter: a preset, or an answer for some kinds of people."""
+        return cast(
+            "ConsentShown", await self.call("PUT", _path("/consent/scopes/{}", scope), body=body)
+        )
+
+    async def list_grants(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        scope: Literal[
+            "call", "federation", "group", "media", "message", "presence", "receipts", "typing"
+        ]
+        | None = None,
+        peer: str | None = None,
+    ) -> PageOfGrant:
+        """List what the caller said to single people, to instances, and to all (`*`)."""
+        return cast(
+            "PageOfGrant",
+            await self.call(
+                "GET",
+                "/consent/grants",
+                query={"limit": limit, "cursor": cursor, "scope": scope, "peer": peer},
+            ),
+        )
+
+    async def set_grant(self, scope: str, peer: str, body: GrantChange) -> Grant:
+        """Grant or deny something to a person (an address), an instance (its name), or all
+        (`*`).
+
+        `revoked` ends what was granted: the peer is refused from then on. In the matter
+        `federation` a peer is an instance or `*`: whether anything of the caller's may go
+        there.
+        """
+        return cast(
+            "Grant", await self.call("PUT", _path("/consent/grants/{}/{}", scope, peer), body=body)
+        )
+
+    async def delete_grant(self, scope: str, peer: str) -> None:
+        """Forget what was said to a peer: what the caller answers to people like them counts
+        again.
+        """
+        await self.call("DELETE", _path("/consent/grants/{}/{}", scope, peer))
+
+    async def list_consent_history(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> PageOfChange:
+        """List every change there ever was, the newest first: who made it, when, and how."""
+        return cast(
+            "PageOfChange",
+            await self.call("GET", "/consent/history", query={"limit": limit, "cursor": cursor}),
+        )
+
+    async def get_consent_of_person(
+        self, person: str, *, scope: Literal["call", "group", "media", "message"] | None = None
+    ) -> PeerAnswer:
+        """Tell whether somebody lets the caller write to them, as far as their instance says.
+
+        Who would be asked, who has blocked the caller, and who does not exist all look
+        alike.
+        """
+        return cast(
+            "PeerAnswer",
+            await self.call("GET", _path("/people/{}/consent", person), query={"scope": scope}),
+        )
+
+    async def list_requests(
+        self,
+        *,
+        state: Literal["accepted", "blocked", "declined", "expired", "pending"] | None = None,
+    ) -> PageOfRequest:
+        """List who asked to be let in, in one state: those who wait, if none is named."""
+        return cast("PageOfRequest", await self.call("GET", "/requests", query={"state": state}))
+
+    async def get_request(self, person: str) -> Request:
+        """Show what somebody asked for."""
+        return cast("Request", await self.call("GET", _path("/requests/{}", person)))
+
+    async def accept_request(
+        self, person: str, body: Acceptance, *, key: str | None = None
+    ) -> Request:
+        """Let somebody in: they become a contact, and the caller joins the conversation."""
+        return cast(
+            "Request",
+            await self.call("POST", _path("/requests/{}/accept", person), body=body, key=key),
+        )
+
+    async def decline_request(
+        self, person: str, body: Refusal, *, key: str | None = None
+    ) -> Request:
+        """Decline: they are told nothing, and may ask again only after some time."""
+        return cast(
+            "Request",
+            await self.call("POST", _path("/requests/{}/decline", person), body=body, key=key),
+        )
+
+    async def block_request(self, person: str, body: Refusal, *, key: str | None = None) -> Request:
+        """Decline, and block them."""
+        return cast(
+            "Request",
+            await self.call("POST", _path("/requests/{}/block", person), body=body, key=key),
+        )
+
+    async def report_request(
+        self, person: str, body: Refusal, *, key: str | None = None
+    ) -> Request:
+        """Decline, block them, and report them to the moderators of both instances."""
+        return cast(
+            "Request",
+            await self.call("POST", _path("/requests/{}/report", person), body=body, key=key),
+        )
+
+    async def answer_requests(self, body: RequestAnswer, *, key: str | None = None) -> Answered:
+        """Answer several at once: the people named, all of an instance, or all who wait."""
+        return cast("Answered", await self.call("POST", "/requests/answer", body=body, key=key))
+
+    async def get_own_keys(self) -> OwnKeys:
+        """Show what the caller's device has published, and how many one-time pre-keys are left."""
+        return cast("OwnKeys", await self.call("GET", "/keys"))
+
+    async def upload_keys(self, body: KeysUpload) -> OwnKeys:
+        """Publish keys of the caller's device: its identity key, its signed pre-key, one-time
+        pre-keys.
+
+        What is not named stays. A new signed pre-key takes the place of the old one; one-
+        time pre-keys are added to those that are left, each under an `id` that was never
+        used.
+        """
+        return cast("OwnKeys", await self.call("PUT", "/keys", body=body))
+
+    async def claim_bundles(self, body: BundleRequest, *, key: str | None = None) -> Bundles:
+        """Get what it takes to begin encrypted sessions with people's devices, here and
+        elsewhere.
+
+        Each device gives out one of its one-time pre-keys, which is used up; where none is
+        left there is the signed pre-key alone. With `pre_keys` false only identity keys are
+        read.
+        """
+        return cast("Bundles", await self.call("POST", "/keys/bundles", body=body, key=key))
+
+    async def send_device_messages(
+        self, body: NewDeviceMessages, *, key: str | None = None
+    ) -> Addressed:
+        """Send messages to devices, such as keys of encrypted conversations. They are passed on
+        untouched.
+
+        Each waits until its device acknowledges it, and is an update of its feed.
+        """
+        return cast("Addressed", await self.call("POST", "/device-messages", body=body, key=key))
+
+    async def list_device_messages(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> PageOfDeviceMessageShown:
+        """List the messages that wait for the caller's device, the oldest first."""
+        return cast(
+            "PageOfDeviceMessageShown",
+            await self.call("GET", "/device-messages", query={"limit": limit, "cursor": cursor}),
+        )
+
+    async def acknowledge_device_messages(
+        self, body: Acknowledgement, *, key: str | None = None
+    ) -> None:
+        """Say up to where the caller's device has its messages: they are deleted."""
+        await self.call("POST", "/device-messages/acknowledge", body=body, key=key)
+
     async def list_conversations(
         self,
         *,
@@ -311,6 +546,19 @@ class Operations:
             ),
         )
 
+    async def create_conversation(
+        self, body: NewConversation, *, key: str | None = None
+    ) -> Conversation:
+        """Make a group, or get the direct conversation with somebody, or your notes.
+
+        A `group` is always made anew; its `members` are invited. The first invitations are
+        out when this answers; the others go out in the background: the list of members says
+        of each what became of it (`inviting`, `not_invited` with the reason). A `direct`
+        conversation with a `peer`, and your notes (`self`), are found if you have them
+        already, and made if not.
+        """
+        return cast("Conversation", await self.call("POST", "/conversations", body=body, key=key))
+
     async def get_conversation(self, conversation_id: str) -> Conversation:
         """Get a conversation.
 
@@ -320,7 +568,30 @@ class Operations:
             "Conversation", await self.call("GET", _path("/conversations/{}", conversation_id))
         )
 
-    async def change_settings(self, conversation_id: str, body: SettingsChange) -> Conversation:
+    async def update_conversation(
+        self, conversation_id: str, body: ConversationChange
+    ) -> Conversation:
+        """Change a conversation's name, description, picture, or who may do what.
+
+        Send what is to change; null takes a name, description or picture away. Name,
+        description and picture take the permission `change_settings`, all else `administer`.
+        With `If-Match` it is changed only if it still is what you got.
+        """
+        return cast(
+            "Conversation",
+            await self.call("PATCH", _path("/conversations/{}", conversation_id), body=body),
+        )
+
+    async def delete_conversation(self, conversation_id: str) -> None:
+        """Leave a conversation and delete it from your list.
+
+        For the others it stays. A group's last owner hands it over first.
+        """
+        await self.call("DELETE", _path("/conversations/{}", conversation_id))
+
+    async def update_conversation_settings(
+        self, conversation_id: str, body: SettingsChange
+    ) -> Conversation:
         """Mute, pin or archive a conversation.
 
         These are your own settings: nobody else sees them. `muted` is `true`, `false`, or
@@ -330,6 +601,239 @@ class Operations:
             "Conversation",
             await self.call(
                 "PATCH", _path("/conversations/{}/settings", conversation_id), body=body
+            ),
+        )
+
+    async def leave_conversation(
+        self, conversation_id: str, body: WithReason, *, key: str | None = None
+    ) -> None:
+        """Leave a conversation, or take back that you asked to be let in.
+
+        It stays in your list under `state=left`, as it was. A group's last owner hands it
+        over first.
+        """
+        await self.call(
+            "POST", _path("/conversations/{}/leave", conversation_id), body=body, key=key
+        )
+
+    async def accept_invitation(
+        self, conversation_id: str, *, key: str | None = None
+    ) -> Conversation:
+        """Accept an invitation, or a stranger's request: you are in.
+
+        Whoever invited you may write to you from then on.
+        """
+        return cast(
+            "Conversation",
+            await self.call("POST", _path("/conversations/{}/accept", conversation_id), key=key),
+        )
+
+    async def decline_invitation(
+        self, conversation_id: str, body: WithReason, *, key: str | None = None
+    ) -> None:
+        """Decline an invitation, or a stranger's request."""
+        await self.call(
+            "POST", _path("/conversations/{}/decline", conversation_id), body=body, key=key
+        )
+
+    async def join_conversation(
+        self, conversation_id: str, body: JoinRequest, *, key: str | None = None
+    ) -> Conversation:
+        """Join an open conversation, by its ID or its alias (`#boats:example.org`).
+
+        `via` names instances that may know it, where yours does not.
+        """
+        return cast(
+            "Conversation",
+            await self.call(
+                "POST", _path("/conversations/{}/join", conversation_id), body=body, key=key
+            ),
+        )
+
+    async def ask_to_join_conversation(
+        self, conversation_id: str, body: JoinRequest, *, key: str | None = None
+    ) -> Conversation:
+        """Ask to be let into a conversation, by its ID or its alias.
+
+        It is in your list with `state` `asked` until somebody lets you in or refuses.
+        `message` is for those who decide.
+        """
+        return cast(
+            "Conversation",
+            await self.call(
+                "POST", _path("/conversations/{}/ask", conversation_id), body=body, key=key
+            ),
+        )
+
+    async def hand_over_conversation(
+        self, conversation_id: str, body: NewOwner, *, key: str | None = None
+    ) -> Conversation:
+        """Hand the conversation over to another member.
+
+        You are an admin from then on. Groups made with another program may have an owner for
+        ever: then the answer is the problem `ownership_fixed`.
+        """
+        return cast(
+            "Conversation",
+            await self.call(
+                "POST", _path("/conversations/{}/owner", conversation_id), body=body, key=key
+            ),
+        )
+
+    async def list_members(
+        self,
+        conversation_id: str,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        state: list[
+            Literal[
+                "banned",
+                "invited",
+                "inviting",
+                "joined",
+                "left",
+                "not_invited",
+                "removed",
+                "requested",
+            ]
+        ]
+        | None = None,
+        role: Literal["admin", "member", "owner"] | None = None,
+        query: str | None = None,
+    ) -> PageOfMember:
+        """List a conversation's members, in the order of their addresses.
+
+        Those who are in, are invited or ask to be let in; `state` (several times, if you
+        like) names others, such as `banned`. A search by `query` in a very large
+        conversation may answer an empty page with a `next`: go on.
+        """
+        return cast(
+            "PageOfMember",
+            await self.call(
+                "GET",
+                _path("/conversations/{}/members", conversation_id),
+                query={
+                    "limit": limit,
+                    "cursor": cursor,
+                    "state": state,
+                    "role": role,
+                    "query": query,
+                },
+            ),
+        )
+
+    async def add_members(
+        self, conversation_id: str, body: NewMembers, *, key: str | None = None
+    ) -> Invited:
+        """Invite people to a conversation, up to 1,500 at once.
+
+        The first are invited when this answers; the rest are invited in the background and
+        have the state `inviting` until then. What stands against somebody (they take no
+        invitations, their instance does not answer, ...) is in `problems`, and in the list
+        of members.
+        """
+        return cast(
+            "Invited",
+            await self.call(
+                "POST", _path("/conversations/{}/members", conversation_id), body=body, key=key
+            ),
+        )
+
+    async def get_member(self, conversation_id: str, person: str) -> Member:
+        """Get a member."""
+        return cast(
+            "Member",
+            await self.call("GET", _path("/conversations/{}/members/{}", conversation_id, person)),
+        )
+
+    async def update_member(self, conversation_id: str, person: str, body: RoleChange) -> Member:
+        """Make a member an admin, or an admin a member.
+
+        It takes the permission `administer`, and that they stand below you. Ownership is
+        handed over by `POST /conversations/{conversation_id}/owner`.
+        """
+        return cast(
+            "Member",
+            await self.call(
+                "PATCH", _path("/conversations/{}/members/{}", conversation_id, person), body=body
+            ),
+        )
+
+    async def remove_member(self, conversation_id: str, person: str) -> None:
+        """Remove a member, or take back an invitation.
+
+        They may come back if they are invited, or if the conversation is open.
+        """
+        await self.call("DELETE", _path("/conversations/{}/members/{}", conversation_id, person))
+
+    async def get_member_permissions(
+        self, conversation_id: str, person: str
+    ) -> EffectivePermissions:
+        """Get what a member may do, all taken together."""
+        return cast(
+            "EffectivePermissions",
+            await self.call(
+                "GET", _path("/conversations/{}/members/{}/permissions", conversation_id, person)
+            ),
+        )
+
+    async def ban_member(
+        self, conversation_id: str, person: str, body: WithReason, *, key: str | None = None
+    ) -> Member:
+        """Remove somebody and keep them out until the ban is lifted."""
+        return cast(
+            "Member",
+            await self.call(
+                "POST",
+                _path("/conversations/{}/members/{}/ban", conversation_id, person),
+                body=body,
+                key=key,
+            ),
+        )
+
+    async def unban_member(
+        self, conversation_id: str, person: str, body: WithReason, *, key: str | None = None
+    ) -> Member:
+        """Lift a ban. It does not bring them back: invite them."""
+        return cast(
+            "Member",
+            await self.call(
+                "POST",
+                _path("/conversations/{}/members/{}/unban", conversation_id, person),
+                body=body,
+                key=key,
+            ),
+        )
+
+    async def approve_member(
+        self, conversation_id: str, person: str, *, key: str | None = None
+    ) -> Member:
+        """Let in somebody who asks to be let in.
+
+        Who is at home on this instance is in at once; others get an invitation that their
+        client accepts.
+        """
+        return cast(
+            "Member",
+            await self.call(
+                "POST",
+                _path("/conversations/{}/members/{}/approve", conversation_id, person),
+                key=key,
+            ),
+        )
+
+    async def refuse_member(
+        self, conversation_id: str, person: str, body: WithReason, *, key: str | None = None
+    ) -> Member:
+        """Refuse somebody who asks to be let in."""
+        return cast(
+            "Member",
+            await self.call(
+                "POST",
+                _path("/conversations/{}/members/{}/refuse", conversation_id, person),
+                body=body,
+                key=key,
             ),
         )
 
@@ -354,6 +858,239 @@ class Operations:
                 "POST", _path("/conversations/{}/messages", conversation_id), body=body, key=key
             ),
         )
+
+    async def list_messages(
+        self,
+        conversation_id: str,
+        *,
+        cursor: str | None = None,
+        around: str | None = None,
+        thread: str | None = None,
+        system: bool | None = None,
+        limit: int | None = None,
+    ) -> MessagePage:
+        """List a conversation's messages, the newest first.
+
+        `next` leads to older messages, `previous` to newer ones: it is there even if there
+        are none yet. `around` a message, the list begins in the middle; with `thread`, it
+        has only the replies on that message.
+        """
+        return cast(
+            "MessagePage",
+            await self.call(
+                "GET",
+                _path("/conversations/{}/messages", conversation_id),
+                query={
+                    "cursor": cursor,
+                    "around": around,
+                    "thread": thread,
+                    "system": system,
+                    "limit": limit,
+                },
+            ),
+        )
+
+    async def forward_message(
+        self, conversation_id: str, message_id: str, body: Forward, *, key: str | None = None
+    ) -> ForwardResult:
+        """Forward a message to people and conversations.
+
+        Each of them is told of on its own: the message that was sent, or why it was not.
+        What is encrypted, or to be viewed once, is not forwarded.
+        """
+        return cast(
+            "ForwardResult",
+            await self.call(
+                "POST",
+                _path("/conversations/{}/messages/{}/forward", conversation_id, message_id),
+                body=body,
+                key=key,
+            ),
+        )
+
+    async def get_message(self, conversation_id: str, message_id: str) -> Message:
+        """Read one message."""
+        return cast(
+            "Message",
+            await self.call(
+                "GET", _path("/conversations/{}/messages/{}", conversation_id, message_id)
+            ),
+        )
+
+    async def edit_message(
+        self, conversation_id: str, message_id: str, body: EditMessage
+    ) -> Message:
+        """Edit a message of your own.
+
+        What the body does not name stays as it is.
+        """
+        return cast(
+            "Message",
+            await self.call(
+                "PATCH",
+                _path("/conversations/{}/messages/{}", conversation_id, message_id),
+                body=body,
+            ),
+        )
+
+    async def delete_message(
+        self,
+        conversation_id: str,
+        message_id: str,
+        *,
+        for_: Literal["all", "me"] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Delete a message, for all or for yourself.
+
+        Others' messages can be deleted for all by those with the permission
+        `delete_messages`. What is deleted stays in the list as `deleted`, without its
+        content; what you delete for yourself is gone from all your devices.
+        """
+        await self.call(
+            "DELETE",
+            _path("/conversations/{}/messages/{}", conversation_id, message_id),
+            query={"for": for_, "reason": reason},
+        )
+
+    async def list_edits(
+        self,
+        conversation_id: str,
+        message_id: str,
+        *,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> PageOfEdit:
+        """List the versions of a message, the first one first."""
+        return cast(
+            "PageOfEdit",
+            await self.call(
+                "GET",
+                _path("/conversations/{}/messages/{}/edits", conversation_id, message_id),
+                query={"cursor": cursor, "limit": limit},
+            ),
+        )
+
+    async def add_reaction(self, conversation_id: str, message_id: str, key: str) -> None:
+        """React to a message; `key` is an emoji, or another short text."""
+        await self.call(
+            "PUT",
+            _path("/conversations/{}/messages/{}/reactions/{}", conversation_id, message_id, key),
+        )
+
+    async def remove_reaction(self, conversation_id: str, message_id: str, key: str) -> None:
+        """Take a reaction back."""
+        await self.call(
+            "DELETE",
+            _path("/conversations/{}/messages/{}/reactions/{}", conversation_id, message_id, key),
+        )
+
+    async def list_reactions(
+        self,
+        conversation_id: str,
+        message_id: str,
+        *,
+        key: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> PageOfReactor:
+        """List who reacted to a message, the first one first."""
+        return cast(
+            "PageOfReactor",
+            await self.call(
+                "GET",
+                _path("/conversations/{}/messages/{}/reactions", conversation_id, message_id),
+                query={"key": key, "cursor": cursor, "limit": limit},
+            ),
+        )
+
+    async def vote(self, conversation_id: str, message_id: str, body: NewVote) -> Message:
+        """Vote in a poll, in place of any vote before. Without choices, the vote is taken back."""
+        return cast(
+            "Message",
+            await self.call(
+                "PUT",
+                _path("/conversations/{}/messages/{}/vote", conversation_id, message_id),
+                body=body,
+            ),
+        )
+
+    async def list_votes(
+        self,
+        conversation_id: str,
+        message_id: str,
+        *,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> PageOfVoter:
+        """List who voted for what; of a poll with hidden results once it is closed."""
+        return cast(
+            "PageOfVoter",
+            await self.call(
+                "GET",
+                _path("/conversations/{}/messages/{}/votes", conversation_id, message_id),
+                query={"cursor": cursor, "limit": limit},
+            ),
+        )
+
+    async def close_poll(
+        self, conversation_id: str, message_id: str, *, key: str | None = None
+    ) -> Message:
+        """Close a poll of your own."""
+        return cast(
+            "Message",
+            await self.call(
+                "POST",
+                _path("/conversations/{}/messages/{}/close", conversation_id, message_id),
+                key=key,
+            ),
+        )
+
+    async def answer_event(self, conversation_id: str, message_id: str, body: NewAnswer) -> Message:
+        """Answer the invitation to an event: `yes`, `no` or `maybe`, in place of any answer
+        before.
+        """
+        return cast(
+            "Message",
+            await self.call(
+                "PUT",
+                _path("/conversations/{}/messages/{}/answer", conversation_id, message_id),
+                body=body,
+            ),
+        )
+
+    async def list_answers(
+        self,
+        conversation_id: str,
+        message_id: str,
+        *,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> PageOfGuest:
+        """List who gave which answer to the invitation to an event."""
+        return cast(
+            "PageOfGuest",
+            await self.call(
+                "GET",
+                _path("/conversations/{}/messages/{}/answers", conversation_id, message_id),
+                query={"cursor": cursor, "limit": limit},
+            ),
+        )
+
+    async def mark_read(
+        self, conversation_id: str, body: MarkRead, *, key: str | None = None
+    ) -> ReadState:
+        """Mark a conversation as read, up to a message or as a whole."""
+        return cast(
+            "ReadState",
+            await self.call(
+                "POST", _path("/conversations/{}/read", conversation_id), body=body, key=key
+            ),
+        )
+
+    async def mark_unread(self, conversation_id: str, *, key: str | None = None) -> None:
+        """Mark a conversation as unread, to come back to it."""
+        await self.call("POST", _path("/conversations/{}/unread", conversation_id), key=key)
 
     async def upload_media(self, *, name: str | None = None, key: str | None = None) -> Media:
         """Upload a file.
@@ -386,6 +1123,22 @@ class Operations:
         return cast(
             "Link", await self.call("POST", _path("/media/{}/link", media_id), body=body, key=key)
         )
+
+    async def create_upload(self, *, key: str | None = None) -> Upload:
+        """Begin an upload, perhaps with its first bytes.
+
+        `Upload-Length` says how large it is, `Upload-Metadata` its `filename` and
+        `filetype`. The answer's `Location` is where the bytes go.
+        """
+        return cast("Upload", await self.call("POST", "/uploads", key=key))
+
+    async def get_upload(self, upload_id: str) -> Upload:
+        """Read how far an upload has come, and which file it has become.
+
+        HEAD is how tus clients ask: it answers in headers, and ends other requests that
+        send.
+        """
+        return cast("Upload", await self.call("GET", _path("/uploads/{}", upload_id)))
 
     async def get_message_status(
         self,
@@ -586,3 +1339,87 @@ class Operations:
         They leave all conversations, their devices are signed out; the address stays taken.
         """
         await self.call("DELETE", _path("/application/users/{}", person), query={"erase": erase})
+
+    async def create_webhook(self, body: NewWebhookBody, *, key: str | None = None) -> MadeWebhook:
+        """Register a webhook: from now on, its address is told what happens.
+
+        An application is told what its users are told, a user what they are told. `events`
+        names types such as `message.created`, families such as `message.*`, or `*`. Each
+        request is signed by the Standard Webhooks scheme with the secret, which is shown
+        this once.
+        """
+        return cast("MadeWebhook", await self.call("POST", "/webhooks", body=body, key=key))
+
+    async def list_webhooks(self) -> PageOfWebhookInfo:
+        """List the webhooks, the oldest first, and how each does."""
+        return cast("PageOfWebhookInfo", await self.call("GET", "/webhooks"))
+
+    async def get_webhook(self, webhook_id: str) -> WebhookInfo:
+        """Read a webhook."""
+        return cast("WebhookInfo", await self.call("GET", _path("/webhooks/{}", webhook_id)))
+
+    async def change_webhook(self, webhook_id: str, body: WebhookChangesBody) -> WebhookInfo:
+        """Change a webhook, pause it, or make it active again.
+
+        One that is made active goes on where it stopped: what happened meanwhile is told
+        then.
+        """
+        return cast(
+            "WebhookInfo", await self.call("PATCH", _path("/webhooks/{}", webhook_id), body=body)
+        )
+
+    async def delete_webhook(self, webhook_id: str) -> None:
+        """Delete a webhook, what it was still to be told, and its log."""
+        await self.call("DELETE", _path("/webhooks/{}", webhook_id))
+
+    async def rotate_webhook_secret(
+        self, webhook_id: str, *, key: str | None = None
+    ) -> MadeWebhook:
+        """Sign with a new secret; for 24 hours each request is signed with the old one as well."""
+        return cast(
+            "MadeWebhook",
+            await self.call("POST", _path("/webhooks/{}/rotate-secret", webhook_id), key=key),
+        )
+
+    async def test_webhook(self, webhook_id: str, *, key: str | None = None) -> DeliveryInfo:
+        """Send an update of the type `webhook.test` at once, and tell what came of it."""
+        return cast(
+            "DeliveryInfo", await self.call("POST", _path("/webhooks/{}/test", webhook_id), key=key)
+        )
+
+    async def list_deliveries(
+        self,
+        webhook_id: str,
+        *,
+        state: Literal["delivered", "failed", "gone", "pending"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> PageOfDeliveryInfo:
+        """List what was sent, or is to be, the newest first: with status and latency."""
+        return cast(
+            "PageOfDeliveryInfo",
+            await self.call(
+                "GET",
+                _path("/webhooks/{}/deliveries", webhook_id),
+                query={"state": state, "limit": limit, "cursor": cursor},
+            ),
+        )
+
+    async def replay_deliveries(
+        self, webhook_id: str, body: ReplayBody, *, key: str | None = None
+    ) -> Replayed:
+        """Send again all that failed since a time, or with `delivered` everything: the same
+        IDs.
+        """
+        return cast(
+            "Replayed",
+            await self.call("POST", _path("/webhooks/{}/replay", webhook_id), body=body, key=key),
+        )
+
+    async def replay_delivery(
+        self, webhook_id: str, delivery_id: str, *, key: str | None = None
+    ) -> None:
+        """Send one delivery again, under the same ID."""
+        await self.call(
+            "POST", _path("/webhooks/{}/deliveries/{}/replay", webhook_id, delivery_id), key=key
+        )

@@ -5,6 +5,42 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 
+class Acceptance(TypedDict):
+    """Let somebody in; ``join`` false: without joining the conversation yet."""
+
+    join: NotRequired[bool]
+
+
+class Acknowledgement(TypedDict):
+    """Up to where the device has its messages: they are deleted here."""
+
+    position: int
+
+
+class Addressed(TypedDict):
+    """To how many addressees messages went."""
+
+    addressed: int
+
+
+class Answered(TypedDict):
+    """How many requests were answered, and the conversations that were joined by it.
+
+    ``failed``: conversations that could not be joined; their people are let in all the same.
+    """
+
+    answered: int
+    joined: list[str]
+    failed: list[str]
+
+
+class AnswersChange(TypedDict):
+    """New answers in one matter: a preset, or answers for some tiers."""
+
+    preset: NotRequired[Literal["ask", "closed", "known", "open"] | None]
+    answers: NotRequired[dict[str, Literal["allow", "ask", "block"]] | None]
+
+
 class ApplicationInfo(TypedDict):
     """An application. ``user_patterns``: the user names that are its users'."""
 
@@ -32,6 +68,21 @@ class Blocked(TypedDict):
     since: str | None
 
 
+class BundleRequest(TypedDict):
+    """Whose keys are wanted. ``device_ids``: only of these devices of one person."""
+
+    people: list[str]
+    device_ids: NotRequired[list[str] | None]
+    pre_keys: NotRequired[bool]
+
+
+class Bundles(TypedDict):
+    """The bundles that were asked for."""
+
+    items: list[PersonBundles]
+    failures: list[Unreachable]
+
+
 class CallNote(TypedDict):
     """A call that was begun in a conversation."""
 
@@ -49,6 +100,20 @@ class Cancelled(TypedDict):
     reached: NotRequired[list[str]]
 
 
+class Change(TypedDict):
+    """A change there once was; ``state`` ``cleared`` took something back."""
+
+    peer: str
+    scope: Literal[
+        "call", "federation", "group", "media", "message", "presence", "receipts", "typing"
+    ]
+    state: Literal["asked", "cleared", "denied", "granted", "revoked"]
+    at: str
+    by: str
+    how: str
+    expires_at: str | None
+
+
 class ChangeScheduled(TypedDict):
     """What shall be otherwise with a message that is sent later."""
 
@@ -62,6 +127,14 @@ class Choice(TypedDict):
     id: str
     text: str
     votes: NotRequired[int]
+
+
+class ConsentShown(TypedDict):
+    """What the user answers to whom they have not answered themselves."""
+
+    scopes: dict[str, ScopeAnswers]
+    other_instances: OtherInstances
+    presets: dict[str, dict[str, Literal["allow", "ask", "block"]]]
 
 
 class Contact(TypedDict):
@@ -122,6 +195,21 @@ class Conversation(TypedDict):
     created_at: str | None
 
 
+class ConversationChange(TypedDict):
+    """What is to be different; null takes a name, description or picture away.
+
+    ``encrypted`` can be switched on, never off.
+    """
+
+    name: NotRequired[str | None]
+    description: NotRequired[str | None]
+    avatar: NotRequired[str | None]
+    history: NotRequired[Literal["all", "since_invitation", "since_joining"]]
+    join: NotRequired[Literal["approval", "invite", "open"]]
+    encrypted: NotRequired[bool]
+    permissions: NotRequired[PermissionsChange]
+
+
 class Counts(TypedDict):
     """How many recipients a message has, and how many are at each status, and not further."""
 
@@ -168,6 +256,27 @@ class Deletion(TypedDict):
     erase: NotRequired[bool]
 
 
+class DeliveryInfo(TypedDict):
+    """Something that was, or is to be, sent. ``id``: the header `webhook-id`.
+
+    ``state``: pending; delivered; failed, after three days; gone: what happened was deleted
+    before it could be told. ``response_status``, ``latency_ms`` and ``error`` are of the
+    last attempt.
+    """
+
+    id: str
+    type: str
+    state: Literal["delivered", "failed", "gone", "pending"]
+    position: int | None
+    created_at: str
+    attempts: int
+    last_attempt_at: str | None
+    next_attempt_at: str | None
+    response_status: int | None
+    latency_ms: int | None
+    error: str | None
+
+
 class DeliveryReport(TypedDict):
     """How far a message has come.
 
@@ -192,10 +301,41 @@ class Device(TypedDict):
     current: bool
 
 
+class DeviceBundle(TypedDict):
+    """What it takes to begin an encrypted session with a device.
+
+    Either pre-key may be missing: a one-time one where none is left, the signed one of a
+    device elsewhere as long as a one-time one was to be had.
+    """
+
+    device_id: str
+    name: str | None
+    identity_key: IdentityKey
+    one_time_pre_key: PreKeyShown | None
+    signed_pre_key: PreKeyShown | None
+
+
 class DeviceChange(TypedDict):
     """What to call a device."""
 
     name: str
+
+
+class DeviceMessage(TypedDict):
+    """What goes to one device of somebody's, or to all of them (``*``), untouched."""
+
+    to: str
+    device_id: NotRequired[str]
+    content: dict[str, Any]
+
+
+class DeviceMessageShown(TypedDict):
+    """A message to the caller's device."""
+
+    position: int
+    sender: str
+    kind: str
+    content: dict[str, Any]
 
 
 class Document(TypedDict):
@@ -220,6 +360,47 @@ class Draft(TypedDict):
     custom: NotRequired[dict[str, Any] | None]
 
 
+class Edit(TypedDict):
+    """One version of a message. The first is the message as it was sent."""
+
+    id: str
+    at: str
+    message: Message
+
+
+class EditMessage(TypedDict):
+    """What a message shall say from now on: its text, or, of an encrypted one, its ciphertext."""
+
+    text: NotRequired[str | None]
+    format: NotRequired[Literal["html", "markdown", "plain"]]
+    html: NotRequired[str | None]
+    mentions: NotRequired[list[NewMention]]
+    mentions_all: NotRequired[bool]
+    location: NotRequired[NewLocation | None]
+    contact: NotRequired[NewContactCard | None]
+    event: NotRequired[NewHappening | None]
+    custom: NotRequired[dict[str, Any] | None]
+    encrypted: NotRequired[dict[str, Any] | None]
+
+
+class EffectivePermissions(TypedDict):
+    """What a member may do."""
+
+    person: str
+    role: Literal["admin", "member", "owner"]
+    permissions: list[
+        Literal[
+            "administer",
+            "change_settings",
+            "delete_messages",
+            "invite",
+            "moderate",
+            "remove",
+            "send",
+        ]
+    ]
+
+
 class Empty(TypedDict):
     """An answer that says nothing more than that it was done."""
 
@@ -231,10 +412,63 @@ Expires = TypedDict(
 """When a message ends. ``at`` is known where the time runs from the sending."""
 
 
+class Forward(TypedDict):
+    """Where a message shall be forwarded to."""
+
+    conversation_ids: NotRequired[list[str]]
+    to: NotRequired[list[str]]
+
+
+class ForwardResult(TypedDict):
+    """What became of a message that was forwarded, in the order of the request."""
+
+    items: list[ForwardedTo]
+
+
 Forwarded = TypedDict(
     "Forwarded", {"from": "NotRequired[str | None]", "sent_at": "NotRequired[str | None]"}
 )
 """Where a forwarded message came from, in the word of who forwarded it."""
+
+
+class ForwardedTo(TypedDict):
+    """What became of a message in one of the conversations that it was forwarded to.
+
+    ``to``: the person or conversation, as the caller named it. Either ``sent``, or
+    ``problem``: problem details.
+    """
+
+    to: str
+    sent: NotRequired[Sent | None]
+    problem: NotRequired[dict[str, Any] | None]
+
+
+class Grant(TypedDict):
+    """What the user said to one person (an address), one instance (its name), or all (``*``)."""
+
+    peer: str
+    scope: Literal[
+        "call", "federation", "group", "media", "message", "presence", "receipts", "typing"
+    ]
+    state: Literal["asked", "denied", "granted", "revoked"]
+    expires_at: str | None
+    since: str | None
+    how: str | None
+
+
+class GrantChange(TypedDict):
+    """What to say to a peer, and until when."""
+
+    state: Literal["denied", "granted", "revoked"]
+    expires_at: NotRequired[str | None]
+
+
+class Guest(TypedDict):
+    """Who answered an invitation, and what."""
+
+    person: str
+    answer: Literal["maybe", "no", "yes"]
+    at: str
 
 
 class Happening(TypedDict):
@@ -247,6 +481,44 @@ class Happening(TypedDict):
     description: NotRequired[str | None]
     rsvp: NotRequired[Rsvp]
     mine: NotRequired[Literal["maybe", "no", "yes"] | None]
+
+
+class IdentityKey(TypedDict):
+    """Who a device is.
+
+    ``agreement_key``: Curve25519; ``signing_key``: Ed25519, with which the other keys are
+    signed; both in base64 without padding. ``signed_by_user``: by the person's cross-signing
+    keys.
+    """
+
+    device_id: str
+    agreement_key: NotRequired[str | None]
+    signing_key: NotRequired[str | None]
+    algorithms: NotRequired[list[str]]
+    signature: NotRequired[str | None]
+    other_keys: NotRequired[dict[str, str]]
+
+
+class Invited(TypedDict):
+    """What became of people who were to be added, in the order in which they were named."""
+
+    members: list[Member]
+    problems: list[MemberProblem]
+
+
+class JoinRequest(TypedDict):
+    """Asking to be let in. ``via``: instances that may know the conversation."""
+
+    message: NotRequired[str | None]
+    via: NotRequired[list[str]]
+
+
+class KeysUpload(TypedDict):
+    """Keys of the caller's device to be published; what is not named stays."""
+
+    identity_key: NotRequired[NewIdentityKey | None]
+    signed_pre_key: NotRequired[PreKey | None]
+    one_time_pre_keys: NotRequired[list[PreKey]]
 
 
 class Link(TypedDict):
@@ -272,6 +544,23 @@ class MadeToken(TypedDict):
     info: TokenInfo
 
 
+class MadeWebhook(TypedDict):
+    """A new webhook, or one with a new secret: the secret is shown this once."""
+
+    secret: str
+    info: WebhookInfo
+
+
+class MarkRead(TypedDict):
+    """Up to which message the caller has read; without one: all. ``private``: others are not
+    told.
+    """
+
+    message_id: NotRequired[str | None]
+    thread: NotRequired[str | None]
+    private: NotRequired[bool]
+
+
 class Me(TypedDict):
     """The caller."""
 
@@ -295,6 +584,43 @@ class Media(TypedDict):
     waveform: NotRequired[list[int] | None]
     blurhash: NotRequired[str | None]
     encryption: NotRequired[dict[str, Any] | None]
+
+
+class Member(TypedDict):
+    """Somebody's place in a conversation.
+
+    ``state``: besides what its name says, ``inviting`` (the invitation is on its way) and
+    ``not_invited`` (it could not be made: see ``problem``).
+    """
+
+    person: Person
+    role: Literal["admin", "member", "owner"]
+    state: Literal[
+        "banned", "invited", "inviting", "joined", "left", "not_invited", "removed", "requested"
+    ]
+    permissions: list[
+        Literal[
+            "administer",
+            "change_settings",
+            "delete_messages",
+            "invite",
+            "moderate",
+            "remove",
+            "send",
+        ]
+    ]
+    joined_at: NotRequired[str | None]
+    invited_by: NotRequired[str | None]
+    reason: NotRequired[str | None]
+    problem: NotRequired[MemberProblem | None]
+
+
+class MemberProblem(TypedDict):
+    """Why somebody was not invited. ``code``: as in the problems of this API."""
+
+    person: str
+    code: str
+    detail: str
 
 
 class Mention(TypedDict):
@@ -364,6 +690,18 @@ class Message(TypedDict):
     custom: NotRequired[dict[str, Any] | None]
 
 
+class MessagePage(TypedDict):
+    """A part of a conversation, the newest message first.
+
+    ``next``: the cursor of what is older; null where the conversation begins. ``previous``:
+    of what is newer; it is always there, since there may be more at any time.
+    """
+
+    items: list[Message]
+    next: str | None
+    previous: str
+
+
 class MyChanges(TypedDict):
     """What to change about oneself: what is not named stays; null takes it away."""
 
@@ -388,6 +726,12 @@ class NewAccount(TypedDict):
     refreshable: NotRequired[bool]
 
 
+class NewAnswer(TypedDict):
+    """The caller's answer to an invitation, in place of any before."""
+
+    answer: Literal["maybe", "no", "yes"]
+
+
 class NewChoice(TypedDict):
     """A choice of a poll. Without an ID it gets one."""
 
@@ -408,6 +752,31 @@ class NewContactCard(TypedDict):
     address: NotRequired[str | None]
     phones: NotRequired[list[str]]
     emails: NotRequired[list[str]]
+
+
+class NewConversation(TypedDict):
+    """A conversation to be made, or, of the kinds ``direct`` and ``self``, to be found.
+
+    ``peer``: the other person of a direct one. All else is for groups.
+    """
+
+    kind: NotRequired[Literal["direct", "group", "self"]]
+    peer: NotRequired[str | None]
+    name: NotRequired[str | None]
+    description: NotRequired[str | None]
+    avatar: NotRequired[str | None]
+    members: NotRequired[list[str]]
+    permissions: NotRequired[PermissionsChange | None]
+    history: NotRequired[Literal["all", "since_invitation", "since_joining"]]
+    join: NotRequired[Literal["approval", "invite", "open"]]
+    encrypted: NotRequired[bool]
+
+
+class NewDeviceMessages(TypedDict):
+    """Messages to devices. ``kind``: says to the receiver what they are; ``encrypted`` mostly."""
+
+    kind: NotRequired[str]
+    messages: list[DeviceMessage]
 
 
 class NewDraft(TypedDict):
@@ -438,6 +807,19 @@ class NewHappening(TypedDict):
     description: NotRequired[str | None]
 
 
+class NewIdentityKey(TypedDict):
+    """A device's identity key to be published.
+
+    ``algorithms``: what the device speaks. ``signature``: by the signing key, over what the
+    page about keys says.
+    """
+
+    agreement_key: str
+    signing_key: str
+    algorithms: NotRequired[list[str]]
+    signature: NotRequired[str | None]
+
+
 class NewLink(TypedDict):
     """For how many seconds the link is to be good."""
 
@@ -466,6 +848,13 @@ class NewMedia(TypedDict):
     waveform: NotRequired[list[int] | None]
     blurhash: NotRequired[str | None]
     encryption: NotRequired[dict[str, Any] | None]
+
+
+class NewMembers(TypedDict):
+    """People to be added."""
+
+    people: list[str]
+    reason: NotRequired[str | None]
 
 
 class NewMention(TypedDict):
@@ -537,6 +926,12 @@ class NewOwnUser(TypedDict):
     name: NotRequired[str | None]
 
 
+class NewOwner(TypedDict):
+    """Who is to own the conversation from now on."""
+
+    person: str
+
+
 class NewPassword(TypedDict):
     """A password to be set."""
 
@@ -594,6 +989,21 @@ class NewToken(TypedDict):
     expires_at: NotRequired[str | None]
 
 
+class NewVote(TypedDict):
+    """The choices that the caller takes, in place of any before; none takes the vote back."""
+
+    choices: list[str]
+
+
+class NewWebhookBody(TypedDict):
+    """What shall be told, and where. ``concurrency``: requests under way at once, 1 to 16."""
+
+    url: str
+    events: list[str]
+    description: NotRequired[str]
+    concurrency: NotRequired[int]
+
+
 class OnlineCount(TypedDict):
     """How many people of this instance are here. ``total``: in all three states."""
 
@@ -601,6 +1011,32 @@ class OnlineCount(TypedDict):
     online: int
     away: int
     busy: int
+
+
+class OtherInstances(TypedDict):
+    """Whether anything of the user's may go to other instances.
+
+    ``required``: whether they have to allow it first.
+    """
+
+    allowed: bool
+    required: bool
+    may_change: bool
+
+
+class OwnKeys(TypedDict):
+    """The keys of the caller's device.
+
+    ``low_water``: with fewer one-time pre-keys than that, the update `keys.low` says so.
+    ``signed_pre_key_used``: it was given out because no other was left: make a new one.
+    """
+
+    device_id: str
+    identity_key: IdentityKey | None
+    one_time_pre_keys: int
+    low_water: int
+    has_signed_pre_key: bool
+    signed_pre_key_used: bool
 
 
 class OwnSession(TypedDict):
@@ -626,6 +1062,13 @@ class PageOfBlocked(TypedDict):
     next: str | None
 
 
+class PageOfChange(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[Change]
+    next: str | None
+
+
 class PageOfContact(TypedDict):
     """A part of a list. ``next``: the cursor of the part after it; null at the end."""
 
@@ -640,6 +1083,13 @@ class PageOfConversation(TypedDict):
     next: str | None
 
 
+class PageOfDeliveryInfo(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[DeliveryInfo]
+    next: str | None
+
+
 class PageOfDevice(TypedDict):
     """A part of a list. ``next``: the cursor of the part after it; null at the end."""
 
@@ -647,10 +1097,45 @@ class PageOfDevice(TypedDict):
     next: str | None
 
 
+class PageOfDeviceMessageShown(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[DeviceMessageShown]
+    next: str | None
+
+
 class PageOfDraft(TypedDict):
     """A part of a list. ``next``: the cursor of the part after it; null at the end."""
 
     items: list[Draft]
+    next: str | None
+
+
+class PageOfEdit(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[Edit]
+    next: str | None
+
+
+class PageOfGrant(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[Grant]
+    next: str | None
+
+
+class PageOfGuest(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[Guest]
+    next: str | None
+
+
+class PageOfMember(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[Member]
     next: str | None
 
 
@@ -668,6 +1153,20 @@ class PageOfPerson(TypedDict):
     next: str | None
 
 
+class PageOfReactor(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[Reactor]
+    next: str | None
+
+
+class PageOfRequest(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[Request]
+    next: str | None
+
+
 class PageOfScheduled(TypedDict):
     """A part of a list. ``next``: the cursor of the part after it; null at the end."""
 
@@ -682,6 +1181,28 @@ class PageOfTokenInfo(TypedDict):
     next: str | None
 
 
+class PageOfVoter(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[Voter]
+    next: str | None
+
+
+class PageOfWebhookInfo(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[WebhookInfo]
+    next: str | None
+
+
+class PeerAnswer(TypedDict):
+    """Whether somebody lets the caller, as far as their instance says."""
+
+    address: str
+    scope: str
+    answer: Literal["granted", "not_given", "unknown"]
+
+
 class Permissions(TypedDict):
     """Which role each permission takes: those of that role and above have it."""
 
@@ -694,6 +1215,18 @@ class Permissions(TypedDict):
     administer: Literal["admin", "member", "owner"]
 
 
+class PermissionsChange(TypedDict):
+    """The permissions to be changed; others stay."""
+
+    send: NotRequired[Literal["admin", "member", "owner"]]
+    invite: NotRequired[Literal["admin", "member", "owner"]]
+    remove: NotRequired[Literal["admin", "member", "owner"]]
+    change_settings: NotRequired[Literal["admin", "member", "owner"]]
+    delete_messages: NotRequired[Literal["admin", "member", "owner"]]
+    moderate: NotRequired[Literal["admin", "member", "owner"]]
+    administer: NotRequired[Literal["admin", "member", "owner"]]
+
+
 class Person(TypedDict):
     """Somebody, as the caller may see them."""
 
@@ -701,6 +1234,13 @@ class Person(TypedDict):
     name: str | None
     avatar: str | None
     is_local: bool
+
+
+class PersonBundles(TypedDict):
+    """A person's devices; none, where there are none, or where they may not be seen."""
+
+    address: str
+    devices: list[DeviceBundle]
 
 
 class Poll(TypedDict):
@@ -715,6 +1255,26 @@ class Poll(TypedDict):
     closed: bool
     voters: NotRequired[int]
     mine: NotRequired[list[str]]
+
+
+class PreKey(TypedDict):
+    """A Curve25519 key with which somebody begins an encrypted session.
+
+    ``signature``: by the device's signing key, over the canonical JSON ``{"key": "..."}``;
+    of the signed pre-key over ``{"fallback": true, "key": "..."}``.
+    """
+
+    id: str
+    key: str
+    signature: NotRequired[str | None]
+
+
+class PreKeyShown(TypedDict):
+    """A pre-key as somebody else published it."""
+
+    id: str
+    key: str
+    signature: str | None
 
 
 class Presence(TypedDict):
@@ -737,6 +1297,12 @@ class Presences(TypedDict):
     """How the people are who were asked for, in their order."""
 
     items: list[Presence]
+
+
+class PresetChange(TypedDict):
+    """A preset for messages, groups, media and calls."""
+
+    preset: Literal["ask", "closed", "known", "open"]
 
 
 class ProblemDetails(TypedDict):
@@ -796,6 +1362,20 @@ class Reaction(TypedDict):
     mine: NotRequired[bool]
 
 
+class Reactor(TypedDict):
+    """Who reacted, with what, and when."""
+
+    person: str
+    key: str
+    at: str
+
+
+class ReadState(TypedDict):
+    """Up to which message the caller has read; null in an empty conversation."""
+
+    message_id: str | None
+
+
 class Reason(TypedDict):
     """Why a message is not with a recipient yet.
 
@@ -826,11 +1406,65 @@ class Refresh(TypedDict):
     refresh_token: str
 
 
+class Refusal(TypedDict):
+    """Why; only reports pass it on."""
+
+    reason: NotRequired[str]
+
+
+class ReplayBody(TypedDict):
+    """Since when to send again what failed; with ``delivered``, what was accepted as well."""
+
+    since: str
+    delivered: NotRequired[bool]
+
+
+class Replayed(TypedDict):
+    """How many deliveries are sent again."""
+
+    count: int
+
+
+class Request(TypedDict):
+    """Somebody who wants to write to the user, or to have them in a group.
+
+    ``relation``: who they are to the user. While they wait, name and picture are not shown.
+    """
+
+    person: Person
+    conversation_id: str
+    kind: Literal["direct", "group"]
+    state: Literal["accepted", "blocked", "declined", "expired", "pending"]
+    relation: Literal["contact", "contact_of_contact", "known_server", "shared_room", "stranger"]
+    attempts: int
+    created_at: str
+    updated_at: str
+    expires_at: str | None
+    reported: bool
+
+
+class RequestAnswer(TypedDict):
+    """One answer to several: to these people, to all of an instance, or to all who wait."""
+
+    answer: Literal["accept", "block", "decline", "report"]
+    people: NotRequired[list[str]]
+    instance: NotRequired[str | None]
+    all: NotRequired[bool]
+    join: NotRequired[bool]
+    reason: NotRequired[str]
+
+
 class Retried(TypedDict):
     """The instances that are tried again now, for a message."""
 
     message_id: str
     instances: list[str]
+
+
+class RoleChange(TypedDict):
+    """Another role for a member. Ownership is handed over, not given."""
+
+    role: Literal["admin", "member"]
 
 
 class Rsvp(TypedDict):
@@ -857,6 +1491,18 @@ class Scheduled(TypedDict):
     message_id: str | None
     finished_at: str | None
     problem: dict[str, Any] | None
+
+
+class ScopeAnswers(TypedDict):
+    """What the user answers in one matter, by who asks.
+
+    ``preset``: the preset that is just this, if any. ``may_change``: false where the admin
+    decides.
+    """
+
+    answers: dict[str, Literal["allow", "ask", "block"]]
+    preset: Literal["ask", "closed", "known", "open"] | None
+    may_change: bool
 
 
 class Sent(TypedDict):
@@ -975,11 +1621,40 @@ class Tokens(TypedDict):
     expires_in_ms: NotRequired[int | None]
 
 
+class Unreachable(TypedDict):
+    """An instance that did not answer: its people are missing from the answer."""
+
+    instance: str
+    detail: str
+
+
 class Unread(TypedDict):
     """How much the caller has not read."""
 
     messages: int
     mentions: int
+
+
+class Upload(TypedDict):
+    """An upload: `receiving`, `done` (then `media` is the file), or `refused` (then `problem`)."""
+
+    id: str
+    state: str
+    offset: int
+    length: int | None
+    name: str | None
+    mime_type: str | None
+    expires_at: str
+    media: Media | None
+    problem: dict[str, str | int] | None
+
+
+class Voter(TypedDict):
+    """Who voted for what."""
+
+    person: str
+    choices: list[str]
+    at: str
 
 
 class Ways(TypedDict):
@@ -993,3 +1668,40 @@ class Ways(TypedDict):
     providers: list[Provider]
     registration: Literal["closed", "code", "open"]
     terms: list[Document]
+
+
+class WebhookChangesBody(TypedDict):
+    """What shall be otherwise."""
+
+    url: NotRequired[str | None]
+    events: NotRequired[list[str] | None]
+    description: NotRequired[str | None]
+    concurrency: NotRequired[int | None]
+    state: NotRequired[Literal["active", "paused"] | None]
+
+
+class WebhookInfo(TypedDict):
+    """A webhook, without its secret.
+
+    ``state``: active; paused, by you; disabled, because nothing was accepted for three days
+    (``reason``). ``failures``: in a row. ``position``: all of the log up to it is queued.
+    """
+
+    id: str
+    url: str
+    events: list[str]
+    description: str
+    concurrency: int
+    state: Literal["active", "disabled", "paused"]
+    reason: str | None
+    failures: int
+    failing_since: str | None
+    rests_until: str | None
+    position: int
+    created_at: str
+
+
+class WithReason(TypedDict):
+    """A reason that the person concerned may read."""
+
+    reason: NotRequired[str | None]

@@ -1,0 +1,1 @@
+"""The clients that applications install, against a running instance."""
