@@ -45,8 +45,14 @@ ORDER BY words @@ $3::tsquery DESC, lower(coalesce(name, user_id)), user_id
 LIMIT $4 OFFSET $5
 """
 SELECT_STATE = "SELECT position, accounts_done FROM people_directory_state"
-SET_POSITION = "UPDATE people_directory_state SET position = greatest(position, $1)"
-SET_ACCOUNTS_DONE = "UPDATE people_directory_state SET accounts_done = true"
+SET_POSITION = """
+INSERT INTO people_directory_state AS s (position) VALUES ($1)
+ON CONFLICT (singleton) DO UPDATE SET position = greatest(s.position, EXCLUDED.position)
+"""
+SET_ACCOUNTS_DONE = """
+INSERT INTO people_directory_state (accounts_done) VALUES (true)
+ON CONFLICT (singleton) DO UPDATE SET accounts_done = true
+"""
 SELECT_MOVED = """
 SELECT m.position, m.room_id, m.user_id, m.membership, e.pdu
 FROM memberships m LEFT JOIN events e USING (event_id)
