@@ -40,6 +40,9 @@ SELECT usage, key FROM cross_signing_keys WHERE user_id = $1 ORDER BY usage
 SELECT kind, room_id, event_type, state_key, body, scheduled_at, due_at, state, event_id
 FROM scheduled_sends WHERE user_id = $1 ORDER BY due_at
 """,
+    "account/sign_in.jsonl": """
+SELECT provider, created_at FROM external_identities WHERE user_id = $1 ORDER BY provider
+""",
     "account/filters.jsonl": """
 SELECT filter_id, definition FROM filters WHERE user_id = $1 ORDER BY filter_id
 """,

@@ -172,3 +172,44 @@ async def test_switched_off_presence_says_nothing(stage):
 
     assert await service.get(ALICE, BOB) == {"presence": "offline"}
     assert await service.presence_since(ALICE, 0) == []
+
+
+async def test_who_is_busy_stays_so_whatever_they_do_until_they_are_away(stage):
+    await stage.service.set_status(BOB, "org.matrix.msc3026.busy", "in a meeting")
+    with stage.service.syncing(BOB, "unavailable"):
+        stage.service.active(BOB)
+        stage.pass_time(IDLE_MS * 2)
+        content = await stage.service.get(ALICE, BOB)
+    with stage.service.syncing(BOB):
+        still = await stage.service.states(ALICE, [BOB])
+        busy = still[BOB].presence
+    stage.pass_time(ABSENT_MS + 1)
+
+    assert content["presence"] == "unavailable"
+    assert content["org.matrix.msc3026.busy"] is True
+    assert busy == "busy"
+    assert await stage.of(BOB) == "offline"
+
+
+async def test_a_comity_peer_says_that_somebody_is_busy(stage):
+    """As it is told: unavailable for who does not know the word."""
+    await stage.service.set_status(BOB, "busy", None)
+    user = (await stage.service.states(ALICE, [BOB]))[BOB]
+    entry = {**user.content(stage.clock.now), "user_id": CAROL}
+    origin = CAROL.partition(":")[2]
+
+    await stage.service.receive(origin, {"push": [entry]})
+    heard = (await stage.service.states(ALICE, [CAROL]))[CAROL].presence
+    await stage.service.receive(origin, {"push": [{**entry, "org.matrix.msc3026.busy": "yes"}]})
+    other = (await stage.service.states(ALICE, [CAROL]))[CAROL].presence
+
+    assert (entry["presence"], heard, other) == ("unavailable", "busy", "unavailable")
+
+
+async def test_a_text_alone_leaves_the_state_as_it_is(stage):
+    await stage.service.set_status(BOB, "busy", "one")
+    await stage.service.set_status_text(BOB, "two")
+
+    user = (await stage.service.states(ALICE, [BOB]))[BOB]
+    assert (user.presence, user.status_msg) == ("busy", "two")
+    assert await stage.service.status_text(BOB) == "two"

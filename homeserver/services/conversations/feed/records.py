@@ -35,7 +35,11 @@ from homeserver.storage.receipts import MAIN_THREAD, READ, READ_PRIVATE, UNTHREA
 
 TAGS = "m.tag"
 PINNED, ARCHIVED = "m.favourite", "m.lowpriority"
-OWN_SETTINGS = {"m.push_rules": "notifications", "m.ignored_user_list": "blocked"}
+OWN_SETTINGS = {
+    "m.push_rules": "notifications",
+    "m.ignored_user_list": "blocked",
+    "dev.comity.contacts": "contacts",
+}
 
 
 def route_record(position: int, record: Record) -> Routed | None:

@@ -175,7 +175,8 @@ class ConversationSettings(AnyUpdate, frozen=True, kw_only=True, tag="conversati
 class SettingsUpdated(AnyUpdate, frozen=True, kw_only=True, tag="settings.updated"):
     """Something of the reader's own changed, on any of their devices: read it again.
 
-    ``what``: ``notifications`` (what is muted), ``blocked``, or the name of other data.
+    ``what``: ``notifications`` (what is muted), ``blocked``, ``contacts`` (notes on them), or the
+    name of other data.
     """
 
     what: str
