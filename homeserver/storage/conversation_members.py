@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from homeserver.storage.database import Queryable
 
@@ -30,10 +33,9 @@ WHERE user_id > $2 AND state = ANY($3::text[])
     AND ($5::text[] IS NULL OR user_id <> ALL($5::text[]))
 ORDER BY user_id LIMIT $6
 """
-# Names are in the member events.
+# Names are in the member events; PostgreSQL could not read those with a NUL in them.
 SELECT_NAMED_MEMBERS = f"""
-SELECT people.*, convert_from(e.pdu, 'UTF8')::json -> 'content' ->> 'displayname' AS name
-FROM (
+SELECT people.*, e.pdu FROM (
     SELECT user_id, state, event_id, sender FROM ({_PEOPLE}) everybody
     WHERE user_id > $2 AND state = ANY($3::text[])
         AND ($4::text[] IS NULL OR user_id = ANY($4::text[]))
@@ -42,21 +44,17 @@ FROM (
 ) people LEFT JOIN events e USING (event_id) ORDER BY user_id
 """
 SELECT_MEMBER = f"SELECT user_id, state, event_id, sender FROM ({_PEOPLE}) p WHERE user_id = $2"
-# Since when each has been there, and who had invited them.
-SELECT_STAYS = """
-SELECT DISTINCT ON (user_id) user_id, origin_server_ts, before, before_sender FROM (
-    SELECT state_key AS user_id, origin_server_ts, position, membership,
-        lag(membership) OVER past AS before, lag(sender) OVER past AS before_sender
-    FROM (
-        SELECT state_key, origin_server_ts, position, sender,
-            convert_from(pdu, 'UTF8')::json -> 'content' ->> 'membership' AS membership
-        FROM events WHERE room_id = $1 AND type = 'm.room.member'
-            AND state_key = ANY($2::text[]) AND rejected IS NULL AND NOT soft_failed
-            AND (timeline_order IS NULL OR timeline_order > 0)
-    ) changes WINDOW past AS (PARTITION BY state_key ORDER BY position)
-) stays WHERE membership = 'join' AND before IS DISTINCT FROM 'join'
-ORDER BY user_id, position DESC
+# The last changes of each one's membership, the newest first.
+SELECT_CHANGES = """
+SELECT wanted.user_id, found.* FROM unnest($2::text[]) AS wanted (user_id) CROSS JOIN LATERAL (
+    SELECT origin_server_ts, sender, pdu FROM events
+    WHERE room_id = $1 AND type = 'm.room.member' AND state_key = wanted.user_id
+        AND rejected IS NULL AND NOT soft_failed
+        AND (timeline_order IS NULL OR timeline_order > 0)
+    ORDER BY position DESC LIMIT $3
+) found
 """
+MOST_CHANGES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +107,8 @@ async def get_named_members(
     among: Collection[str] | None,
     without: Collection[str] | None,
     limit: int,
-) -> list[tuple[MemberRow, str | None]]:
-    """The same with the names that they have there."""
+) -> list[tuple[MemberRow, Any]]:
+    """The same with the names that they have there: anything that JSON can be."""
     rows = await db.fetch(
         SELECT_NAMED_MEMBERS,
         room_id,
@@ -121,7 +119,10 @@ async def get_named_members(
         limit,
     )
     return [
-        (MemberRow(row["user_id"], row["state"], row["event_id"], row["sender"]), row["name"])
+        (
+            MemberRow(row["user_id"], row["state"], row["event_id"], row["sender"]),
+            _content(row["pdu"]).get("displayname"),
+        )
         for row in rows
     ]
 
@@ -133,12 +134,28 @@ async def get_member(db: Queryable, room_id: str, user_id: str) -> MemberRow | N
 
 
 async def get_stays(db: Queryable, room_id: str, user_ids: Collection[str]) -> dict[str, Stay]:
-    """User ID -> their present, or last, stay."""
-    rows = await db.fetch(SELECT_STAYS, room_id, list(user_ids))
-    return {
-        row["user_id"]: Stay(
-            row["origin_server_ts"],
-            row["before_sender"] if row["before"] == "invite" else None,
-        )
-        for row in rows
-    }
+    """User ID -> their present stay; those are left out who have changed their names so often since
+    that it is not found."""
+    changes: dict[str, list[tuple[str | None, int, str]]] = {}
+    rows = await db.fetch(SELECT_CHANGES, room_id, list(user_ids), MOST_CHANGES)
+    for row in rows:
+        membership = _content(row["pdu"]).get("membership")
+        change = (membership, row["origin_server_ts"], row["sender"])
+        changes.setdefault(row["user_id"], []).append(change)
+    found = {user_id: _stay(listed) for user_id, listed in changes.items()}
+    return {user_id: stay for user_id, stay in found.items() if stay is not None}
+
+
+def _stay(changes: Sequence[tuple[str | None, int, str]]) -> Stay | None:
+    """The stay that the newest of somebody's changes belongs to."""
+    since = None
+    for membership, at, sender in changes:
+        if membership != "join":
+            return Stay(since, sender if membership == "invite" else None) if since else None
+        since = at
+    return Stay(since, None) if since is not None and len(changes) < MOST_CHANGES else None
+
+
+def _content(pdu: bytes | None) -> dict[str, Any]:
+    content: dict[str, Any] = orjson.loads(pdu)["content"] if pdu is not None else {}
+    return content

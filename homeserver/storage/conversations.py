@@ -9,7 +9,8 @@ from typing import Any
 from homeserver.storage.database import Queryable
 
 # Rooms with nobody in them but these two, between whom an invite said that it is direct.  Sending
-# such an invite, or answering one, puts the two member events here.
+# such an invite, or answering one, puts the two member events here.  What is JSON is not parsed:
+# PostgreSQL cannot read a NUL in it, and anybody may write one.
 SELECT_UNMARKED_DIRECT_ROOMS = """
 SELECT mine.room_id FROM memberships mine
 JOIN memberships theirs ON theirs.room_id = mine.room_id AND theirs.user_id = $2
@@ -20,7 +21,7 @@ WHERE mine.user_id = $1 AND mine.membership = 'join' AND theirs.membership IN ('
     AND EXISTS (
         SELECT 1 FROM events e WHERE e.room_id = mine.room_id AND e.type = 'm.room.member'
             AND (e.state_key = $1 AND e.sender = $2 OR e.state_key = $2 AND e.sender = $1)
-            AND convert_from(e.pdu, 'UTF8')::json -> 'content' ->> 'is_direct' = 'true')
+            AND strpos(convert_from(e.pdu, 'UTF8'), '"is_direct":true') > 0)
 ORDER BY mine.position DESC LIMIT $3
 """
 

@@ -56,11 +56,12 @@ WHERE user_id = $1 AND welcomed_at IS NULL FOR UPDATE SKIP LOCKED
 """
 SET_WELCOMED = "UPDATE invitation_uses SET room_id = $2, welcomed_at = $3 WHERE user_id = $1"
 # Rooms to which the one invited the other as a direct chat, whether that was answered or not.
+# PostgreSQL cannot read JSON with a NUL in it, and anybody may write one.
 SELECT_DIRECT_CHAT = """
 SELECT m.room_id FROM memberships m
 JOIN events e ON e.room_id = m.room_id AND e.type = 'm.room.member' AND e.state_key = m.user_id
 WHERE m.user_id = $1 AND m.membership IN ('invite', 'join') AND e.sender = $2
-    AND convert_from(e.pdu, 'UTF8')::json -> 'content' ->> 'is_direct' = 'true'
+    AND strpos(convert_from(e.pdu, 'UTF8'), '"is_direct":true') > 0
 ORDER BY e.position LIMIT 1
 """
 

@@ -235,7 +235,7 @@ async def test_an_instance_that_was_there_is_served_whole_events(
             "take_positions(1), $1, 'm.room.member', '@dan:two.test', '@dan:two.test', 9, 9, "
             "'{}', '{}', $2",
             room_id,
-            b'{"content": {"membership": "join"}}',
+            b'{"content":{"membership":"join"}}',  # as events are stored
         )
         await one.room(alice)  # the log moves on
         await deactivate(one, alice, erase=True)

@@ -31,7 +31,7 @@ DEFAULT_STATES: tuple[MemberState, ...] = (
     "not_invited",
 )
 PENDING: tuple[MemberState, ...] = ("inviting", "not_invited")
-MOST_SEARCHED = 2_000  # members for one page of a search
+MOST_SEARCHED = 1_000  # members for one page of a search
 
 
 class MemberViews:
@@ -155,8 +155,8 @@ def _state(row: MemberRow) -> MemberState:
     return state
 
 
-def _searchable(row: MemberRow, name: str | None) -> str:
-    return f"{row.user_id}\n{address(row.user_id)}\n{name or ''}".casefold()
+def _searchable(row: MemberRow, name: object) -> str:
+    return f"{row.user_id}\n{address(row.user_id)}\n{as_text(name) or ''}".casefold()
 
 
 def _by_role(standing: Standing, query: MembersQuery) -> tuple[list[str] | None, list[str] | None]:
