@@ -73,7 +73,7 @@ class RuleSet:
         self._by_room = _Remembered(self.rules, ROOM)
         self._sizes = _edges(self.rules)
         self._by_size: dict[int, int] = {}
-        self._places: dict[Key, int] = {}
+        self._places: dict[Key, tuple[int, int]] = {}
         self._candidates = tuple(_candidate(rule) for rule in self.rules)
         self._asked: dict[int, tuple[Candidate, ...]] = {}
         self._text = _TextIndex(self.rules)
@@ -81,6 +81,7 @@ class RuleSet:
         self._looking = {
             aspect: sum(1 << n for n, rule in enumerate(self.rules) if rule.aspects & aspect)
             for aspect in ASPECTS
+            if aspect & (LACKED | SIZE)
         }
         # Files are judged by themselves, too: once, so not by rules that count.
         self.media_rules = tuple(
@@ -89,8 +90,6 @@ class RuleSet:
             if rule.aspects & Aspect.MEDIA and not rule.aspects & Aspect.RATE
         )
         self.media_revision = _revision(self.media_rules)
-        self._lackable = self._looking_at(LACKED)
-        self._reading = self._looking_at(READ)
         self._lacking: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -106,7 +105,13 @@ class RuleSet:
 
     def to_ask(self, subject: Subject) -> tuple[Candidate, ...]:
         """The same, each with what is left to ask."""
-        mask = self._mask(subject)
+        shape = (subject.direction, subject.type, subject.msgtype)
+        place = (*shape, subject.sender, subject.room_id)
+        mask, aspects = self._places.get(place) or self._by_place(shape, place, subject)
+        if aspects & LACKED:
+            mask &= self._by_lack(subject, aspects)
+        if aspects & SIZE:
+            mask &= self._of_size(subject)
         found = self._asked.get(mask)
         if found is None:
             found = tuple(self._candidates[number] for number in _bits(mask))
@@ -114,26 +119,6 @@ class RuleSet:
                 self._asked.clear()
             self._asked[mask] = found
         return found
-
-    def _looking_at(self, aspects: int) -> int:
-        """The rules that look at any of these aspects."""
-        mask = 0
-        for aspect, rules in self._looking.items():
-            if aspect & aspects:
-                mask |= rules
-        return mask
-
-    def _mask(self, subject: Subject) -> int:
-        shape = (subject.direction, subject.type, subject.msgtype)
-        place = (*shape, subject.sender, subject.room_id)
-        mask = self._places.get(place)
-        if mask is None:
-            mask = self._by_place(shape, place, subject)
-        if mask & self._lackable:
-            mask &= self._by_lack(subject, mask)
-        if mask & self._looking[SIZE]:
-            mask &= self._of_size(subject)
-        return mask
 
     def _of_size(self, subject: Subject) -> int:
         """The rules that could match an event of that size.  Most are below all that rules name."""
@@ -145,37 +130,37 @@ class RuleSet:
             mask = self._by_size[place] = _mask_by(self.rules, subject, SIZE)
         return mask
 
-    def _by_place(self, shape: Key, place: Key, subject: Subject) -> int:
-        """The rules that could match an event of that shape from that sender in that room."""
+    def _by_place(self, shape: Key, place: Key, subject: Subject) -> tuple[int, int]:
+        """The rules that could match an event of that shape from that sender in that room, and
+        those aspects that have to be looked at for them."""
         mask = self._by_shape.get(shape, subject)
         if mask and self.aspects & SENDER:
             mask &= self._by_sender.get((subject.sender,), subject)
         if mask and self.aspects & ROOM:
             mask &= self._by_room.get((subject.room_id,), subject)
+        found = mask, sum(aspect for aspect, rules in self._looking.items() if mask & rules)
         if not _is_long(place):
             if len(self._places) >= REMEMBERED_PLACES:
                 self._places.clear()
-            self._places[place] = mask
-        return mask
+            self._places[place] = found
+        return found
 
-    def _by_lack(self, subject: Subject, mask: int) -> int:
-        """The rules that could match, given what the event has not."""
-        lacks, looking = 0, self._looking
-        if subject.invites == 0:
-            lacks |= Aspect.INVITES
-        is_plain = mask & self._reading and subject.is_plain()
-        if mask & looking[Aspect.LINKS] and (is_plain or not subject.links()):
+    def _by_lack(self, subject: Subject, aspects: int) -> int:
+        """The rules that could match, given what the event has not; only ``aspects`` matter."""
+        lacks = 0 if subject.invites else Aspect.INVITES
+        is_plain = aspects & READ and subject.is_plain()
+        if aspects & Aspect.LINKS and (is_plain or not subject.links()):
             lacks |= Aspect.LINKS
-        if mask & looking[Aspect.MENTIONS] and (
+        if aspects & Aspect.MENTIONS and (
             (is_plain and MAY_MENTION.isdisjoint(subject.content)) or not subject.mentions()
         ):
             lacks |= Aspect.MENTIONS
-        if mask & looking[Aspect.MEDIA] and not subject.media and not subject.media_uris():
+        if aspects & Aspect.MEDIA and not subject.media and not subject.media_uris():
             lacks |= Aspect.MEDIA
         hit = 0
-        if mask & looking[Aspect.WORDS]:
+        if aspects & Aspect.WORDS:
             hit |= self._text.hit(subject)
-        if mask & looking[Aspect.DOMAINS] and not is_plain:
+        if aspects & Aspect.DOMAINS and not is_plain:
             hit |= self._domains.hit(subject.domains())
         found = self._lacking_mask(lacks | Aspect.WORDS | Aspect.DOMAINS)
         return found | (self._lacking_mask(lacks) & hit) if hit else found
