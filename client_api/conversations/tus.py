@@ -152,8 +152,10 @@ def metadata_of(text: str | None) -> dict[str, str]:
     found: dict[str, str] = {}
     if text is None or not text.strip():
         return found
-    if len(text) > MAX_METADATA:
-        raise Problem("invalid_parameter", f"'{METADATA}' is longer than {MAX_METADATA} characters")
+    if len(text) > MAX_METADATA or not (text.isascii() and text.isprintable()):
+        raise Problem(
+            "invalid_parameter", f"'{METADATA}' may have {MAX_METADATA} characters of ASCII"
+        )
     for pair in text.split(","):
         key, _, value = pair.strip().partition(" ")
         if not key or key in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import random
 from collections.abc import AsyncIterator
@@ -243,6 +244,15 @@ async def test_a_link_needs_no_token(files: Files) -> None:
     assert (await anybody.get(path, method="HEAD"))[1]["Content-Type"] == "image/png"
     thumbnail = await anybody.content(path + "/thumbnail?width=32&height=32")
     assert Image.open(io.BytesIO(thumbnail)).size == (48, 32)
+
+
+async def test_a_link_does_not_tell_who_made_it(files: Files) -> None:
+    media = await files.upload(b"text")
+
+    link = await files.user.post(f"/media/{media['id']}/link", {})
+
+    token = URL(link["url"]).name
+    assert b"alice" not in base64.urlsafe_b64decode(token + "==")
 
 
 @pytest.mark.parametrize("valid_for", [0, 3601])

@@ -211,6 +211,7 @@ async def test_bad_headers_are_refused(tus: Tus, headers: dict[str, str], status
         {"Upload-Length": "5", "Upload-Metadata": "filename ???"},
         {"Upload-Length": "5", "Upload-Metadata": "a YQ==,a YQ=="},
         {"Upload-Length": "5", "Upload-Metadata": "a " + "A" * 5000},
+        {"Upload-Length": "5", "Upload-Metadata": "\u00e9 YQ=="},
         {"Upload-Length": "5", "Upload-Concat": "all"},
         {"Upload-Concat": "final;"},
         {"Upload-Concat": "final;/api/v1/uploads/none", "Upload-Length": "5"},
@@ -218,6 +219,15 @@ async def test_bad_headers_are_refused(tus: Tus, headers: dict[str, str], status
 )
 async def test_bad_creations_are_refused(tus: Tus, headers: dict[str, str]) -> None:
     await tus.call("POST", "/api/v1/uploads", status=400, headers=headers)
+
+
+async def test_a_strange_name_and_type_are_cleaned(tus: Tus) -> None:
+    said = metadata(filename="a\0\n/../b\u202e.txt", filetype="text/html\r\nX: y")
+
+    path = await tus.create(3, data=b"abc", Upload_Metadata=said)
+
+    told = await tus.user.get(path.removeprefix("/api/v1"))
+    assert (told["media"]["name"], told["mime_type"]) == ("a_.._b.txt", "application/octet-stream")
 
 
 async def test_more_bytes_than_announced_are_refused(tus: Tus) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.identifiers import UserId
@@ -22,7 +24,7 @@ from homeserver.services.requester import Requester
 from homeserver.storage import accounts, devices
 from homeserver.storage.database import Database
 
-MAC_BYTES = 16
+NONCE_BYTES = 12
 MAX_TOKEN = 4_096
 INVALID = "This address is not valid, or not any more"
 
@@ -37,10 +39,11 @@ class MediaLink:
 
 
 class MediaLinks:
-    """Makes and checks addresses."""
+    """Makes and checks addresses.  What they say is encrypted: they name a user and a device."""
 
     def __init__(self, *, secret: bytes, database: Database, clock_ms: Callable[[], int]) -> None:
-        self._key = hashlib.blake2b(secret, person=b"comity-links").digest()
+        key = hashlib.blake2b(secret, digest_size=32, person=b"comity-links").digest()
+        self._cipher = AESGCM(key)
         self._database = database
         self._clock_ms = clock_ms
 
@@ -48,7 +51,8 @@ class MediaLinks:
         """A token for a file, and when it expires (ms)."""
         expires_at = self._clock_ms() + valid_ms
         what = orjson.dumps([requester.user_id, requester.device_id, *uri, expires_at])
-        return _encode(self._mac(what) + what), expires_at
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return _encode(nonce + self._cipher.encrypt(nonce, what, None)), expires_at
 
     async def open(self, token: str) -> MediaLink:
         """What a token is for.  Raises :class:`Forbidden` if it is forged, expired or void."""
@@ -62,18 +66,16 @@ class MediaLinks:
         return link
 
     def _parse(self, token: str) -> MediaLink:
-        signed = _decode(token) if len(token) <= MAX_TOKEN else b""
-        mac, what = signed[:MAC_BYTES], signed[MAC_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(what)):
-            raise Forbidden(INVALID)
+        sealed = _decode(token) if len(token) <= MAX_TOKEN else b""
+        try:
+            what = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
+        except (InvalidTag, ValueError):
+            raise Forbidden(INVALID) from None
         user_id, device_id, origin, media_id, expires_at = orjson.loads(what)
         if expires_at <= self._clock_ms():
             raise Forbidden(INVALID)
         requester = Requester(UserId(user_id), device_id)
         return MediaLink(requester, MediaUri(origin, media_id), expires_at)
-
-    def _mac(self, what: bytes) -> bytes:
-        return hmac.digest(self._key, what, "sha256")[:MAC_BYTES]
 
 
 def _encode(data: bytes) -> str:

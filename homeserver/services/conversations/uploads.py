@@ -16,7 +16,13 @@ from dataclasses import dataclass, replace
 from homeserver.errors import Forbidden, NotFound, TooLarge
 from homeserver.services.conversations.problems import Problem
 from homeserver.services.conversations.upload_slots import Slot, UploadSlots, in_thread
-from homeserver.services.media import MediaService, QuotaExceeded, new_media_id
+from homeserver.services.media import (
+    MediaService,
+    QuotaExceeded,
+    clean_content_type,
+    clean_name,
+    new_media_id,
+)
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.services.sealing.upload_file import UploadFile
 from homeserver.storage import media as media_storage
@@ -107,8 +113,8 @@ class Uploads:
             length=length,
             received=0,
             metadata=new.metadata,
-            name=new.name,
-            content_type=new.content_type,
+            name=clean_name(new.name),
+            content_type=clean_content_type(new.content_type),
             partial=new.partial,
             parts=[part.upload_id for part in parts] or None,
             state=RECEIVING,
