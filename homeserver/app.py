@@ -78,6 +78,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.CONFIG] = wiring.config
     app[app_keys.DATABASE] = wiring.database
     app[app_keys.ACCOUNT_DATA] = wiring.account_data
+    app[app_keys.ROOM_TAGS] = wiring.room_tags
     app[app_keys.ACCOUNTS] = wiring.accounts
     app[app_keys.ADMIN_TOKENS] = wiring.admin_tokens
     app[app_keys.CROSS_SIGNING] = wiring.device_parts.cross_signing

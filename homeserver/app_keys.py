@@ -53,6 +53,7 @@ from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.reports import Reports
 from homeserver.services.retention import Retention
 from homeserver.services.room_acls import RoomAcls
+from homeserver.services.room_tags import RoomTags
 from homeserver.services.rooms import Rooms
 from homeserver.services.scheduling.delayed_events import DelayedEvents
 from homeserver.services.server_blocks import ServerAdmission, ServerBlocks
@@ -119,6 +120,7 @@ MESSAGE_REQUESTS = web.AppKey("MESSAGE_REQUESTS", MessageRequests)
 PEER_CONSENT = web.AppKey("PEER_CONSENT", PeerConsent)
 DELAYED_EVENTS = web.AppKey("DELAYED_EVENTS", DelayedEvents)
 DIRECTORY = web.AppKey("DIRECTORY", Directory)
+ROOM_TAGS = web.AppKey("ROOM_TAGS", RoomTags)
 MESSAGE_VIEWS = web.AppKey("MESSAGE_VIEWS", MessageViews)
 MEMBERSHIP = web.AppKey("MEMBERSHIP", Membership)
 POLICY_APPOINTMENTS = web.AppKey("POLICY_APPOINTMENTS", PolicyAppointments)

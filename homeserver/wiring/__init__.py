@@ -50,6 +50,7 @@ from homeserver.services.rate_limits import RateLimits
 from homeserver.services.registration import RegistrationService
 from homeserver.services.room_facts import RoomFacts
 from homeserver.services.room_import import RoomImport
+from homeserver.services.room_tags import RoomTags
 from homeserver.services.rooms import Rooms
 from homeserver.services.send_gate import OutgoingGate
 from homeserver.services.server_blocks import ServerBlocks
@@ -132,6 +133,7 @@ class Wiring:
         self.account_data = AccountDataService(
             database=database, log=self.log, push_rules=self.push_rules
         )
+        self.room_tags = RoomTags(self.account_data)
         self.consent_parts = ConsentParts(self)
         self.consent = self.consent_parts.consent
         self.policy_parts = PolicyParts(

@@ -50,7 +50,7 @@ class ConversationParts:
         self.settings = Settings(
             database=database,
             log=log,
-            account_data=wiring.account_data,
+            room_tags=wiring.room_tags,
             push_rules=wiring.push_rules,
             clock_ms=clock_ms,
             wake=wiring.ends.caretaker.wake,

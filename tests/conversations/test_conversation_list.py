@@ -271,8 +271,7 @@ async def test_settings_are_what_matrix_clients_make_of_them(alice: ApiUser, bob
     assert await names(alice, "?pinned=true") == ["Boats"]
 
     await alice.matrix("DELETE", f"/pushrules/global/override/{room_id}")
-    tags = f"/user/{alice.user_id}/rooms/{room_id}/account_data/m.tag"
-    await alice.matrix("PUT", tags, {"tags": {"m.lowpriority": {}}})
+    await alice.matrix("DELETE", f"/user/{alice.user_id}/rooms/{room_id}/tags/m.favourite")
     shown = await alice.call("PATCH", path, {"archived": False})
     assert (shown["muted"], shown["pinned"], shown["archived"]) == (False, False, False)
 

@@ -16,15 +16,14 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from homeserver.errors import InvalidParam, NotFound
-from homeserver.services.account_data import AccountDataService
 from homeserver.services.push_rules import PushRuleService
+from homeserver.services.room_tags import TAG, RoomTags
 from homeserver.storage import conversations as storage
 from homeserver.storage import timed_mutes
 from homeserver.storage.account_data import AccountDataRecord
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log, Notice
 
-TAG = "m.tag"
 PINNED = "m.favourite"
 ARCHIVED = "m.lowpriority"
 OVERRIDE = "override"
@@ -55,7 +54,7 @@ class Settings:
         *,
         database: Database,
         log: Log,
-        account_data: AccountDataService,
+        room_tags: RoomTags,
         push_rules: PushRuleService,
         clock_ms: Callable[[], int],
         wake: Callable[[], None],
@@ -63,7 +62,7 @@ class Settings:
         """``wake``: the worker, which is to look when it is needed next."""
         self._wake = wake
         self._database = database
-        self._account_data = account_data
+        self._room_tags = room_tags
         self._push_rules = push_rules
         self._clock_ms = clock_ms
         self._tags: OrderedDict[str, Mapping[str, frozenset[str]]] = OrderedDict()
@@ -136,16 +135,10 @@ class Settings:
 
     async def set_tag(self, user_id: str, room_id: str, tag: str, wanted: bool) -> None:
         """Give a conversation a tag, or take it away."""
-        async with self._lock(user_id):
-            content = await self._account_data.get(user_id, TAG, room_id=room_id) or {}
-            tags: Any = content.get("tags")
-            before = dict(tags) if isinstance(tags, dict) else {}
-            after = {name: value for name, value in before.items() if name != tag}
-            if wanted:
-                after[tag] = before.get(tag, {})
-            if after != before:
-                changed = {**content, "tags": after}
-                await self._account_data.put_managed(user_id, TAG, changed, room_id=room_id)
+        if wanted:
+            await self._room_tags.put(user_id, room_id, tag)
+        else:
+            await self._room_tags.delete(user_id, room_id, tag)
 
     async def forget(self, user_id: str, room_id: str) -> None:
         """The conversation is gone: nothing is set of it any longer."""
