@@ -36,6 +36,12 @@ DELETE_BELONGINGS = (
     "DELETE FROM uia_sessions WHERE user_id = $1",
     "DELETE FROM login_tokens WHERE user_id = $1",
     "DELETE FROM media_pending WHERE uploader = $1",
+    "DELETE FROM api_tokens WHERE user_id = $1",
+    "DELETE FROM webhooks WHERE user_id = $1",
+    "DELETE FROM webhook_deliveries WHERE user_id = $1",
+    "DELETE FROM incoming_webhooks WHERE user_id = $1",
+    "DELETE FROM application_users WHERE user_id = $1",
+    "DELETE FROM idempotency_keys WHERE owner = $1",
     """
 DELETE FROM receipts r USING memberships m
 WHERE m.user_id = $1 AND r.room_id = m.room_id AND r.user_id = $1

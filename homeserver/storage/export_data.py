@@ -43,6 +43,22 @@ FROM scheduled_sends WHERE user_id = $1 ORDER BY due_at
     "account/sign_in.jsonl": """
 SELECT provider, created_at FROM external_identities WHERE user_id = $1 ORDER BY provider
 """,
+    "account/api_tokens.jsonl": """
+SELECT name, prefix, scopes, created_at, expires_at, last_used_at FROM api_tokens
+WHERE user_id = $1 ORDER BY created_at
+""",
+    "account/webhooks.jsonl": """
+SELECT url, events, description, state, created_at FROM webhooks
+WHERE user_id = $1 ORDER BY created_at
+""",
+    "account/incoming_webhooks.jsonl": """
+SELECT room_id, label, created_at, last_used_at FROM incoming_webhooks
+WHERE user_id = $1 ORDER BY created_at
+""",
+    "account/application.jsonl": """
+SELECT a.name, u.created_at FROM application_users u JOIN applications a USING (application_id)
+WHERE u.user_id = $1
+""",
     "account/filters.jsonl": """
 SELECT filter_id, definition FROM filters WHERE user_id = $1 ORDER BY filter_id
 """,

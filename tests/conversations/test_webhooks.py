@@ -10,6 +10,7 @@ import pytest
 import standardwebhooks
 
 from homeserver.storage.database import Database
+from homeserver.storage.erasures import ErasureRecord
 from tests.conversations.applications import App, administer, new_app
 from tests.conversations.conftest import ApiUser, new_user
 from tests.integration.single import Instance, running
@@ -259,6 +260,64 @@ async def test_what_happened_while_the_server_was_down_is_told(
     assert types(receiver)[5] == "conversation.removed"
     assert len(log["items"]) + len(rest["items"]) == 6
     assert {each["state"] for each in log["items"][1:]} == {"delivered"}
+
+
+async def test_a_strangers_request_is_told_and_its_answer(
+    database: Database, tmp_path: Path, receiver: Receiver
+) -> None:
+    asking = {"consent": {"defaults": {"message": "ask", "group": "ask"}}}
+    async with running(database, tmp_path, **LOCAL, **asking) as instance:
+        app, alice = await new_app(instance), await new_user(instance, "alice")
+        ann = await own(app, "shop_ann")
+        await hook(app, receiver, "request.*", "conversation.created", "message.*")
+
+        body = {"to": ann.address, "text": "a secret offer"}
+        await alice.post("/messages", body, status=201)
+        await receiver.wait_for(1)
+        while "request.created" not in types(receiver):
+            await receiver.wait_for(len(receiver.received) + 1)
+        before = [request.body for request in receiver.received]
+        await ann.post(f"/requests/{alice.address}/accept")
+        while "request.updated" not in types(receiver):
+            await receiver.wait_for(len(receiver.received) + 1)
+
+    asked = [each.json for each in receiver.received if each.json["type"] == "request.created"]
+    assert [(each["user"], each["data"]["request"]["person"]) for each in asked] == [
+        (ann.address, alice.address)
+    ]
+    assert not any(b"secret offer" in body for body in before)
+
+
+async def test_a_message_that_ends_is_told(
+    app: App, receiver: Receiver, alice: ApiUser, instance: Instance
+) -> None:
+    ann = await own(app, "shop_ann")
+    room_id = await group(alice, ann)
+    await hook(app, receiver, "message.*")
+    body = {"text": "soon gone", "expires": {"after_ms": 1_000}}
+
+    sent = await alice.post(f"/conversations/{room_id}/messages", body, status=201)
+    await receiver.wait_for(2)
+
+    assert types(receiver) == ["message.created", "message.deleted"]
+    assert told(receiver)[1][1]["message_id"] == sent["message"]["id"]
+
+
+async def test_what_ends_without_anybody_saying_so_is_told(
+    app: App, receiver: Receiver, alice: ApiUser, instance: Instance
+) -> None:
+    ann = await own(app, "shop_ann")
+    room_id, others = await group(alice, ann), await group(alice)
+    await hook(app, receiver, "message.expired")
+
+    for conversation in (others, room_id):
+        record = ErasureRecord(conversation, (), "retention", 0, ("$long-ago",))
+        await instance.wiring.log.append(record)
+    await receiver.wait_for(1)
+
+    assert [(data["conversation_id"], data["message_ids"]) for _, data in told(receiver)] == [
+        (room_id, ["$long-ago"])
+    ]
 
 
 # ---------------------------------------------------------------- the endpoints

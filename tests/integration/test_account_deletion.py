@@ -99,6 +99,15 @@ async def live_a_little(one: Instance, alice: str, bob: str) -> str:
     message = {"messages": {ALICE: {"*": {"text": SECRET}}}}
     await one.call("PUT", "/sendToDevice/dev.example/1", message, token=bob)
     await one.call("POST", "/_matrix/media/v1/create", {}, token=alice)
+    for path, what in (
+        ("/tokens", {"name": SECRET, "scopes": ["messages:read"]}),
+        ("/webhooks", {"url": f"https://{SECRET}.test/", "events": ["message.*"]}),
+        (f"/conversations/{alone}/incoming-webhooks", {"label": SECRET}),
+        (f"/conversations/{alone}/messages", {"text": SECRET}),
+    ):
+        headers = {"Authorization": f"Bearer {alice}", "Idempotency-Key": SECRET}
+        async with one.client.post(f"/api/v1{path}", json=what, headers=headers) as response:
+            assert response.status == 201, await response.text()
     await one.call("POST", "/createRoom", {"invite": [ALICE]}, token=await one.register("dan"))
     return room_id
 

@@ -222,6 +222,9 @@ async def test_the_account_is_in_it_and_its_secrets_are_not(
             )
         await one.wiring.consent.set(BOB, ALICE, "message", "revoked", how="page")
         await one.call("POST", "/_comity/client/v1/invitations", {"note": "n"}, token=alice)
+        made = await one.wiring.conversations.application_parts.tokens.create(
+            user_id=ALICE, name="backup", scopes=["messages:read"], created_by=ALICE
+        )
         hashes = await database.fetch("SELECT password_hash FROM accounts")
 
         archive = await export(one, alice)
@@ -242,7 +245,8 @@ async def test_the_account_is_in_it_and_its_secrets_are_not(
         assert [row["note"] for row in archive.lines("account/invitations.jsonl")] == ["n"]
         assert len(archive.lines("account/devices.jsonl")) == 1
         everything = b"".join(archive.zip.read(name) for name in archive.zip.namelist())
-        for hidden in ("c2VjcmV0", alice, bob, *(row["password_hash"] for row in hashes)):
+        assert [row["name"] for row in archive.lines("account/api_tokens.jsonl")] == ["backup"]
+        for hidden in ("c2VjcmV0", alice, bob, made[0], *(row["password_hash"] for row in hashes)):
             assert hidden.encode() not in everything
         assert b"revoked" not in archive.zip.read("consent/history.jsonl")
 
