@@ -15,11 +15,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import asyncpg
 import orjson
-import yaml
 
-from homeserver.services.sessions import hash_token
 from tests.harness import Comity, World
 
 from .http import Connection
@@ -39,32 +36,15 @@ IDLE_MEMBERS = 10
 CONNECTED_AT_ONCE = 100
 FAN_OUTS = 20
 
-INSERT_ACCOUNTS = """
-WITH new AS (SELECT * FROM unnest($1::text[], $2::bytea[]) AS new (user_id, token_hash)),
-accounts AS (INSERT INTO accounts (user_id, created_at) SELECT user_id, 0 FROM new),
-devices AS (INSERT INTO devices (user_id, device_id, created_at)
-    SELECT user_id, 'BENCH', 0 FROM new)
-INSERT INTO access_tokens (token_hash, user_id, device_id, created_at)
-SELECT token_hash, user_id, 'BENCH', 0 FROM new
-"""
-
 
 async def new_users(server: Comity, count: int) -> list[User]:
     """Accounts with a device each, written into the database: hashing passwords takes its time."""
     names = [f"u{secrets.token_hex(6)}" for _ in range(count)]
-    users = [User(server, f"@{n}:{server.server_name}", secrets.token_urlsafe(24)) for n in names]
-    connection = await asyncpg.connect(
-        yaml.safe_load(server.config_file.read_text())["database"]["dsn"]
-    )
-    try:
-        await connection.execute(
-            INSERT_ACCOUNTS,
-            [user.user_id for user in users],
-            [hash_token(user.token) for user in users],
-        )
-    finally:
-        await connection.close()
-    return users
+    tokens = await server.add_accounts(names)
+    return [
+        User(server, f"@{name}:{server.server_name}", token)
+        for name, token in zip(names, tokens, strict=True)
+    ]
 
 
 @dataclass(slots=True)

@@ -1,15 +1,27 @@
 """A Comity under test."""
 
+import hashlib
 import os
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import yaml
 
 from .network import ZONE, Identity, Network
 from .server import Homeserver
+
+INSERT_ACCOUNTS = """
+WITH new AS (SELECT * FROM unnest($1::text[], $2::bytea[]) AS new (user_id, token_hash)),
+accounts AS (INSERT INTO accounts (user_id, created_at) SELECT user_id, 0 FROM new),
+devices AS (INSERT INTO devices (user_id, device_id, created_at)
+    SELECT user_id, 'DEVICE', 0 FROM new)
+INSERT INTO access_tokens (token_hash, user_id, device_id, created_at)
+SELECT token_hash, user_id, 'DEVICE', 0 FROM new
+"""
 
 
 def executable() -> Path:
@@ -39,6 +51,24 @@ class Comity(Homeserver):
     def command(self) -> Sequence[str | Path]:
         """`comity up`."""
         return [executable(), "up", "--config", self.config_file]
+
+    async def add_accounts(self, names: Sequence[str]) -> list[str]:
+        """Accounts with a device each, put into the database; their access tokens.
+
+        Thousands of them: to hash so many passwords would take minutes.  They have none.
+        """
+        tokens = [secrets.token_urlsafe(24) for _ in names]
+        dsn = yaml.safe_load(self.config_file.read_text())["database"]["dsn"]
+        connection = await asyncpg.connect(dsn)
+        try:
+            await connection.execute(
+                INSERT_ACCOUNTS,
+                [f"@{name}:{self.server_name}" for name in names],
+                [hashlib.sha256(token.encode()).digest() for token in tokens],
+            )
+        finally:
+            await connection.close()
+        return tokens
 
 
 def _config(
