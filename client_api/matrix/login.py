@@ -55,9 +55,10 @@ async def get_login_flows(request: web.Request) -> web.Response:
 @routes.post("/login")
 async def login(request: web.Request) -> web.Response:
     """Log in with a password, with a token that another client asked for, or an application's."""
-    request.app[RATE_LIMITS].check("login", caller_key(request))
     body = await read_json(request)
     kind = required(body, "type", str)
+    action = "token_login" if kind == JWT else "login"
+    request.app[RATE_LIMITS].check(action, caller_key(request))
     if kind == PASSWORD:
         user_id = await _check_password(request, body)
     elif kind == TOKEN:

@@ -41,6 +41,7 @@ from comity.client.shapes import (
     JoinRequest,
     KeysUpload,
     Link,
+    MadeIncoming,
     MadeToken,
     MadeWebhook,
     MarkRead,
@@ -56,6 +57,7 @@ from comity.client.shapes import (
     NewConversation,
     NewDeviceMessages,
     NewDraft,
+    NewIncoming,
     NewLink,
     NewMembers,
     NewMessage,
@@ -84,6 +86,7 @@ from comity.client.shapes import (
     PageOfEdit,
     PageOfGrant,
     PageOfGuest,
+    PageOfIncomingInfo,
     PageOfMember,
     PageOfOwnUserInfo,
     PageOfPerson,
@@ -414,10 +417,17 @@ class Operations:
     async def list_requests(
         self,
         *,
+        limit: int | None = None,
+        cursor: str | None = None,
         state: Literal["accepted", "blocked", "declined", "expired", "pending"] | None = None,
     ) -> PageOfRequest:
         """List who asked to be let in, in one state: those who wait, if none is named."""
-        return cast("PageOfRequest", await self.call("GET", "/requests", query={"state": state}))
+        return cast(
+            "PageOfRequest",
+            await self.call(
+                "GET", "/requests", query={"limit": limit, "cursor": cursor, "state": state}
+            ),
+        )
 
     async def get_request(self, person: str) -> Request:
         """Show what somebody asked for."""
@@ -1423,3 +1433,45 @@ class Operations:
         await self.call(
             "POST", _path("/webhooks/{}/deliveries/{}/replay", webhook_id, delivery_id), key=key
         )
+
+    async def create_incoming_webhook(
+        self, conversation_id: str, body: NewIncoming, *, key: str | None = None
+    ) -> MadeIncoming:
+        """Make an address at which a program posts messages to the conversation, as you.
+
+        Whoever knows the address may write: keep it secret. It is shown this once. Its
+        messages bear the label. An application's are posted as its bot, or as the user for
+        whom it acts.
+        """
+        return cast(
+            "MadeIncoming",
+            await self.call(
+                "POST",
+                _path("/conversations/{}/incoming-webhooks", conversation_id),
+                body=body,
+                key=key,
+            ),
+        )
+
+    async def list_incoming_webhooks(self, conversation_id: str) -> PageOfIncomingInfo:
+        """List the conversation's incoming webhooks: your own, or all if you administer it."""
+        return cast(
+            "PageOfIncomingInfo",
+            await self.call("GET", _path("/conversations/{}/incoming-webhooks", conversation_id)),
+        )
+
+    async def revoke_incoming_webhook(self, conversation_id: str, incoming_id: str) -> None:
+        """Revoke an incoming webhook, at once: your own, or any if you administer the
+        conversation.
+        """
+        await self.call(
+            "DELETE", _path("/conversations/{}/incoming-webhooks/{}", conversation_id, incoming_id)
+        )
+
+    async def post_to_incoming_webhook(self, secret: str, body: NewMessage) -> Sent:
+        """Post a message, at an address that somebody made for that: no token is needed.
+
+        `{"text": "hello"}` is enough; everything that a message may have is accepted, but
+        where it goes is settled. The same `Idempotency-Key` again posts nothing.
+        """
+        return cast("Sent", await self.call("POST", _path("/hooks/{}", secret), body=body))

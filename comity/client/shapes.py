@@ -499,6 +499,21 @@ class IdentityKey(TypedDict):
     other_keys: NotRequired[dict[str, str]]
 
 
+class IncomingInfo(TypedDict):
+    """An address to post messages to, without its secret.
+
+    ``prefix``: what the secret begins with; ``person``: as whom it writes.
+    """
+
+    id: str
+    conversation_id: str
+    label: str
+    prefix: str
+    person: str
+    created_at: str
+    last_used_at: str | None
+
+
 class Invited(TypedDict):
     """What became of people who were to be added, in the order in which they were named."""
 
@@ -535,6 +550,13 @@ class Location(TypedDict):
     latitude: float
     longitude: float
     description: NotRequired[str | None]
+
+
+class MadeIncoming(TypedDict):
+    """A new address to post messages to: ``url`` is shown this once."""
+
+    url: str
+    info: IncomingInfo
 
 
 class MadeToken(TypedDict):
@@ -638,7 +660,8 @@ class Message(TypedDict):
 
     ``reply_to``: the message that it answers; ``thread``: the message on which its thread
     hangs; ``replies``: what hangs on this one. ``custom``: the sending application's own
-    data.
+    data. ``label``: where it comes from, as the program says that posted it in the sender's
+    name.
     """
 
     id: str
@@ -688,6 +711,7 @@ class Message(TypedDict):
     view_once: NotRequired[bool]
     status: NotRequired[Status | None]
     custom: NotRequired[dict[str, Any] | None]
+    label: NotRequired[str | None]
 
 
 class MessagePage(TypedDict):
@@ -820,6 +844,12 @@ class NewIdentityKey(TypedDict):
     signature: NotRequired[str | None]
 
 
+class NewIncoming(TypedDict):
+    """``label``: where messages come from, as their readers are told, such as ``Build server``."""
+
+    label: str
+
+
 class NewLink(TypedDict):
     """For how many seconds the link is to be good."""
 
@@ -910,6 +940,7 @@ class NewMessage(TypedDict):
     view_once: NotRequired[bool]
     custom: NotRequired[dict[str, Any] | None]
     encrypted: NotRequired[dict[str, Any] | None]
+    allow_unencrypted: NotRequired[bool]
 
 
 class NewOwnSession(TypedDict):
@@ -1129,6 +1160,13 @@ class PageOfGuest(TypedDict):
     """A part of a list. ``next``: the cursor of the part after it; null at the end."""
 
     items: list[Guest]
+    next: str | None
+
+
+class PageOfIncomingInfo(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[IncomingInfo]
     next: str | None
 
 
@@ -1486,11 +1524,53 @@ class Scheduled(TypedDict):
     state: Literal["cancelled", "failed", "scheduled", "sending", "sent"]
     send_at: str
     scheduled_at: str
-    message: NewMessage
+    message: ScheduledMessage
     conversation_id: str | None
     message_id: str | None
     finished_at: str | None
     problem: dict[str, Any] | None
+
+
+class ScheduledMessage(TypedDict):
+    """A message as it will be sent. What its sender left out is left out."""
+
+    to: NotRequired[str | None]
+    conversation_id: NotRequired[str | None]
+    client_id: NotRequired[str | None]
+    kind: NotRequired[
+        Literal[
+            "audio",
+            "contact",
+            "encrypted",
+            "event",
+            "file",
+            "image",
+            "location",
+            "poll",
+            "sticker",
+            "text",
+            "video",
+            "voice",
+        ]
+    ]
+    text: NotRequired[str | None]
+    format: NotRequired[Literal["html", "markdown", "plain"]]
+    html: NotRequired[str | None]
+    mentions: NotRequired[list[NewMention]]
+    mentions_all: NotRequired[bool]
+    media_id: NotRequired[str | None]
+    media: NotRequired[NewMedia | None]
+    location: NotRequired[NewLocation | None]
+    contact: NotRequired[NewContactCard | None]
+    poll: NotRequired[NewPoll | None]
+    event: NotRequired[NewHappening | None]
+    reply_to: NotRequired[str | None]
+    thread: NotRequired[str | None]
+    expires: NotRequired[NewExpires | None]
+    view_once: NotRequired[bool]
+    custom: NotRequired[dict[str, Any] | None]
+    encrypted: NotRequired[dict[str, Any] | None]
+    allow_unencrypted: NotRequired[bool]
 
 
 class ScopeAnswers(TypedDict):

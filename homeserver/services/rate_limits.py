@@ -20,6 +20,7 @@ MAX_BUCKETS = 100_000
 
 DEFAULT_RATES: dict[str, RateConfig] = {
     "login": RateConfig(per_second=0.2, burst=10),  # by address
+    "token_login": RateConfig(per_second=50, burst=500),  # by address: signed, so no guesses
     "registration": RateConfig(per_second=0.1, burst=5),  # by address
     "challenge": RateConfig(per_second=1, burst=20),  # by address: sessions begun
     "availability": RateConfig(per_second=1, burst=20),  # by address: user names asked for

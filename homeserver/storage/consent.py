@@ -89,6 +89,20 @@ SELECT EXISTS (
         AND theirs.peer LIKE '@%'
         AND mine.owner = $1 AND mine.scope = 'message' AND mine.state = 'granted')
 """
+SELECT_CONTACTS_OF_CONTACTS = """
+SELECT DISTINCT theirs.peer
+FROM consent_current theirs JOIN consent_current mine ON mine.peer = theirs.owner
+WHERE theirs.peer = ANY($2::text[]) AND theirs.scope = 'message' AND theirs.state = 'granted'
+    AND theirs.peer LIKE '@%'
+    AND mine.owner = $1 AND mine.scope = 'message' AND mine.state = 'granted'
+"""
+SELECT_KNOWN_SERVERS = """
+SELECT server_name FROM unnest($2::text[]) AS wanted (server_name)
+WHERE EXISTS (
+    SELECT 1 FROM memberships mine JOIN memberships theirs USING (room_id)
+    WHERE mine.user_id = $1 AND mine.membership = 'join' AND theirs.membership = 'join'
+        AND NOT theirs.local AND theirs.user_id LIKE '%:' || wanted.server_name)
+"""
 SELECT_KNOWS_SERVER = """
 SELECT EXISTS (
     SELECT 1 FROM memberships mine JOIN memberships theirs USING (room_id)
@@ -277,6 +291,18 @@ async def is_contact_of_contact(db: Queryable, owner: str, peer: str) -> bool:
 async def knows_server(db: Queryable, owner: str, server_name: str) -> bool:
     """Whether the owner shares a room with anybody of an instance."""
     return bool(await db.fetchval(SELECT_KNOWS_SERVER, owner, server_name))
+
+
+async def contacts_of_contacts(db: Queryable, owner: str, peers: Sequence[str]) -> set[str]:
+    """Those of some peers whom a contact of the owner's, a local user, has as a contact."""
+    rows = await db.fetch(SELECT_CONTACTS_OF_CONTACTS, owner, list(peers))
+    return {row["peer"] for row in rows}
+
+
+async def known_servers(db: Queryable, owner: str, server_names: Sequence[str]) -> set[str]:
+    """Those of some instances of which anybody shares a room with the owner."""
+    rows = await db.fetch(SELECT_KNOWN_SERVERS, owner, list(server_names))
+    return {row["server_name"] for row in rows}
 
 
 async def get_media_senders(db: Queryable, origin: str, media_id: str) -> list[str]:

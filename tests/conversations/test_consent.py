@@ -191,10 +191,15 @@ async def test_all_who_wait_are_answered_at_once(instance: Instance, alice: ApiU
     others = [await new_user(instance, f"user{number}") for number in range(4)]
     rooms = [await invite(other, alice) for other in others]
 
+    first = await alice.get("/requests?limit=3")
+    last = await alice.get(f"/requests?limit=3&cursor={first['next']}")
     two = [others[0].address, others[1].user_id]
     some = await alice.post("/requests/answer", {"answer": "accept", "people": two})
     rest = await alice.post("/requests/answer", {"answer": "decline", "all": True})
 
+    listed = [item["person"]["address"] for item in first["items"] + last["items"]]
+    assert sorted(listed) == [other.address for other in others]
+    assert last["next"] is None
     assert some["answered"] == 2
     assert sorted(some["joined"]) == sorted(rooms[:2])
     assert some["failed"] == []

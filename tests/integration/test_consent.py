@@ -98,6 +98,34 @@ async def test_each_tier_has_its_own_answer(database: Database, tmp_path: Path) 
         assert await consent.tier(BOB, ALICE) == "shared_room"
 
 
+async def test_many_are_told_apart_as_each_is(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        consent, dora = one.wiring.consent, "@dora:two.test"
+        room_id = await one.room(bob)
+        await one.call("POST", f"/rooms/{room_id}/join", {}, token=alice)
+        await database.execute(
+            """INSERT INTO memberships (room_id, user_id, membership, event_id, sender, position,
+                local) VALUES ($1, '@one:three.test', 'join', '$x', '@one:three.test', 1, false)""",
+            room_id,
+        )
+        await consent.set(BOB, CAROL, "message", "granted", how="page")
+        await consent.set(CAROL, dora, "message", "granted", how="page")
+        peers = [ALICE, CAROL, dora, "@eve:one.test", "@two:three.test", "@fay:four.test"]
+
+        tiers = await consent.tiers(BOB, peers)
+
+        assert list(tiers.values()) == [
+            "shared_room",
+            "contact",
+            "contact_of_contact",
+            "known_server",
+            "known_server",
+            "stranger",
+        ]
+        assert tiers == {peer: await consent.tier(BOB, peer) for peer in peers}
+
+
 async def test_the_most_specific_row_wins(database: Database, tmp_path: Path) -> None:
     async with with_defaults(database, tmp_path, message="closed") as one:
         alice, bob = await one.register("alice"), await one.register("bob")

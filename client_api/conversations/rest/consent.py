@@ -22,7 +22,7 @@ from homeserver.services.conversations.shapes.pages import Page
 from homeserver.services.conversations.shapes.people import ListQuery
 from homeserver.services.conversations.shapes.times import parse_time
 
-api = Api("Consent")
+api = Api("Consent", "What one allows others.")
 
 
 @api.get("/consent", scope="consent")

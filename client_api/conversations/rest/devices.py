@@ -20,7 +20,7 @@ from homeserver.services.conversations.shapes.times import rfc3339
 from homeserver.services.requester import Requester
 from homeserver.storage.devices import Device as StoredDevice
 
-api = Api("Devices")
+api = Api("Devices", "Where somebody is signed in.")
 
 
 def device_shown(device: StoredDevice, requester: Requester) -> Device:

@@ -21,7 +21,7 @@ from homeserver.services.conversations.shapes.keys import (
 from homeserver.services.conversations.shapes.pages import Page, parse_cursor
 from homeserver.services.conversations.shapes.people import ListQuery, parse_person
 
-api = Api("Keys")
+api = Api("Keys", "Public keys of devices, and messages from device to device.")
 
 
 class Addressed(Shape, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from homeserver.errors import InvalidParam, MatrixError
 from homeserver.services.sign_in.oidc import Finished, LoginFailed
 from homeserver.services.sign_in.proofs import SSO
 
-api = Api("Sessions")
+api = Api("Providers", "Logging in with an account elsewhere, in a browser.")
 
 PARAMETER = "login_token"
 HTML = "text/html"

@@ -19,7 +19,7 @@ from homeserver.services.conversations.shapes.people import (
     Profile,
 )
 
-api = Api("People")
+api = Api("People", "Profiles, search, contacts, who is blocked.")
 
 
 @api.get("/people", scope="people:read")

@@ -18,7 +18,7 @@ from homeserver.services.conversations.shapes.presence import (
 )
 from homeserver.services.presence_state import BUSY, ONLINE, UNAVAILABLE
 
-api = Api("Presence")
+api = Api("Presence", "Who is online.  Who may see it, each decides.")
 
 
 @api.put("/me/presence", scope="presence")

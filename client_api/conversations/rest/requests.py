@@ -12,16 +12,20 @@ from homeserver.services.conversations.shapes.consent import (
     RequestAnswer,
     RequestsQuery,
 )
-from homeserver.services.conversations.shapes.pages import Page
+from homeserver.services.conversations.shapes.pages import Page, parse_cursor
 from homeserver.services.conversations.shapes.people import parse_person
 
-api = Api("Requests")
+api = Api("Requests", "Strangers who wait for an answer.")
 
 
 @api.get("/requests", scope="consent")
 async def list_requests(call: Call[None, RequestsQuery]) -> Page[Request]:
     """List who asked to be let in, in one state: those who wait, if none is named."""
-    return Page(items=await call.app[keys.REQUESTS].in_state(call.user_id, call.query.state))
+    query = call.query
+    offset = parse_cursor(query.cursor, int)[0] if query.cursor is not None else 0
+    return await call.app[keys.REQUESTS].in_state(
+        call.user_id, query.state, offset=max(0, offset), limit=query.limit
+    )
 
 
 @api.get("/requests/{person}", scope="consent")

@@ -49,7 +49,7 @@ from homeserver.services.interactive_auth import TERMS as TERMS_STAGE
 from homeserver.services.passwords import check_strength
 from homeserver.services.profiles import DISPLAY_NAME
 
-api = Api("Sessions")
+api = Api("Sessions", "Signing in and out; making an account, and ending it.")
 
 
 @api.get("/sessions/ways", scope=None)
@@ -98,8 +98,9 @@ async def create_session(call: Call[NewSession]) -> Session:
     login at a provider ended with. The answer's `access_token` goes into the header
     `Authorization: Bearer ...` of all other calls.
     """
-    call.app[RATE_LIMITS].check("login", caller_key(call.request))
     given = call.body
+    action = "login" if given.password is not None else "token_login"
+    call.app[RATE_LIMITS].check(action, caller_key(call.request))
     user_id = await call.app[keys.SIGN_IN].who(given)
     return await _session(
         call.request, user_id, given.device_id, given.device_name, given.refreshable

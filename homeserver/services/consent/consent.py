@@ -125,6 +125,26 @@ class Consent:
             return KNOWN_SERVER
         return STRANGER
 
+    async def tiers(self, owner: str, peer_users: Collection[str]) -> dict[str, str]:
+        """Who each of several users is to one of ours, in three statements for them all."""
+        rows, now = await self.owner(owner), self._clock_ms()
+        others = [peer for peer in peer_users if not rows.is_contact(peer, now)]
+        found = dict.fromkeys(peer_users, CONTACT)
+        if not others:
+            return found
+        servers = sorted({server_name_of(peer) for peer in others})
+        known = await storage.known_servers(self._database, owner, servers) | {self._server_name}
+        shared = await sharing_rooms(self._database, owner, others)
+        second = await storage.contacts_of_contacts(self._database, owner, others)
+        for peer in others:
+            if peer in shared:
+                found[peer] = SHARED_ROOM
+            elif peer in second:
+                found[peer] = CONTACT_OF_CONTACT
+            else:
+                found[peer] = KNOWN_SERVER if server_name_of(peer) in known else STRANGER
+        return found
+
     async def is_contact(self, owner: str, peer_user: str) -> bool:
         """Whether one of ours has let this very user write to them."""
         return (await self.owner(owner)).is_contact(peer_user, self._clock_ms())

@@ -18,6 +18,7 @@ from homeserver.services.consent import Consent, Scope
 from homeserver.services.consent.requests import MessageRequests
 from homeserver.services.conversations.people import People
 from homeserver.services.conversations.shapes.consent import Answered, Request
+from homeserver.services.conversations.shapes.pages import Page, make_cursor
 from homeserver.services.conversations.shapes.people import Person, address
 from homeserver.services.conversations.shapes.times import rfc3339
 from homeserver.storage.message_requests import PENDING, MessageRequest
@@ -26,7 +27,6 @@ logger = structlog.get_logger(__name__)
 
 HOW = "api"
 ACCEPT = "accept"
-MOST_SHOWN = 200
 MOST_JOINED = 200
 
 
@@ -53,10 +53,16 @@ class Requests:
         self._people = people
         self._joins = joins
 
-    async def in_state(self, owner: UserId, state: str) -> list[Request]:
+    async def in_state(
+        self, owner: UserId, state: str, *, offset: int, limit: int
+    ) -> Page[Request]:
         """A user's requests in one state, the last changed first."""
-        found = (await self._requests.list(owner, state))[:MOST_SHOWN]
-        return await self._shown(owner, found)
+        found = await self._requests.list(owner, state)
+        end = offset + limit
+        return Page(
+            items=await self._shown(owner, found[offset:end]),
+            next=make_cursor(end) if found[end:] else None,
+        )
 
     async def get(self, owner: UserId, sender: UserId) -> Request:
         """What somebody asked for last.  Raises :class:`NotFound`."""
@@ -122,6 +128,7 @@ class Requests:
 
     async def _shown(self, owner: UserId, found: Sequence[MessageRequest]) -> list[Request]:
         people = await self._people.persons(r.sender for r in found if r.state != PENDING)
+        tiers = await self._consent.tiers(owner, [asked.sender for asked in found])
         return [
             Request(
                 person=people.get(asked.sender)
@@ -131,7 +138,7 @@ class Requests:
                 conversation_id=asked.room_id,
                 kind="direct" if asked.scope == Scope.MESSAGE else "group",
                 state=cast("Any", asked.state),
-                relation=cast("Any", await self._consent.tier(owner, asked.sender)),
+                relation=cast("Any", tiers[asked.sender]),
                 attempts=asked.attempts,
                 created_at=rfc3339(asked.created_at),
                 updated_at=rfc3339(asked.updated_at),

@@ -138,7 +138,7 @@ class Request(Shape, frozen=True, kw_only=True):
     reported: bool = False
 
 
-class RequestsQuery(Input, frozen=True, kw_only=True):
+class RequestsQuery(ListQuery, frozen=True, kw_only=True):
     """Which requests to list."""
 
     state: RequestState = "pending"
