@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import msgspec
 from aiohttp import hdrs, web
 
 from client_api.auth import access_token
+from client_api.conversations.answers import encode, tagged_bytes
 from client_api.conversations.api import Api, Call
 from client_api.conversations.auth import COMITY_USER
 from client_api.conversations.keys import SOCKETS
+from client_api.conversations.ws.asyncapi import document
+from homeserver.app_keys import CONFIG
 from homeserver.errors import InvalidParam
 from homeserver.services.conversations.feed.stream import StreamEnded, UpdateStream
 from homeserver.services.conversations.feed.updates import Update
@@ -61,6 +65,18 @@ async def stream_events(call: Call[None, Since]) -> web.StreamResponse:
             await response.write(_hello(stream.position if since is None else since))
             await _pass_on(stream, response)
     return response
+
+
+@api.get("/asyncapi.json", scope=None, media_type="application/json")
+async def get_asyncapi(call: Call) -> web.Response:
+    """Read the AsyncAPI 3 document of the WebSocket."""
+    body = _document(call.app[CONFIG].public_base_url)
+    return tagged_bytes(call.request, body, "application/json")
+
+
+@functools.cache
+def _document(base_url: str) -> bytes:
+    return encode(document(base_url))
 
 
 def _is_gone(request: web.Request) -> bool:

@@ -56,13 +56,13 @@ class Actions:
         self._presences = presences
         self._terms = terms
         self._by_frame: dict[type, Callable[[Caller, Any, Queued], Awaitable[Ok | None]]] = {
-            frames.Send: self._send,
-            frames.Edit: self._edit,
-            frames.React: self._react,
-            frames.Delete: self._delete,
-            frames.Read: self._read,
-            frames.Typing: self._type,
-            frames.Presence: self._presence,
+            frames.SendFrame: self._send,
+            frames.EditFrame: self._edit,
+            frames.ReactFrame: self._react,
+            frames.DeleteFrame: self._delete,
+            frames.ReadFrame: self._read,
+            frames.TypingFrame: self._type,
+            frames.PresenceFrame: self._presence,
         }
 
     async def carry_out(self, caller: Caller, asked: Any, queued: Queued) -> Ok | None:
@@ -78,7 +78,7 @@ class Actions:
         if caller.application is None:
             await self._terms.require(caller.requester.user_id)
 
-    async def _send(self, caller: Caller, asked: frames.Send, queued: Queued) -> Ok:
+    async def _send(self, caller: Caller, asked: frames.SendFrame, queued: Queued) -> Ok:
         await self._may_write(caller)
         sent = await self._sending.send(caller.requester, asked, queued=queued)
         return Ok(
@@ -89,20 +89,20 @@ class Actions:
             repeated=sent.repeated,
         )
 
-    async def _edit(self, caller: Caller, asked: frames.Edit, queued: Queued) -> Ok:
+    async def _edit(self, caller: Caller, asked: frames.EditFrame, queued: Queued) -> Ok:
         await self._may_write(caller)
         message = await self._changes.edit(
             caller.requester.user_id, asked.conversation_id, asked.message_id, asked
         )
         return Ok(message_id=message.id)
 
-    async def _react(self, caller: Caller, asked: frames.React, queued: Queued) -> Ok:
+    async def _react(self, caller: Caller, asked: frames.ReactFrame, queued: Queued) -> Ok:
         await self._may_write(caller)
         change = self._changes.unreact if asked.remove else self._changes.react
         await change(caller.requester.user_id, asked.conversation_id, asked.message_id, asked.key)
         return Ok(message_id=asked.message_id)
 
-    async def _delete(self, caller: Caller, asked: frames.Delete, queued: Queued) -> Ok:
+    async def _delete(self, caller: Caller, asked: frames.DeleteFrame, queued: Queued) -> Ok:
         caller.require_scope(WRITE)
         user_id, room_id = caller.requester.user_id, asked.conversation_id
         if asked.scope == "me":
@@ -111,7 +111,7 @@ class Actions:
             await self._changes.delete_for_all(user_id, room_id, asked.message_id, asked.reason)
         return Ok(message_id=asked.message_id)
 
-    async def _read(self, caller: Caller, asked: frames.Read, queued: Queued) -> Ok:
+    async def _read(self, caller: Caller, asked: frames.ReadFrame, queued: Queued) -> Ok:
         caller.require_scope(WRITE)
         state = await self._read_marks.mark_read(
             caller.requester.user_id,
@@ -120,12 +120,12 @@ class Actions:
         )
         return Ok(message_id=state.message_id)
 
-    async def _type(self, caller: Caller, asked: frames.Typing, queued: Queued) -> None:
+    async def _type(self, caller: Caller, asked: frames.TypingFrame, queued: Queued) -> None:
         caller.require_scope(WRITE)
         await self._typing.set_typing(
             asked.conversation_id, caller.requester.user_id, asked.typing, TYPING_MS
         )
 
-    async def _presence(self, caller: Caller, asked: frames.Presence, queued: Queued) -> None:
+    async def _presence(self, caller: Caller, asked: frames.PresenceFrame, queued: Queued) -> None:
         caller.require_scope(PRESENCE)
         await self._presences.set_status(caller.requester.user_id, STATES[asked.state], asked.text)

@@ -18,7 +18,7 @@ from homeserver.services.conversations.shapes.messages import (
 Position = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
-class Hello(Input, frozen=True, kw_only=True, tag_field="type", tag="hello"):
+class HelloFrame(Input, frozen=True, kw_only=True, tag_field="type", tag="hello"):
     """The first frame of a client that could not send headers.
 
     ``since``: the last position that it has; ``user``: for whom an application acts.
@@ -29,12 +29,12 @@ class Hello(Input, frozen=True, kw_only=True, tag_field="type", tag="hello"):
     user: Identifier | None = None
 
 
-class Send(NewMessage, frozen=True, kw_only=True, tag_field="type", tag="send"):
+class SendFrame(NewMessage, frozen=True, kw_only=True, tag_field="type", tag="send"):
     """Send a message: the fields of ``POST /messages``.  The same ``client_id`` again, over this
     socket, another one of the device or REST, gives the same message."""
 
 
-class Edit(EditMessage, frozen=True, kw_only=True, tag_field="type", tag="edit"):
+class EditFrame(EditMessage, frozen=True, kw_only=True, tag_field="type", tag="edit"):
     """Edit a message of one's own."""
 
     client_id: ClientId
@@ -42,7 +42,7 @@ class Edit(EditMessage, frozen=True, kw_only=True, tag_field="type", tag="edit")
     message_id: Identifier
 
 
-class React(Input, frozen=True, kw_only=True, tag_field="type", tag="react"):
+class ReactFrame(Input, frozen=True, kw_only=True, tag_field="type", tag="react"):
     """React to a message, or, with ``remove``, take the reaction back."""
 
     client_id: ClientId
@@ -52,7 +52,7 @@ class React(Input, frozen=True, kw_only=True, tag_field="type", tag="react"):
     remove: bool = False
 
 
-class Delete(Input, frozen=True, kw_only=True, tag_field="type", tag="delete"):
+class DeleteFrame(Input, frozen=True, kw_only=True, tag_field="type", tag="delete"):
     """Delete a message for everybody, or for oneself alone."""
 
     client_id: ClientId
@@ -62,7 +62,7 @@ class Delete(Input, frozen=True, kw_only=True, tag_field="type", tag="delete"):
     reason: Annotated[str, msgspec.Meta(max_length=500)] | None = None
 
 
-class Read(Input, frozen=True, kw_only=True, tag_field="type", tag="read"):
+class ReadFrame(Input, frozen=True, kw_only=True, tag_field="type", tag="read"):
     """Mark a conversation as read: up to a message, or all of it.  ``private``: others are not
     told."""
 
@@ -73,7 +73,7 @@ class Read(Input, frozen=True, kw_only=True, tag_field="type", tag="read"):
     client_id: ClientId | None = None
 
 
-class Typing(Input, frozen=True, kw_only=True, tag_field="type", tag="typing"):
+class TypingFrame(Input, frozen=True, kw_only=True, tag_field="type", tag="typing"):
     """The user types; good for 10 seconds."""
 
     conversation_id: Identifier
@@ -81,7 +81,7 @@ class Typing(Input, frozen=True, kw_only=True, tag_field="type", tag="typing"):
     client_id: ClientId | None = None
 
 
-class Presence(Input, frozen=True, kw_only=True, tag_field="type", tag="presence"):
+class PresenceFrame(Input, frozen=True, kw_only=True, tag_field="type", tag="presence"):
     """How the user is, and what they say of it."""
 
     state: Literal["online", "away", "busy", "offline"] = "online"
@@ -89,19 +89,27 @@ class Presence(Input, frozen=True, kw_only=True, tag_field="type", tag="presence
     client_id: ClientId | None = None
 
 
-class Ack(Input, frozen=True, kw_only=True, tag_field="type", tag="ack"):
+class AckFrame(Input, frozen=True, kw_only=True, tag_field="type", tag="ack"):
     """This device has everything up to a position."""
 
     position: Position
 
 
-class Ping(Input, frozen=True, kw_only=True, tag_field="type", tag="ping"):
+class PingFrame(Input, frozen=True, kw_only=True, tag_field="type", tag="ping"):
     """A sign of life, for clients that cannot send WebSocket pings; answered with ``pong``."""
 
     client_id: ClientId | None = None
 
 
-ClientFrame = Hello | Send | Edit | React | Delete | Read | Typing | Presence | Ack | Ping
-FRAMES: tuple[type[Input], ...] = (
-    Hello, Send, Edit, React, Delete, Read, Typing, Presence, Ack, Ping,
-)  # fmt: skip
+ClientFrame = (
+    HelloFrame
+    | SendFrame
+    | EditFrame
+    | ReactFrame
+    | DeleteFrame
+    | ReadFrame
+    | TypingFrame
+    | PresenceFrame
+    | AckFrame
+    | PingFrame
+)

@@ -158,7 +158,7 @@ class Session:
         else:
             feed.shut(subscription)
 
-    async def _hello(self, frame: client_frames.Hello) -> None:
+    async def _hello(self, frame: client_frames.HelloFrame) -> None:
         authenticate = self._authenticate
         assert authenticate is not None
         try:
@@ -202,12 +202,12 @@ class Session:
             return
         if self.caller is None:
             self._first(asked)
-        elif isinstance(asked, client_frames.Ping):
+        elif isinstance(asked, client_frames.PingFrame):
             self._write(Pong(client_id=asked.client_id))
-        elif isinstance(asked, client_frames.Ack):
+        elif isinstance(asked, client_frames.AckFrame):
             if asked.position <= self._hub.feed.position:
                 self._hub.acks.reached(self.caller.requester.user_id, asked.position)
-        elif isinstance(asked, client_frames.Hello):
+        elif isinstance(asked, client_frames.HelloFrame):
             self._refuse(Problem("invalid_body", "The session has begun already"), None)
         else:
             self._enqueue(asked)
@@ -217,7 +217,7 @@ class Session:
             return
         self._hello_timer.cancel()
         self._hello_timer = None
-        if isinstance(asked, client_frames.Hello):
+        if isinstance(asked, client_frames.HelloFrame):
             self._hub.spawn(self._hello(asked))
         else:
             self.socket.close(BAD_HELLO, "Say 'hello' with a token first")
