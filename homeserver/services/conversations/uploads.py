@@ -10,12 +10,12 @@ import errno
 import hashlib
 import hmac
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from homeserver.errors import Forbidden, NotFound, TooLarge
 from homeserver.services.conversations.problems import Problem
-from homeserver.services.conversations.upload_slots import Slot, UploadSlots, in_thread
+from homeserver.services.conversations.upload_slots import Interrupted, Slot, UploadSlots, in_thread
 from homeserver.services.media import (
     MediaService,
     QuotaExceeded,
@@ -378,9 +378,10 @@ class Uploads:
             await storage.delete(self._database, upload_id)
 
     async def forget(self, user_id: str) -> None:
-        """Delete all uploads of a user whose account ends."""
+        """Delete all uploads of a user whose account ends; what is in use just now expires."""
         for row in await storage.get_of_owner(self._database, user_id):
-            await self._delete(row.upload_id)
+            with suppress(Interrupted):
+                await self._delete(row.upload_id)
 
     # ------------------------------------------------------------ a job of the caretaker
 
@@ -392,7 +393,8 @@ class Uploads:
         """Delete some uploads that have expired."""
         expired = await storage.get_expired(self._database, self._clock_ms(), AT_ONCE)
         for row in expired:
-            await self._delete(row.upload_id)
+            with suppress(Interrupted):
+                await self._delete(row.upload_id)
         return bool(expired)
 
 
