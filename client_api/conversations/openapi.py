@@ -12,7 +12,7 @@ import msgspec
 from client_api.conversations.api import PREFIX, Api, Operation
 from client_api.conversations.idempotency import IDEMPOTENCY_KEY
 from homeserver.protocol.events import JsonObject
-from homeserver.services.conversations.shapes.base import Shape
+from homeserver.services.conversations.shapes.base import Shape, Sparse
 
 TITLE = "Comity Conversations API"
 DESCRIPTION = """\
@@ -33,7 +33,7 @@ PAGE_PREFIX = "Page_"
 _PART = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
 
-class ProblemDetails(Shape, frozen=True, kw_only=True):
+class ProblemDetails(Sparse, frozen=True, kw_only=True):
     """What went wrong (RFC 9457).  Some codes come with more members."""
 
     type: str

@@ -11,6 +11,8 @@ import pytest
 from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
 
+from .contract import contract
+
 PROBLEM_JSON = "application/problem+json"
 
 
@@ -53,6 +55,10 @@ class ApiUser:
         ) as response:
             answer = await response.json(content_type=None) if await response.read() else None
             assert response.status == status, answer
+            if answer is not None:
+                contract().check(
+                    method, f"/api/v1{path}", status, response.content_type, answer
+                )
             if status >= 400:
                 assert response.content_type == PROBLEM_JSON
                 assert answer["status"] == status
