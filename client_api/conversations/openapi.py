@@ -74,7 +74,7 @@ def document(apis: Sequence[Api], base_url: str) -> JsonObject:
         "info": {"title": TITLE, "version": "1", "description": DESCRIPTION},
         "servers": [{"url": base_url}],
         "security": [{"token": []}],
-        "tags": [{"name": api.tag, "description": api.description} for api in apis],
+        "tags": [{"name": tag, "description": about} for tag, about in _tags(apis).items()],
         "paths": paths,
         "components": {
             "schemas": {name: s for name, s in components.items() if name not in queries},
@@ -88,6 +88,14 @@ def document(apis: Sequence[Api], base_url: str) -> JsonObject:
         },
     }
     return _with_readable_names(made)
+
+
+def _tags(apis: Sequence[Api]) -> dict[str, str]:
+    """The families; one may be in several modules."""
+    tags: dict[str, str] = {}
+    for api in apis:
+        tags[api.tag] = tags.get(api.tag) or api.description
+    return tags
 
 
 def _require_what_is_always_there(components: dict[str, Any]) -> None:

@@ -56,9 +56,7 @@ class ApiUser:
             answer = await response.json(content_type=None) if await response.read() else None
             assert response.status == status, answer
             if answer is not None:
-                contract().check(
-                    method, f"/api/v1{path}", status, response.content_type, answer
-                )
+                contract().check(method, f"/api/v1{path}", status, response.content_type, answer)
             if status >= 400:
                 assert response.content_type == PROBLEM_JSON
                 assert answer["status"] == status
