@@ -12,38 +12,40 @@ from homeserver.storage.database import Queryable
 
 # Memberships, and whom somebody wants to invite, in the order of user IDs.  Who has left and is to
 # be invited again counts as the latter.
-_PEOPLE = """
-SELECT m.user_id, CASE m.membership WHEN 'join' THEN 'joined' WHEN 'invite' THEN 'invited'
-        WHEN 'knock' THEN 'requested' WHEN 'ban' THEN 'banned'
-        ELSE CASE WHEN m.sender = m.user_id THEN 'left' ELSE 'removed' END END AS state,
-    m.event_id, m.sender
-FROM memberships m WHERE m.room_id = $1 AND (m.membership IN ('join', 'invite')
-    OR NOT EXISTS (SELECT 1 FROM pending_invites p
-        WHERE p.room_id = $1 AND p.user_id = m.user_id))
-UNION ALL
-SELECT p.user_id, CASE WHEN p.next_attempt_at IS NULL THEN 'not_invited' ELSE 'inviting' END,
-    NULL, p.inviter
-FROM pending_invites p WHERE p.room_id = $1 AND NOT EXISTS (SELECT 1 FROM memberships m
-    WHERE m.room_id = $1 AND m.user_id = p.user_id AND m.membership IN ('join', 'invite'))
-"""
+_MEMBERSHIP_STATE = """CASE m.membership WHEN 'join' THEN 'joined' WHEN 'invite' THEN 'invited'
+    WHEN 'knock' THEN 'requested' WHEN 'ban' THEN 'banned'
+    ELSE CASE WHEN m.sender = m.user_id THEN 'left' ELSE 'removed' END END"""
+_PENDING_STATE = "CASE WHEN p.next_attempt_at IS NULL THEN 'not_invited' ELSE 'inviting' END"
+_IS_NOT_PENDING = """(m.membership IN ('join', 'invite') OR NOT EXISTS (
+    SELECT 1 FROM pending_invites p WHERE p.room_id = $1 AND p.user_id = m.user_id))"""
+_IS_PENDING = """NOT EXISTS (SELECT 1 FROM memberships m WHERE m.room_id = $1
+    AND m.user_id = p.user_id AND m.membership IN ('join', 'invite'))"""
+_WANTED = """{user_id} > $2 AND {state} = ANY($3::text[])
+    AND ($4::text[] IS NULL OR {user_id} = ANY($4::text[]))
+    AND ($5::text[] IS NULL OR {user_id} <> ALL($5::text[]))"""
+# Each part is read along its primary key, as far as the page goes.
 SELECT_MEMBERS = f"""
-SELECT user_id, state, event_id, sender FROM ({_PEOPLE}) people
-WHERE user_id > $2 AND state = ANY($3::text[])
-    AND ($4::text[] IS NULL OR user_id = ANY($4::text[]))
-    AND ($5::text[] IS NULL OR user_id <> ALL($5::text[]))
+(SELECT m.user_id, {_MEMBERSHIP_STATE} AS state, m.event_id, m.sender FROM memberships m
+WHERE m.room_id = $1 AND {_WANTED.format(user_id="m.user_id", state=_MEMBERSHIP_STATE)}
+    AND {_IS_NOT_PENDING} ORDER BY m.user_id LIMIT $6)
+UNION ALL
+(SELECT p.user_id, {_PENDING_STATE}, NULL, p.inviter FROM pending_invites p
+WHERE p.room_id = $1 AND {_WANTED.format(user_id="p.user_id", state=_PENDING_STATE)}
+    AND {_IS_PENDING} ORDER BY p.user_id LIMIT $6)
 ORDER BY user_id LIMIT $6
 """
 # Names are in the member events; PostgreSQL could not read those with a NUL in them.
 SELECT_NAMED_MEMBERS = f"""
-SELECT people.*, e.pdu FROM (
-    SELECT user_id, state, event_id, sender FROM ({_PEOPLE}) everybody
-    WHERE user_id > $2 AND state = ANY($3::text[])
-        AND ($4::text[] IS NULL OR user_id = ANY($4::text[]))
-        AND ($5::text[] IS NULL OR user_id <> ALL($5::text[]))
-    ORDER BY user_id LIMIT $6
-) people LEFT JOIN events e USING (event_id) ORDER BY user_id
+SELECT people.*, e.pdu FROM ({SELECT_MEMBERS}) people LEFT JOIN events e USING (event_id)
+ORDER BY user_id
 """
-SELECT_MEMBER = f"SELECT user_id, state, event_id, sender FROM ({_PEOPLE}) p WHERE user_id = $2"
+SELECT_MEMBER = f"""
+SELECT m.user_id, {_MEMBERSHIP_STATE} AS state, m.event_id, m.sender FROM memberships m
+WHERE m.room_id = $1 AND m.user_id = $2 AND {_IS_NOT_PENDING}
+UNION ALL
+SELECT p.user_id, {_PENDING_STATE}, NULL, p.inviter FROM pending_invites p
+WHERE p.room_id = $1 AND p.user_id = $2 AND {_IS_PENDING}
+"""
 # The last changes of each one's membership, the newest first.
 SELECT_CHANGES = """
 SELECT wanted.user_id, found.* FROM unnest($2::text[]) AS wanted (user_id) CROSS JOIN LATERAL (
