@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import nio  # type: ignore[import-untyped]
 
 from homeserver.services.conversations.shapes.people import address
 
@@ -130,6 +131,42 @@ async def test_asking_and_being_let_in_across_servers(pair: Pair) -> None:
     assert approved["state"] == "invited"
     await bob.join(made)
     await alice.sees_membership(made, bob, "join")
+
+
+async def test_an_open_room_on_another_server_is_joined_by_its_alias(pair: Pair) -> None:
+    """Alice names what she read somewhere: her instance has never heard of the room."""
+    alice, bob = pair.alice, pair.bob
+    name = f"square-{pair.name}"
+    made = await bob.client.room_create(
+        preset=nio.RoomPreset.public_chat, alias=name, name="Town square"
+    )
+    alias = quote(f"#{name}:{bob.user_id.partition(':')[2]}")
+
+    joined = await api(alice, "POST", f"/conversations/{alias}/join", {})
+
+    assert (joined["id"], joined["state"]) == (made.room_id, "active")
+    assert (joined["name"], joined["join"]) == ("Town square", "open")
+    assert (joined["my_role"], joined["member_count"]) == ("member", 2)
+    await bob.sees_membership(made.room_id, alice, "join")
+
+
+async def test_who_asks_on_another_server_is_let_in(pair: Pair) -> None:
+    """Alice asks; Bob's client invites her; she accepts."""
+    alice, bob = pair.alice, pair.bob
+    rule = {"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "knock"}}
+    made = (await bob.client.room_create(initial_state=[rule], name="Club")).room_id
+    server = bob.user_id.partition(":")[2]
+
+    asked = await api(alice, "POST", f"{path(made)}/ask", {"message": "Let me in", "via": [server]})
+    await bob.sees_membership(made, alice, "knock")
+    await bob.client.room_invite(made, alice.user_id)
+    invited = await until(
+        lambda: api(alice, "GET", path(made)), lambda seen: seen["state"] == "invited"
+    )
+    active = await api(alice, "POST", f"{path(made)}/accept", {})
+
+    assert (asked["state"], invited["name"], active["state"]) == ("asked", "Club", "active")
+    await bob.sees_membership(made, alice, "join")
 
 
 async def test_who_was_removed_is_out_and_who_was_banned_stays_out(pair: Pair) -> None:

@@ -265,7 +265,7 @@ class ConversationViews:
         if entry.row is not None and entry.state in ("invited", "requested"):
             inviter = self._person(user_id, entry, known, entry.row.sender)
         return Conversation(
-            id=room_id,
+            id=str(room_id),  # of a parsed ID only the text
             kind=kind,
             state=entry.state,
             name=self._name(entry, card, peer, known),

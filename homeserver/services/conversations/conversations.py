@@ -98,6 +98,7 @@ class Conversations:
 
     async def entry(self, user_id: str, room_id: str) -> Entry | None:
         """A conversation's place in a user's list; None if it has none."""
+        room_id = str(room_id)  # a plain text, as JSON has it
         rooms = await self._rooms_of_users.get(user_id)
         found = [
             *await self._active(rooms, {room_id} & rooms.joined.keys()),
