@@ -10,7 +10,7 @@ from aiohttp import web
 from client_api.auth import access_token, origin
 from client_api.conversations.keys import API_TOKENS, APPLICATIONS
 from homeserver.app_keys import SESSIONS, TERMS
-from homeserver.errors import MissingToken, UnknownToken
+from homeserver.errors import MissingToken, NotFound, UnknownToken
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.conversations.api_tokens import is_api_token
 from homeserver.services.conversations.applications import Application
@@ -19,6 +19,7 @@ from homeserver.services.requester import Requester
 from homeserver.services.sessions import Origin
 
 COMITY_USER = "Comity-User"
+VOID = "This API token is not known here, was revoked or has expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ async def authenticate_token(
 async def _by_api_token(app: web.Application, text: str, user: str | None) -> Caller:
     token = await app[API_TOKENS].find(text)
     if token is None:
-        raise UnknownToken("This API token is not known here, was revoked or has expired")
+        raise UnknownToken(VOID)
     scopes = frozenset(token.scopes)
     if token.application_id is None:
         if user is not None:
@@ -113,7 +114,10 @@ async def _by_api_token(app: web.Application, text: str, user: str | None) -> Ca
             )
         return Caller(Requester(UserId(token.user_id or ""), None), scopes)
     applications = app[APPLICATIONS]
-    application = await applications.get(token.application_id)
+    try:
+        application = await applications.get(token.application_id)
+    except NotFound as error:  # another process has deleted it
+        raise UnknownToken(VOID) from error
     scopes &= frozenset(application.row.scopes)
     if user is not None:
         return Caller(await applications.act_for(application, user), scopes, application)

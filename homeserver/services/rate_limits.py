@@ -28,6 +28,7 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "report": RateConfig(per_second=0.05, burst=10),  # by user
     "export": RateConfig(per_second=1 / 28_800, burst=2),  # by user: of all one's data
     "schedule": RateConfig(per_second=10, burst=200),  # by user: what is to be sent later
+    "webhook_test": RateConfig(per_second=0.2, burst=20),  # by application, or user
     "incoming_webhook": RateConfig(per_second=2, burst=60),  # by address: messages posted to it
     "incoming_guess": RateConfig(per_second=0.2, burst=20),  # by caller: addresses there are not
     "application_user": RateConfig(per_second=20, burst=1_000),  # by application: accounts

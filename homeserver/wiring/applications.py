@@ -109,6 +109,7 @@ class ApplicationParts:
             database=database,
             registry=self.registry,
             position=lambda: wiring.log.position,
+            rate_limits=wiring.rate_limits,
             limits=Limits(allow_http=may_be_private, keep_log_ms=config.webhooks.keep_log_ms),
             clock_ms=clock_ms,
         )

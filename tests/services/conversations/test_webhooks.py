@@ -482,6 +482,43 @@ async def test_webhooks_that_stand_far_apart_are_both_told_all(
         assert sorted(receiver.texts()) == sorted(other.texts()) == sorted([*texts, "last"])
 
 
+async def test_who_comes_back_after_long_does_not_hold_up_others(
+    world: World, receiver: Receiver
+) -> None:
+    async with receiving() as other:
+        late = await world.add(other)
+        await world.webhooks.change(MINE, late.webhook_id, WebhookChanges(state="paused"))
+        prompt = await world.add(receiver)
+        for number in range(3_000):
+            world.log.say(f"{number}", "typing")
+        world.say("meanwhile")
+        await receiver.wait_for(1)
+
+        world.log.say("now")
+        await world.webhooks.change(MINE, late.webhook_id, WebhookChanges(state="active"))
+        now = (await world.settled(prompt, [DELIVERED] * 2))[1]
+        caught_up = await world.settled(late, [DELIVERED] * 2)
+
+        assert receiver.texts() == ["meanwhile", "now"]
+        assert sorted(other.texts()) == ["meanwhile", "now"]
+        assert now.sequence < caught_up[0].sequence  # it was queued first
+
+
+async def test_what_cannot_be_read_is_a_failure_and_holds_up_nothing(
+    world: World, receiver: Receiver
+) -> None:
+    row = await world.add(receiver, concurrency=1)
+    world.log.say("broken")
+    del world.log.texts["$event1"]
+    world.say("fine")
+
+    broken, fine = await world.settled(row, [PENDING, DELIVERED])
+
+    assert receiver.texts() == ["fine"]
+    assert broken.error == "what happened could not be read"
+    assert fine.error is None
+
+
 async def test_where_nothing_is_of_interest_the_position_is_written_now_and_then(
     world: World, receiver: Receiver
 ) -> None:

@@ -17,6 +17,7 @@ from homeserver.services.conversations.webhooks.happenings import Happening, Str
 from homeserver.services.conversations.webhooks.registry import Owner, Registry
 from homeserver.services.conversations.webhooks.sending import Sender
 from homeserver.services.conversations.webhooks.service import Limits, NewWebhook, Webhooks
+from homeserver.services.rate_limits import RateLimits
 from homeserver.storage import accounts
 from homeserver.storage.accounts import Account
 from homeserver.storage.database import Database
@@ -179,6 +180,7 @@ class World:
             database=self.database,
             registry=self.registry,
             position=lambda: self.log.position,
+            rate_limits=RateLimits(enabled=False),
             limits=Limits(allow_http=True, keep_log_ms=7 * DAY_MS),
             clock_ms=self.clock_ms,
         )

@@ -186,7 +186,12 @@ class Delivering:
 
     async def _deliver(self, delivery: Delivery) -> Result:
         now = self._clock_ms()
-        body = await self._payloads.get(delivery)
+        try:
+            body = await self._payloads.get(delivery)
+        except Exception:
+            logger.exception("a delivery could not be made", delivery=delivery.delivery_id)
+            failed = Attempt("what happened could not be read", None, 0)
+            return result_of(delivery, failed, now)
         if body is None:
             reason = "what happened was deleted before it could be told"
             lease = delivery.due_at or 0

@@ -83,7 +83,10 @@ class Following:
             await self._wake.wait()
 
     async def step(self) -> bool:
-        """Take those that are furthest behind a stretch further; False if all are up to date."""
+        """Take all that are behind a stretch further; False if they are up to date.
+
+        Those that are least behind go first: whoever comes back after weeks holds up nobody.
+        """
         head = self._source.position
         behind: defaultdict[int, list[Webhook]] = defaultdict(list)
         for webhook in self._webhooks():
@@ -91,10 +94,10 @@ class Following:
                 behind[webhook.position].append(webhook)
         if not behind:
             return False
-        position = min(behind)
-        # no further than where others stand: from there they go together
-        meeting = min((other for other in behind if other > position), default=None)
-        await self._advance(behind[position], position, meeting)
+        for position in sorted(behind, reverse=True):
+            # no further than where others stood: from there they go together
+            meeting = min((other for other in behind if other > position), default=None)
+            await self._advance(behind[position], position, meeting)
         return True
 
     async def _advance(self, group: list[Webhook], position: int, meeting: int | None) -> None:

@@ -20,6 +20,7 @@ from homeserver.services.conversations.webhooks.webhook import (
     HOUR_MS,
     PAUSED,
 )
+from homeserver.services.rate_limits import RateLimits
 from homeserver.storage import webhook_deliveries as deliveries
 from homeserver.storage import webhooks as storage
 from homeserver.storage.database import Connection, Database
@@ -83,6 +84,7 @@ class Webhooks:
         registry: Registry,
         position: Callable[[], int],
         limits: Limits,
+        rate_limits: RateLimits,
         clock_ms: Callable[[], int],
     ) -> None:
         """``position``: where the log stands."""
@@ -90,6 +92,7 @@ class Webhooks:
         self._registry = registry
         self._position = position
         self._limits = limits
+        self._rate_limits = rate_limits
         self._clock_ms = clock_ms
 
     async def create(self, owner: Owner, new: NewWebhook) -> WebhookRow:
@@ -241,7 +244,11 @@ class Webhooks:
         return count
 
     async def test(self, owner: Owner, webhook_id: str) -> Delivery:
-        """Send something harmless at once, and tell what came of it.  Raises :class:`NotFound`."""
+        """Send something harmless at once, and tell what came of it.
+
+        Raises :class:`NotFound`, :class:`~homeserver.errors.LimitExceeded`.
+        """
+        self._rate_limits.check("webhook_test", owner.application_id or owner.user_id or "")
         webhook = self._registry.take_up(await self.get(owner, webhook_id))
         now = self._clock_ms()
         new = NewDelivery(new_delivery_id(), webhook_id, TEST, data='{"message":"This is a test"}')

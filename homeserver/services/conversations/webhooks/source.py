@@ -9,6 +9,8 @@ import heapq
 from collections.abc import Sequence
 from operator import attrgetter
 
+import structlog
+
 from homeserver.services.conversations.feed.events import route_event, targets
 from homeserver.services.conversations.feed.looking import Looking
 from homeserver.services.conversations.feed.moves import route_move
@@ -21,6 +23,8 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.log import Log, Record
 from homeserver.storage.message_requests import RequestRecord
+
+logger = structlog.get_logger(__name__)
 
 
 class LogSource:
@@ -74,7 +78,13 @@ class LogSource:
         known, edits_left = await self._looking.look(wanted) if wanted else ({}, {})
         routes: dict[str, Routed] = {}
         for event_id, event in stored.items():
-            routed = route_event(event, known, edits_left) if self._is_told(event) else None
+            if not self._is_told(event):
+                continue
+            try:
+                routed = route_event(event, known, edits_left)
+            except Exception:  # one that cannot be told must not keep others from being told
+                logger.exception("an event is left out of webhooks", event_id=event_id)
+                continue
             if routed is not None:
                 routes[event_id] = routed
         return routes
