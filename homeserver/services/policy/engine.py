@@ -95,7 +95,7 @@ class Policy:
 
         Raises :class:`Forbidden` if a rule rejects it, ``M_LIMIT_EXCEEDED`` if one throttles it.
         """
-        if not self._rules and self.ports.checks is None:
+        if not self._rules.rules and self.ports.checks is None:
             return ACCEPTED
         subject = Subject(
             "out" if room.destinations else "local",
@@ -150,7 +150,7 @@ class Policy:
     async def _judge_from_elsewhere(
         self, event: Event, origin: str, room: RoomView, *, past: bool = False
     ) -> Judgement:
-        if not self._rules and self.ports.checks is None:
+        if not self._rules.rules and self.ports.checks is None:
             return ACCEPTED
         subject = Subject(
             "in",

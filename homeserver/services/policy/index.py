@@ -294,17 +294,18 @@ class _TextIndex:
                 elif leaf.aspect & Aspect.WORDS and not leaf.words:
                     self._always |= bit
         self._words = _WordIndex(rules, Aspect.WORDS, by_head)
-        self._patterns = _PatternSet(by_pattern)
+        self._patterns = _PatternSet(by_pattern) if by_pattern else None
         # Of an ASCII text, the first word of a pattern tells that it does not match.
-        headless = {p: mask for p, mask in by_pattern.items() if first_word(p) is None}
-        self._headless = _PatternSet(headless) if by_head else self._patterns
+        self._headless = self._patterns
+        if by_head:
+            headless = {p: mask for p, mask in by_pattern.items() if first_word(p) is None}
+            self._headless = _PatternSet(headless) if headless else None
 
     def hit(self, subject: Subject) -> int:
         """The rules one of whose words or patterns is in the text."""
-        is_ascii = subject.text().isascii()
-        patterns = self._headless if is_ascii else self._patterns
+        patterns = self._headless if subject.text().isascii() else self._patterns
         found = self._always | self._words.hit(subject.words())
-        return found | patterns.hit(subject) if patterns else found
+        return found if patterns is None else found | patterns.hit(subject)
 
 
 class _PatternSet:
@@ -315,23 +316,18 @@ class _PatternSet:
         self._everything = 0
         for mask in self._masks:
             self._everything |= mask
-        self._set = None
-        if masks:
-            options = regex_options()
-            options.max_mem = SET_BYTES
-            patterns = re2.Set.SearchSet(options)
-            try:
-                for pattern in masks:
-                    patterns.Add(pattern)
-                # Matches always; where it is not among the matches, RE2 ran out of memory.
-                patterns.Add("")
-                patterns.Compile()
-                self._set = patterns
-            except re2.error:
-                self._set = None  # too large together: each rule asks its own
-
-    def __bool__(self) -> bool:
-        return bool(self._masks)
+        options = regex_options()
+        options.max_mem = SET_BYTES
+        patterns = re2.Set.SearchSet(options)
+        try:
+            for pattern in masks:
+                patterns.Add(pattern)
+            # Matches always; where it is not among the matches, RE2 ran out of memory.
+            patterns.Add("")
+            patterns.Compile()
+            self._set = patterns
+        except re2.error:
+            self._set = None  # too large together: each rule asks its own
 
     def hit(self, subject: Subject) -> int:
         """The rules with a pattern that matches."""

@@ -266,11 +266,11 @@ def _rate(key: str, value: Any, place: Place) -> Condition:
     seconds = values.whole_number(f"{key}.seconds", given["seconds"], 1, MAX_RATE_SECONDS)
     name = f"{place.rule}: {key}"
     place.rate_names.add(name)
-    rate = place.rates.get(name, count, seconds)
+    take = place.rates.get(name, count, seconds).take
     counted_by = attrgetter({"sender": "sender", "server": "origin", "room": "room_id"}[per])
 
     def test(subject: Subject) -> bool:
-        wait = rate.take(counted_by(subject), subject.tick)
+        wait = take(counted_by(subject), subject.tick)
         if not wait:
             return False
         subject.retry_after_seconds = max(subject.retry_after_seconds, wait)

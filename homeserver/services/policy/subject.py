@@ -110,7 +110,7 @@ class Subject:
     def text(self) -> str:
         """What a person would read of it, a line for each piece; nothing if it is encrypted."""
         if self._text is None:
-            if self.encrypted:
+            if self.type == reading.ENCRYPTED:
                 self._text = ""
             else:
                 self._text, self._hrefs = reading.text_parts(self.content)
