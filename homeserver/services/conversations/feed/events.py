@@ -6,7 +6,7 @@ both are the same; but what was redacted meanwhile is told as deleted, or not at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -62,13 +62,16 @@ ANSWERS = ("yes", "no", "maybe")
 
 
 class Known(Protocol):
-    """The events that an event is about."""
+    """What an event is about."""
 
-    def get(self, event_id: str, /) -> StoredEvent | None:
-        """One of them."""
+    def get(self, event_id: str) -> StoredEvent | None:
+        """An event: of :func:`targets`, or what redacted one."""
 
+    def edit_left(self, event_id: str) -> Event | None:
+        """The edit of a message that counts, now that another was redacted."""
 
-EditsLeft = Mapping[str, Event | None]
+    def member_before(self, event_id: str) -> Event | None:
+        """The member event that a member event replaced."""
 
 
 def targets(event: Event) -> Sequence[str]:
@@ -94,16 +97,10 @@ def edited_by(redacted: StoredEvent) -> str | None:
     return relation.event_id
 
 
-def route_event(
-    stored: StoredEvent, known: Known, edits_left: EditsLeft | None = None
-) -> Routed | None:
-    """The update that an event is to the members of its room; None if it says nothing.
-
-    ``known``: :func:`targets`, what redacted the event, and the originals of edits that it
-    redacts; ``edits_left``: of those, the edit that counts now.
-    """
+def route_event(stored: StoredEvent, known: Known) -> Routed | None:
+    """The update that an event is to the members of its room; None if it says nothing."""
     event = stored.event
-    shape = _shape(stored, known, edits_left or {})
+    shape = _shape(stored, known)
     if shape is None:
         return None
     was_held = stored.position != stored.timeline_order
@@ -116,7 +113,7 @@ def route_event(
     )
 
 
-def _shape(stored: StoredEvent, known: Known, edits_left: EditsLeft) -> AnyUpdate | None:
+def _shape(stored: StoredEvent, known: Known) -> AnyUpdate | None:
     event = stored.event
     if event.state_key is not None:
         return _of_state(stored, known)
@@ -124,7 +121,7 @@ def _shape(stored: StoredEvent, known: Known, edits_left: EditsLeft) -> AnyUpdat
     if make is not None:
         return make(stored, known)
     if event.type == REDACTION:
-        return _redaction(stored, known, edits_left)
+        return _redaction(stored, known)
     if is_message(event):
         return MessageCreated(
             position=stored.position,
@@ -135,13 +132,15 @@ def _shape(stored: StoredEvent, known: Known, edits_left: EditsLeft) -> AnyUpdat
 
 
 def _message(stored: StoredEvent, known: Known) -> Message:
+    event = stored.event
     if stored.redacted_by is None and stored.erased is None:
-        return render(stored.event, stored.position)
+        previous = known.member_before(event.event_id) if event.type == MEMBER else None
+        return render(event, stored.position, previous=previous)
     redaction = known.get(stored.redacted_by) if stored.redacted_by is not None else None
     deleted = Deleted(reason=stored.erased)
     if redaction is not None:
         deleted = _deleted(redaction.event)
-    return render_deleted(stored.event, stored.position, deleted)
+    return render_deleted(event, stored.position, deleted)
 
 
 def _deleted(redaction: Event) -> Deleted:
@@ -179,7 +178,7 @@ def _edit(stored: StoredEvent, known: Known) -> AnyUpdate | None:
 # ---------------------------------------------------------------- redactions
 
 
-def _redaction(stored: StoredEvent, known: Known, edits_left: EditsLeft) -> AnyUpdate | None:
+def _redaction(stored: StoredEvent, known: Known) -> AnyUpdate | None:
     event = stored.event
     target = known.get(event.redacts) if event.redacts is not None else None
     if target is None or target.redacted_by != event.event_id:
@@ -188,7 +187,7 @@ def _redaction(stored: StoredEvent, known: Known, edits_left: EditsLeft) -> AnyU
         return _reaction_removed(stored, target)
     original = edited_by(target)
     if original is not None:
-        return _edit_taken_back(stored, known.get(original), edits_left)
+        return _edit_taken_back(stored, known.get(original), known)
     if not is_message(target.event):
         return None
     return MessageDeleted(
@@ -214,11 +213,11 @@ def _reaction_removed(stored: StoredEvent, target: StoredEvent) -> AnyUpdate:
 
 
 def _edit_taken_back(
-    stored: StoredEvent, original: StoredEvent | None, edits_left: EditsLeft
+    stored: StoredEvent, original: StoredEvent | None, known: Known
 ) -> AnyUpdate | None:
     if original is None or original.redacted_by is not None or original.erased is not None:
         return None
-    edit = edits_left.get(original.event.event_id)
+    edit = known.edit_left(original.event.event_id)
     return MessageUpdated(
         position=stored.position,
         conversation_id=stored.event.room_id,
@@ -307,7 +306,8 @@ MAKERS: dict[str, Callable[[StoredEvent, Known], AnyUpdate | None]] = {
 
 
 def _of_state(stored: StoredEvent, known: Known) -> AnyUpdate:
-    event, message = stored.event, _message(stored, known)
+    event = stored.event
+    message = _message(stored, known) if is_message(event) else None
     if event.type == MEMBER and event.state_key:
         return MemberUpdated(
             position=stored.position,

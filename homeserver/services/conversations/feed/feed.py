@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import structlog
 
-from homeserver.protocol.events import Event
 from homeserver.services.conversations.feed.devices import route_device_messages
-from homeserver.services.conversations.feed.events import REDACTION, route_event, targets
+from homeserver.services.conversations.feed.events import route_event
 from homeserver.services.conversations.feed.judging import Judge, restricts_nothing
-from homeserver.services.conversations.feed.looking import Looking
+from homeserver.services.conversations.feed.looking import Around, Asked, Looking
 from homeserver.services.conversations.feed.moves import route_move
 from homeserver.services.conversations.feed.records import route_record
 from homeserver.services.conversations.feed.replay import Replay
@@ -37,7 +36,6 @@ from homeserver.services.sync_rooms import RoomsOfUsers
 from homeserver.storage.account_data import AccountDataRecord
 from homeserver.storage.consent import ConsentRecord
 from homeserver.storage.event_records import EventRecord
-from homeserver.storage.events import StoredEvent
 from homeserver.storage.hidden_events import HiddenRecord, ViewedRecord
 from homeserver.storage.log import Log, Notice, Record
 from homeserver.storage.rooms import MembershipRow
@@ -65,9 +63,7 @@ class _Work:
     """A commit on its way to its readers."""
 
     notice: Notice
-    missing: Collection[str] = ()
-    found: Mapping[str, StoredEvent] = field(default_factory=dict)
-    edits_left: Mapping[str, Event | None] = field(default_factory=dict)
+    asked: Asked | None = None
 
 
 class Feed:
@@ -192,38 +188,34 @@ class Feed:
         if self._queue:
             self._queue.append(work)
             return
-        work.missing = self._missing(notice)
-        if work.missing:
+        work.asked = self._asked(notice)
+        if work.asked:
             self._queue.append(work)
             self._task = asyncio.create_task(self._run(), name="feed")
         else:
-            self._tell(work)
+            self._tell(work, self._looking.without())
             self._moves.clear()
 
-    def _missing(self, notice: Notice) -> list[str]:
-        """The events that must be read before a commit can be told."""
-        peek = self._store.peek
-        missing: list[str] = []
-        for _, record in notice.records:
-            if not isinstance(record, EventRecord) or not record.visible:
-                continue
-            event = record.event
-            for event_id in targets(event):
-                known = peek(event_id)
-                if known is None or (
-                    event.type == REDACTION and "m.relates_to" in known.event.content
-                ):
-                    missing.append(event_id)
-        return missing
+    def _asked(self, notice: Notice) -> Asked:
+        """What must be read before a commit can be told."""
+        asked = Asked()
+        for position, record in notice.records:
+            if (
+                isinstance(record, EventRecord)
+                and record.visible
+                and not self._looking.is_in_memory(record.event)
+                and self._members(record.event.room_id, position)
+            ):
+                asked.add(record.event, record.timeline_order or position)
+        return asked
 
     async def _run(self) -> None:
         while self._queue:
             work = self._queue[0]
             try:
-                missing = work.missing or self._missing(work.notice)
-                if missing:
-                    work.found, work.edits_left = await self._looking.look(missing)
-                self._tell(work)
+                asked = work.asked or self._asked(work.notice)
+                around = await self._looking.look(asked) if asked else self._looking.without()
+                self._tell(work, around)
             except Exception:
                 logger.exception("a commit could not be told")
                 self._fail(work)
@@ -239,10 +231,10 @@ class Feed:
 
     # ------------------------------------------------------------ telling
 
-    def _tell(self, work: _Work) -> None:
+    def _tell(self, work: _Work, around: Around) -> None:
         for position, record in work.notice.records:
             if isinstance(record, EventRecord):
-                self._tell_event(position, record, work)
+                self._tell_event(position, record, around)
                 continue
             if isinstance(record, RESTRICTING) or (
                 isinstance(record, AccountDataRecord) and record.type == IGNORED
@@ -264,7 +256,7 @@ class Feed:
             if reader is not None:
                 reader.is_plain = False
 
-    def _tell_event(self, position: int, record: EventRecord, work: _Work) -> None:
+    def _tell_event(self, position: int, record: EventRecord, around: Around) -> None:
         room_id = record.event.room_id
         movers: list[str] = []
         for routed in self._own_moves(position, record):
@@ -277,7 +269,7 @@ class Feed:
             return
         event_id = record.event.event_id
         stored = self._store.peek(event_id) or stored_event(position, record)
-        routed_event = route_event(stored, _Known(work.found, self._store), work.edits_left)
+        routed_event = route_event(stored, around)
         if routed_event is None:
             return
         if stored.event.sender in self._looking.erased:
@@ -327,20 +319,6 @@ class Feed:
         if len(members) <= len(readers):
             return [readers[user_id] for user_id in members if user_id in readers]
         return [reader for user_id, reader in readers.items() if user_id in members]
-
-
-class _Known:
-    """Events that were read, and those in memory."""
-
-    __slots__ = ("_found", "_store")
-
-    def __init__(self, found: Mapping[str, StoredEvent], store: EventStore) -> None:
-        self._found = found
-        self._store = store
-
-    def get(self, event_id: str) -> StoredEvent | None:
-        """One event."""
-        return self._found.get(event_id) or self._store.peek(event_id)
 
 
 def _undone(

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Protocol
 
 from homeserver.services.conversations.feed.devices import routed_message
-from homeserver.services.conversations.feed.events import route_event, targets
+from homeserver.services.conversations.feed.events import route_event
 from homeserver.services.conversations.feed.judging import Judge, restricts_nothing
 from homeserver.services.conversations.feed.looking import Looking
 from homeserver.services.conversations.feed.moves import route_move
@@ -190,15 +190,10 @@ class Replay:
         stored = await event_storage.get_events_after(
             self._database, *storage.columns(spans), self._page_size
         )
-        wanted: dict[str, None] = {}
-        for event in stored:
-            wanted.update(dict.fromkeys(targets(event.event)))
-            if event.redacted_by is not None:
-                wanted[event.redacted_by] = None
-        known, edits_left = await self._looking.look(wanted) if wanted else ({}, {})
+        around = await self._looking.around(stored)
         routes: list[tuple[int, Routed | None]] = []
         for event in stored:
-            routed = route_event(event, known, edits_left)
+            routed = route_event(event, around)
             if routed is not None:
                 self._mark(event, routed)
             routes.append((event.position, routed))

@@ -132,7 +132,7 @@ class MemberUpdated(AnyUpdate, frozen=True, kw_only=True, tag="member.updated"):
     """
 
     member: MemberNote
-    message: Message
+    message: Message | None = None
 
 
 class ConversationNote(Sparse, frozen=True, kw_only=True):

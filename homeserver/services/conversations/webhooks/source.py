@@ -11,7 +11,7 @@ from operator import attrgetter
 
 import structlog
 
-from homeserver.services.conversations.feed.events import route_event, targets
+from homeserver.services.conversations.feed.events import route_event
 from homeserver.services.conversations.feed.looking import Looking
 from homeserver.services.conversations.feed.moves import route_move
 from homeserver.services.conversations.feed.records import route_record
@@ -70,18 +70,13 @@ class LogSource:
     async def _route(self, event_ids: Sequence[str]) -> dict[str, Routed]:
         """The events' updates, of those that say something."""
         stored = await self._store.get_many(event_ids)
-        wanted: dict[str, None] = {}
-        for event in stored.values():
-            wanted.update(dict.fromkeys(targets(event.event)))
-            if event.redacted_by is not None:
-                wanted[event.redacted_by] = None
-        known, edits_left = await self._looking.look(wanted) if wanted else ({}, {})
+        around = await self._looking.around(stored.values())
         routes: dict[str, Routed] = {}
         for event_id, event in stored.items():
             if not self._is_told(event):
                 continue
             try:
-                routed = route_event(event, known, edits_left)
+                routed = route_event(event, around)
             except Exception:  # one that cannot be told must not keep others from being told
                 logger.exception("an event is left out of webhooks", event_id=event_id)
                 continue

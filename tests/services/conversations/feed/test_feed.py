@@ -195,6 +195,37 @@ async def test_receipts_are_told_to_the_room_and_private_ones_to_their_reader(
     assert [u.get("private", False) for u in his.told] == [True, False]
 
 
+async def test_what_happens_to_a_conversation_is_told(
+    world: World, alice: Person, bob: Person
+) -> None:
+    room_id = await alice.room()
+    ear, _ = await alice.listen()
+    start = world.position
+
+    await bob.join(room_id)
+    await bob.call("PUT", f"/rooms/{room_id}/state/m.room.member/{bob.user_id}", {
+        "membership": "join", "displayname": "Bobby"
+    })  # fmt: skip
+    await alice.call("PUT", f"/rooms/{room_id}/state/m.room.name", {"name": "Verona"})
+    await alice.call("PUT", f"/rooms/{room_id}/state/m.room.join_rules", {"join_rule": "invite"})
+    await alice.call("POST", f"/rooms/{room_id}/kick", {"user_id": bob.user_id, "reason": "noise"})
+
+    await world.settled(lambda: len(ear.told) >= 5)
+    joined, renamed, name, join, removed = ear.told
+    assert [u["member"]["state"] for u in (joined, renamed, removed)] == [
+        "joined",
+        "joined",
+        "removed",
+    ]
+    assert joined["message"]["system"]["what"] == "joined"
+    assert renamed["message"]["system"]["what"] == "name_changed"
+    assert (renamed["member"]["name"], removed["member"]["reason"]) == ("Bobby", "noise")
+    assert (removed["member"]["person"], removed["member"]["by"]) == (bob.address, alice.address)
+    assert (name["changed"], name["message"]["system"]["value"]) == ("name", "Verona")
+    assert (join["changed"], "message" in join) == ("join", False)
+    assert await alice.told_since(start) == ear.durable
+
+
 async def test_a_position_from_the_future_is_unknown(world: World, bob: Person) -> None:
     with pytest.raises(TooMuch, match="unknown_position"):
         await bob.listen(world.position + 1)
