@@ -19,10 +19,17 @@ from homeserver.services.conversations.feed.updates import Routed
 from homeserver.services.conversations.webhooks.happenings import Happening, Stretch
 from homeserver.services.event_store import EventStore
 from homeserver.storage import webhook_source as storage
+from homeserver.storage.account_data import AccountDataRecord
+from homeserver.storage.consent import ConsentRecord
 from homeserver.storage.database import Database
+from homeserver.storage.event_records import EventRecord
 from homeserver.storage.events import StoredEvent
-from homeserver.storage.log import Log, Record
+from homeserver.storage.log import Log, Notice, Record
 from homeserver.storage.message_requests import RequestRecord
+from homeserver.storage.receipts import ReceiptRecord
+
+UNKNOWN = 2**63
+OF_NO_INTEREST = (AccountDataRecord, ConsentRecord, ReceiptRecord)
 
 logger = structlog.get_logger(__name__)
 
@@ -37,6 +44,8 @@ class LogSource:
         self._log = log
         self._store = store
         self._looking = looking
+        self._recent = _Recent()
+        log.subscribe(self._recent.on_notice)
 
     @property
     def position(self) -> int:
@@ -47,12 +56,15 @@ class LogSource:
         """What happened after a position, in order; the first part of it, if it is much."""
         upto = self._log.position
         kinds = _Kinds(upto, limit)
+        recent = self._recent
         # who comes or goes does so before others are told of it
-        await self._moves(kinds, position, upto, limit)
+        if recent.may_have_moves(position):
+            await self._moves(kinds, position, upto, limit)
         await self._events(kinds, position, upto, limit)
-        requests = await storage.get_requests(self._database, position, upto, limit)
-        kinds.add_records([(at, RequestRecord(request)) for at, request in requests])
-        kinds.add_records(await storage.get_erasures(self._database, position, upto, limit))
+        if recent.may_have_others(position):
+            requests = await storage.get_requests(self._database, position, upto, limit)
+            kinds.add_records([(at, RequestRecord(request)) for at, request in requests])
+            kinds.add_records(await storage.get_erasures(self._database, position, upto, limit))
         return kinds.stretch()
 
     async def _events(self, kinds: _Kinds, since: int, upto: int, limit: int) -> None:
@@ -111,6 +123,37 @@ class LogSource:
         if routed is None or type_of(routed) != type_:
             return None
         return routed.update.json
+
+
+class _Recent:
+    """What the log had lately, as this process wrote it: mostly, only events have to be read."""
+
+    def __init__(self) -> None:
+        self._reached: int | None = None
+        self._moves = self._others = UNKNOWN
+
+    def on_notice(self, notice: Notice) -> None:
+        """Take up what a commit brought.  Where positions are missing, others have written."""
+        if not notice.records:
+            return
+        first = notice.records[0][0]
+        if self._reached is None or first != self._reached + 1:
+            self._moves = self._others = first - 1
+        for position, record in notice.records:
+            if isinstance(record, EventRecord):
+                if record.memberships:
+                    self._moves = position
+            elif not isinstance(record, OF_NO_INTEREST):
+                self._moves = self._others = position
+        self._reached = notice.position
+
+    def may_have_moves(self, since: int) -> bool:
+        """Whether anybody may have come or gone after a position."""
+        return since < self._moves
+
+    def may_have_others(self, since: int) -> bool:
+        """Whether there may be something besides events, comings and goings."""
+        return since < self._others
 
 
 class _Kinds:
