@@ -28,6 +28,7 @@ from homeserver.services.conversations.own_settings import Settings
 from homeserver.services.conversations.read_marks import ReadMarks
 from homeserver.services.conversations.room_people import RoomPeople
 from homeserver.services.conversations.scheduled import ScheduledMessages
+from homeserver.services.conversations.search import Search
 from homeserver.services.conversations.sending import Sending
 from homeserver.services.conversations.uploads import Uploads
 from homeserver.services.conversations.webhooks.service import Webhooks
@@ -49,6 +50,7 @@ CONVERSATIONS = web.AppKey("CONVERSATIONS", Conversations)
 DIRECT = web.AppKey("DIRECT", Direct)
 SCHEDULED_MESSAGES = web.AppKey("SCHEDULED_MESSAGES", ScheduledMessages)
 SOCKETS: web.AppKey[Hub] = web.AppKey("SOCKETS")
+SEARCH = web.AppKey("SEARCH", Search)
 SENDING = web.AppKey("SENDING", Sending)
 SETTINGS = web.AppKey("SETTINGS", Settings)
 MEDIA_DELETION = web.AppKey("MEDIA_DELETION", MediaDeletion)

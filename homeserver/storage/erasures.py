@@ -14,6 +14,7 @@ import orjson
 from homeserver.protocol.events import Event
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.log import Record
+from homeserver.storage.message_index_removal import forget
 
 REDACTED, EXPIRED, VIEWED, RETENTION, ERASURE = (
     "redacted",
@@ -93,6 +94,7 @@ class ErasureRecord(Record):
         event_ids = [event.event_id for _, record in batch for event in record.events]
         await connection.execute(GIVE_UP_MEDIA, event_ids)
         await connection.execute(DELETE_SCHEDULED, event_ids)
+        await forget(connection, event_ids)
         told = [(position, record) for position, record in batch if record.told]
         if told:
             await connection.execute(

@@ -16,6 +16,7 @@ from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.event_marks import write_marks
 from homeserver.storage.log import Record
 from homeserver.storage.message_ends import write_ends
+from homeserver.storage.message_index_removal import forget
 
 # Lists travel as one string each, since PostgreSQL has no array of unequal arrays.
 SEPARATOR = "\x1f"
@@ -431,6 +432,7 @@ async def _write_graph(connection: Connection, batch: Sequence[tuple[int, EventR
     redactions = [(r.redacts, r.event.event_id) for _, r in batch if r.redacts is not None]
     if redactions:
         await connection.execute(UPDATE_REDACTED, *map(list, zip(*redactions, strict=True)))
+        await forget(connection, [target for target, _ in redactions])
     missing = [
         (record.event.room_id, event_id, record.event.event_id)
         for _, record in batch

@@ -14,6 +14,7 @@ from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.storage.database import Queryable
 from homeserver.storage.erasures import RETENTION
 from homeserver.storage.event_records import UPDATE_REDACTED, ClientTransaction
+from homeserver.storage.message_index_removal import forget
 
 
 def select_columns(events: str) -> str:
@@ -353,3 +354,4 @@ async def add_pending_redaction(
 async def set_redacted(db: Queryable, event_id: str, redaction_event_id: str) -> None:
     """Mark an event as redacted."""
     await db.execute(UPDATE_REDACTED, [event_id], [redaction_event_id])
+    await forget(db, [event_id])

@@ -63,7 +63,7 @@ class ConversationParts:
             server_name=config.server_name, database=database, store=wiring.store
         )
         self.newest = NewestMessages(database=database, log=log)
-        self.views = ConversationViews(
+        self.views: ConversationViews = ConversationViews(
             log=log,
             cards=self.cards,
             people=self.people,

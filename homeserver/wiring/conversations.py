@@ -15,6 +15,7 @@ from homeserver.wiring.basics import clock_ms
 from homeserver.wiring.conversation_parts import ConversationParts
 from homeserver.wiring.delivery import DeliveryParts
 from homeserver.wiring.feed import FeedParts
+from homeserver.wiring.finding import FindingParts
 from homeserver.wiring.media import MediaParts
 from homeserver.wiring.messages import MessageParts
 from homeserver.wiring.people import PeopleParts
@@ -46,6 +47,7 @@ class Conversations:
             wiring, self.feed_parts, self.conversation_parts.access, self.message_parts.sending
         )
         self.media_parts = MediaParts(wiring)
+        self.finding = FindingParts(wiring, self.conversation_parts, self.message_parts)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
@@ -57,12 +59,14 @@ class Conversations:
         self.delivery_parts.provide(app)
         self.message_parts.provide(app)
         self.application_parts.provide(app)
+        self.finding.provide(app)
 
     async def start(self) -> None:
         """Start what runs in the background."""
         self.feed_parts.start()
         await self.application_parts.start()
         await self.conversation_parts.start()
+        await self.finding.start()
 
     def stop_waiting(self) -> None:
         """End what clients keep open, so that the listeners can close."""
@@ -70,6 +74,7 @@ class Conversations:
 
     async def close(self) -> None:
         """Stop what runs in the background."""
+        await self.finding.close()
         await self.application_parts.close()
         await self.delivery_parts.close()
         await self.people.close()

@@ -133,17 +133,35 @@ class ConversationViews:
         self, user_id: str, entries: Sequence[Entry], peers: Mapping[str, str]
     ) -> dict[str, str]:
         """What a search by name looks at: the names of conversations, and whom they are with."""
-        known = _Known(await self._cards_of(entries), peers, lambda _: OwnSettings())
-        await self._find_heroes(user_id, entries, known)
-        known.people = await self._people.get(self._pairs(user_id, entries, known))
+        known = await self._named(user_id, entries, peers)
         found = {}
         for entry in entries:
-            peer = self._peer(user_id, entry, known)
-            person = self._person(user_id, entry, known, peer) if peer is not None else None
-            name = self._name(entry, known.card(entry), person, known)
+            name, person = self._called(user_id, entry, known)
             with_whom = person.address if person is not None else None
             found[entry.room_id] = "\n".join(part for part in (name, with_whom) if part)
         return found
+
+    async def titles(
+        self, user_id: str, entries: Sequence[Entry], peers: Mapping[str, str]
+    ) -> dict[str, str | None]:
+        """Room ID -> what the conversation is called for the reader."""
+        known = await self._named(user_id, entries, peers)
+        return {entry.room_id: self._called(user_id, entry, known)[0] for entry in entries}
+
+    async def _named(
+        self, user_id: str, entries: Sequence[Entry], peers: Mapping[str, str]
+    ) -> _Known:
+        known = _Known(await self._cards_of(entries), peers, lambda _: OwnSettings())
+        await self._find_heroes(user_id, entries, known)
+        known.people = await self._people.get(self._pairs(user_id, entries, known))
+        return known
+
+    def _called(
+        self, user_id: str, entry: Entry, known: _Known
+    ) -> tuple[str | None, Person | None]:
+        peer = self._peer(user_id, entry, known)
+        person = self._person(user_id, entry, known, peer) if peer is not None else None
+        return self._name(entry, known.card(entry), person, known), person
 
     async def unread(self, user_id: str, room_ids: Sequence[str]) -> dict[str, Unread]:
         """How much is unread in conversations that the reader is in.
