@@ -190,6 +190,9 @@ async def test_typing_reading_and_presence_are_carried_out(alice: ApiUser, bob: 
         await his.send(type="typing", client_id="t", conversation_id=room_id)
         await his.until("ok", client_id="t")
         types = await hers.until("typing")
+        await his.send(type="presence", client_id="p0", state="busy", text="a meeting")
+        busy = await hers.until("presence", state="busy")
+        assert busy["text"] == "a meeting"
         await his.send(type="presence", client_id="p", state="away", text="lunch")
         await his.until("ok", client_id="p")
         away = await hers.until("presence", state="away")

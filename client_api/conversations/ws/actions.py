@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from msgspec import UnsetType
+
 from client_api.conversations.auth import Caller
 from client_api.conversations.ws import client_frames as frames
 from client_api.conversations.ws.server_frames import Ok
@@ -12,12 +14,11 @@ from homeserver.services.conversations.message_changes import MessageChanges
 from homeserver.services.conversations.read_marks import ReadMarks
 from homeserver.services.conversations.sending import Sending
 from homeserver.services.conversations.shapes.messages import MarkRead
-from homeserver.services.presence_state import OFFLINE, ONLINE, UNAVAILABLE
+from homeserver.services.conversations.shapes.presence import PRESENCE_OF
 from homeserver.services.typing import TypingService
 
 TYPING_MS = 10_000
 WRITE, PRESENCE = "messages:write", "presence"
-STATES = {"online": ONLINE, "away": UNAVAILABLE, "busy": UNAVAILABLE, "offline": OFFLINE}
 
 Queued = Callable[[], None]
 
@@ -31,6 +32,9 @@ class Terms(Protocol):
 
 class Presences(Protocol):
     """How users are."""
+
+    async def status_text(self, user_id: str) -> str | None:
+        """The text beside a user's presence."""
 
     async def set_status(self, user_id: str, presence: str, status_msg: str | None) -> None:
         """A user says how they are."""
@@ -128,4 +132,7 @@ class Actions:
 
     async def _presence(self, caller: Caller, asked: frames.PresenceFrame, queued: Queued) -> None:
         caller.require_scope(PRESENCE)
-        await self._presences.set_status(caller.requester.user_id, STATES[asked.state], asked.text)
+        user_id, text = caller.requester.user_id, asked.text
+        if isinstance(text, UnsetType):
+            text = await self._presences.status_text(user_id)
+        await self._presences.set_status(user_id, PRESENCE_OF[asked.state], text)

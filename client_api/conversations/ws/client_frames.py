@@ -82,10 +82,10 @@ class TypingFrame(Input, frozen=True, kw_only=True, tag_field="type", tag="typin
 
 
 class PresenceFrame(Input, frozen=True, kw_only=True, tag_field="type", tag="presence"):
-    """How the user is, and what they say of it."""
+    """How the user is, and what they say of it; a text that is not named stays."""
 
     state: Literal["online", "away", "busy", "offline"] = "online"
-    text: Annotated[str, msgspec.Meta(max_length=1_000)] | None = None
+    text: Annotated[str, msgspec.Meta(max_length=1000)] | msgspec.UnsetType | None = msgspec.UNSET
     client_id: ClientId | None = None
 
 

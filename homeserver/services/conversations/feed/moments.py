@@ -13,9 +13,10 @@ from homeserver.services.audience import PRESENCE_SCOPE, TYPING_SCOPE
 from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.feed.updates import Routed, Update
 from homeserver.services.conversations.shapes.people import address
+from homeserver.services.conversations.shapes.presence import STATE_OF
 from homeserver.services.conversations.shapes.times import rfc3339
 from homeserver.services.conversations.shapes.updates import PresenceChanged, Typing
-from homeserver.services.presence_state import OFFLINE, ONLINE, UNAVAILABLE, UserPresence
+from homeserver.services.presence_state import UserPresence
 from homeserver.storage.database import Database
 from homeserver.storage.shared_rooms import rooms_of
 
@@ -25,7 +26,6 @@ PRESENCE_SECONDS = 0.5
 CHANGES_AT_ONCE = 1_000
 REMEMBERED = 50_000
 MOST_WATCHERS = 200  # of a conversation: in larger ones everybody's presence would be all there is
-STATES = {ONLINE: "online", UNAVAILABLE: "away", OFFLINE: "offline"}
 
 
 class Typists(Protocol):
@@ -123,7 +123,7 @@ class Moments:
             return
         shape = PresenceChanged(
             person=address(user_id),
-            state=STATES[user.presence],
+            state=STATE_OF[user.presence],
             text=user.status_msg,
             last_seen_at=rfc3339(user.last_active_at) if user.last_active_at else None,
         )
