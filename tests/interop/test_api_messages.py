@@ -2,7 +2,9 @@
 stock client.  What one does the other sees."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from homeserver.services.conversations.shapes.people import address
@@ -43,10 +45,26 @@ async def accepts(person: Person, room_id: str) -> None:
                 await asyncio.sleep(0.2)
 
 
-async def test_a_message_to_an_address_elsewhere_finds_its_way(pair: Pair) -> None:
-    """The conversation is made, Bob is asked, and answers; there is one conversation."""
-    alice, bob = pair.alice, pair.bob
+@asynccontextmanager
+async def strangers(pair: Pair, tmp_path: Path) -> AsyncIterator[tuple[Person, Person]]:
+    """Two people who have never met, one on each server."""
+    people = []
+    for name, server in zip(("carol", "dave"), pair.servers, strict=True):
+        store = tmp_path / name
+        store.mkdir()
+        people.append(await Person.arrive(name, server, store))
+    yield people[0], people[1]
+    for person in people:
+        await person.depart()
 
+
+async def test_a_message_to_an_address_elsewhere_finds_its_way(pair: Pair, tmp_path: Path) -> None:
+    """The conversation is made, the recipient is asked, and answers; there is one conversation."""
+    async with strangers(pair, tmp_path) as (alice, bob):
+        await _finds_its_way(alice, bob)
+
+
+async def _finds_its_way(alice: Person, bob: Person) -> None:
     first = await api(
         alice, "POST", "/messages", {"to": address(bob.user_id), "text": "hello"}, status=201
     )
