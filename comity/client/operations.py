@@ -84,6 +84,7 @@ from comity.client.shapes import (
     PageOfDeviceMessageShown,
     PageOfDraft,
     PageOfEdit,
+    PageOfFoundMessage,
     PageOfGrant,
     PageOfGuest,
     PageOfIncomingInfo,
@@ -1101,6 +1102,62 @@ class Operations:
     async def mark_unread(self, conversation_id: str, *, key: str | None = None) -> None:
         """Mark a conversation as unread, to come back to it."""
         await self.call("POST", _path("/conversations/{}/unread", conversation_id), key=key)
+
+    async def search_messages(
+        self,
+        *,
+        query: str | None = None,
+        person: str | None = None,
+        conversation_id: str | None = None,
+        kind: Literal[
+            "audio",
+            "call",
+            "contact",
+            "encrypted",
+            "event",
+            "file",
+            "image",
+            "location",
+            "poll",
+            "sticker",
+            "system",
+            "text",
+            "unknown",
+            "video",
+            "voice",
+        ]
+        | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        order: Literal["newest", "rank"] | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> PageOfFoundMessage:
+        """Search the messages of your conversations, the newest first.
+
+        One of `query`, `person` and `kind` must be there. Case and accents do not matter.
+        Whatever you may not read is not found, nor what is deleted, encrypted, or to be
+        viewed once. With `order=rank`, what fits best comes first. A message is found some
+        moments after it was sent.
+        """
+        return cast(
+            "PageOfFoundMessage",
+            await self.call(
+                "GET",
+                "/search/messages",
+                query={
+                    "query": query,
+                    "person": person,
+                    "conversation_id": conversation_id,
+                    "kind": kind,
+                    "since": since,
+                    "until": until,
+                    "order": order,
+                    "cursor": cursor,
+                    "limit": limit,
+                },
+            ),
+        )
 
     async def upload_media(self, *, name: str | None = None, key: str | None = None) -> Media:
         """Upload a file.

@@ -443,6 +443,21 @@ class ForwardedTo(TypedDict):
     problem: NotRequired[dict[str, Any] | None]
 
 
+class FoundIn(TypedDict):
+    """The conversation in which something was found."""
+
+    id: str
+    name: str | None
+
+
+class FoundMessage(TypedDict):
+    """A message that was found. ``highlights``: where its text says what was searched."""
+
+    message: Message
+    conversation: FoundIn
+    highlights: NotRequired[list[Highlight]]
+
+
 class Grant(TypedDict):
     """What the user said to one person (an address), one instance (its name), or all (``*``)."""
 
@@ -481,6 +496,13 @@ class Happening(TypedDict):
     description: NotRequired[str | None]
     rsvp: NotRequired[Rsvp]
     mine: NotRequired[Literal["maybe", "no", "yes"] | None]
+
+
+class Highlight(TypedDict):
+    """A place in the message's ``text``, in characters (Unicode code points)."""
+
+    offset: int
+    length: int
 
 
 class IdentityKey(TypedDict):
@@ -1149,6 +1171,13 @@ class PageOfEdit(TypedDict):
     next: str | None
 
 
+class PageOfFoundMessage(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[FoundMessage]
+    next: str | None
+
+
 class PageOfGrant(TypedDict):
     """A part of a list. ``next``: the cursor of the part after it; null at the end."""
 
@@ -1351,9 +1380,9 @@ class ProblemDetails(TypedDict):
     status: int
     detail: str
     code: str
-    field: str | None
-    consent_url: str | None
-    retry_after_ms: int | None
+    field: NotRequired[str | None]
+    consent_url: NotRequired[str | None]
+    retry_after_ms: NotRequired[int | None]
 
 
 class ProblemKind(TypedDict):
