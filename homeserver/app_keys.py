@@ -56,6 +56,7 @@ from homeserver.services.room_acls import RoomAcls
 from homeserver.services.room_tags import RoomTags
 from homeserver.services.rooms import Rooms
 from homeserver.services.scheduling.delayed_events import DelayedEvents
+from homeserver.services.search.matrix_search import MatrixSearch
 from homeserver.services.server_blocks import ServerAdmission, ServerBlocks
 from homeserver.services.sessions import SessionService
 from homeserver.services.sign_in.jwt_login import JwtLogin
@@ -107,6 +108,7 @@ MEDIA = web.AppKey("MEDIA", MediaService)
 MEDIA_GATE = web.AppKey("MEDIA_GATE", MediaGate)
 CHECK_LINKS = web.AppKey("CHECK_LINKS", CheckLinks)
 PASSWORD_LOGIN = web.AppKey("PASSWORD_LOGIN", PasswordLogin)
+MATRIX_SEARCH = web.AppKey("MATRIX_SEARCH", MatrixSearch)
 PEOPLE_SEARCH = web.AppKey("PEOPLE_SEARCH", PeopleSearch)
 PRESENCE = web.AppKey("PRESENCE", PresenceService)
 RECEIPTS = web.AppKey("RECEIPTS", ReceiptService)

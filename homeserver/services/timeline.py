@@ -20,7 +20,7 @@ from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import RoomEventFilter
 from homeserver.services.aggregations import Aggregations, Relations
-from homeserver.services.client_events import ClientEvents
+from homeserver.services.client_events import ClientEvents, shown_event
 from homeserver.services.event_store import EventStore
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.requester import Requester
@@ -45,6 +45,7 @@ MOST_BACKFILLS = 3
 BACKFILL_SECONDS = 20.0
 MOST_NEAR = 100
 NO_FILTER = RoomEventFilter()
+PROFILE = ("displayname", "avatar_url")
 
 
 class Backfiller(Protocol):
@@ -303,6 +304,40 @@ class Timeline:
             "events_after": await self.bundled(after.events, reader, requester),
             "state": await self._context_state(requester, reader, newest, shown, event_filter),
         }
+
+    async def around(
+        self, requester: Requester, reader: Reader, stored: StoredEvent, before: int, after: int
+    ) -> tuple[JsonObject, list[StoredEvent]]:
+        """What surrounds an event that the reader may see, without state; and these events.
+
+        Spec: ``POST /search``, event context.
+        """
+        withheld, room_id = await self.withheld(requester.user_id), stored.event.room_id
+        older, newer = _Page([], None), _Page([], None)
+        if before:
+            request = PageRequest(True, stop=BEFORE_ALL, limit=before)
+            older = await self._page(room_id, reader, withheld, request, stored.order - 1)
+        if after:
+            request = PageRequest(False, limit=after)
+            newer = await self._page(room_id, reader, withheld, request, stored.order)
+        oldest = older.events[-1].order if older.events else stored.order
+        newest = newer.events[-1].order if newer.events else stored.order
+        context = {
+            "start": timeline_token(oldest - 1),
+            "end": timeline_token(newest),
+            "events_before": await self.bundled(older.events, reader, requester),
+            "events_after": await self.bundled(newer.events, reader, requester),
+        }
+        return context, [*older.events, stored, *newer.events]
+
+    async def senders(self, events: Sequence[StoredEvent]) -> dict[str, JsonObject]:
+        """User ID -> the profile that the senders of some events of a room had there."""
+        profiles: dict[str, JsonObject] = {}
+        for member in await self._members(events[0].event.room_id, events):
+            content = shown_event(member).content
+            names: JsonObject = {k: content[k] for k in PROFILE if k in content}
+            profiles[member.event.state_key or ""] = names
+        return profiles
 
     async def _context_state(
         self,

@@ -9,6 +9,7 @@ from aiohttp import web
 from client_api.conversations import keys
 from homeserver.services.conversations.search import Search
 from homeserver.services.search.indexer import MessageIndexer
+from homeserver.services.search.matrix_search import MatrixSearch
 from homeserver.services.search.search import MessageSearch
 from homeserver.wiring.basics import clock_ms
 
@@ -32,6 +33,11 @@ class FindingParts:
             store=wiring.store,
             visibility=wiring.reading.visibility,
             reader_filter=wiring.reading.hidden_events,
+        )
+        self.matrix_search = MatrixSearch(
+            search=self.message_search,
+            timeline=wiring.reading.timeline,
+            states=wiring.reading.timeline_state,
         )
         self.search = Search(
             search=self.message_search,
