@@ -25,7 +25,8 @@ WHERE (people_directory.name, people_directory.avatar_url)
 SELECT_PEOPLE = """
 SELECT user_id, local, name, avatar_url FROM people_directory WHERE user_id = ANY($1::text[])
 """
-# Of other instances' users those in a room with the reader, or in one that is published.
+# Of other instances' users those in a room with the reader, or in one that is open to all: that is
+# listed, that anybody may join, or that anybody may read.
 # $1: the words' beginnings, $3: the whole words, which come first.
 SEARCH = """
 SELECT user_id, local, name, avatar_url FROM (
@@ -39,7 +40,15 @@ SELECT user_id, local, name, avatar_url FROM (
             WHERE t.user_id = theirs.user_id AND t.membership = 'join' AND (
                 rooms.published OR EXISTS (SELECT 1 FROM memberships mine
                     WHERE mine.room_id = t.room_id AND mine.user_id = $2
-                        AND mine.membership = 'join'))))
+                        AND mine.membership = 'join')
+                OR EXISTS (SELECT 1 FROM (VALUES
+                    ('m.room.join_rules', '"join_rule": *"public"'),
+                    ('m.room.history_visibility', '"history_visibility": *"world_readable"')
+                    ) AS open (type, pattern)
+                    WHERE (SELECT convert_from(e.pdu, 'UTF8') ~ open.pattern FROM events e
+                        WHERE e.room_id = t.room_id AND e.type = open.type AND e.state_key = ''
+                            AND e.rejected IS NULL AND NOT e.soft_failed
+                        ORDER BY e.depth DESC LIMIT 1)))))
 ) found
 ORDER BY words @@ $3::tsquery DESC, lower(coalesce(name, user_id)), user_id
 LIMIT $4 OFFSET $5

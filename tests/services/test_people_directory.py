@@ -117,6 +117,43 @@ async def test_people_elsewhere_are_found_by_who_shares_a_room(database: Databas
     assert await found(database, "@me:one.test", "an two") == ["@ann:two.test", "@anton:two.test"]
 
 
+@pytest.mark.parametrize(
+    ("type_", "content", "later", "seen"),
+    [
+        ("m.room.join_rules", {"join_rule": "public"}, None, True),
+        ("m.room.join_rules", {"join_rule": "invite"}, None, False),
+        ("m.room.join_rules", {"join_rule": "public"}, {"join_rule": "invite"}, False),
+        ("m.room.join_rules", {"join_rule": "invite"}, {"join_rule": "public"}, True),
+        ("m.room.history_visibility", {"history_visibility": "world_readable"}, None, True),
+        ("m.room.history_visibility", {"history_visibility": "shared"}, None, False),
+    ],
+)
+async def test_people_elsewhere_are_found_by_all_where_their_room_is_open(
+    database: Database,
+    type_: str,
+    content: dict[str, str],
+    later: dict[str, str] | None,
+    seen: bool,
+) -> None:
+    await membership(database, "!b", "@other:one.test", "join", 3)
+    await membership(database, "!b", "@anton:two.test", "join", 4, "Anton")
+    for depth, state in enumerate(filter(None, (content, later)), 5):
+        await database.execute(
+            """INSERT INTO events (event_id, position, room_id, type, state_key, sender, depth,
+                origin_server_ts, auth_event_ids, prev_event_ids, pdu)
+            VALUES ($1, $2, '!b', $3, '', '@anton:two.test', $2, 0, '{}', '{}', $4)""",
+            f"$state{depth}",
+            depth,
+            type_,
+            json.dumps({"content": state}).encode(),
+        )
+    await caught_up(database)
+
+    people = await found(database, "@me:one.test", "anton")
+
+    assert people == (["@anton:two.test"] if seen else [])
+
+
 async def test_the_directory_goes_on_where_it_was_left(database: Database) -> None:
     await membership(database, "!a", "@me:one.test", "join", 1)
     await membership(database, "!a", "@ann:two.test", "join", 2, "Ann")
