@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import structlog
 from msgspec.structs import replace
 
 from homeserver.protocol.answers import (
@@ -43,6 +44,8 @@ from homeserver.services.conversations.shapes.updates import (
 )
 from homeserver.services.visibility import CALL_TYPES
 from homeserver.storage.events import StoredEvent
+
+logger = structlog.get_logger(__name__)
 
 REACTION = "m.reaction"
 REDACTION = "m.room.redaction"
@@ -111,6 +114,21 @@ def route_event(stored: StoredEvent, known: Known) -> Routed | None:
         stored=stored if was_held else None,
         is_simple=not was_held and not event.type.startswith(CALL_TYPES),
     )
+
+
+def route_safely(stored: StoredEvent, known: Known) -> Routed | None:
+    """:func:`route_event`, written as JSON; None for what cannot be told.
+
+    One event, whoever sent it, must not keep a room's members from all that comes after it.
+    """
+    try:
+        routed = route_event(stored, known)
+        if routed is not None:
+            assert routed.update.json
+    except Exception:
+        logger.exception("an event cannot be told", event_id=stored.event.event_id)
+        return None
+    return routed
 
 
 def _shape(stored: StoredEvent, known: Known) -> AnyUpdate | None:

@@ -16,7 +16,7 @@ from typing import Literal
 import structlog
 
 from homeserver.services.conversations.feed.devices import route_device_messages
-from homeserver.services.conversations.feed.events import route_event
+from homeserver.services.conversations.feed.events import route_safely
 from homeserver.services.conversations.feed.judging import Judge, restricts_nothing
 from homeserver.services.conversations.feed.looking import Around, Asked, Looking
 from homeserver.services.conversations.feed.moves import route_move
@@ -269,7 +269,7 @@ class Feed:
             return
         event_id = record.event.event_id
         stored = self._store.peek(event_id) or stored_event(position, record)
-        routed_event = route_event(stored, around)
+        routed_event = route_safely(stored, around)
         if routed_event is None:
             return
         if stored.event.sender in self._looking.erased:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast, get_args
 
+import structlog
+
 from homeserver.services.audience import RECEIPTS_SCOPE
 from homeserver.services.conversations.drafts import DRAFT, draft_of
 from homeserver.services.conversations.feed.updates import Routed, Update
@@ -33,6 +35,8 @@ from homeserver.storage.log import Record
 from homeserver.storage.message_requests import PENDING, RequestRecord
 from homeserver.storage.receipts import MAIN_THREAD, READ, READ_PRIVATE, UNTHREADED, ReceiptRecord
 
+logger = structlog.get_logger(__name__)
+
 TAGS = "m.tag"
 PINNED, ARCHIVED = "m.favourite", "m.lowpriority"
 OWN_SETTINGS = {
@@ -48,7 +52,16 @@ def route_record(position: int, record: Record) -> Routed | None:
     Events are not among these: see :mod:`.events`.
     """
     make = MAKERS.get(type(record))
-    return make(position, record) if make is not None else None
+    if make is None:
+        return None
+    try:
+        routed = make(position, record)
+        if routed is not None:
+            assert routed.update.json
+    except Exception:  # it must not keep others from all that comes after it
+        logger.exception("a record cannot be told", kind=type(record).__name__, position=position)
+        return None
+    return routed
 
 
 def _receipt(position: int, record: ReceiptRecord) -> Routed | None:

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Protocol
 
 from homeserver.services.conversations.feed.devices import routed_message
-from homeserver.services.conversations.feed.events import route_event
+from homeserver.services.conversations.feed.events import route_safely
 from homeserver.services.conversations.feed.judging import Judge, restricts_nothing
 from homeserver.services.conversations.feed.looking import Looking
 from homeserver.services.conversations.feed.moves import route_move
@@ -193,7 +193,7 @@ class Replay:
         around = await self._looking.around(stored)
         routes: list[tuple[int, Routed | None]] = []
         for event in stored:
-            routed = route_event(event, around)
+            routed = route_safely(event, around)
             if routed is not None:
                 self._mark(event, routed)
             routes.append((event.position, routed))

@@ -9,9 +9,7 @@ import heapq
 from collections.abc import Sequence
 from operator import attrgetter
 
-import structlog
-
-from homeserver.services.conversations.feed.events import route_event
+from homeserver.services.conversations.feed.events import route_safely
 from homeserver.services.conversations.feed.looking import Looking
 from homeserver.services.conversations.feed.moves import route_move
 from homeserver.services.conversations.feed.records import route_record
@@ -30,8 +28,6 @@ from homeserver.storage.receipts import ReceiptRecord
 
 UNKNOWN = 2**63
 OF_NO_INTEREST = (AccountDataRecord, ConsentRecord, ReceiptRecord)
-
-logger = structlog.get_logger(__name__)
 
 
 class LogSource:
@@ -85,13 +81,7 @@ class LogSource:
         around = await self._looking.around(stored.values())
         routes: dict[str, Routed] = {}
         for event_id, event in stored.items():
-            if not self._is_told(event):
-                continue
-            try:
-                routed = route_event(event, around)
-            except Exception:  # one that cannot be told must not keep others from being told
-                logger.exception("an event is left out of webhooks", event_id=event_id)
-                continue
+            routed = route_safely(event, around) if self._is_told(event) else None
             if routed is not None:
                 routes[event_id] = routed
         return routes

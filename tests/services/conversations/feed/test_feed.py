@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from homeserver.protocol.events import Event
+from homeserver.services.conversations import rendering
+from homeserver.services.conversations.feed import events
 from homeserver.services.conversations.feed.feed import TooMuch
 
 from .world import Person, World
@@ -224,6 +227,28 @@ async def test_what_happens_to_a_conversation_is_told(
     assert (name["changed"], name["message"]["system"]["value"]) == ("name", "Verona")
     assert (join["changed"], "message" in join) == ("join", False)
     assert await alice.told_since(start) == ear.durable
+
+
+async def test_what_cannot_be_told_keeps_nothing_else_from_being_told(
+    world: World, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(event: Event, *args: Any, **options: Any) -> Any:
+        if event.content["body"] == "poison":
+            raise RuntimeError("this event breaks what renders it")
+        return rendering.render(event, *args, **options)
+
+    monkeypatch.setattr(events, "render", broken)
+    room_id = await alice.room(bob)
+    ear, _ = await bob.listen()
+    start = world.position
+
+    for text in ("one", "poison", "two"):
+        await alice.say(room_id, text)
+
+    await world.settled()
+    assert texts(ear.told) == ["one", "two"]
+    assert ear.cut is None
+    assert await bob.told_since(start) == ear.durable
 
 
 async def test_a_position_from_the_future_is_unknown(world: World, bob: Person) -> None:
