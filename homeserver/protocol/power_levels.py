@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from collections import OrderedDict
+from typing import Any, NamedTuple
 
 from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import RoomVersion
@@ -16,6 +17,8 @@ from homeserver.protocol.room_versions import RoomVersion
 # Levels compare as numbers; a version 12 creator's is above every integer.
 Level = float
 CREATOR_LEVEL: Level = math.inf
+
+REMEMBERED = 256  # rooms' levels
 
 LEVEL_KEYS = (
     "users_default",
@@ -117,9 +120,22 @@ class PowerLevels:
     def from_state(
         cls, create: Event | None, power_levels: Event | None, version: RoomVersion
     ) -> PowerLevels:
-        """The levels that two state events make."""
+        """The levels that two state events make.
+
+        It is asked for every event that is sent, of the same two events, mostly; a room may name
+        thousands of users.
+        """
+        key = (id(create), id(power_levels))
+        known = _recent.get(key)
+        if known is not None and known.version is version:
+            return known.levels
         content = power_levels.content if power_levels is not None else None
-        return cls(content, creators(create), version)
+        levels = cls(content, creators(create), version)
+        # The events are kept, so that their identities stay theirs.
+        _recent[key] = _Made(create, power_levels, version, levels)
+        if len(_recent) > REMEMBERED:
+            _recent.popitem(last=False)
+        return levels
 
     def user(self, user_id: str) -> Level:
         """A user's level."""
@@ -135,3 +151,15 @@ class PowerLevels:
     def notification(self, key: str) -> int:
         """The level that a kind of notification (``room``) needs."""
         return self._notifications.get(key, 50)
+
+
+class _Made(NamedTuple):
+    """Levels, and what they were made of."""
+
+    create: Event | None
+    power_levels: Event | None
+    version: RoomVersion
+    levels: PowerLevels
+
+
+_recent: OrderedDict[tuple[int, int], _Made] = OrderedDict()

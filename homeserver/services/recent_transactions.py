@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from homeserver.services.unharmed import unharmed
 from homeserver.storage.event_records import ClientTransaction
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class RecentTransactions:
             if len(self._tasks) > RECENT_TRANSACTIONS:
                 self._tasks.popitem(last=False)
         try:
-            sent = await asyncio.shield(task)
+            sent = await unharmed(task)
             return replace(sent, repeated=True) if repeated else sent
         except BaseException:
             if task.done():

@@ -25,6 +25,7 @@ from homeserver.protocol.events import (
     check_format,
 )
 from homeserver.protocol.identifiers import server_name_of
+from homeserver.protocol.room_versions import EventIdFormat
 from homeserver.protocol.signing import SigningKey
 from homeserver.protocol.stripped import stripped_state_event, stripped_state_keys
 from homeserver.services.event_store import EventStore
@@ -32,6 +33,7 @@ from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.live_room import CREATE, LiveRoom, LiveRooms
 from homeserver.services.message_fields import check_message_end
 from homeserver.services.recent_transactions import RecentTransactions
+from homeserver.services.unharmed import unharmed
 from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import (
@@ -210,7 +212,7 @@ class Rooms:
             if queued is not None:
                 queued()
             try:
-                position = (await asyncio.shield(done))[0]
+                position = (await unharmed(done))[0]
             except RoomMoved:
                 continue
             except asyncpg.UniqueViolationError:
@@ -271,6 +273,7 @@ class Rooms:
         if not room.extremities:
             raise NotFound("This server has no history of that room to build on")
         prev_events = list(room.extremities.values())[-MAX_PREV_EVENTS:]
+        assigned = room.version.event_id_format is EventIdFormat.ASSIGNED
         try:
             event = build_event(
                 room.version,
@@ -286,7 +289,7 @@ class Rooms:
                 redacts=draft.redacts,
                 server_name=self.server_name,
                 signing_key=self.signing_key,
-                event_id=f"${self._random_id()}:{self.server_name}",
+                event_id=f"${self._random_id()}:{self.server_name}" if assigned else None,
             )
             check_format(event.pdu, room.version)
         except BadEvent as error:
