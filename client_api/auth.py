@@ -20,15 +20,10 @@ from homeserver.web import optional
 
 BEARER = "Bearer "
 MAX_USER_AGENT_LENGTH = 512
-# Set where a connection's token comes after its request: browsers set no headers for WebSockets.
-BEARER_TOKEN = web.RequestKey("BEARER_TOKEN", str)
 
 
 def access_token(request: web.Request) -> str | None:
-    """The request's access token, if it bears one: in its header, or in its query; of a WebSocket
-    also that of its first frame."""
-    if BEARER_TOKEN in request:
-        return request[BEARER_TOKEN]
+    """The request's access token, if it bears one: in its header, or in its query."""
     header = request.headers.get(hdrs.AUTHORIZATION)
     if header is not None and header.startswith(BEARER):
         return header[len(BEARER) :].strip()

@@ -132,7 +132,12 @@ async def authorise(request: web.Request, scope: str) -> Caller:
     :class:`~homeserver.errors.ConsentNotGiven`.
     """
     caller = await authenticate(request)
+    await require(request.app, caller, scope)
+    return caller
+
+
+async def require(app: web.Application, caller: Caller, scope: str) -> None:
+    """What :func:`authorise` asks of a caller who is known."""
     caller.require_scope(scope)
     if scope.endswith(":write") and caller.application is None:
-        await request.app[TERMS].require(caller.requester.user_id)
-    return caller
+        await app[TERMS].require(caller.requester.user_id)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from client_api.conversations.graphql import subscriptions as subscription_module
+
 from .conftest import ApiUser
 
 WHO = "{ server { serverName } }"
@@ -237,3 +239,22 @@ async def test_everything_that_happens_can_be_followed(alice: ApiUser, bob: ApiU
     assert created["data"]["message"]["text"] == "Hello"
     assert (deleted["type"], deleted["data"]["by"]) == ("message.deleted", alice.address)
     assert since < created["position"] < deleted["position"]
+
+
+async def test_a_revoked_token_ends_a_subscription(
+    alice: ApiUser, bob: ApiUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription_module, "CHECK_SECONDS", 0.0)
+    room_id = await group(alice, bob, ["missed"])
+    since = alice.instance.wiring.log.position - 1
+    async with bob.instance.client.ws_connect("/api/graphql", protocols=PROTOCOLS) as socket:
+        connection = await subscribed(bob, socket, RECEIVED, since=since)
+        await connection.hear()
+        await bob.matrix("POST", "/logout", {})
+
+        await alice.instance.say(alice.token, room_id, "not for you any more")
+        answer = await connection.hear()
+
+    assert "not for you" not in str(answer)
+    errors = answer["payload"] if answer["type"] == "error" else answer["payload"]["errors"]
+    assert errors[0]["extensions"]["code"] == "unauthenticated"

@@ -8,8 +8,14 @@ from typing import Any
 from aiohttp import web
 from strawberry.dataloader import DataLoader
 
-from client_api.auth import BEARER_TOKEN
-from client_api.conversations.auth import Caller, authorise
+from client_api.auth import access_token, origin
+from client_api.conversations.auth import (
+    COMITY_USER,
+    Caller,
+    authenticate_token,
+    authorise,
+    require,
+)
 from homeserver.errors import MissingToken
 
 
@@ -21,18 +27,20 @@ class Context:
         self.response = response
         self.connection_params: Any = None  # set by the view, of a WebSocket
         self.loaders: dict[str, DataLoader[Any, Any]] = {}
-        self._callers: dict[str, Caller] = {}
 
     async def caller(self, scope: str) -> Caller:
-        """The caller, who may do what the scope names.  Raises what ``authorise`` raises."""
-        if self.connection_params is not None and BEARER_TOKEN not in self.request:
-            token = self._token_of_connection()
-            if token is not None:
-                self.request[BEARER_TOKEN] = token
-        known = self._callers.get(scope)
-        if known is None:
-            known = self._callers[scope] = await authorise(self.request, scope)
-        return known
+        """The caller, who may do what the scope names.
+
+        It is asked anew each time: on a WebSocket a token may be revoked meanwhile.  Raises what
+        ``authorise`` raises.
+        """
+        if self.connection_params is None:
+            return await authorise(self.request, scope)
+        token, user = self._of_connection()
+        request = self.request
+        caller = await authenticate_token(request.app, token, user, lambda: origin(request))
+        await require(request.app, caller, scope)
+        return caller
 
     def loader(
         self, name: str, load: Callable[[list[Any]], Awaitable[Sequence[Any]]]
@@ -47,11 +55,17 @@ class Context:
         """Load anew: time has passed."""
         self.loaders.clear()
 
-    def _token_of_connection(self) -> str | None:
-        params = self.connection_params
-        if not isinstance(params, dict):
-            raise MissingToken("The connection's parameters must be an object with a 'token'")
-        for name in ("token", "authorization", "Authorization"):
-            if isinstance(params.get(name), str):
-                return str(params[name]).removeprefix("Bearer ").strip()
-        return None
+    def _of_connection(self) -> tuple[str, str | None]:
+        """The token, and for whom an application acts, of the connection's parameters, or else of
+        the request that opened it."""
+        params = self.connection_params if isinstance(self.connection_params, dict) else {}
+        headers = self.request.headers
+        token = _first_text(params, ("token", "authorization", "Authorization"))
+        token = token.removeprefix("Bearer ").strip() if token else access_token(self.request)
+        if token is None:
+            raise MissingToken("Give a 'token' in the connection's parameters")
+        return token, _first_text(params, ("user", COMITY_USER)) or headers.get(COMITY_USER)
+
+
+def _first_text(params: dict[str, Any], names: Sequence[str]) -> str | None:
+    return next((params[name] for name in names if isinstance(params.get(name), str)), None)

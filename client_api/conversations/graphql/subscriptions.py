@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Optional
@@ -25,6 +26,7 @@ from homeserver.services.conversations.shapes.messages import Message
 from homeserver.services.conversations.shapes.updates import AnyUpdate
 
 MOST_WAITING = 1_000
+CHECK_SECONDS = 5.0
 SCOPE = "messages:read"
 MAX_TYPES = 50
 
@@ -86,7 +88,7 @@ async def listen(info: Ctx, since: int | None) -> AsyncGenerator[AnyUpdate, None
 
     Raises :class:`Problem` ``reset`` if they cannot be told from there.
     """
-    caller = await info.context.caller(SCOPE)
+    caller, checked_at = await info.context.caller(SCOPE), time.monotonic()
     feed, queue = info.context.request.app[FEED], Queue()
     user_id, device_id = caller.requester.user_id, caller.requester.device_id
     opening = asyncio.ensure_future(feed.open(user_id, device_id, since, queue))
@@ -100,7 +102,11 @@ async def listen(info: Ctx, since: int | None) -> AsyncGenerator[AnyUpdate, None
                 reading.cancel()
         opening.result()
         while True:
-            yield (await queue.next()).shape
+            update = await queue.next()
+            if time.monotonic() - checked_at > CHECK_SECONDS:  # is the token still good?
+                await info.context.caller(SCOPE)
+                checked_at = time.monotonic()
+            yield update.shape
     except TooMuch as error:
         raise Problem(
             "reset",
