@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from client_api.conversations.graphql import subscriptions as subscription_module
+from client_api.conversations.graphql.context import Context
+from client_api.conversations.graphql.schema import schema
 
 from .conftest import ApiUser
+from .test_message_statements import Counting, counting
 
+__all__ = ["counting"]  # a fixture
+
+MOST_STATEMENTS = 20
 WHO = "{ server { serverName } }"
 
 
@@ -132,40 +140,31 @@ LISTED = """{ conversations(limit: 50) { items {
 } } }"""
 
 
-class Statements:
-    """Counts the statements that the database is asked."""
-
-    def __init__(self, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count = 0
-        for name in ("fetch", "fetchrow", "fetchval", "execute"):
-            monkeypatch.setattr(database, name, self._counted(getattr(database, name)))
-
-    def _counted(self, method: Any) -> Any:
-        async def counted(*args: Any, **kwargs: Any) -> Any:
-            self.count += 1
-            return await method(*args, **kwargs)
-
-        return counted
+async def executed(user: ApiUser, query: str) -> Any:
+    """A query, carried out in this task, so that its statements can be told from others'."""
+    headers = {"Authorization": f"Bearer {user.token}"}
+    app = user.instance.client.app
+    request = make_mocked_request("POST", "/api/graphql", headers=headers, app=app)
+    result = await schema().execute(query, context_value=Context(request, web.Response()))
+    assert result.errors is None
+    return result.data
 
 
 async def test_a_query_costs_as_many_statements_for_many_conversations_as_for_few(
-    alice: ApiUser, bob: ApiUser, monkeypatch: pytest.MonkeyPatch
+    alice: ApiUser, bob: ApiUser, counting: Counting
 ) -> None:
     await group(alice, bob, ["1", "2"])
-    statements = Statements(alice.instance.wiring.database, monkeypatch)
     counts = []
     for number in range(3):
         for _ in range(2 * number):
             await group(alice, bob, ["a", "b", "c", "d"])
-        before = statements.count
 
-        listed = (await data(bob, LISTED))["conversations"]["items"]
+        count, answer = await counting(executed(bob, LISTED))
 
-        counts.append(statements.count - before)
-        assert all(len(c["messages"]["nodes"]) >= 2 for c in listed)
-
-    assert counts[2] <= counts[1] <= counts[0] + 2, counts
-    assert counts[2] < 20
+        counts.append(count)
+        assert all(len(c["messages"]["nodes"]) >= 2 for c in answer["conversations"]["items"])
+    assert 0 < counts[2] <= counts[1] <= counts[0] + 2, counts
+    assert counts[2] < MOST_STATEMENTS
 
 
 async def test_nobody_reads_what_they_may_not(alice: ApiUser, bob: ApiUser) -> None:
