@@ -1,4 +1,7 @@
-"""``comity demo``: two throw-away instances on this machine, and one conversation between them."""
+"""``comity demo``: two throw-away instances on this machine, and one conversation between them.
+
+With ``--stay`` they have nothing to tell, and stay to be used.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import click
@@ -19,6 +24,7 @@ import yaml
 
 from homeserver.cli.demo_steps import (
     FORBIDDEN_WORD,
+    PASSWORD,
     SUSPICIOUS_WORD,
     DemoError,
     Instance,
@@ -27,22 +33,67 @@ from homeserver.cli.demo_steps import (
 )
 
 NAMES = ("one", "two")
+PEOPLE = {"one": "alice", "two": "bob"}
 READY_SECONDS = 40.0
+STAY_PORT = 8101
+FEDERATION_PORT = 8448  # a server name without a port means this one
+CONSENT = {"defaults": {"message": "ask", "group": "ask"}}
+POLICY = {
+    "rules": [
+        {
+            "name": "no-gambling",
+            "match": {"keywords": [FORBIDDEN_WORD]},
+            "action": "reject",
+            "message": "No gambling here.",
+        },
+        {
+            "name": "look-first",
+            "match": {"keywords": [SUSPICIOUS_WORD], "direction": "in"},
+            "action": "hold",
+        },
+    ]
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an instance listens, and what it is called."""
+
+    name: str
+    server_name: str
+    client: str
+    federation: str
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it."""
+        return f"http://{self.client}"
 
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Keep the instances' directory, with their logs.")
-def demo(keep: bool) -> None:
+@click.option("--stay", is_flag=True, help="Tell nothing: keep both running, with an account each.")
+@click.option(
+    "--port",
+    type=click.IntRange(1024, 65534),
+    default=STAY_PORT,
+    show_default=True,
+    help="With --stay: where clients reach the first instance; the second has the next one.",
+)
+def demo(keep: bool, stay: bool, port: int) -> None:
     """Watch a message cross from one instance to another, within a minute.
 
     Starts two throw-away instances on this machine, takes alice@one and bob@two through consent, a
     message request, a message each way, a refusal and a quarantine by content policy, consent taken
     back, and a server blocked, and prints each step as it crosses.
+
+    With --stay it starts one.test and two.test with the accounts alice and bob, prints where they
+    are, and keeps them running until Ctrl-C.
     """
     directory = Path(tempfile.mkdtemp(prefix="comity-demo-"))
     directory.chmod(0o755)
     try:
-        asyncio.run(_run(directory))
+        asyncio.run(_stay(directory, port) if stay else _run(directory))
     except (DemoError, TimeoutError, OSError) as error:
         keep = True
         raise click.ClickException(f"{error}; the logs are in {directory}") from error
@@ -61,46 +112,57 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _write_config(directory: Path, name: str, client: int, federation: int) -> Path:
-    path = directory / name / "comity.yaml"
+def _places_for_the_story() -> list[Place]:
+    """Wherever ports are free."""
+    ports = _free_ports(2 * len(NAMES))
+    return [
+        Place(name, f"{name}.test:{federation}", f"127.0.0.1:{client}", f"127.0.0.1:{federation}")
+        for name, client, federation in zip(NAMES, ports[::2], ports[1::2], strict=True)
+    ]
+
+
+def _places_to_stay(port: int) -> list[Place]:
+    """At fixed ports, and by names without one: each has a loopback address of its own."""
+    network = f"127.{port >> 8}.{port & 255}"
+    return [
+        Place(
+            name,
+            f"{name}.test",
+            f"127.0.0.1:{port + number}",
+            f"{network}.{number + 1}:{FEDERATION_PORT}",
+        )
+        for number, name in enumerate(NAMES)
+    ]
+
+
+def _write_config(
+    directory: Path, place: Place, places: Sequence[Place], settings: dict[str, Any]
+) -> None:
+    path = directory / place.name / "comity.yaml"
     path.parent.mkdir(mode=0o755)
-    certificate = directory / name
+    zones = {f"{each.name}.test": each.federation.partition(":")[0] for each in places}
     document = {
-        "server_name": f"{name}.test:{federation}",
+        "server_name": place.server_name,
+        "public_base_url": place.url,
         "data_dir": ".",
         "listen": {
-            "client": f"127.0.0.1:{client}",
-            "federation": f"127.0.0.1:{federation}",
+            "client": place.client,
+            "federation": place.federation,
             "tls": {
-                "certificate": str(certificate / "certificate.pem"),
-                "key": str(certificate / "key.pem"),
+                "certificate": str(path.with_name("certificate.pem")),
+                "key": str(path.with_name("key.pem")),
             },
         },
         "registration": {"mode": "open"},
         "federation": {
             "allow_private_networks": True,
             "extra_ca_file": str(directory / "ca.pem"),
-            "private_zones": {"*.test": "127.0.0.1"},
+            "private_zones": zones,
         },
-        "policy": {
-            "rules": [
-                {
-                    "name": "no-gambling",
-                    "match": {"keywords": [FORBIDDEN_WORD]},
-                    "action": "reject",
-                    "message": "No gambling here.",
-                },
-                {
-                    "name": "look-first",
-                    "match": {"keywords": [SUSPICIOUS_WORD], "direction": "in"},
-                    "action": "hold",
-                },
-            ]
-        },
-        "consent": {"defaults": {"message": "ask", "group": "ask"}},
+        "consent": CONSENT,
+        **settings,
     }
     path.write_text(yaml.safe_dump(document))
-    return path
 
 
 def _write_certificates(directory: Path) -> None:
@@ -117,29 +179,23 @@ def _write_certificates(directory: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(directory: Path) -> AsyncIterator[list[Instance]]:
-    """Both instances, up and answering; stopped at the end."""
-    ports = _free_ports(4)
-    processes = []
+async def _running(
+    directory: Path, places: Sequence[Place], **settings: Any
+) -> AsyncIterator[list[Instance]]:
+    """The instances, up and answering; stopped at the end."""
+    processes: list[asyncio.subprocess.Process] = []
     async with aiohttp.ClientSession() as session:
         instances = []
-        for number, name in enumerate(NAMES):
-            client, federation = ports[2 * number : 2 * number + 2]
-            _write_config(directory, name, client, federation)
-            instances.append(
-                Instance(
-                    name,
-                    f"http://127.0.0.1:{client}",
-                    f"{name}.test:{federation}",
-                    session,
-                    directory / name / "comity.yaml",
-                )
-            )
+        for place in places:
+            _write_config(directory, place, places, settings)
+            config = directory / place.name / "comity.yaml"
+            instances.append(Instance(place.name, place.url, place.server_name, session, config))
         _write_certificates(directory)
         try:
-            for name in NAMES:
-                processes.append(await _start(directory / name))
-            await asyncio.gather(*(_answering(instance, session) for instance in instances))
+            for place in places:
+                processes.append(await _start(directory / place.name))
+            pairs = zip(instances, processes, strict=True)
+            await asyncio.gather(*(_answering(*pair, session) for pair in pairs))
             yield instances
         finally:
             for process in processes:
@@ -163,9 +219,13 @@ async def _start(directory: Path) -> asyncio.subprocess.Process:
         )
 
 
-async def _answering(instance: Instance, session: aiohttp.ClientSession) -> None:
+async def _answering(
+    instance: Instance, process: asyncio.subprocess.Process, session: aiohttp.ClientSession
+) -> None:
     async with asyncio.timeout(READY_SECONDS):
         while True:
+            if process.returncode is not None:  # whatever answers there is not ours
+                raise DemoError(f"{instance.server_name} did not start")
             with contextlib.suppress(aiohttp.ClientError):
                 async with session.get(f"{instance.url}/ready") as response:
                     if response.status == 200:
@@ -175,7 +235,22 @@ async def _answering(instance: Instance, session: aiohttp.ClientSession) -> None
 
 async def _run(directory: Path) -> None:
     click.echo("Starting two instances ...")
-    async with _running(directory) as (one, two):
+    async with _running(directory, _places_for_the_story(), policy=POLICY) as (one, two):
         say(f"{one.server_name} and {two.server_name} answer; each has its own PostgreSQL")
         await tell(one, two)
     click.echo("Done. Both instances are stopped and their files removed.")
+
+
+async def _stay(directory: Path, port: int) -> None:
+    click.echo("Starting two instances ...")
+    async with _running(directory, _places_to_stay(port)) as instances:
+        for instance in instances:
+            person = PEOPLE[instance.name]
+            await instance.register(person)
+            say(f"{instance.url}  {person}@{instance.server_name}, password {PASSWORD}")
+        say(f"{directory}  configuration and logs, until the end")
+        click.echo("Ready. Ctrl-C ends both and removes their files.")
+        ended = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        await ended.wait()

@@ -14,6 +14,7 @@ import click
 PATIENCE_SECONDS = 20.0
 FORBIDDEN_WORD = "casino"
 SUSPICIOUS_WORD = "lottery"
+PASSWORD = "demo-only"
 OURS = "/_comity/client/v1"
 
 
@@ -51,7 +52,7 @@ class Instance:
         """Make an account and log in to it."""
         request = {
             "username": username,
-            "password": "demo-only",
+            "password": PASSWORD,
             "auth": {"type": "m.login.dummy"},
         }
         self.token = (await self.call("POST", "/register", request))["access_token"]
