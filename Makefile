@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 
-.PHONY: up test lint interop browser clients crash attack bench demo clean
+.PHONY: up test lint interop browser clients crash attack bench demo stay clean
 
 up: $(INSTALLED) ## run the server with the configuration in ./data, written if there is none
 	$(BIN)/comity up
@@ -41,6 +41,9 @@ bench: $(TESTED) ## figures beside Synapse's, on this machine
 
 demo: $(INSTALLED) ## two throw-away instances, step by step
 	$(BIN)/comity demo
+
+stay: $(INSTALLED) ## two throw-away instances that stay, to try the Conversations API
+	$(BIN)/comity demo --stay
 
 clean: ## forget what was installed; ./data stays
 	rm -rf $(VENV)

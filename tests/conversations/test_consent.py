@@ -168,6 +168,19 @@ async def test_a_request_may_be_accepted_without_joining(alice: ApiUser, bob: Ap
     assert (await alice.matrix("GET", "/joined_rooms"))["joined_rooms"] == []
 
 
+async def test_a_request_is_accepted_again_where_joining_failed(
+    alice: ApiUser, bob: ApiUser
+) -> None:
+    await alice.call("PUT", "/consent", {"preset": "ask"})
+    room_id = await invite(bob, alice)
+    await alice.post(f"/requests/{bob.address}/accept", {"join": False})
+
+    again = await alice.post(f"/requests/{bob.address}/accept", {})
+
+    assert again["state"] == "accepted"
+    assert (await alice.matrix("GET", "/joined_rooms"))["joined_rooms"] == [room_id]
+
+
 @pytest.mark.parametrize(
     ("answer", "state"), [("decline", "declined"), ("block", "blocked"), ("report", "blocked")]
 )

@@ -15,7 +15,7 @@ from homeserver.errors import InvalidParam, MatrixError, NotFound
 from homeserver.protocol.identifiers import UserId
 from homeserver.protocol.server_names import is_valid_server_name
 from homeserver.services.consent import Consent, Scope
-from homeserver.services.consent.requests import MessageRequests
+from homeserver.services.consent.requests import ACCEPTED, MessageRequests
 from homeserver.services.conversations.people import People
 from homeserver.services.conversations.shapes.consent import Answered, Request
 from homeserver.services.conversations.shapes.pages import Page, make_cursor
@@ -74,15 +74,24 @@ class Requests:
     async def answer_one(
         self, owner: UserId, sender: UserId, answer: str, *, join: bool = True, reason: str = ""
     ) -> Request:
-        """Answer somebody who waits.  Raises :class:`NotFound`, and why a join fails."""
-        pending = {r.sender: r for r in await self._requests.list(owner, PENDING)}
-        request = pending.get(sender)
+        """Answer somebody who waits.  Raises :class:`NotFound`, and why a join fails.
+
+        Who was accepted can be accepted again: the join may have failed.
+        """
+        request = await self._of(owner, sender, PENDING)
+        if request is not None:
+            await self._requests.answer_all(owner, answer, sender=sender, how=HOW, reason=reason)
+        elif answer == ACCEPT:
+            request = await self._of(owner, sender, ACCEPTED)
         if request is None:
             raise NotFound("This person does not wait for an answer")
-        await self._requests.answer_all(owner, answer, sender=sender, how=HOW, reason=reason)
         if answer == ACCEPT and join:
             await self._join(owner, request)
         return await self.get(owner, sender)
+
+    async def _of(self, owner: UserId, sender: UserId, state: str) -> MessageRequest | None:
+        found = await self._requests.list(owner, state)
+        return next((request for request in found if request.sender == sender), None)
 
     async def answer_many(
         self,
