@@ -91,7 +91,9 @@ async def listen(info: Ctx, since: int | None) -> AsyncGenerator[AnyUpdate, None
     caller, checked_at = await info.context.caller(SCOPE), time.monotonic()
     feed, queue = info.context.request.app[FEED], Queue()
     user_id, device_id = caller.requester.user_id, caller.requester.device_id
-    opening = asyncio.ensure_future(feed.open(user_id, device_id, since, queue))
+    opening = asyncio.ensure_future(
+        feed.open(user_id, device_id, since, queue, scopes=caller.scopes)
+    )
     try:
         while not opening.done():  # what was missed is read while it comes
             reading = asyncio.ensure_future(queue.next())

@@ -56,6 +56,7 @@ async def stream_events(call: Call[None, Since]) -> web.StreamResponse:
         call.requester.device_id,
         since,
         most_bytes=hub.limits.unread_bytes,
+        scopes=call.caller.scopes,
     )
     token, user = access_token(call.request) or "", call.request.headers.get(COMITY_USER)
     response = web.StreamResponse(headers=HEADERS)

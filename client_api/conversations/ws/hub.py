@@ -28,6 +28,7 @@ logger = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS = 30
 TICK_SECONDS = 1.0
 RETRY_MS = 10_000
+AT_ONCE = 2_000  # signs of life asked for in a second
 
 
 class Acks(Protocol):
@@ -257,13 +258,13 @@ class Hub:
         ``now``: in the loop's time.
         """
         due: list[Session] = []
-        while self._turns and self._turns[0].beat_at <= now:
+        while self._turns and self._turns[0].beat_at <= now and len(due) < AT_ONCE:
             session = self._turns.popleft()
             if session.socket.listener is session:
                 due.append(session)
                 session.beat_at = now + self.limits.heartbeat_seconds
                 session.socket.beat()
-        self._turns.extend(due)
+        self._turns.extend(due)  # the rest, if many came at once, has its turn a second later
         await self._check_tokens(session for session in due if session.is_check_due())
 
     async def _check_tokens(self, sessions: Iterable[Session]) -> None:

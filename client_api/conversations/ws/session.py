@@ -134,12 +134,12 @@ class Session:
 
     async def _open(self, since: int) -> None:
         assert self.caller is not None
-        requester, feed = self.caller.requester, self._hub.feed
+        requester, scopes, feed = self.caller.requester, self.caller.scopes, self._hub.feed
         try:
             while True:
                 try:
                     subscription = await feed.open(
-                        requester.user_id, requester.device_id, since, self
+                        requester.user_id, requester.device_id, since, self, scopes=scopes
                     )
                     break
                 except TooMuch as error:

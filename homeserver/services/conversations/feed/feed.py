@@ -119,16 +119,23 @@ class Feed:
     # ------------------------------------------------------------ subscribing
 
     async def open(
-        self, user_id: str, device_id: str | None, since: int | None, sink: Sink
+        self,
+        user_id: str,
+        device_id: str | None,
+        since: int | None,
+        sink: Sink,
+        *,
+        scopes: frozenset[str] | None = None,
     ) -> Subscription:
         """Tell a device all that happened since a position, and then what happens.
 
-        ``since`` None: from now on.  Raises :class:`TooMuch`, and what ``sink.ready`` raises.
+        ``since`` None: from now on.  ``scopes``: of the token that listens; None: it may hear all.
+        Raises :class:`TooMuch`, and what ``sink.ready`` raises.
         """
         if since is not None and since > self._log.position:
             raise TooMuch("unknown_position")
         self._rooms.pin(user_id)
-        subscription = Subscription(user_id, device_id, since or 0, sink)
+        subscription = Subscription(user_id, device_id, since or 0, sink, scopes)
         try:
             await self._rooms.get(user_id)
             if since is None:

@@ -34,8 +34,10 @@ class UpdateStream:
         since: int | None,
         *,
         most_bytes: int,
+        scopes: frozenset[str] | None = None,
     ) -> None:
-        """``most_bytes``: so much JSON may wait to be read."""
+        """``most_bytes``: so much JSON may wait to be read.  ``scopes``: see :meth:`Feed.open`."""
+        self._scopes = scopes
         self._feed = feed
         self.user_id = user_id
         self._device_id = device_id
@@ -74,7 +76,7 @@ class UpdateStream:
             while self._subscription is None:
                 try:
                     self._subscription = await self._feed.open(
-                        self.user_id, self._device_id, since, self
+                        self.user_id, self._device_id, since, self, scopes=self._scopes
                     )
                 except TooMuch as error:
                     since = self._feed.position

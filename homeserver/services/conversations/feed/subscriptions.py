@@ -34,14 +34,23 @@ class Sink(Protocol):
 class Subscription:
     """What one device is told.  Positions only rise."""
 
-    __slots__ = ("device_id", "position", "reader", "sink", "user_id")
+    __slots__ = ("device_id", "position", "reader", "scopes", "sink", "user_id")
 
-    def __init__(self, user_id: str, device_id: str | None, position: int, sink: Sink) -> None:
+    def __init__(
+        self,
+        user_id: str,
+        device_id: str | None,
+        position: int,
+        sink: Sink,
+        scopes: frozenset[str] | None = None,
+    ) -> None:
+        """``scopes``: of the token that listens; None: it may hear everything."""
         self.user_id = user_id
         self.device_id = device_id
         self.position = position
         """The device was told all up to here."""
         self.sink = sink
+        self.scopes = scopes
         self.reader: Reader | None = None
 
     def take(self, update: Update) -> None:
@@ -51,7 +60,8 @@ class Subscription:
             if position <= self.position:
                 return
             self.position = position
-        self.sink.deliver(update)
+        if self.scopes is None or update.shape.needs in self.scopes:
+            self.sink.deliver(update)
 
 
 class Reader:

@@ -6,7 +6,7 @@ that has none (typing, presence) is of the moment, and is not told again.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from homeserver.services.conversations.shapes.base import Sparse
 from homeserver.services.conversations.shapes.conversations import State
@@ -19,6 +19,9 @@ RequestState = Literal["pending", "accepted", "declined", "blocked", "expired"]
 
 class AnyUpdate(Sparse, frozen=True, kw_only=True, tag_field="type", tag="update"):
     """What all updates have in common."""
+
+    needs: ClassVar[str] = "messages:read"
+    """Which scope a token needs to be told of it."""
 
     position: int | None = None
     conversation_id: str | None = None
@@ -204,11 +207,15 @@ class RequestNote(Sparse, frozen=True, kw_only=True):
 class RequestCreated(AnyUpdate, frozen=True, kw_only=True, tag="request.created"):
     """Somebody whom the reader does not know wants to write to them."""
 
+    needs: ClassVar[str] = "consent"
+
     request: RequestNote
 
 
 class RequestUpdated(AnyUpdate, frozen=True, kw_only=True, tag="request.updated"):
     """A request was answered, or its time is up."""
+
+    needs: ClassVar[str] = "consent"
 
     request: RequestNote
 
@@ -216,6 +223,8 @@ class RequestUpdated(AnyUpdate, frozen=True, kw_only=True, tag="request.updated"
 class ConsentUpdated(AnyUpdate, frozen=True, kw_only=True, tag="consent.updated"):
     """The reader allowed or refused something.  ``peer``: an address, an instance's name, or a
     group of people such as ``tier:stranger``."""
+
+    needs: ClassVar[str] = "consent"
 
     peer: str
     scope: str
@@ -236,6 +245,8 @@ class Typing(AnyUpdate, frozen=True, kw_only=True, tag="typing"):
 class PresenceChanged(AnyUpdate, frozen=True, kw_only=True, tag="presence"):
     """Somebody came online, went away, or says how they are."""
 
+    needs: ClassVar[str] = "presence"
+
     person: str
     state: str
     text: str | None = None
@@ -255,12 +266,16 @@ class MessageStatus(AnyUpdate, frozen=True, kw_only=True, tag="message.status"):
 class KeysLow(AnyUpdate, frozen=True, kw_only=True, tag="keys.low"):
     """A device of the reader's has few one-time pre-keys left."""
 
+    needs: ClassVar[str] = "keys"
+
     device_id: str
     remaining: int
 
 
 class DeviceMessage(AnyUpdate, frozen=True, kw_only=True, tag="device.message"):
     """A message to the reader's device from another.  It waits until it is acknowledged."""
+
+    needs: ClassVar[str] = "keys"
 
     sender: str
     kind: str

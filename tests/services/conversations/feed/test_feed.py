@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import random
 from typing import Any
 
@@ -12,7 +15,7 @@ from homeserver.services.conversations import rendering
 from homeserver.services.conversations.feed import events
 from homeserver.services.conversations.feed.feed import TooMuch
 
-from .world import Person, World
+from .world import Ear, Person, World
 
 # Of these the database has the last state alone.
 LATEST_ONLY = ("receipt.read", "conversation.settings")
@@ -251,6 +254,22 @@ async def test_what_cannot_be_told_keeps_nothing_else_from_being_told(
     assert await bob.told_since(start) == ear.durable
 
 
+async def test_a_token_is_told_only_what_its_scopes_cover(
+    world: World, alice: Person, bob: Person
+) -> None:
+    room_id = await alice.room(bob)
+    ear, all_ears = Ear(), (await bob.listen())[0]
+    scopes = frozenset({"messages:read"})
+    subscription = await world.feed.open(bob.user_id, None, None, ear, scopes=scopes)
+    world.subscriptions.append(subscription)
+
+    await alice.call("PUT", f"/presence/{alice.user_id}/status", {"presence": "online"})
+    await alice.say(room_id, "hello")
+
+    await world.settled(lambda: "presence" in kinds(all_ears.told))
+    assert kinds(ear.told) == ["message.created"]
+
+
 async def test_a_position_from_the_future_is_unknown(world: World, bob: Person) -> None:
     with pytest.raises(TooMuch, match="unknown_position"):
         await bob.listen(world.position + 1)
@@ -266,6 +285,70 @@ async def test_more_than_is_told_again_is_refused(world: World, alice: Person, b
     with pytest.raises(TooMuch, match="too_much"):
         await bob.listen(start)
     assert len(await bob.told_since(start + 1)) == 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_who_does_things_at_once_is_told_in_one_order(world: World, seed: int) -> None:
+    """Commits carry many records then; comings and goings among them, and old messages."""
+    rng = random.Random(seed)
+    people = [await world.person(name) for name in ("alice", "bob", "carol", "dave")]
+    rooms = [await people[0].room(*people[1:]), await people[1].room(people[2])]
+    messages: list[tuple[Person, str, str]] = []
+    for room_id in rooms:
+        for number in range(5):
+            event_id = await people[1].say(room_id, f"old {number}")
+            messages.append((people[1], room_id, event_id))
+            world.instance.wiring.store.forget(event_id)
+    ears = [(person, (await person.listen())[0]) for person in people]
+    start = world.position
+
+    async def act(who: Person, chance: random.Random) -> None:
+        for _ in range(12):
+            with contextlib.suppress(AssertionError):  # what they may not do
+                await _do_something(chance, [who], rooms, messages)
+
+    await asyncio.gather(*(act(p, random.Random(rng.random())) for p in people for _ in range(4)))
+    await world.settled()
+
+    by_position: dict[tuple[str, int], Any] = {}
+    for person, ear in ears:
+        assert ear.cut is None
+        positions = [u["position"] for u in ear.durable]
+        assert positions == sorted(set(positions))
+        for update in ear.durable:
+            if update["type"].startswith("message."):
+                key = (update["conversation_id"], update["position"])
+                assert by_position.setdefault(key, update) == update
+        told = [u for u in ear.durable if u["type"] not in LATEST_ONLY]
+        for since in {start, *rng.sample(positions, min(3, len(positions)))}:
+            again = [u for u in await person.told_since(since) if u["type"] not in LATEST_ONLY]
+            assert again == [u for u in told if u["position"] > since]
+
+
+async def test_what_was_deleted_meanwhile_is_told_again_as_deleted(
+    world: World, alice: Person, bob: Person
+) -> None:
+    room_id = await alice.room(bob)
+    start = world.position
+    kept = await alice.say(room_id, "kept")
+    gone = await alice.say(room_id, "gone")
+    await alice.edit(room_id, gone, "gone, edited")
+    reaction = await bob.react(room_id, kept, "+")
+    await alice.redact(room_id, gone)
+    await bob.redact(room_id, reaction)
+
+    told = await bob.told_since(start)
+
+    assert kinds(told) == [
+        "message.created",
+        "message.created",
+        "message.deleted",
+        "reaction.removed",
+    ]
+    assert told[1]["message"]["deleted"]["by"] == alice.address
+    assert "text" not in told[1]["message"]
+    assert told[2]["message_id"] == gone
+    assert "gone" not in json.dumps([told[1], told[2]]).replace(gone, "")
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -322,7 +405,7 @@ async def _do_something(
         if author is who:
             await who.edit(room_id, event_id, f"edited {rng.random()}")
     elif roll < 0.85:
-        if (who, room_id) in ((people[0], rooms[0]), (people[1], rooms[1])):
+        if who.name == ("alice", "bob")[rooms.index(room_id)]:  # who made it
             topic = {"topic": str(rng.random())}
             await who.call("PUT", f"/rooms/{room_id}/state/m.room.topic", topic)
     elif roll < 0.9:
