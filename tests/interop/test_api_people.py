@@ -98,8 +98,11 @@ async def test_bundles_and_messages_go_to_devices_elsewhere(pair: Pair) -> None:
         assert bundle["one_time_pre_key"]["id"] == "AAAA"
         assert second["items"][0]["devices"][0]["signed_pre_key"]["id"] == "BBBB"
 
+        since: dict[str, Any] = {}
+
         async def arrived() -> bool:
-            answer = await bob.raw.call("GET", "sync", query={"timeout": 0})
+            answer = await bob.raw.call("GET", "sync", query={"timeout": 1000, **since})
+            since["since"] = answer["next_batch"]
             return any(
                 event["sender"] == alice.raw.user_id and event["content"] == content
                 for event in answer.get("to_device", {}).get("events", [])
