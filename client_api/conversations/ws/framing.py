@@ -19,6 +19,7 @@ CONTINUATION = 0x0
 FIN, COMPRESSED, RESERVED = 0x80, 0x40, 0x30
 MASKED = 0x80
 LONGEST_CONTROL = 125
+MOST_PARTS = 1_024  # of one message: an empty one costs its sender nothing, and us memory
 
 ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 VERSION = "13"
@@ -87,7 +88,16 @@ def encode_close(code: int, reason: str = "") -> bytes:
 class FrameReader:
     """Collects what a client sends.  Holds nothing while nothing is incomplete."""
 
-    __slots__ = ("_buffer", "_compressed", "_deflate", "_max_bytes", "_needed", "_opcode", "_parts")
+    __slots__ = (
+        "_buffer",
+        "_collected",
+        "_compressed",
+        "_deflate",
+        "_max_bytes",
+        "_needed",
+        "_opcode",
+        "_parts",
+    )
 
     def __init__(self, *, max_bytes: int, deflate: bool) -> None:
         """``max_bytes``: of a message, unpacked.  ``deflate``: whether compression was agreed."""
@@ -98,6 +108,7 @@ class FrameReader:
         self._opcode = CONTINUATION
         self._compressed = False
         self._parts: list[bytes] | None = None
+        self._collected = 0  # bytes in them
 
     @property
     def is_idle(self) -> bool:
@@ -166,9 +177,11 @@ class FrameReader:
             raise BadFrame(PROTOCOL_ERROR, "Unknown opcode")
         if (opcode == CONTINUATION) != (self._parts is not None):
             raise BadFrame(PROTOCOL_ERROR, "A message begins within another, or nothing goes on")
-        before = sum(map(len, self._parts)) if self._parts else 0
+        before = self._collected if self._parts is not None else 0
         if before + size > self._max_bytes:
             raise BadFrame(TOO_BIG, f"A message may have {self._max_bytes} bytes")
+        if self._parts is not None and len(self._parts) >= MOST_PARTS:
+            raise BadFrame(TOO_BIG, f"A message may come in {MOST_PARTS} pieces")
 
     def _may_be_compressed(self, opcode: int) -> bool:
         return self._deflate and opcode in (TEXT, BINARY)
@@ -183,10 +196,11 @@ class FrameReader:
             if first & FIN:
                 frames.append(Frame(opcode, self._whole(payload)))
             else:
-                self._parts = [payload]
+                self._parts, self._collected = [payload], len(payload)
             return
         assert self._parts is not None
         self._parts.append(payload)
+        self._collected += len(payload)
         if first & FIN:
             whole, self._parts = b"".join(self._parts), None
             frames.append(Frame(self._opcode, self._whole(whole)))

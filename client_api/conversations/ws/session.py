@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import orjson
 import structlog
 
 from client_api.conversations.api import invalid
 from client_api.conversations.auth import Caller
 from client_api.conversations.ws import client_frames, framing, server_frames
 from client_api.conversations.ws.framing import Frame
-from client_api.conversations.ws.server_frames import JSON, MSGPACK, Ok, Pong, Refusal, Welcome
+from client_api.conversations.ws.server_frames import Ok, Pong, Refusal, Welcome
 from client_api.conversations.ws.socket import Socket
 from homeserver.errors import MatrixError, NotJson
 from homeserver.services.conversations.feed.feed import TooMuch
@@ -39,17 +40,14 @@ UNAUTHENTICATED, REPLACED, RESUME, TOO_MANY, BAD_HELLO = 4001, 4002, 4010, 4029,
 HELLO_SECONDS = 10.0
 DONE = Ok()
 RATE, IN_FLIGHT = 1, 2  # why a socket is read no further
+# msgspec tells of broken UTF-8, and orjson of what is not for JSON, in errors of Python's own
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, TypeError)
 
 Authenticate = Callable[[str, str | None], Awaitable[Caller]]
 
-_decoders: dict[
-    int,
-    msgspec.json.Decoder[client_frames.ClientFrame]
-    | msgspec.msgpack.Decoder[client_frames.ClientFrame],
-] = {
-    JSON: msgspec.json.Decoder(client_frames.ClientFrame),
-    MSGPACK: msgspec.msgpack.Decoder(client_frames.ClientFrame),
-}
+_decoder: msgspec.json.Decoder[client_frames.ClientFrame] = msgspec.json.Decoder(
+    client_frames.ClientFrame
+)
 
 
 class Session:
@@ -332,22 +330,32 @@ class Session:
 
 def _decode(frame: Frame) -> client_frames.ClientFrame:
     """A client's frame.  Raises :class:`MatrixError`."""
-    kind = JSON if frame.opcode == framing.TEXT else MSGPACK
     try:
-        decoded: client_frames.ClientFrame = _decoders[kind].decode(frame.payload)
-        return decoded
+        return _decoder.decode(_as_json(frame))
     except msgspec.ValidationError as error:
         raise invalid(error) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise NotJson("The frame cannot be read") from error
+
+
+def _as_json(frame: Frame) -> bytes:
+    """What a frame says, as JSON.  Raises one of ``UNREADABLE``.
+
+    MessagePack can say what JSON cannot: bytes, times, numbers as keys.  None of that may get
+    into events.
+    """
+    if frame.opcode == framing.TEXT:
+        return frame.payload
+    return orjson.dumps(
+        msgspec.msgpack.decode(frame.payload), option=orjson.OPT_PASSTHROUGH_DATETIME
+    )
 
 
 def _client_id(frame: Frame) -> str | None:
     """The client ID of a frame that is wrong in another way."""
-    read = msgspec.json.decode if frame.opcode == framing.TEXT else msgspec.msgpack.decode
     try:
-        fields = read(frame.payload)
-    except (msgspec.DecodeError, RecursionError):
+        fields = msgspec.json.decode(_as_json(frame))
+    except UNREADABLE:
         return None
     client_id = fields.get("client_id") if isinstance(fields, dict) else None
     return client_id if isinstance(client_id, str) and len(client_id) <= 255 else None

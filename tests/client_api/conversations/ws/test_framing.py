@@ -216,3 +216,23 @@ def test_a_long_reason_is_cut_between_characters() -> None:
 )
 def test_offers_of_compression_that_can_be_kept_are_taken(offers: str, agreed: bool) -> None:
     assert framing.accepts_deflate(offers) is agreed
+
+
+def test_a_message_in_endless_pieces_is_refused() -> None:
+    """Empty pieces never make a message too big; and each costs memory."""
+    reading = reader()
+    assert reading.feed(masked(framing.TEXT, b"", fin=False)) == []
+    pieces = masked(framing.CONTINUATION, b"", fin=False) * framing.MOST_PARTS
+
+    with pytest.raises(BadFrame) as refused:
+        reading.feed(pieces)
+
+    assert refused.value.code == framing.TOO_BIG
+
+
+def test_pieces_of_one_message_do_not_count_for_the_next() -> None:
+    reading = reader(max_bytes=4)
+    for _ in range(3):
+        reading.feed(masked(framing.TEXT, b"ab", fin=False))
+
+        assert reading.feed(masked(framing.CONTINUATION, b"cd")) == [Frame(framing.TEXT, b"abcd")]
