@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -195,6 +196,7 @@ async def serve(config: Config, *, ready: Callable[[str], None]) -> None:
         wiring = Wiring(config, database, load_signing_keys(config))
         await wiring.start()
         _look_for_cycles_less_often()
+        _allow_many_sockets()
         runner = web.AppRunner(
             build_app(wiring),
             access_log=None,
@@ -229,6 +231,17 @@ def _reload_on_hangup(loop: asyncio.AbstractEventLoop, wiring: Wiring) -> None:
         task.add_done_callback(tasks.discard)
 
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
+
+
+def _allow_many_sockets() -> None:
+    """As many open files as the system lets the process have: each socket is one.
+
+    A service manager's default is 1,024, for programs that know no better.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _look_for_cycles_less_often() -> None:
