@@ -29,6 +29,15 @@ EVENTS_RECEIVED = Counter(
     ("verdict",),
     registry=REGISTRY,
 )
+SOCKETS = Gauge(
+    "comity_websockets", "WebSockets with a session of the Conversations API", registry=REGISTRY
+)
+SOCKETS_CUT_OFF = Counter(
+    "comity_websockets_cut_off_total",
+    "WebSockets closed by the server, by code",
+    ("code",),
+    registry=REGISTRY,
+)
 MODERATION_ITEMS = Counter(
     "comity_moderation_items_total",
     "Items that entered the moderators' queue",

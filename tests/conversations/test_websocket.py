@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from homeserver.metrics import SOCKETS
 from homeserver.storage.database import Database
 from tests.integration.single import running
 
@@ -330,6 +331,18 @@ async def test_a_user_has_so_many_sockets(database: Database, tmp_path: Path) ->
             async with instance.client.ws_connect("/api/v1/ws", headers=headers) as ws:
                 assert await ClientSocket(ws).closed() == 4029
         assert alice
+
+
+async def test_open_sockets_are_counted(alice: ApiUser, bob: ApiUser) -> None:
+    before = SOCKETS._value.get()
+    async with connected(alice), connected(bob):
+        assert SOCKETS._value.get() == before + 2
+    for _ in range(100):
+        if SOCKETS._value.get() == before:
+            break
+        await asyncio.sleep(0.01)
+
+    assert SOCKETS._value.get() == before
 
 
 # ---------------------------------------------------------------- limits

@@ -17,6 +17,7 @@ from client_api.conversations.ws.server_frames import Limits
 from client_api.conversations.ws.session import REPLACED, TOO_MANY, UNAUTHENTICATED, Session
 from client_api.conversations.ws.socket import Outbox, SocketLimits
 from homeserver.errors import LimitExceeded, MatrixError
+from homeserver.metrics import SOCKETS
 from homeserver.services.conversations.api_tokens import is_api_token
 from homeserver.services.conversations.feed.feed import Feed
 from homeserver.services.conversations.feed.stream import UpdateStream
@@ -167,6 +168,7 @@ class Hub:
         if self._ticking is None:
             self._ticking = asyncio.create_task(self._tick_always(), name="socket heartbeats")
         sessions.append(session)
+        SOCKETS.inc()
         session.beat_at = asyncio.get_running_loop().time() + self.limits.heartbeat_seconds
         self._turns.append(session)
         if self._presences.enabled:
@@ -210,6 +212,7 @@ class Hub:
         if sessions is None or session not in sessions:
             return
         sessions.remove(session)
+        SOCKETS.dec()
         if not sessions:
             del self._by_user[user_id]
         if session.presence is not None:

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from client_api.conversations.ws import framing
 from client_api.conversations.ws.framing import BadFrame, Frame, FrameReader
+from homeserver.metrics import SOCKETS_CUT_OFF
 
 SLOW_READER = 4008
 BUSY_BYTES = 65_536  # so much unsent, and a replay waits
@@ -133,8 +134,11 @@ class Socket(asyncio.Protocol):
 
     def close(self, code: int, reason: str = "") -> None:
         """Say goodbye and end the connection."""
-        if self._is_closing:
-            return
+        if not self._is_closing:
+            SOCKETS_CUT_OFF.labels(code).inc()
+            self._say_goodbye(code, reason)
+
+    def _say_goodbye(self, code: int, reason: str = "") -> None:
         self.write(framing.encode_close(code, reason))
         self._end()
         self.flush()
@@ -206,7 +210,7 @@ class Socket(asyncio.Protocol):
             code, _ = framing.parse_close(payload)
         except BadFrame as error:
             code = error.code
-        self.close(code)
+        self._say_goodbye(code)
         self._transport.close()  # once all is written
 
     # ------------------------------------------------------------ the transport's word
