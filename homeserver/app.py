@@ -97,7 +97,6 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.MEMBERSHIP] = wiring.membership
     app[app_keys.MESSAGE_VIEWS] = wiring.ends.views
     app[app_keys.OPENID] = wiring.openid
-    app[app_keys.MATRIX_SEARCH] = wiring.conversations.finding.matrix_search
     app[app_keys.PEOPLE_SEARCH] = wiring.device_parts.people_search
     app[app_keys.PRESENCE] = wiring.device_parts.presence
     app[app_keys.PROFILES] = wiring.profiles

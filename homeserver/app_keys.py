@@ -69,6 +69,7 @@ from homeserver.services.third_party_invites import ThirdPartyInvites
 from homeserver.services.timeline import Timeline
 from homeserver.services.timeline_state import TimelineState
 from homeserver.services.to_device import ToDeviceService
+from homeserver.services.turn import Turn
 from homeserver.services.typing import TypingService
 from homeserver.storage.database import Database
 
@@ -109,6 +110,7 @@ MEDIA_GATE = web.AppKey("MEDIA_GATE", MediaGate)
 CHECK_LINKS = web.AppKey("CHECK_LINKS", CheckLinks)
 PASSWORD_LOGIN = web.AppKey("PASSWORD_LOGIN", PasswordLogin)
 MATRIX_SEARCH = web.AppKey("MATRIX_SEARCH", MatrixSearch)
+TURN = web.AppKey("TURN", Turn)
 PEOPLE_SEARCH = web.AppKey("PEOPLE_SEARCH", PeopleSearch)
 PRESENCE = web.AppKey("PRESENCE", PresenceService)
 RECEIPTS = web.AppKey("RECEIPTS", ReceiptService)

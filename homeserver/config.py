@@ -229,6 +229,15 @@ class MediaConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class VoipConfig:
+    """``voip``: the TURN servers that relay calls."""
+
+    turn_uris: list[str]
+    turn_shared_secret: str | None = field(repr=False)
+    turn_ttl_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class RoomsConfig:
     """``rooms``."""
 
@@ -271,6 +280,7 @@ class Config:
     webhooks: WebhooksConfig
     limits: LimitsConfig
     websocket: WebSocketConfig
+    voip: VoipConfig
     rooms: RoomsConfig
     log: LogConfig
     source: Path | None  # the file that it was read from
@@ -406,6 +416,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         webhooks=WebhooksConfig(**_in_ms(document["webhooks"], "keep_log")),
         limits=LimitsConfig(**document["limits"]),
         websocket=WebSocketConfig(**document["websocket"]),
+        voip=VoipConfig(**_in_ms(document["voip"], "turn_ttl")),
         rooms=RoomsConfig(**document["rooms"]),
         log=LogConfig(**document["log"]),
         source=source,

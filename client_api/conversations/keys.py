@@ -8,6 +8,7 @@ from aiohttp import web
 
 from homeserver.services.conversations.api_tokens import ApiTokens
 from homeserver.services.conversations.applications import Applications
+from homeserver.services.conversations.calls import Calls
 from homeserver.services.conversations.cancelling import Cancelling
 from homeserver.services.conversations.conversations import Conversations
 from homeserver.services.conversations.delivery import DeliveryStatuses
@@ -42,6 +43,7 @@ WEBHOOKS = web.AppKey("WEBHOOKS", Webhooks)
 API_TOKENS = web.AppKey("API_TOKENS", ApiTokens)
 APPLICATIONS = web.AppKey("APPLICATIONS", Applications)
 FEED = web.AppKey("FEED", Feed)
+CALLS = web.AppKey("CALLS", Calls)
 CANCELLING = web.AppKey("CANCELLING", Cancelling)
 DELIVERY = web.AppKey("DELIVERY", DeliveryStatuses)
 DRAFTS = web.AppKey("DRAFTS", Drafts)

@@ -37,6 +37,7 @@ from client_api.matrix import (
     typing,
     user_directory,
     versions,
+    voip,
     wellknown,
 )
 
@@ -73,6 +74,7 @@ MODULES = (
     typing,
     user_directory,
     versions,
+    voip,
     wellknown,
 )
 ALL_ROUTES: list[web.RouteDef] = [

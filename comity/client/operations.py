@@ -18,6 +18,7 @@ from comity.client.shapes import (
     Availability,
     BundleRequest,
     Bundles,
+    Call,
     Cancelled,
     ChangeScheduled,
     ConsentShown,
@@ -33,6 +34,7 @@ from comity.client.shapes import (
     Draft,
     EditMessage,
     EffectivePermissions,
+    EndCall,
     Forward,
     ForwardResult,
     Grant,
@@ -53,6 +55,9 @@ from comity.client.shapes import (
     MyChanges,
     NewAccount,
     NewAnswer,
+    NewCall,
+    NewCallAnswer,
+    NewCandidates,
     NewContact,
     NewConversation,
     NewDeviceMessages,
@@ -76,6 +81,7 @@ from comity.client.shapes import (
     OwnSession,
     OwnUserInfo,
     PageOfBlocked,
+    PageOfCall,
     PageOfChange,
     PageOfContact,
     PageOfConversation,
@@ -122,6 +128,7 @@ from comity.client.shapes import (
     SignedOut,
     SignOutOthers,
     Tokens,
+    TurnServers,
     Upload,
     Ways,
     WebhookChangesBody,
@@ -1158,6 +1165,74 @@ class Operations:
                 },
             ),
         )
+
+    async def start_call(self, body: NewCall, *, key: str | None = None) -> Call:
+        """Call somebody.
+
+        `offer` is what WebRTC's `createOffer` gives. The devices of who is called are told
+        by `call.ringing`; what they do comes as `call.answered` (with their session
+        description), `call.declined` and `call.ended`. Unanswered after `ring_seconds`, the
+        call is missed.
+        """
+        return cast("Call", await self.call("POST", "/calls", body=body, key=key))
+
+    async def list_calls(
+        self,
+        *,
+        conversation_id: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> PageOfCall:
+        """List calls, the newest first, with how long they took."""
+        return cast(
+            "PageOfCall",
+            await self.call(
+                "GET",
+                "/calls",
+                query={"conversation_id": conversation_id, "cursor": cursor, "limit": limit},
+            ),
+        )
+
+    async def get_turn_servers(self) -> TurnServers:
+        """Get credentials for the servers that relay calls, where devices do not reach each
+        other.
+        """
+        return cast("TurnServers", await self.call("GET", "/calls/turn"))
+
+    async def get_call(self, call_id: str) -> Call:
+        """Read a call; until it is over, with what both sides can do."""
+        return cast("Call", await self.call("GET", _path("/calls/{}", call_id)))
+
+    async def answer_call(
+        self, call_id: str, body: NewCallAnswer, *, key: str | None = None
+    ) -> Call:
+        """Answer a call. `answer` is what WebRTC's `createAnswer` gives.
+
+        Of several devices that answer, the first one has the call; the others get the
+        problem `call_answered`.
+        """
+        return cast(
+            "Call", await self.call("POST", _path("/calls/{}/answer", call_id), body=body, key=key)
+        )
+
+    async def decline_call(self, call_id: str, *, key: str | None = None) -> Call:
+        """Decline a call, on all your devices."""
+        return cast("Call", await self.call("POST", _path("/calls/{}/decline", call_id), key=key))
+
+    async def end_call(self, call_id: str, body: EndCall, *, key: str | None = None) -> Call:
+        """End a call that you are in, or stop ringing. Ending what is over changes nothing."""
+        return cast(
+            "Call", await self.call("POST", _path("/calls/{}/end", call_id), body=body, key=key)
+        )
+
+    async def add_candidates(
+        self, call_id: str, body: NewCandidates, *, key: str | None = None
+    ) -> None:
+        """Tell the other side more ways to reach your device, as WebRTC finds them.
+
+        Send several at once. An empty `candidate` says that there are no more.
+        """
+        await self.call("POST", _path("/calls/{}/candidates", call_id), body=body, key=key)
 
     async def upload_media(self, *, name: str | None = None, key: str | None = None) -> Media:
         """Upload a file.

@@ -83,6 +83,47 @@ class Bundles(TypedDict):
     failures: list[Unreachable]
 
 
+class Call(TypedDict):
+    """A call.
+
+    ``started_by``: who calls; ``person``: who is called, null where anybody may answer.
+    ``device``, ``answered_device``: which of their devices are in it, as each call names
+    them. ``offer`` and ``answer`` are there until the call is over.
+    """
+
+    id: str
+    conversation_id: str
+    message_id: str
+    state: Literal["active", "declined", "ended", "failed", "missed", "ringing"]
+    media: Literal["audio", "video"]
+    started_by: str
+    started_at: str
+    rings_until: str
+    device: str
+    person: NotRequired[str | None]
+    offer: NotRequired[SessionDescription | None]
+    answered_at: NotRequired[str | None]
+    answered_by: NotRequired[str | None]
+    answered_device: NotRequired[str | None]
+    answer: NotRequired[SessionDescription | None]
+    ended_at: NotRequired[str | None]
+    ended_by: NotRequired[str | None]
+    end_reason: NotRequired[
+        Literal[
+            "busy",
+            "cancelled",
+            "connection_failed",
+            "declined",
+            "error",
+            "hung_up",
+            "media_failed",
+            "no_answer",
+        ]
+        | None
+    ]
+    duration_ms: NotRequired[int | None]
+
+
 class CallNote(TypedDict):
     """A call that was begun in a conversation."""
 
@@ -403,6 +444,12 @@ class EffectivePermissions(TypedDict):
 
 class Empty(TypedDict):
     """An answer that says nothing more than that it was done."""
+
+
+class EndCall(TypedDict):
+    """Why a call is ended."""
+
+    reason: NotRequired[Literal["busy", "connection_failed", "error", "hung_up", "media_failed"]]
 
 
 Expires = TypedDict(
@@ -778,6 +825,33 @@ class NewAnswer(TypedDict):
     answer: Literal["maybe", "no", "yes"]
 
 
+class NewCall(TypedDict):
+    """A call to a person, or in a conversation.
+
+    ``person``: who is called in a group; in a conversation between two it is the other.
+    """
+
+    offer: NewDescription
+    media: Literal["audio", "video"]
+    to: NotRequired[str | None]
+    conversation_id: NotRequired[str | None]
+    person: NotRequired[str | None]
+    ring_seconds: NotRequired[int]
+    allow_unencrypted: NotRequired[bool]
+
+
+class NewCallAnswer(TypedDict):
+    """The answer to a call."""
+
+    answer: NewDescription
+
+
+class NewCandidates(TypedDict):
+    """More ways to reach the caller's device, as WebRTC's ``icecandidate`` events have them."""
+
+    candidates: list[dict[str, Any]]
+
+
 class NewChoice(TypedDict):
     """A choice of a poll. Without an ID it gets one."""
 
@@ -816,6 +890,13 @@ class NewConversation(TypedDict):
     history: NotRequired[Literal["all", "since_invitation", "since_joining"]]
     join: NotRequired[Literal["approval", "invite", "open"]]
     encrypted: NotRequired[bool]
+
+
+class NewDescription(TypedDict):
+    """What one side of a call can do: what WebRTC's ``createOffer`` or ``createAnswer`` gives."""
+
+    sdp: str
+    type: NotRequired[Literal["answer", "offer"] | None]
 
 
 class NewDeviceMessages(TypedDict):
@@ -1112,6 +1193,13 @@ class PageOfBlocked(TypedDict):
     """A part of a list. ``next``: the cursor of the part after it; null at the end."""
 
     items: list[Blocked]
+    next: str | None
+
+
+class PageOfCall(TypedDict):
+    """A part of a list. ``next``: the cursor of the part after it; null at the end."""
+
+    items: list[Call]
     next: str | None
 
 
@@ -1652,6 +1740,13 @@ class Session(TypedDict):
     expires_in_ms: NotRequired[int | None]
 
 
+class SessionDescription(TypedDict):
+    """What one side of a call can do: a WebRTC session description."""
+
+    type: Literal["answer", "offer"]
+    sdp: str
+
+
 class SettingsChange(TypedDict):
     """The caller's own settings of a conversation.
 
@@ -1728,6 +1823,21 @@ class Tokens(TypedDict):
     access_token: str
     refresh_token: NotRequired[str | None]
     expires_in_ms: NotRequired[int | None]
+
+
+class TurnServer(TypedDict):
+    """Credentials for the servers that relay calls, as WebRTC's ``RTCIceServer`` takes them."""
+
+    urls: list[str]
+    username: str
+    credential: str
+    expires_at: str
+
+
+class TurnServers(TypedDict):
+    """The servers that relay calls; none where the instance has none."""
+
+    items: list[TurnServer]
 
 
 class Unreachable(TypedDict):

@@ -33,6 +33,7 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "incoming_guess": RateConfig(per_second=0.2, burst=20),  # by caller: addresses there are not
     "application_user": RateConfig(per_second=20, burst=1_000),  # by application: accounts
     "message_search": RateConfig(per_second=5, burst=50),  # by user
+    "turn": RateConfig(per_second=0.5, burst=20),  # by user: credentials for relays of calls
     "people_search": RateConfig(per_second=5, burst=50),  # by user
     "key_bundles": RateConfig(per_second=5, burst=500),  # by user: people whose keys are taken
     "profile": RateConfig(per_second=5, burst=50),

@@ -12,6 +12,7 @@ from homeserver.protocol.answers import relation_key
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.media_uris import media_uris
 from homeserver.protocol.message_ends import MessageEnd
+from homeserver.storage.calls import write_calls
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.event_marks import write_marks
 from homeserver.storage.log import Record
@@ -235,6 +236,7 @@ class EventRecord(Record):
         await _write_media_references(connection, batch)
         await write_marks(connection, [record for _, record in batch])
         await write_ends(connection, batch)
+        await write_calls(connection, batch)
 
 
 class RoomMoved(Exception):

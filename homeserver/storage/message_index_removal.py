@@ -1,4 +1,4 @@
-"""What leaves the index of messages in the transaction that redacts or erases it."""
+"""What leaves the index of messages, and the history of calls, with what is redacted or erased."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ EMPTY = """
 UPDATE message_index SET words = '', source_id = NULL, stale = true
 WHERE source_id = ANY($1::text[])
 """
+DELETE_CALLS = "DELETE FROM calls WHERE event_id = ANY($1::text[])"
 
 
 async def forget(connection: Connection | Queryable, event_ids: Collection[str]) -> None:
@@ -22,3 +23,4 @@ async def forget(connection: Connection | Queryable, event_ids: Collection[str])
     ids = list(event_ids)
     await connection.execute(DELETE, ids)
     await connection.execute(EMPTY, ids)
+    await connection.execute(DELETE_CALLS, ids)

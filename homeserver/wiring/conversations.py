@@ -12,6 +12,7 @@ from homeserver.services.conversations.folding import Folding
 from homeserver.services.conversations.idempotency import Idempotency
 from homeserver.wiring.applications import ApplicationParts
 from homeserver.wiring.basics import clock_ms
+from homeserver.wiring.calls import CallParts
 from homeserver.wiring.conversation_parts import ConversationParts
 from homeserver.wiring.delivery import DeliveryParts
 from homeserver.wiring.feed import FeedParts
@@ -48,6 +49,7 @@ class Conversations:
         )
         self.media_parts = MediaParts(wiring)
         self.finding = FindingParts(wiring, self.conversation_parts, self.message_parts)
+        self.call_parts = CallParts(wiring, self.message_parts, self.finding)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
@@ -60,6 +62,7 @@ class Conversations:
         self.message_parts.provide(app)
         self.application_parts.provide(app)
         self.finding.provide(app)
+        self.call_parts.provide(app)
 
     async def start(self) -> None:
         """Start what runs in the background."""
@@ -74,6 +77,7 @@ class Conversations:
 
     async def close(self) -> None:
         """Stop what runs in the background."""
+        await self.call_parts.close()
         await self.finding.close()
         await self.application_parts.close()
         await self.delivery_parts.close()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from client_api.conversations import keys
+from homeserver import app_keys
 from homeserver.services.conversations.search import Search
 from homeserver.services.search.indexer import MessageIndexer
 from homeserver.services.search.matrix_search import MatrixSearch
@@ -49,6 +50,7 @@ class FindingParts:
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.SEARCH] = self.search
+        app[app_keys.MATRIX_SEARCH] = self.matrix_search
 
     async def start(self) -> None:
         """Begin to index."""

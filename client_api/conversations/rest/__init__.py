@@ -5,6 +5,7 @@ from __future__ import annotations
 from client_api.conversations.api import Api
 from client_api.conversations.rest import (
     application,
+    calls,
     consent,
     conversations,
     devices,
@@ -44,6 +45,7 @@ ALL: tuple[Api, ...] = (
     messages.api,
     events.api,
     search.api,
+    calls.api,
     media.api,
     uploads.api,
     status.api,

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from homeserver.protocol.answers import POLL_ENDS, POLL_RESPONSES, POLL_STARTS, RSVP
+from homeserver.protocol.calls import call_key
 from homeserver.protocol.events import Event
 from homeserver.protocol.message_ends import MessageEnd, ends, message_end
 from homeserver.protocol.relations import ANNOTATION, REPLACE, Relation, relation_of, reply_target
@@ -134,6 +136,8 @@ def render(
         content = _edited_content(event, edit)
         parts["edited_at"] = rfc3339(edit.origin_server_ts)
     kind = _read(event, content, parts, previous)
+    if kind == "call":
+        parts["call"] = replace(parts["call"], id=call_key(event.room_id, parts["call"].id))
     original = event.content  # relations and ends stay as they were
     if "m.relates_to" in original:
         _add_relations(original, parts)

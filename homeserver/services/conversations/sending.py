@@ -200,6 +200,20 @@ class Sending:
 
     # ------------------------------------------------------------ where to
 
+    def check_rate(self, user_id: str) -> None:
+        """Count something that is sent.  Raises :class:`LimitExceeded`."""
+        self._rate_limits.check("message", user_id)
+
+    async def place(
+        self, user_id: UserId, to: str | None, conversation_id: str | None, *, clear: bool
+    ) -> str:
+        """The room of a conversation, or of the one with a person, which is made if need be.
+
+        Raises what :meth:`send` does.
+        """
+        room_id, _ = await self._conversation(user_id, to, conversation_id, clear=clear)
+        return room_id
+
     async def _conversation(
         self,
         user_id: UserId,

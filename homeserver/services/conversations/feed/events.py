@@ -21,6 +21,8 @@ from homeserver.protocol.answers import (
 )
 from homeserver.protocol.events import Event
 from homeserver.protocol.relations import REPLACE, is_valid_replacement, relation_of
+from homeserver.services.conversations.feed.calls import MAKERS as CALLS
+from homeserver.services.conversations.feed.calls import call_update
 from homeserver.services.conversations.feed.updates import Routed, Update
 from homeserver.services.conversations.polls import read_poll
 from homeserver.services.conversations.reading import as_dict, as_text
@@ -138,6 +140,8 @@ def _shape(stored: StoredEvent, known: Known) -> AnyUpdate | None:
     make = MAKERS.get(event.type)
     if make is not None:
         return make(stored, known)
+    if event.type in CALLS and (told := call_update(stored)) is not None:
+        return told
     if event.type == REDACTION:
         return _redaction(stored, known)
     if is_message(event):

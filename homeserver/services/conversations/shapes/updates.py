@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from homeserver.services.conversations.shapes.base import Sparse
+from homeserver.services.conversations.shapes.calls import Call, EndReason, SessionDescription
 from homeserver.services.conversations.shapes.conversations import State
 from homeserver.services.conversations.shapes.messages import Answer, Message
 from homeserver.services.conversations.shapes.scheduled import Draft
@@ -113,6 +114,52 @@ class ReceiptRead(AnyUpdate, frozen=True, kw_only=True, tag="receipt.read"):
     at: str
     thread: str | None = None
     private: bool = False
+
+
+# ---------------------------------------------------------------- calls
+
+
+class CallRinging(AnyUpdate, frozen=True, kw_only=True, tag="call.ringing"):
+    """Somebody calls.  ``message``: the same in the conversation's list of messages."""
+
+    call: Call
+    message: Message
+
+
+class CallAnswered(AnyUpdate, frozen=True, kw_only=True, tag="call.answered"):
+    """A device answered; of several the first has the call.  ``device``: as the call names it."""
+
+    call_id: str
+    person: str
+    device: str
+    answer: SessionDescription
+    at: str
+
+
+class CallCandidates(AnyUpdate, frozen=True, kw_only=True, tag="call.candidates"):
+    """More ways to reach a device that is in a call."""
+
+    call_id: str
+    person: str
+    device: str
+    candidates: list[dict[str, Any]]
+
+
+class CallDeclined(AnyUpdate, frozen=True, kw_only=True, tag="call.declined"):
+    """Somebody declined a call, on all their devices."""
+
+    call_id: str
+    person: str
+    at: str
+
+
+class CallEnded(AnyUpdate, frozen=True, kw_only=True, tag="call.ended"):
+    """Somebody ended a call, or stopped ringing: read it for how it stands."""
+
+    call_id: str
+    person: str
+    reason: EndReason
+    at: str
 
 
 # ---------------------------------------------------------------- conversations
