@@ -145,6 +145,9 @@ async def test_removing_banning_and_what_matrix_makes_of_it(alice: ApiUser, bob:
     assert (content["membership"], content["reason"]) == ("ban", "Spam")
     assert await addresses(alice, made, "?state=banned") == [bob.address]
 
+    unbanned = await alice.post(f"{member_path(made, bob)}/unban")
+    assert unbanned["state"] == "removed"
+    await alice.post(f"{member_path(made, bob)}/ban")
     await alice.matrix("POST", f"/rooms/{made}/unban", {"user_id": bob.user_id})
     refused = await alice.post(f"{member_path(made, bob)}/unban", status=409)
     assert refused["code"] == "not_banned"

@@ -69,6 +69,11 @@ async def test_the_reference_page_shows_every_operation(nobody: ApiUser) -> None
         assert f'id="{operation.name}"' in page
 
 
+async def test_the_reference_page_has_its_style(nobody: ApiUser) -> None:
+    async with nobody.instance.client.get("/api/v1/reference.css") as response:
+        assert (response.status, response.content_type) == (200, "text/css")
+
+
 def test_the_document_can_be_made_for_any_address() -> None:
     made = document(ALL, "https://chat.example")
 

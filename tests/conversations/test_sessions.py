@@ -179,11 +179,13 @@ async def test_devices_are_listed_renamed_and_signed_out(
         "/sessions", {"user": "alice", "password": "sesame", "device_name": "Old phone"}, status=201
     )
     listed = await alice.get("/devices")
+    one = await alice.get(f"/devices/{other['device_id']}")
     renamed = await alice.call("PATCH", f"/devices/{other['device_id']}", {"name": "Tablet"})
     await alice.call("DELETE", f"/devices/{other['device_id']}")
     await alice.get(f"/devices/{other['device_id']}", status=404)
 
     assert len(listed["items"]) == 2
+    assert one in listed["items"]
     assert sum(device["current"] for device in listed["items"]) == 1
     assert renamed["name"] == "Tablet"
     await ApiUser(instance, "alice", other["access_token"]).get("/me", status=401)

@@ -133,6 +133,17 @@ async def test_who_does_not_show_receipts_is_seen_no_further_than_their_instance
     assert report["status"] == "delivered_to_instance"
 
 
+async def test_where_nothing_is_under_way_there_is_nothing_to_retry(
+    alice: ApiUser, bob: ApiUser
+) -> None:
+    room_id = await a_group(alice, bob)
+    message_id = await send(alice, room_id)
+
+    retried = await alice.post(f"/conversations/{room_id}/messages/{message_id}/retry")
+
+    assert retried["instances"] == []
+
+
 async def test_only_its_sender_sees_how_far_a_message_is(alice: ApiUser, bob: ApiUser) -> None:
     room_id = await a_group(alice, bob)
     message_id = await send(alice, room_id)

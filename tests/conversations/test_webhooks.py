@@ -443,3 +443,15 @@ async def test_webhooks_take_a_scope(instance: Instance) -> None:
     problem = await app.get("/webhooks", status=403)
 
     assert problem["scope"] == "webhooks"
+
+
+async def test_a_new_secret_signs_beside_the_old_one(app: App, receiver: Receiver) -> None:
+    made = await hook(app, receiver, "message.created")
+
+    rotated = await app.post(f"/webhooks/{made['info']['id']}/rotate-secret")
+    await app.post(f"/webhooks/{made['info']['id']}/test")
+
+    assert rotated["secret"] != made["secret"]
+    (request,) = await receiver.wait_for(1)
+    for secret in (made["secret"], rotated["secret"]):
+        standardwebhooks.Webhook(secret).verify(request.body, request.headers)
