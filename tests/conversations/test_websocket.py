@@ -50,6 +50,18 @@ async def test_a_token_may_come_in_the_first_frame(alice: ApiUser) -> None:
         assert (await socket.next())["person"] == alice.address
 
 
+async def test_what_comes_right_behind_hello_is_carried_out(alice: ApiUser) -> None:
+    room_id = await a_room(alice)
+    async with alice.instance.client.ws_connect("/api/v1/ws") as ws:
+        socket = ClientSocket(ws)
+
+        await socket.send(type="hello", token=alice.token)
+        await socket.send(type="send", client_id="one", conversation_id=room_id, text="hello")
+
+        assert (await socket.next())["type"] == "hello"
+        assert (await socket.until("ok"))["client_id"] == "one"
+
+
 async def test_a_wrong_token_is_refused_before_and_after_the_handshake(alice: ApiUser) -> None:
     client = alice.instance.client
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -194,9 +206,9 @@ async def test_typing_reading_and_presence_are_carried_out(alice: ApiUser, bob: 
         await his.send(type="presence", client_id="p0", state="busy", text="a meeting")
         busy = await hers.until("presence", state="busy")
         assert busy["text"] == "a meeting"
-        await his.send(type="presence", client_id="p", state="away", text="lunch")
+        await his.send(type="presence", client_id="p", state="busy", text="lunch")
         await his.until("ok", client_id="p")
-        away = await hers.until("presence", state="away")
+        away = await hers.until("presence", state="busy")
         await his.send(type="typing", client_id="x", conversation_id="!no:one.test")
         refused = await his.until("problem")
 

@@ -39,7 +39,7 @@ logger = structlog.get_logger(__name__)
 UNAUTHENTICATED, REPLACED, RESUME, TOO_MANY, BAD_HELLO = 4001, 4002, 4010, 4029, 4400
 HELLO_SECONDS = 10.0
 DONE = Ok()
-RATE, IN_FLIGHT = 1, 2  # why a socket is read no further
+RATE, IN_FLIGHT, HELLO = 1, 2, 4  # why a socket is read no further
 # msgspec tells of broken UTF-8, and orjson of what is not for JSON, in errors of Python's own
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, TypeError)
 
@@ -167,6 +167,7 @@ class Session:
             return
         if self.socket.listener is self:
             self.begin(caller, frame.token, frame.user, frame.since)
+            self._release(HELLO)
 
     # ------------------------------------------------------------ a sink of the feed
 
@@ -216,6 +217,7 @@ class Session:
         self._hello_timer.cancel()
         self._hello_timer = None
         if isinstance(asked, client_frames.HelloFrame):
+            self._hold(HELLO)  # what comes behind it is for the session
             self._hub.spawn(self._hello(asked))
         else:
             self.socket.close(BAD_HELLO, "Say 'hello' with a token first")
