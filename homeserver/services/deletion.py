@@ -14,12 +14,11 @@ from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.media_deletion import MediaDeletion
 from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
-from homeserver.storage.erasures import ERASURE, RETENTION, ErasureRecord, delete_old_erasures
+from homeserver.storage.erasures import ERASURE, RETENTION, ErasureRecord
 from homeserver.storage.log import Log
 
 EVENTS_AT_ONCE = 100
 TOLD_FOR_MS = 90 * 24 * 3_600_000
-PRUNE_EVERY_MS = 24 * 3_600_000
 
 
 class Deletion:
@@ -74,25 +73,3 @@ class Deletion:
         disk; it is carried out at once.  See :class:`MediaDeletion`.
         """
         await self._media.give_up(uris, owner)
-
-
-class ErasurePruning:
-    """A job of the caretaker: forgets which messages ended long ago, of which syncs told."""
-
-    def __init__(self, *, database: Database, clock_ms: Callable[[], int]) -> None:
-        self._database = database
-        self._clock_ms = clock_ms
-        self._next = 0
-
-    async def next_due(self) -> int | None:
-        """Once a day (ms)."""
-        return self._next
-
-    async def step(self) -> bool:
-        """Forget what ended long ago."""
-        now = self._clock_ms()
-        if now < self._next:
-            return False
-        await delete_old_erasures(self._database, now - TOLD_FOR_MS)
-        self._next = now + PRUNE_EVERY_MS
-        return False

@@ -6,11 +6,9 @@ the background, from where it was left; so nothing is missed, and nobody waits.
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
-
 import structlog
 
+from homeserver.services.follower import Follower
 from homeserver.storage import people_directory as storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord
@@ -21,7 +19,6 @@ logger = structlog.get_logger(__name__)
 
 PAGE = 2_000
 GATHER_SECONDS = 0.5
-RETRY_SECONDS = 10.0
 START = ("", "")
 
 
@@ -30,21 +27,7 @@ class PeopleIndex:
 
     def __init__(self, *, database: Database) -> None:
         self._database = database
-        self._work = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin to follow memberships."""
-        self._work.set()
-        self._task = asyncio.create_task(self._run(), name="people directory")
-
-    async def close(self) -> None:
-        """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        self.follower = Follower("people directory", self._fill, gather_seconds=GATHER_SECONDS)
 
     def on_notice(self, notice: Notice) -> None:
         """Memberships of others may have changed."""
@@ -52,28 +35,7 @@ class PeopleIndex:
             isinstance(record, EventRecord) and any(not c.local for c in record.memberships)
             for _, record in notice.records
         ):
-            self._idle.clear()
-            self._work.set()
-
-    async def caught_up(self) -> None:
-        """Wait until all that was committed is in the directory."""
-        await self._idle.wait()
-
-    async def _run(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            try:
-                await self._fill()
-                if not self._work.is_set():
-                    self._idle.set()
-                await asyncio.sleep(GATHER_SECONDS)
-            except asyncio.CancelledError:
-                raise
-            except Exception:
-                logger.exception("the directory of people could not be filled")
-                self._work.set()
-                await asyncio.sleep(RETRY_SECONDS)
+            self.follower.wake()
 
     async def _fill(self) -> None:
         position, accounts_done = await storage.get_state(self._database)

@@ -17,12 +17,15 @@ from homeserver.services.conversations.feed.updates import Routed, Update
 from homeserver.services.conversations.scheduled import MessageSender, ScheduledMessages
 from homeserver.services.conversations.sending import Sending
 from homeserver.services.conversations.shapes.updates import MessageStatus
-from homeserver.services.delivery.pruning import RefusalPruning
+from homeserver.services.daily import DailyPruning
+from homeserver.storage.delivery import delete_old_refusals
 from homeserver.storage.scheduled import MESSAGE
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
+
+REFUSALS_KEPT_MS = 90 * 24 * 3_600_000
 
 
 class LiveSenders:
@@ -47,7 +50,14 @@ class DeliveryParts:
     def __init__(self, wiring: Wiring, sending: Sending, feed: Feed) -> None:
         database, outbox = wiring.database, wiring.transport.outbox
         self._updates(wiring, feed)
-        wiring.ends.caretaker.add(RefusalPruning(database=database, clock_ms=clock_ms))
+        wiring.ends.caretaker.add(
+            DailyPruning(
+                delete_old_refusals,
+                kept_ms=REFUSALS_KEPT_MS,
+                database=database,
+                clock_ms=clock_ms,
+            )
+        )
         self.statuses = DeliveryStatuses(
             server_name=wiring.config.server_name,
             database=database,

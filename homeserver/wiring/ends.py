@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from homeserver.protocol.retention import RETENTION_TYPES, RetentionLimits
 from homeserver.services.caretaker import Caretaker
-from homeserver.services.deletion import Deletion, ErasurePruning
+from homeserver.services.daily import DailyPruning
+from homeserver.services.deletion import TOLD_FOR_MS, Deletion
 from homeserver.services.media_deletion import MediaDeletion
 from homeserver.services.message_ends import MessageEnds
 from homeserver.services.message_views import MessageViews
 from homeserver.services.redacted_contents import RedactedContents, RedactedMedia
 from homeserver.services.retention import Retention
-from homeserver.storage.erasures import ErasureRecord
+from homeserver.storage.erasures import ErasureRecord, delete_old_erasures
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Notice
 from homeserver.wiring.basics import clock_ms
@@ -66,7 +67,9 @@ class Ends:
             wake=self.caretaker.wake,
             clock_ms=clock_ms,
         )
-        pruning = ErasurePruning(database=database, clock_ms=clock_ms)
+        pruning = DailyPruning(
+            delete_old_erasures, kept_ms=TOLD_FOR_MS, database=database, clock_ms=clock_ms
+        )
         self.caretaker.add(self.views, self.retention, self.media_deletion, pruning)
         wiring.log.subscribe(self._on_notice)
 

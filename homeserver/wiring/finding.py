@@ -54,8 +54,8 @@ class FindingParts:
 
     async def start(self) -> None:
         """Begin to index."""
-        await self.indexer.start()
+        await self.indexer.follower.start()
 
     async def close(self) -> None:
         """Stop indexing."""
-        await self.indexer.close()
+        await self.indexer.follower.close()

@@ -17,7 +17,7 @@ from tests.integration.test_policy_and_consent import rule
 
 async def search(reader: ApiUser, status: int = 200, /, **query: Any) -> Any:
     """What somebody finds, once all that was sent is indexed."""
-    await reader.instance.wiring.conversations.finding.indexer.caught_up()
+    await reader.instance.wiring.conversations.finding.indexer.follower.caught_up()
     return await reader.get(f"/search/messages?{urlencode(query)}", status=status)
 
 

@@ -14,7 +14,7 @@ async def search(
     person: ApiUser, term: str, *, next_batch: str = "", status: int = 200, **more: Any
 ) -> Any:
     """The category of room events, once all that was sent is indexed."""
-    await person.instance.wiring.conversations.finding.indexer.caught_up()
+    await person.instance.wiring.conversations.finding.indexer.follower.caught_up()
     path = f"/search?next_batch={next_batch}" if next_batch else "/search"
     body = {"search_categories": {"room_events": {"search_term": term, **more}}}
     answer = await person.matrix("POST", path, body, status=status)

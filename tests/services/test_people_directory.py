@@ -67,9 +67,9 @@ async def membership(
 
 async def caught_up(database: Database) -> None:
     index = PeopleIndex(database=database)
-    await index.start()
-    await index.caught_up()
-    await index.close()
+    await index.follower.start()
+    await index.follower.caught_up()
+    await index.follower.close()
 
 
 async def found(database: Database, reader: str, query: str, *hidden: str) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 
 import structlog
 
@@ -20,6 +19,7 @@ from homeserver.services.conversations.reading import as_dict, as_text
 from homeserver.services.conversations.rendering import is_message, render
 from homeserver.services.conversations.shapes.messages import Message
 from homeserver.services.event_store import EventStore
+from homeserver.services.follower import Follower
 from homeserver.storage import message_index as storage
 from homeserver.storage import relations as relation_storage
 from homeserver.storage.database import Database
@@ -38,7 +38,6 @@ MOST_STALE = 100
 GATHER_SECONDS = 0.2
 SHARE = 0.25
 """Of the time, at most, while there is much to do: sends come first."""
-RETRY_SECONDS = 10.0
 
 
 class MessageIndexer:
@@ -51,47 +50,12 @@ class MessageIndexer:
         self._log = log
         self._store = store
         self._clock_ms = clock_ms
-        self._work = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self.follower = Follower("message index", self._fill, gather_seconds=GATHER_SECONDS)
         log.subscribe(self._on_notice)
-
-    async def start(self) -> None:
-        """Begin where it was left."""
-        self._work.set()
-        self._task = asyncio.create_task(self._run(), name="message index")
-
-    async def close(self) -> None:
-        """Stop, wherever it stands."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def caught_up(self) -> None:
-        """Wait until all that was committed can be found."""
-        await self._idle.wait()
 
     def _on_notice(self, notice: Notice) -> None:
         if any(isinstance(record, EventRecord) for _, record in notice.records):
-            self._idle.clear()
-            self._work.set()
-
-    async def _run(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            try:
-                await self._fill()
-                if not self._work.is_set():
-                    self._idle.set()
-                await asyncio.sleep(GATHER_SECONDS)
-            except asyncio.CancelledError:
-                raise
-            except Exception:
-                logger.exception("messages could not be indexed")
-                self._work.set()
-                await asyncio.sleep(RETRY_SECONDS)
+            self.follower.wake()
 
     async def _fill(self) -> None:
         clock = asyncio.get_running_loop().time
