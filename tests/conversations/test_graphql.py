@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from client_api.conversations.graphql import subscriptions as subscription_module
 from client_api.conversations.graphql.context import Context
 from client_api.conversations.graphql.schema import schema
+from client_api.conversations.graphql.view import MAX_SUBSCRIPTIONS
 
 from .conftest import ApiUser
 from .test_message_statements import Counting, counting
@@ -240,20 +241,54 @@ async def test_everything_that_happens_can_be_followed(alice: ApiUser, bob: ApiU
     assert since < created["position"] < deleted["position"]
 
 
-async def test_a_revoked_token_ends_a_subscription(
-    alice: ApiUser, bob: ApiUser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(subscription_module, "CHECK_SECONDS", 0.0)
-    room_id = await group(alice, bob, ["missed"])
+async def test_subscriptions_count_as_streams(alice: ApiUser) -> None:
+    """Else one user's would fill the memory: each keeps what its reader has not taken."""
+    limits = alice.instance.wiring.config.websocket
+    async with AsyncExitStack() as stack:
+        for _ in range(limits.sockets_per_user // MAX_SUBSCRIPTIONS + 1):
+            socket = await stack.enter_async_context(
+                alice.instance.client.ws_connect("/api/graphql", protocols=PROTOCOLS)
+            )
+            connection = Connection(socket)
+            await connection.say(type="connection_init", payload={"token": alice.token})
+            await connection.hear()
+            for number in range(MAX_SUBSCRIPTIONS):
+                query = "subscription { typing { typing } }"
+                await connection.say(type="subscribe", id=str(number), payload={"query": query})
+
+        refused = await connection.hear()
+
+    assert "rate_limited" in str(refused["payload"])
+
+
+async def test_what_was_read_over_a_websocket_is_read_anew(alice: ApiUser, bob: ApiUser) -> None:
+    await group(alice, bob, ["first"])
+    query = "{ conversations { items { messages(first: 1) { nodes { text } } } } }"
+    async with alice.instance.client.ws_connect("/api/graphql", protocols=PROTOCOLS) as socket:
+        connection = Connection(socket)
+        await connection.say(type="connection_init", payload={"token": alice.token})
+        await connection.hear()
+        seen = []
+        for number in ("1", "2"):
+            await connection.say(type="subscribe", id=number, payload={"query": query})
+            seen.append(str(await connection.hear()))
+            await connection.hear()
+            listed = await alice.get("/conversations")
+            await alice.instance.say(alice.token, listed["items"][0]["id"], "second")
+
+    assert "first" in seen[0]
+    assert "second" in seen[1]
+
+
+async def test_a_revoked_token_ends_a_subscription_at_once(alice: ApiUser, bob: ApiUser) -> None:
+    await group(alice, bob, ["missed"])
     since = alice.instance.wiring.log.position - 1
     async with bob.instance.client.ws_connect("/api/graphql", protocols=PROTOCOLS) as socket:
         connection = await subscribed(bob, socket, RECEIVED, since=since)
         await connection.hear()
         await bob.matrix("POST", "/logout", {})
 
-        await alice.instance.say(alice.token, room_id, "not for you any more")
         answer = await connection.hear()
 
-    assert "not for you" not in str(answer)
     errors = answer["payload"] if answer["type"] == "error" else answer["payload"]["errors"]
     assert errors[0]["extensions"]["code"] == "unauthenticated"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -161,6 +162,24 @@ async def test_a_socket_ends_with_its_scope(app: App) -> None:
     await administer(app.instance, "PUT", path, {"scopes": ["users:manage"]})
 
     assert await socket.closed() == UNAUTHENTICATED
+
+
+async def streamed_by(program: ApiUser) -> Any:
+    """A program's stream of events, which has begun."""
+    headers = {"Authorization": f"Bearer {program.token}"}
+    response = await program.instance.client.get("/api/v1/events", headers=headers)
+    await response.content.readuntil(b"hello")
+    return response
+
+
+async def test_a_stream_ends_with_its_token(alice: ApiUser) -> None:
+    program, token_id = await personal(alice, "messages:read")
+    response = await streamed_by(program)
+
+    await alice.call("DELETE", f"/tokens/{token_id}")
+
+    await asyncio.wait_for(response.read(), 10)
+    assert response.content.at_eof()
 
 
 async def test_a_socket_takes_a_scope(alice: ApiUser) -> None:

@@ -16,6 +16,7 @@ from strawberry.types import Info
 from strawberry.types.field import StrawberryField
 
 from client_api.conversations.graphql.context import Context
+from client_api.conversations.graphql.operations import check_texts
 from client_api.conversations.graphql.types import Long, Types
 from client_api.conversations.keys import MESSAGES, NEWEST_PAGES, ROOM_PEOPLE
 from homeserver.errors import InvalidParam
@@ -161,6 +162,7 @@ async def _messages(
 
 async def _page(info: Ctx, room_id: str, request: PageRequest, after: str | None) -> Connection:
     """``after``: a page's cursor, or a message's ID, as edges have it."""
+    check_texts((room_id, request.cursor, request.around, request.thread, after))
     caller = await info.context.caller(READ_MESSAGES)
     messages, user_id = info.context.request.app[MESSAGES], caller.requester.user_id
     cursor = request.cursor

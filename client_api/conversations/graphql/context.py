@@ -45,15 +45,29 @@ class Context:
     def loader(
         self, name: str, load: Callable[[list[Any]], Awaitable[Sequence[Any]]]
     ) -> DataLoader[Any, Any]:
-        """What loads many of a kind at once; one for each request."""
+        """What loads many of a kind at once; one for each request.
+
+        On a WebSocket, which lives for long, nothing that was loaded is kept.
+        """
         known = self.loaders.get(name)
         if known is None:
-            known = self.loaders[name] = DataLoader(load_fn=load)
+            known = self.loaders[name] = DataLoader(
+                load_fn=load, cache=self.connection_params is None
+            )
         return known
 
     def forget(self) -> None:
         """Load anew: time has passed."""
         self.loaders.clear()
+
+    def credentials(self) -> tuple[str, str | None]:
+        """The token, and for whom an application acts.  Raises :class:`MissingToken`."""
+        if self.connection_params is not None:
+            return self._of_connection()
+        token = access_token(self.request)
+        if token is None:
+            raise MissingToken("This needs an access token: log in first")
+        return token, self.request.headers.get(COMITY_USER)
 
     def _of_connection(self) -> tuple[str, str | None]:
         """The token, and for whom an application acts, of the connection's parameters, or else of

@@ -17,6 +17,7 @@ from strawberry.types.field import StrawberryField
 from client_api.conversations.api import Call, Operation, invalid
 from client_api.conversations.graphql.types import Types, as_builtins
 from client_api.conversations.openapi import openapi_path
+from homeserver.errors import InvalidParam
 from homeserver.services.conversations.shapes.base import Empty
 
 _PART = re.compile(r"\{(\w+)\}")
@@ -77,6 +78,7 @@ def _resolver(operation: Operation) -> Callable[..., Any]:
 
     async def resolve(info: Info[Any, Any], **given: Any) -> Any:
         context = info.context
+        check_texts(given[name] for name in given if name != "input")
         caller = await context.caller(operation.scope) if operation.scope is not None else None
         body = _decoded(as_builtins(_given(given, "input"), None), operation.body)
         query = _decoded(
@@ -100,6 +102,15 @@ def _resolver(operation: Operation) -> Callable[..., Any]:
         return True if value is None or isinstance(value, Empty) else value
 
     return resolve
+
+
+def check_texts(values: Iterable[object]) -> None:
+    """Raise :class:`InvalidParam` for what cannot stand in an address of REST: U+0000."""
+    for value in values:
+        if isinstance(value, list):
+            check_texts(value)
+        elif isinstance(value, str) and "\0" in value:
+            raise InvalidParam("U+0000 is nowhere allowed")
 
 
 def _given(given: dict[str, Any], name: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Optional
@@ -14,10 +13,11 @@ import strawberry
 from strawberry.scalars import JSON
 from strawberry.types import Info
 
+from client_api.conversations.auth import Caller
 from client_api.conversations.graphql.context import Context
 from client_api.conversations.graphql.types import Long, Types
-from client_api.conversations.keys import FEED
-from homeserver.errors import InvalidParam
+from client_api.conversations.keys import FEED, SOCKETS
+from homeserver.errors import InvalidParam, UnknownToken
 from homeserver.services.conversations.feed.feed import TooMuch
 from homeserver.services.conversations.feed.updates import Update
 from homeserver.services.conversations.problems import Problem
@@ -26,7 +26,7 @@ from homeserver.services.conversations.shapes.messages import Message
 from homeserver.services.conversations.shapes.updates import AnyUpdate
 
 MOST_WAITING = 1_000
-CHECK_SECONDS = 5.0
+VOID = "token"  # why a subscription ends whose token is no longer good
 SCOPE = "messages:read"
 MAX_TYPES = 50
 
@@ -46,7 +46,8 @@ class AnyUpdateType:
 class Queue:
     """A sink of the feed that is read by a subscription."""
 
-    def __init__(self) -> None:
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
         self._waiting: deque[Update] = deque()
         self._changed = asyncio.Event()
         self._taken = asyncio.Event()
@@ -61,10 +62,17 @@ class Queue:
         self._changed.set()
 
     def cut_off(self, reason: str) -> None:
-        """No more comes."""
+        """No more comes; what waits is not told to who may not hear it any more."""
         self._end = self._end or reason
+        if reason == VOID:
+            self._waiting.clear()
         self._changed.set()
         self._taken.set()
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether it was cut off."""
+        return self._end is not None
 
     async def ready(self) -> None:
         """Wait until half of the room is free."""
@@ -73,8 +81,13 @@ class Queue:
             await self._taken.wait()
 
     async def next(self) -> Update:
-        """The next update.  Raises :class:`Problem` ``cut_off``: subscribe anew."""
+        """The next update.
+
+        Raises :class:`Problem` ``cut_off``: subscribe anew; :class:`UnknownToken`.
+        """
         while not self._waiting:
+            if self._end == VOID:
+                raise UnknownToken("The access token is no longer good")
             if self._end is not None:
                 raise Problem("cut_off", "Subscribe again, from your last position", status=503)
             self._changed.clear()
@@ -88,8 +101,18 @@ async def listen(info: Ctx, since: int | None) -> AsyncGenerator[AnyUpdate, None
 
     Raises :class:`Problem` ``reset`` if they cannot be told from there.
     """
-    caller, checked_at = await info.context.caller(SCOPE), time.monotonic()
-    feed, queue = info.context.request.app[FEED], Queue()
+    caller, app = await info.context.caller(SCOPE), info.context.request.app
+    token, user = info.context.credentials()
+    queue = Queue(caller.requester.user_id)
+    with app[SOCKETS].streaming(queue, token, user, lambda: queue.is_ended, caller.scopes):
+        async for update in _told(info, caller, queue, since):
+            yield update
+
+
+async def _told(
+    info: Ctx, caller: Caller, queue: Queue, since: int | None
+) -> AsyncGenerator[AnyUpdate, None]:
+    feed = info.context.request.app[FEED]
     user_id, device_id = caller.requester.user_id, caller.requester.device_id
     opening = asyncio.ensure_future(
         feed.open(user_id, device_id, since, queue, scopes=caller.scopes)
@@ -104,11 +127,7 @@ async def listen(info: Ctx, since: int | None) -> AsyncGenerator[AnyUpdate, None
                 reading.cancel()
         opening.result()
         while True:
-            update = await queue.next()
-            if time.monotonic() - checked_at > CHECK_SECONDS:  # is the token still good?
-                await info.context.caller(SCOPE)
-                checked_at = time.monotonic()
-            yield update.shape
+            yield (await queue.next()).shape
     except TooMuch as error:
         raise Problem(
             "reset",

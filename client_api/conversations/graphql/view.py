@@ -6,6 +6,7 @@ import functools
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import orjson
 from aiohttp import hdrs, web
 from graphql import print_schema
@@ -47,8 +48,9 @@ class View(GraphQLView[Context, None]):
         return socket
 
     def encode_json(self, data: object) -> str:
-        """Faster than the library's own."""
-        return orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS).decode()
+        """Faster than the library's own; maps have shapes as their values."""
+        options = orjson.OPT_NON_STR_KEYS
+        return orjson.dumps(data, default=msgspec.to_builtins, option=options).decode()
 
 
 @functools.cache

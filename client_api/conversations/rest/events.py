@@ -60,7 +60,8 @@ async def stream_events(call: Call[None, Since]) -> web.StreamResponse:
     )
     token, user = access_token(call.request) or "", call.request.headers.get(COMITY_USER)
     response = web.StreamResponse(headers=HEADERS)
-    with hub.streaming(stream, token, user, lambda: _is_gone(call.request)):
+    is_gone = functools.partial(_is_gone, call.request)
+    with hub.streaming(stream, token, user, is_gone, call.caller.scopes):
         await response.prepare(call.request)
         async with stream:
             await response.write(_hello(stream.position if since is None else since))

@@ -20,7 +20,6 @@ from homeserver.errors import LimitExceeded, MatrixError
 from homeserver.metrics import SOCKETS
 from homeserver.services.conversations.api_tokens import is_api_token
 from homeserver.services.conversations.feed.feed import Feed
-from homeserver.services.conversations.feed.stream import UpdateStream
 from homeserver.services.conversations.feed.subscriptions import CLOSING
 from homeserver.services.presence_state import UserPresence
 
@@ -30,6 +29,16 @@ HEARTBEAT_SECONDS = 30
 TICK_SECONDS = 1.0
 RETRY_MS = 10_000
 AT_ONCE = 2_000  # signs of life asked for in a second
+STREAM_CHECK_SECONDS = 60.0  # so often it is asked whether a stream's token is still good
+
+
+class Stream(Protocol):
+    """What somebody listens to other than by a session: over HTTP, or by GraphQL."""
+
+    user_id: str
+
+    def cut_off(self, reason: str) -> None:
+        """No more is told."""
 
 
 class Acks(Protocol):
@@ -89,12 +98,14 @@ class SessionLimits:
 
 @dataclass(slots=True, eq=False)
 class _Streaming:
-    """A stream over HTTP that is open, and the token for it."""
+    """A stream that is open, and the token for it with its scopes when it was opened."""
 
-    stream: UpdateStream
+    stream: Stream
     token: str
     user: str | None
     is_gone: Callable[[], bool]
+    scopes: frozenset[str] | None
+    check_at: float  # in the loop's time
 
 
 class Hub:
@@ -165,8 +176,7 @@ class Hub:
         if self._is_full(requester.user_id):
             session.socket.close(TOO_MANY, "This user has too many sockets open")
             return False
-        if self._ticking is None:
-            self._ticking = asyncio.create_task(self._tick_always(), name="socket heartbeats")
+        self._begin_ticking()
         sessions.append(session)
         SOCKETS.inc()
         session.beat_at = asyncio.get_running_loop().time() + self.limits.heartbeat_seconds
@@ -182,17 +192,24 @@ class Hub:
 
     @contextmanager
     def streaming(
-        self, stream: UpdateStream, token: str, user: str | None, is_gone: Callable[[], bool]
+        self,
+        stream: Stream,
+        token: str,
+        user: str | None,
+        is_gone: Callable[[], bool],
+        scopes: frozenset[str] | None = None,
     ) -> Iterator[None]:
-        """A stream over HTTP is open.  ``user``: for whom an application acts; ``is_gone``: whether
-        the client has hung up, which is noticed only at the next word to it.
+        """A stream is open.  ``user``: for whom an application acts; ``is_gone``: whether the
+        client has hung up, which is noticed only at the next word to it; ``scopes``: the token's.
 
         Raises :class:`LimitExceeded` if its user has too many.
         """
         user_id = stream.user_id
         if self._is_full(user_id):
             raise LimitExceeded(RETRY_MS)
-        streaming = _Streaming(stream, token, user, is_gone)
+        self._begin_ticking()
+        check_at = asyncio.get_running_loop().time() + STREAM_CHECK_SECONDS
+        streaming = _Streaming(stream, token, user, is_gone, scopes, check_at)
         self._streams.setdefault(user_id, []).append(streaming)
         presence = self._presences.connect(user_id) if self._presences.enabled else None
         try:
@@ -236,9 +253,12 @@ class Hub:
 
     async def _check_stream(self, streaming: _Streaming) -> None:
         try:
-            await self.recheck(streaming.token, streaming.user)
+            caller = await self.recheck(streaming.token, streaming.user)
         except MatrixError:
             streaming.stream.cut_off("token")
+        else:
+            if caller.scopes != streaming.scopes:
+                streaming.stream.cut_off("scopes")
 
     def api_tokens_changed(self) -> None:
         """Some API tokens may be void, or good for less: see which sessions that ends."""
@@ -246,6 +266,14 @@ class Hub:
             for session in sessions:
                 if session.token is not None and is_api_token(session.token):
                     self.spawn(session.check())
+        for streams in self._streams.values():
+            for streaming in streams:
+                if is_api_token(streaming.token):
+                    self.spawn(self._check_stream(streaming))
+
+    def _begin_ticking(self) -> None:
+        if self._ticking is None:
+            self._ticking = asyncio.create_task(self._tick_always(), name="socket heartbeats")
 
     async def _tick_always(self) -> None:
         while True:
@@ -269,6 +297,11 @@ class Hub:
                 session.socket.beat()
         self._turns.extend(due)  # the rest, if many came at once, has its turn a second later
         await self._check_tokens(session for session in due if session.is_check_due())
+        for streams in self._streams.values():
+            for streaming in streams:
+                if streaming.check_at <= now:
+                    streaming.check_at = now + STREAM_CHECK_SECONDS
+                    self.spawn(self._check_stream(streaming))
 
     async def _check_tokens(self, sessions: Iterable[Session]) -> None:
         by_token: dict[str, Session] = {}

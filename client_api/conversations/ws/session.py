@@ -321,13 +321,17 @@ class Session:
         return self._beats % 2 == 0
 
     async def check(self) -> None:
-        """Close if the token is no longer good."""
+        """Close if the token is no longer good, or is good for other things."""
         if self.token is None or self.caller is None:
             return
         try:
-            self.caller = await self._hub.recheck(self.token, self._user)
+            caller = await self._hub.recheck(self.token, self._user)
         except MatrixError as error:
             self.socket.close(UNAUTHENTICATED, error.text)
+            return
+        if caller.scopes != self.caller.scopes:
+            self.cut_off("scopes")  # what it may hear of was settled when it began
+        self.caller = caller
 
 
 def _decode(frame: Frame) -> client_frames.ClientFrame:
