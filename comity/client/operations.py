@@ -129,6 +129,7 @@ from comity.client.shapes import (
     SignOutOthers,
     Tokens,
     TurnServers,
+    TypingChange,
     Upload,
     Ways,
     WebhookChangesBody,
@@ -1109,6 +1110,10 @@ class Operations:
     async def mark_unread(self, conversation_id: str, *, key: str | None = None) -> None:
         """Mark a conversation as unread, to come back to it."""
         await self.call("POST", _path("/conversations/{}/unread", conversation_id), key=key)
+
+    async def set_typing(self, conversation_id: str, body: TypingChange) -> None:
+        """Say that the caller types, or has stopped. Good for 10 seconds."""
+        await self.call("PUT", _path("/conversations/{}/typing", conversation_id), body=body)
 
     async def search_messages(
         self,

@@ -1840,6 +1840,12 @@ class TurnServers(TypedDict):
     items: list[TurnServer]
 
 
+class TypingChange(TypedDict):
+    """Whether the caller types."""
+
+    typing: NotRequired[bool]
+
+
 class Unreachable(TypedDict):
     """An instance that did not answer: its people are missing from the answer."""
 

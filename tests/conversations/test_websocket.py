@@ -193,6 +193,20 @@ async def test_compressed_messages_go_both_ways(alice: ApiUser, bob: ApiUser, te
         assert (await his.until("message.created"))["message"]["text"] == text
 
 
+async def test_typing_is_said_over_rest_too(alice: ApiUser, bob: ApiUser) -> None:
+    room_id = await a_room(alice, bob)
+    path = f"/conversations/{room_id}/typing"
+    async with connected(alice) as hers:
+        await bob.instance.say(bob.token, room_id, "hello")
+        await hers.until("message.created")
+        await bob.call("PUT", path, {})
+        begun = await hers.until("typing")
+        await bob.call("PUT", path, {"typing": False})
+        ended = await hers.until("typing")
+
+    assert (begun["person"], begun["typing"], ended["typing"]) == (bob.address, True, False)
+
+
 async def test_typing_reading_and_presence_are_carried_out(alice: ApiUser, bob: ApiUser) -> None:
     room_id = await a_room(alice, bob)
     event_id = (await alice.instance.say(alice.token, room_id, "hello"))["event_id"]

@@ -19,7 +19,7 @@ from client_api.conversations.graphql.types import Long, Types
 from client_api.conversations.keys import FEED, SOCKETS
 from homeserver.errors import InvalidParam, UnknownToken
 from homeserver.services.conversations.feed.feed import TooMuch
-from homeserver.services.conversations.feed.updates import Update
+from homeserver.services.conversations.feed.updates import Update, plain
 from homeserver.services.conversations.problems import Problem
 from homeserver.services.conversations.shapes import updates as shapes
 from homeserver.services.conversations.shapes.messages import Message
@@ -184,7 +184,7 @@ def root(types: Types) -> type:
         if types is not None and len(types) > MAX_TYPES:
             raise InvalidParam(f"'types' may name {MAX_TYPES} at most")
         async for update in listen(info, since):
-            made = msgspec.to_builtins(update)
+            made = msgspec.to_builtins(update, enc_hook=plain)
             if types is None or made["type"] in types:
                 kind, position = made.pop("type"), made.pop("position", None)
                 conversation_id = made.pop("conversation_id", None)

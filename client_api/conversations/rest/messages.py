@@ -16,6 +16,8 @@ from client_api.conversations.keys import (
     READ_MARKS,
     SENDING,
 )
+from client_api.conversations.ws.actions import TYPING_MS
+from homeserver.app_keys import TYPING
 from homeserver.services.conversations.contents import invalid
 from homeserver.services.conversations.messages import PageRequest
 from homeserver.services.conversations.shapes.base import Input
@@ -267,6 +269,20 @@ async def mark_read(call: Call[MarkRead]) -> ReadState:
 async def mark_unread(call: Call) -> None:
     """Mark a conversation as unread, to come back to it."""
     await call.app[READ_MARKS].mark_unread(call.user_id, call.path("conversation_id"))
+
+
+class TypingChange(Input, frozen=True, kw_only=True):
+    """Whether the caller types."""
+
+    typing: bool = True
+
+
+@api.put(CONVERSATION + "/typing", scope=WRITE)
+async def set_typing(call: Call[TypingChange]) -> None:
+    """Say that the caller types, or has stopped.  Good for 10 seconds."""
+    await call.app[TYPING].set_typing(
+        call.path("conversation_id"), call.user_id, call.body.typing, TYPING_MS
+    )
 
 
 def _message(call: Call[Any, Any]) -> tuple[str, str]:

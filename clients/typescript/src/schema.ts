@@ -247,6 +247,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sessions/oauth/{provider}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Log in at a provider: send the browser here
+         * @description Query: `redirect_url`, an address of the application's that the instance's admin has listed
+         *     (`sso_redirect_urls`), and `state`, which comes back unchanged. After the login the browser goes
+         *     there with a `login_token`, good once and for two minutes: `POST /sessions` changes it for a
+         *     session. If the login fails, with `error` and `error_description`.
+         */
+        get: operations["begin_oauth"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/oauth/{provider}/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Take the provider's answer: this is where providers send the browser back to */
+        get: operations["finish_oauth"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices": {
         parameters: {
             query?: never;
@@ -1439,6 +1479,218 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/conversations/{conversation_id}/typing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Say that the caller types, or has stopped. Good for 10 seconds */
+        put: operations["set_typing"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream what happens as server-sent events
+         * @description The same updates as over the WebSocket, each as `data`. `id` is the position of those that are
+         *     durable: a browser sends the last one as `Last-Event-ID` when it comes back, and gets what it
+         *     has missed; `since` in the query says the same. The first event, of the type `hello`, bears the
+         *     position at which the stream began. A comment every 15 seconds keeps proxies awake. The access
+         *     token may stand in the query as `access_token`, for browsers' `EventSource` sends no headers.
+         */
+        get: operations["stream_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/asyncapi.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read the AsyncAPI 3 document of the WebSocket */
+        get: operations["get_asyncapi"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/search/messages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search the messages of your conversations, the newest first
+         * @description One of `query`, `person` and `kind` must be there. Case and accents do not matter. Whatever you
+         *     may not read is not found, nor what is deleted, encrypted, or to be viewed once. With
+         *     `order=rank`, what fits best comes first. A message is found some moments after it was sent.
+         */
+        get: operations["search_messages"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List calls, the newest first, with how long they took */
+        get: operations["list_calls"];
+        put?: never;
+        /**
+         * Call somebody
+         * @description `offer` is what WebRTC's `createOffer` gives. The devices of who is called are told by
+         *     `call.ringing`; what they do comes as `call.answered` (with their session description),
+         *     `call.declined` and `call.ended`. Unanswered after `ring_seconds`, the call is missed.
+         */
+        post: operations["start_call"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls/turn": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get credentials for the servers that relay calls, where devices do not reach each other */
+        get: operations["get_turn_servers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls/{call_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read a call; until it is over, with what both sides can do */
+        get: operations["get_call"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls/{call_id}/answer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer a call. `answer` is what WebRTC's `createAnswer` gives
+         * @description Of several devices that answer, the first one has the call; the others get the problem
+         *     `call_answered`.
+         */
+        post: operations["answer_call"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls/{call_id}/decline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Decline a call, on all your devices */
+        post: operations["decline_call"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls/{call_id}/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End a call that you are in, or stop ringing. Ending what is over changes nothing */
+        post: operations["end_call"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls/{call_id}/candidates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tell the other side more ways to reach your device, as WebRTC finds them
+         * @description Send several at once. An empty `candidate` says that there are no more.
+         */
+        post: operations["add_candidates"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/media": {
         parameters: {
             query?: never;
@@ -2029,6 +2281,66 @@ export interface paths {
         put?: never;
         /** Send one delivery again, under the same ID */
         post: operations["replay_delivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/conversations/{conversation_id}/incoming-webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the conversation's incoming webhooks: your own, or all if you administer it */
+        get: operations["list_incoming_webhooks"];
+        put?: never;
+        /**
+         * Make an address at which a program posts messages to the conversation, as you
+         * @description Whoever knows the address may write: keep it secret. It is shown this once. Its messages bear
+         *     the label. An application's are posted as its bot, or as the user for whom it acts.
+         */
+        post: operations["create_incoming_webhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/conversations/{conversation_id}/incoming-webhooks/{incoming_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revoke an incoming webhook, at once: your own, or any if you administer the conversation */
+        delete: operations["revoke_incoming_webhook"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/{secret}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post a message, at an address that somebody made for that: no token is needed
+         * @description `{"text": "hello"}` is enough; everything that a message may have is accepted, but where it
+         *     goes is settled. The same `Idempotency-Key` again posts nothing.
+         */
+        post: operations["post_to_incoming_webhook"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2947,6 +3259,7 @@ export interface components {
          *
          *         ``reply_to``: the message that it answers; ``thread``: the message on which its thread hangs;
          *         ``replies``: what hangs on this one.  ``custom``: the sending application's own data.
+         *         ``label``: where it comes from, as the program says that posted it in the sender's name.
          */
         Message: {
             id: string;
@@ -3006,6 +3319,8 @@ export interface components {
             status?: components["schemas"]["Status"] | null;
             /** @default null */
             custom?: Record<string, never> | null;
+            /** @default null */
+            label?: string | null;
         };
         /**
          * Mention
@@ -3502,6 +3817,8 @@ export interface components {
             custom?: Record<string, never> | null;
             /** @default null */
             encrypted?: Record<string, never> | null;
+            /** @default false */
+            allow_unencrypted?: boolean;
         };
         /**
          * NewMention
@@ -3815,6 +4132,185 @@ export interface components {
             message_id: string | null;
         };
         /**
+         * TypingChange
+         * @description Whether the caller types.
+         */
+        TypingChange: {
+            /** @default true */
+            typing?: boolean;
+        };
+        /**
+         * Page[FoundMessage]
+         * @description A part of a list.  ``next``: the cursor of the part after it; null at the end.
+         */
+        PageOfFoundMessage: {
+            items: components["schemas"]["FoundMessage"][];
+            /** @default null */
+            next: string | null;
+        };
+        /**
+         * FoundMessage
+         * @description A message that was found.  ``highlights``: where its text says what was searched.
+         */
+        FoundMessage: {
+            message: components["schemas"]["Message"];
+            conversation: components["schemas"]["FoundIn"];
+            /** @default [] */
+            highlights?: components["schemas"]["Highlight"][];
+        };
+        /**
+         * FoundIn
+         * @description The conversation in which something was found.
+         */
+        FoundIn: {
+            id: string;
+            name: string | null;
+        };
+        /**
+         * Highlight
+         * @description A place in the message's ``text``, in characters (Unicode code points).
+         */
+        Highlight: {
+            offset: number;
+            length: number;
+        };
+        /**
+         * NewCall
+         * @description A call to a person, or in a conversation.
+         *
+         *         ``person``: who is called in a group; in a conversation between two it is the other.
+         */
+        NewCall: {
+            offer: components["schemas"]["NewDescription"];
+            /** @enum {unknown} */
+            media: "audio" | "video";
+            /** @default null */
+            to?: string | null;
+            /** @default null */
+            conversation_id?: string | null;
+            /** @default null */
+            person?: string | null;
+            /** @default 90 */
+            ring_seconds?: number;
+            /** @default false */
+            allow_unencrypted?: boolean;
+        };
+        /**
+         * NewDescription
+         * @description What one side of a call can do: what WebRTC's ``createOffer`` or ``createAnswer`` gives.
+         */
+        NewDescription: {
+            sdp: string;
+            /** @default null */
+            type?: ("answer" | "offer") | null;
+        };
+        /**
+         * Call
+         * @description A call.
+         *
+         *         ``started_by``: who calls; ``person``: who is called, null where anybody may answer.
+         *         ``device``, ``answered_device``: which of their devices are in it, as each call names them.
+         *         ``offer`` and ``answer`` are there until the call is over.
+         */
+        Call: {
+            id: string;
+            conversation_id: string;
+            message_id: string;
+            /** @enum {unknown} */
+            state: "active" | "declined" | "ended" | "failed" | "missed" | "ringing";
+            /** @enum {unknown} */
+            media: "audio" | "video";
+            started_by: string;
+            started_at: string;
+            rings_until: string;
+            device: string;
+            /** @default null */
+            person?: string | null;
+            /** @default null */
+            offer?: components["schemas"]["SessionDescription"] | null;
+            /** @default null */
+            answered_at?: string | null;
+            /** @default null */
+            answered_by?: string | null;
+            /** @default null */
+            answered_device?: string | null;
+            /** @default null */
+            answer?: components["schemas"]["SessionDescription"] | null;
+            /** @default null */
+            ended_at?: string | null;
+            /** @default null */
+            ended_by?: string | null;
+            /** @default null */
+            end_reason?: ("busy" | "cancelled" | "connection_failed" | "declined" | "error" | "hung_up" | "media_failed" | "no_answer") | null;
+            /** @default null */
+            duration_ms?: number | null;
+        };
+        /**
+         * SessionDescription
+         * @description What one side of a call can do: a WebRTC session description.
+         */
+        SessionDescription: {
+            /** @enum {unknown} */
+            type: "answer" | "offer";
+            sdp: string;
+        };
+        /**
+         * Page[Call]
+         * @description A part of a list.  ``next``: the cursor of the part after it; null at the end.
+         */
+        PageOfCall: {
+            items: components["schemas"]["Call"][];
+            /** @default null */
+            next: string | null;
+        };
+        /**
+         * TurnServers
+         * @description The servers that relay calls; none where the instance has none.
+         */
+        TurnServers: {
+            items: components["schemas"]["TurnServer"][];
+        };
+        /**
+         * TurnServer
+         * @description Credentials for the servers that relay calls, as WebRTC's ``RTCIceServer`` takes them.
+         */
+        TurnServer: {
+            urls: string[];
+            username: string;
+            credential: string;
+            expires_at: string;
+        };
+        /**
+         * NewCallAnswer
+         * @description The answer to a call.
+         */
+        NewCallAnswer: {
+            answer: components["schemas"]["NewDescription"];
+        };
+        /**
+         * EndCall
+         * @description Why a call is ended.
+         */
+        EndCall: {
+            /**
+             * @default hung_up
+             * @enum {unknown}
+             */
+            reason?: "busy" | "connection_failed" | "error" | "hung_up" | "media_failed";
+        };
+        /**
+         * NewCandidates
+         * @description More ways to reach the caller's device, as WebRTC's ``icecandidate`` events have them.
+         */
+        NewCandidates: {
+            candidates: Record<string, never>[];
+        };
+        /**
+         * Empty
+         * @description An answer that says nothing more than that it was done.
+         */
+        Empty: Record<string, never>;
+        /**
          * NewLink
          * @description For how many seconds the link is to be good.
          */
@@ -3954,7 +4450,7 @@ export interface components {
             state: "cancelled" | "failed" | "scheduled" | "sending" | "sent";
             send_at: string;
             scheduled_at: string;
-            message: components["schemas"]["NewMessage"];
+            message: components["schemas"]["ScheduledMessage"];
             /** @default null */
             conversation_id: string | null;
             /** @default null */
@@ -3963,6 +4459,62 @@ export interface components {
             finished_at: string | null;
             /** @default null */
             problem: Record<string, never> | null;
+        };
+        /**
+         * ScheduledMessage
+         * @description A message as it will be sent.  What its sender left out is left out.
+         */
+        ScheduledMessage: {
+            /** @default null */
+            to?: string | null;
+            /** @default null */
+            conversation_id?: string | null;
+            /** @default null */
+            client_id?: string | null;
+            /**
+             * @default text
+             * @enum {unknown}
+             */
+            kind?: "audio" | "contact" | "encrypted" | "event" | "file" | "image" | "location" | "poll" | "sticker" | "text" | "video" | "voice";
+            /** @default null */
+            text?: string | null;
+            /**
+             * @default plain
+             * @enum {unknown}
+             */
+            format?: "html" | "markdown" | "plain";
+            /** @default null */
+            html?: string | null;
+            /** @default [] */
+            mentions?: components["schemas"]["NewMention"][];
+            /** @default false */
+            mentions_all?: boolean;
+            /** @default null */
+            media_id?: string | null;
+            /** @default null */
+            media?: components["schemas"]["NewMedia"] | null;
+            /** @default null */
+            location?: components["schemas"]["NewLocation"] | null;
+            /** @default null */
+            contact?: components["schemas"]["NewContactCard"] | null;
+            /** @default null */
+            poll?: components["schemas"]["NewPoll"] | null;
+            /** @default null */
+            event?: components["schemas"]["NewHappening"] | null;
+            /** @default null */
+            reply_to?: string | null;
+            /** @default null */
+            thread?: string | null;
+            /** @default null */
+            expires?: components["schemas"]["NewExpires"] | null;
+            /** @default false */
+            view_once?: boolean;
+            /** @default null */
+            custom?: Record<string, never> | null;
+            /** @default null */
+            encrypted?: Record<string, never> | null;
+            /** @default false */
+            allow_unencrypted?: boolean;
         };
         /**
          * Page[Scheduled]
@@ -4040,11 +4592,6 @@ export interface components {
             /** @default null */
             custom?: Record<string, never> | null;
         };
-        /**
-         * Empty
-         * @description An answer that says nothing more than that it was done.
-         */
-        Empty: Record<string, never>;
         /**
          * NewToken
          * @description What an API token shall be good for.  Without ``expires_at`` it is good until revoked.
@@ -4258,6 +4805,45 @@ export interface components {
             count: number;
         };
         /**
+         * NewIncoming
+         * @description ``label``: where messages come from, as their readers are told, such as ``Build server``.
+         */
+        NewIncoming: {
+            label: string;
+        };
+        /**
+         * MadeIncoming
+         * @description A new address to post messages to: ``url`` is shown this once.
+         */
+        MadeIncoming: {
+            url: string;
+            info: components["schemas"]["IncomingInfo"];
+        };
+        /**
+         * IncomingInfo
+         * @description An address to post messages to, without its secret.
+         *
+         *         ``prefix``: what the secret begins with; ``person``: as whom it writes.
+         */
+        IncomingInfo: {
+            id: string;
+            conversation_id: string;
+            label: string;
+            prefix: string;
+            person: string;
+            created_at: string;
+            last_used_at: string | null;
+        };
+        /**
+         * Page[IncomingInfo]
+         * @description A part of a list.  ``next``: the cursor of the part after it; null at the end.
+         */
+        PageOfIncomingInfo: {
+            items: components["schemas"]["IncomingInfo"][];
+            /** @default null */
+            next: string | null;
+        };
+        /**
          * ProblemDetails
          * @description What went wrong (RFC 9457).  Some codes come with more members.
          */
@@ -4268,11 +4854,11 @@ export interface components {
             detail: string;
             code: string;
             /** @default null */
-            field: string | null;
+            field?: string | null;
             /** @default null */
-            consent_url: string | null;
+            consent_url?: string | null;
             /** @default null */
-            retry_after_ms: number | null;
+            retry_after_ms?: number | null;
         };
     };
     responses: never;
@@ -4707,6 +5293,70 @@ export interface operations {
                 };
                 content: {
                     "application/json": Record<string, never>;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    begin_oauth: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": unknown;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    finish_oauth: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": unknown;
                 };
             };
             /** @description A problem */
@@ -5647,6 +6297,8 @@ export interface operations {
     list_requests: {
         parameters: {
             query?: {
+                limit?: number;
+                cursor?: string | null;
                 state?: "accepted" | "blocked" | "declined" | "expired" | "pending";
             };
             header?: never;
@@ -7590,6 +8242,423 @@ export interface operations {
             };
         };
     };
+    set_typing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description a conversation's ID */
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TypingChange"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    stream_events: {
+        parameters: {
+            query?: {
+                since?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    get_asyncapi: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    search_messages: {
+        parameters: {
+            query?: {
+                query?: string | null;
+                person?: string | null;
+                conversation_id?: string | null;
+                kind?: ("audio" | "call" | "contact" | "encrypted" | "event" | "file" | "image" | "location" | "poll" | "sticker" | "system" | "text" | "unknown" | "video" | "voice") | null;
+                since?: string | null;
+                until?: string | null;
+                order?: "newest" | "rank";
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageOfFoundMessage"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    list_calls: {
+        parameters: {
+            query?: {
+                conversation_id?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageOfCall"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    start_call: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Repeat the request with the same key, and it is done once */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewCall"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Call"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    get_turn_servers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TurnServers"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    get_call: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description call id */
+                call_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Call"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    answer_call: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Repeat the request with the same key, and it is done once */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description call id */
+                call_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewCallAnswer"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Call"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    decline_call: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Repeat the request with the same key, and it is done once */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description call id */
+                call_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Call"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    end_call: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Repeat the request with the same key, and it is done once */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description call id */
+                call_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EndCall"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Call"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    add_candidates: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Repeat the request with the same key, and it is done once */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description call id */
+                call_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewCandidates"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     upload_media: {
         parameters: {
             query?: {
@@ -9145,6 +10214,147 @@ export interface operations {
                 };
                 content: {
                     "application/json": Record<string, never>;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    list_incoming_webhooks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description a conversation's ID */
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageOfIncomingInfo"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    create_incoming_webhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Repeat the request with the same key, and it is done once */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description a conversation's ID */
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewIncoming"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeIncoming"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    revoke_incoming_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description a conversation's ID */
+                conversation_id: string;
+                /** @description incoming id */
+                incoming_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    post_to_incoming_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description secret */
+                secret: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewMessage"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sent"];
                 };
             };
             /** @description A problem */

@@ -14,15 +14,15 @@ from homeserver.storage.rooms import MembershipRow
 from homeserver.storage.to_device import EVERY_DEVICE
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
     """IDs that were just parsed are subclasses of ``str``."""
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"{type(value)} cannot be written")
 
 
-_as_json = msgspec.json.Encoder(enc_hook=_plain).encode
-_as_msgpack = msgspec.msgpack.Encoder(enc_hook=_plain).encode
+_as_json = msgspec.json.Encoder(enc_hook=plain).encode
+_as_msgpack = msgspec.msgpack.Encoder(enc_hook=plain).encode
 
 
 class Update:
