@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from homeserver.protocol.search_words import Term
-from homeserver.storage.database import Queryable
+from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.events import StoredEvent, select_columns, stored_event
 
 MARK = "~"  # stands for the room's mark in a query; no word has it
@@ -114,6 +114,10 @@ WHERE user_id = $1 AND membership IN ('join', 'leave', 'ban') AND NOT forgotten
     AND ($2::text[] IS NULL OR room_id = ANY($2::text[]))
 ORDER BY membership = 'join' DESC, position DESC LIMIT $3
 """
+
+
+# A plan for searches at large does not know how many rooms there are, and reads all messages.
+PLAN_EACH = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,15 +270,17 @@ def _columns(spans: Sequence[Span]) -> tuple[list[str], list[str], list[int], li
 
 
 async def newest(
-    db: Queryable, spans: Sequence[Span], wanted: Wanted, before: tuple[int, str], limit: int
+    db: Connection, spans: Sequence[Span], wanted: Wanted, before: tuple[int, str], limit: int
 ) -> list[Hit]:
-    """The newest that fit, before a time (ms) and event ID.  Two statements at most.
+    """The newest that fit, before a time (ms) and event ID.  Two statements at most, and ``db`` in
+    a transaction.
 
     Of a room in which more than :data:`MOST_MATCHES` fit, those count that are found among its
     newest messages.
     """
     times = (wanted.since, wanted.until, *before)
     query = _query(wanted)
+    await db.execute(PLAN_EACH)
     rows = await db.fetch(SEARCH_NEWEST, *_columns(spans), query, *times, MOST_MATCHES, limit)
     common = {(row["room_id"], row["after"]) for row in rows if row["matches"] == MOST_MATCHES}
     hits = [_hit(row) for row in rows if (row["room_id"], row["after"]) not in common]
@@ -288,9 +294,13 @@ async def newest(
 
 
 async def best(
-    db: Queryable, spans: Sequence[Span], wanted: Wanted, *, offset: int, limit: int
+    db: Connection, spans: Sequence[Span], wanted: Wanted, *, offset: int, limit: int
 ) -> list[Hit]:
-    """What fits best, from a place in the list on; of a room at most :data:`MOST_MATCHES`."""
+    """What fits best, from a place in the list on; of a room at most :data:`MOST_MATCHES`.
+
+    ``db``: in a transaction.
+    """
+    await db.execute(PLAN_EACH)
     rows = await db.fetch(
         SEARCH_BEST,
         *_columns(spans),

@@ -105,7 +105,8 @@ class MessageSearch:
         before, more = request.before, True
         for growth in GROWTH:
             asked = max(request.limit - len(matches) + 1, LEAST_AT_ONCE) * growth
-            hits = await storage.newest(self._database, spans, request.wanted, before, asked)
+            async with self._database.transaction() as connection:
+                hits = await storage.newest(connection, spans, request.wanted, before, asked)
             for match in await self._shown(hits, request, base):
                 if len(matches) == request.limit:
                     last = matches[-1].hit
@@ -126,9 +127,10 @@ class MessageSearch:
             if asked <= 0:
                 more = False
                 break
-            hits = await storage.best(
-                self._database, spans, request.wanted, offset=offset, limit=asked
-            )
+            async with self._database.transaction() as connection:
+                hits = await storage.best(
+                    connection, spans, request.wanted, offset=offset, limit=asked
+                )
             places = {hit.event_id: place for place, hit in enumerate(hits, offset)}
             for match in await self._shown(hits, request, base):
                 if len(matches) == request.limit:
