@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from homeserver.protocol.search_words import Term
 from homeserver.storage import message_index as storage
 from homeserver.storage.database import Database
 from tests.conversations.conftest import ApiUser, new_user
@@ -212,6 +213,39 @@ async def test_nothing_encrypted_or_to_be_viewed_once_is_indexed(
 
     assert await found(bob, query="glance") == []
     assert await database.fetchval("SELECT count(*) FROM message_index") == 0
+
+
+async def test_what_has_expired_is_gone_from_the_index(
+    database: Database, alice: ApiUser, bob: ApiUser
+) -> None:
+    room_id = await make_room(alice, bob)
+    body = {"text": "short lived", "expires": {"after_ms": 60_000}}
+    await alice.post(f"/conversations/{room_id}/messages", body, status=201)
+    assert await found(bob, query="lived") == ["short lived"]
+
+    await database.execute("UPDATE message_ends SET due_at = 1")
+    await alice.instance.wiring.ends.caretaker.work_off()
+
+    assert await database.fetchval("SELECT count(*) FROM message_index") == 0
+    assert await found(bob, query="lived") == []
+
+
+async def test_each_search_is_planned_for_its_rooms(database: Database, alice: ApiUser) -> None:
+    """A plan made once for all searches reads the whole index."""
+    spans = [storage.Span(await make_room(alice), -1, 1)]
+    wanted = storage.Wanted(terms=[Term("x")])
+    async with database.pool.acquire() as connection:
+        for _ in range(8):
+            async with connection.transaction():
+                await storage.newest(connection, spans, wanted, (1, ""), 10)
+                await storage.best(connection, spans, wanted, offset=0, limit=10)
+        rows = await connection.fetch(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements "
+            "WHERE statement LIKE '%JOIN LATERAL%FROM message_index i%' "
+            "AND statement NOT LIKE '%pg_prepared%'"
+        )
+
+    assert sorted(tuple(row) for row in rows) == [(0, 8), (0, 8)]
 
 
 async def test_what_is_held_is_found_once_it_is_released(

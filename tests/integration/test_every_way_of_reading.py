@@ -327,6 +327,12 @@ async def read_as_client(world: World, who: str) -> dict[str, tuple[bool, str]]:
         **api_paths(world),
     }
     answers = {way: (shows, await raw(world, who, path)) for way, (shows, path) in paths.items()}
+    await world.one.wiring.conversations.finding.indexer.caught_up()
+    path = f"/api/v1/search/messages?query={SECRET}"
+    answers["api: search"] = (False, await raw(world, who, path))
+    for kind in ("text", "system"):
+        path = f"/api/v1/search/messages?kind={kind}&limit=100"
+        answers[f"api: search for {kind}"] = (False, await raw(world, who, path))
     body = {"search_categories": {"room_events": {"search_term": SECRET}}}
     answers["search"] = (False, (await ask(world, who, "POST", "/search", body))[1])
     answers["limited"] = (True, await limited(world, who))
@@ -675,6 +681,18 @@ async def history(world: World, *pdus: dict[str, Any]) -> None:
         world.root,
     )
     await world.call("bob", "GET", f"/rooms/{world.room_id}/messages?dir=b&limit=100")
+
+
+async def test_fetched_history_is_found_by_a_search(database: Database, tmp_path: Path) -> None:
+    async with instance(database, tmp_path) as one:
+        world = await begin(one)
+        await world.peer.join(world.room_id)
+        await history(world, world.peer.message("a late arrival"))
+        await one.wiring.conversations.finding.indexer.caught_up()
+
+        page = orjson.loads(await raw(world, "bob", "/api/v1/search/messages?query=late"))
+
+        assert [item["message"]["text"] for item in page["items"]] == ["a late arrival"]
 
 
 @pytest.mark.parametrize("make", [soft_failed, rejected])

@@ -153,7 +153,9 @@ def root(types: Types) -> type:
     ) -> Any:
         """A message came, in one conversation or any."""
         async for update in listen(info, since):
-            if isinstance(update, shapes.MessageCreated) and _is_of(update, conversation_id):
+            if isinstance(update, shapes.MessageCreated | shapes.CallRinging) and _is_of(
+                update, conversation_id
+            ):
                 info.context.forget()
                 yield update.message
 
