@@ -17,6 +17,7 @@ from homeserver.metrics import SOCKETS_CUT_OFF
 SLOW_READER = 4008
 BUSY_BYTES = 65_536  # so much unsent, and a replay waits
 CLOSE_SECONDS = 5.0
+FLUSHED_AT_ONCE = 500
 
 PING_FRAME = framing.encode(framing.PING, b"")
 
@@ -52,9 +53,14 @@ class Outbox:
         self._sockets.append(socket)
 
     def _flush(self) -> None:
+        """Some at a time, so that a large group does not hold up what else is going on."""
         sockets, self._sockets = self._sockets, []
-        for socket in sockets:
+        for socket in sockets[:FLUSHED_AT_ONCE]:
             socket.flush()
+        if len(sockets) > FLUSHED_AT_ONCE:
+            if not self._sockets:
+                asyncio.get_running_loop().call_soon(self._flush)
+            self._sockets = sockets[FLUSHED_AT_ONCE:] + self._sockets
 
 
 class Socket(asyncio.Protocol):
