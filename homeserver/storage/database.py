@@ -57,7 +57,7 @@ async def _leave_as_it_is(connection: Any) -> None:
     """Reset nothing: what is done on a connection ends with its transaction.
 
     asyncpg would send a statement of its own after every use of a connection, which doubles what a
-    query costs.  So nothing here may change a session: locks are ``pg_advisory_xact_lock``, settings
+    query costs.  So nothing may change a session: locks are ``pg_advisory_xact_lock``, settings
     ``SET LOCAL``, and nobody listens.  An open transaction asyncpg rolls back all the same.
     """
 
