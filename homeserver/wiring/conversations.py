@@ -30,7 +30,9 @@ class Conversations:
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring, database = wiring, wiring.database
-        self.idempotency = Idempotency(database=database, clock_ms=clock_ms)
+        self.idempotency = Idempotency(
+            secret=bytes(wiring.signing_key.seed), database=database, clock_ms=clock_ms
+        )
         wiring.ends.caretaker.add(self.idempotency)
         direct_list = DirectList(wiring.account_data)
         self.people = PeopleParts(wiring, direct_list)

@@ -76,7 +76,9 @@ def is_key(key: str) -> bool:
 class Idempotency:
     """Says which requests were made before; a job of the caretaker forgets them in time."""
 
-    def __init__(self, *, database: Database, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, *, secret: bytes, database: Database, clock_ms: Callable[[], int]) -> None:
+        """``secret``: without it nobody can try what a kept request said, such as a password."""
+        self._key = hashlib.blake2b(secret, digest_size=32, person=b"comity-idem").digest()
         self._database = database
         self._clock_ms = clock_ms
 
@@ -87,6 +89,7 @@ class Idempotency:
         :func:`fingerprint`.
         """
         now, attempt = self._clock_ms(), secrets.randbits(63)
+        asked = hashlib.blake2b(asked, digest_size=32, key=self._key).digest()
         while True:
             if await storage.claim(
                 self._database,

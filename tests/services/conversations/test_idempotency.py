@@ -36,7 +36,7 @@ class Store:
         self.restart()
 
     def restart(self) -> None:
-        self.keys = Idempotency(database=self.database, clock_ms=lambda: self.now)
+        self.keys = Idempotency(secret=b"s" * 32, database=self.database, clock_ms=lambda: self.now)
 
     async def fresh(self, key: str = "k", asked: bytes = ASKED, owner: str = ALICE) -> Fresh:
         outcome = await self.keys.begin(owner, key, asked)
@@ -56,6 +56,15 @@ async def test_the_same_request_again_has_the_same_answer_after_a_restart_too(st
     again = await store.keys.begin(ALICE, "k", ASKED)
 
     assert again == Replay(ANSWER)
+
+
+async def test_what_was_asked_cannot_be_tried_with_what_is_kept(store: Store) -> None:
+    """A request may say a password; a plain hash of it could be tried by who has a backup."""
+    await store.fresh()
+
+    kept = await store.database.fetch("SELECT * FROM idempotency_keys")
+
+    assert ASKED not in [value for row in kept for value in row.values()]
 
 
 async def test_the_key_of_another_request_is_a_mismatch(store: Store) -> None:
