@@ -21,8 +21,17 @@ def test_each_door_of_the_table_is_a_test() -> None:
         assert f"async def {name}(" in text, f"{file or DOORS} has no {name}"
 
 
+def test_each_page_about_the_api_is_in_its_index() -> None:
+    links = set(LINK.findall((ROOT / "docs" / "conversations-api.md").read_text("utf-8")))
+
+    missing = {f"api/{page.name}" for page in (ROOT / "docs" / "api").glob("*.md")} - links
+
+    assert missing == set()
+
+
 def test_links_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    docs = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    pages = [ROOT / "README.md", *sorted(docs)]
 
     broken = [
         f"{page.relative_to(ROOT)}: {target}"
