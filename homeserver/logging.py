@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 SECRET_KEYS = frozenset(
     {
@@ -30,6 +31,15 @@ def redact_secrets(_logger: Any, _method: str, event: structlog.typing.EventDict
     for key in event.keys() & SECRET_KEYS:
         event[key] = "<redacted>"
     return event
+
+
+def is_of_the_server(record: logging.LogRecord) -> bool:
+    """Whether a record tells of more than bytes that are no HTTP.
+
+    aiohttp answers those with 400, and logs a traceback that quotes them: an address that is too
+    long, say, with the token in it.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def configure(log_format: str, level: str) -> None:
@@ -76,3 +86,4 @@ def configure(log_format: str, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+    logging.getLogger("aiohttp.server").addFilter(is_of_the_server)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import pytest
 from structlog.testing import capture_logs
 
+from homeserver.logging import is_of_the_server
+
 SECONDS = float(os.environ.get("COMITY_FUZZ_SECONDS", "0"))
 """How long to go on with what has not been tried; 0: the same short round each time."""
 SEED = int(os.environ.get("COMITY_FUZZ_SEED", "1"))
@@ -24,6 +26,6 @@ def watched_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     others = [
         record.getMessage()
         for record in caplog.records[before:]
-        if record.levelname in ("ERROR", "CRITICAL")
+        if record.levelname in ("ERROR", "CRITICAL") and is_of_the_server(record)
     ]
     assert not errors + others, repr(errors[:2] + others[:2])[:4_000]

@@ -212,6 +212,8 @@ class Fuzzer:
         status = response.status_code
         said = response.headers.get("Content-Type", "").partition(";")[0]
         what = (case.method, case.formatted_path, case.query, case.body, status)
+        if status == 400 and said == "text/plain" and len(response.request.url or "") > 8_000:
+            return  # refused before it was any operation's
         assert status < 500 or status in (502, 504), (what, response.text[:500])
         described = case.operation.definition.raw["responses"]
         if said in STREAMS or (
@@ -251,8 +253,9 @@ async def test_every_operation_answers_anything_as_it_says(
             await asyncio.to_thread(fuzzer.round, EXAMPLES, SEED)
         gc.collect()
         before, number, until = resident_bytes(), SEED, time.monotonic() + SECONDS
+        assert not fuzzer.defects, "\n\n".join(map(" ".join, fuzzer.defects.items()))
         with watched_log(caplog):
-            while time.monotonic() < until:
+            while not fuzzer.defects and time.monotonic() < until:
                 number += 1
                 await asyncio.to_thread(fuzzer.round, 10 * EXAMPLES, number, until)
         grown = resident_bytes() - before
