@@ -6,14 +6,20 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 
-.PHONY: up test lint interop browser clients crash attack bench demo stay clean
+.PHONY: up test test-conversations test-homeserver lint interop browser clients crash attack bench demo stay clean
 
 up: $(INSTALLED) ## run the server with the configuration in ./data, written if there is none
 	$(BIN)/comity up
 
 test: $(TESTED) ## the tests that need nothing but this machine
+	$(MAKE) --no-print-directory -j2 test-conversations test-homeserver
+
+test-conversations: $(TESTED)
+	$(BIN)/python -m pytest tests/conversations -q
+
+test-homeserver: $(TESTED)
 	$(BIN)/python -m pytest tests --ignore=tests/interop --ignore=tests/browser --ignore=tests/crash \
-		--ignore=tests/attack --ignore=tests/clients -q
+		--ignore=tests/attack --ignore=tests/clients --ignore=tests/conversations -q
 
 lint: $(TESTED) ## style, types, and which part may import which
 	$(BIN)/ruff check .
