@@ -58,7 +58,7 @@ class Leaf:
     when_absent: bool = False
     words: frozenset[str] = frozenset()  # or domains, one of which there must be for it to match
     pattern: str | None = None  # RE2, which the text must match
-    edges: tuple[int, ...] = ()  # of a size: below, between and from these its answer is the same
+    within: tuple[int, int] | None = None  # the bounds of a number, both included
 
     def truth(self, subject: Subject, known: int) -> Truth:
         """Its answer; None if its aspect is not among ``known``."""

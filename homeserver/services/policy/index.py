@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import re2
@@ -31,7 +31,7 @@ from homeserver.services.policy.matchers import regex_options
 from homeserver.services.policy.patterns import first_word
 from homeserver.services.policy.rules import Rule
 from homeserver.services.policy.subject import Subject
-from homeserver.services.policy.text import MAY_MENTION
+from homeserver.services.policy.text import MAY_MENTION, words_of
 
 REMEMBERED = 5_000  # senders, rooms, shapes
 REMEMBERED_PLACES = 10_000  # a shape, a sender and a room
@@ -71,8 +71,7 @@ class RuleSet:
         self._by_shape = _Remembered(self.rules, SHAPE)
         self._by_sender = _Remembered(self.rules, SENDER)
         self._by_room = _Remembered(self.rules, ROOM)
-        self._sizes = _edges(self.rules)
-        self._by_size: dict[int, int] = {}
+        self._by_size = _SizeIndex(self.rules)
         self._places: dict[Key, tuple[int, int]] = {}
         self._candidates = tuple(_candidate(rule) for rule in self.rules)
         self._asked: dict[int, tuple[Candidate, ...]] = {}
@@ -105,13 +104,18 @@ class RuleSet:
 
     def to_ask(self, subject: Subject) -> tuple[Candidate, ...]:
         """The same, each with what is left to ask."""
-        shape = (subject.direction, subject.type, subject.msgtype)
-        place = (*shape, subject.sender, subject.room_id)
-        mask, aspects = self._places.get(place) or self._by_place(shape, place, subject)
+        place = (
+            subject.direction,
+            subject.type,
+            subject.msgtype,
+            subject.sender,
+            subject.room_id,
+        )
+        mask, aspects = self._places.get(place) or self._by_place(place, subject)
         if aspects & LACKED:
             mask &= self._by_lack(subject, aspects)
         if aspects & SIZE:
-            mask &= self._of_size(subject)
+            mask &= self._by_size.hit(subject)
         found = self._asked.get(mask)
         if found is None:
             found = tuple(self._candidates[number] for number in _bits(mask))
@@ -120,20 +124,10 @@ class RuleSet:
             self._asked[mask] = found
         return found
 
-    def _of_size(self, subject: Subject) -> int:
-        """The rules that could match an event of that size.  Most are below all that rules name."""
-        place = 0
-        if self._sizes and not subject.is_surely_below(self._sizes[0]):
-            place = bisect_right(self._sizes, subject.size_bytes())
-        mask = self._by_size.get(place)
-        if mask is None:
-            mask = self._by_size[place] = _mask_by(self.rules, subject, SIZE)
-        return mask
-
-    def _by_place(self, shape: Key, place: Key, subject: Subject) -> tuple[int, int]:
+    def _by_place(self, place: Key, subject: Subject) -> tuple[int, int]:
         """The rules that could match an event of that shape from that sender in that room, and
         those aspects that have to be looked at for them."""
-        mask = self._by_shape.get(shape, subject)
+        mask = self._by_shape.get(place[:3], subject)
         if mask and self.aspects & SENDER:
             mask &= self._by_sender.get((subject.sender,), subject)
         if mask and self.aspects & ROOM:
@@ -195,12 +189,6 @@ def _candidate(rule: Rule) -> Candidate:
     return Candidate(rule, lambda subject: rest.truth(subject, subject.known | counting))
 
 
-def _edges(rules: Sequence[Rule]) -> list[int]:
-    """Where the answer to an event's size may change; nothing is smaller than 0."""
-    tests = (leaf for rule in rules for leaf in leaves(rule.condition) if leaf.aspect & SIZE)
-    return sorted({edge for leaf in tests for edge in leaf.edges if edge > 0})
-
-
 def _bits(mask: int) -> Iterator[int]:
     """The rules in a set, in their order."""
     while mask:
@@ -252,18 +240,37 @@ class _Remembered:
         return mask
 
 
+class _SizeIndex:
+    """Which rules an event's size does not exclude: it is the same between two of their bounds."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        tests = (leaf for rule in rules for leaf in leaves(rule.condition) if leaf.aspect & SIZE)
+        bounds = [leaf.within for leaf in tests if leaf.within is not None]
+        edges = {least for least, _ in bounds} | {most + 1 for _, most in bounds}
+        self._rules = rules
+        self._edges = sorted(edges - {0})
+        self._masks: dict[int, int] = {}
+
+    def hit(self, subject: Subject) -> int:
+        """The rules for the event's size; most events are smaller than all that rules name."""
+        place = 0
+        if self._edges and not subject.is_surely_below(self._edges[0]):
+            place = bisect_right(self._edges, subject.size_bytes())
+        mask = self._masks.get(place)
+        if mask is None:
+            mask = self._masks[place] = _mask_by(self._rules, subject, SIZE)
+        return mask
+
+
 class _WordIndex:
     """Which rules ask for a word, or for a domain."""
 
-    def __init__(
-        self, rules: Sequence[Rule], aspect: int, masks: Mapping[str, int] | None = None
-    ) -> None:
-        """``masks``: rules that ask for a word besides."""
-        self._masks = dict(masks or {})
+    def __init__(self, rules: Sequence[Rule], aspect: int) -> None:
+        self._masks: dict[str, int] = {}
         for number, rule in enumerate(rules):
             for leaf in leaves(rule.condition):
                 if leaf.aspect & aspect:
-                    for word in leaf.words:
+                    for word in _words_asked_for(leaf):
                         self._masks[word] = self._masks.get(word, 0) | 1 << number
         self._words = frozenset(self._masks)
 
@@ -276,35 +283,41 @@ class _WordIndex:
         return mask
 
 
+def _words_asked_for(leaf: Leaf) -> frozenset[str]:
+    """The words or domains, one of which there must be: of a pattern, for ASCII texts to match."""
+    head = first_word(leaf.pattern) if leaf.pattern is not None else None
+    return leaf.words if head is None else frozenset((head,))
+
+
 class _TextIndex:
     """All keywords and patterns of all rules, looked for at once."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._always = 0  # rules of whose text the index cannot tell
         by_pattern: dict[str, int] = {}
-        by_head: dict[str, int] = {}
         for number, rule in enumerate(rules):
             bit = 1 << number
             for leaf in leaves(rule.condition):
                 if leaf.pattern is not None:
                     by_pattern[leaf.pattern] = by_pattern.get(leaf.pattern, 0) | bit
-                    head = first_word(leaf.pattern)
-                    if head is not None:
-                        by_head[head] = by_head.get(head, 0) | bit
                 elif leaf.aspect & Aspect.WORDS and not leaf.words:
                     self._always |= bit
-        self._words = _WordIndex(rules, Aspect.WORDS, by_head)
+        self._words = _WordIndex(rules, Aspect.WORDS)
         self._patterns = _PatternSet(by_pattern) if by_pattern else None
         # Of an ASCII text, the first word of a pattern tells that it does not match.
+        headless = {p: mask for p, mask in by_pattern.items() if first_word(p) is None}
         self._headless = self._patterns
-        if by_head:
-            headless = {p: mask for p, mask in by_pattern.items() if first_word(p) is None}
+        if len(headless) < len(by_pattern):
             self._headless = _PatternSet(headless) if headless else None
 
     def hit(self, subject: Subject) -> int:
         """The rules one of whose words or patterns is in the text."""
-        patterns = self._headless if subject.text().isascii() else self._patterns
-        found = self._always | self._words.hit(subject.words())
+        text = subject.text()
+        if text.isascii():
+            patterns, words = self._headless, words_of(text)
+        else:
+            patterns, words = self._patterns, subject.words()
+        found = self._always | self._words.hit(words)
         return found if patterns is None else found | patterns.hit(subject)
 
 

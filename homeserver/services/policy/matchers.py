@@ -109,15 +109,16 @@ def _bounds_test(aspect: int, get: Callable[[Subject], int | None]) -> Builder:
             number = get(subject)
             return number is not None and number in wanted
 
-        edges = (wanted.least, wanted.most + 1)
-        return Leaf(key, aspect, test, when_absent=0 in wanted, edges=edges)
+        within = (wanted.least, wanted.most)
+        return Leaf(key, aspect, test, when_absent=0 in wanted, within=within)
 
     return build
 
 
 def _min_size_bytes(key: str, value: Any, place: Place) -> Condition:
     least = values.whole_number(key, value, 1, values.NO_END)
-    return Leaf(key, Aspect.SIZE, lambda subject: subject.size_bytes() >= least, edges=(least,))
+    within = (least, values.NO_END)
+    return Leaf(key, Aspect.SIZE, lambda subject: subject.size_bytes() >= least, within=within)
 
 
 def _invites(key: str, value: Any, place: Place) -> Condition:

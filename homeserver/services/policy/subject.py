@@ -78,7 +78,7 @@ class Subject:
     flags: list[str] = field(default_factory=list)  # rules that want somebody to look at it
     retry_after_seconds: float = 0.0  # when the rate that it exceeds would let it pass
     _text: str | None = field(default=None, init=False)
-    _hrefs: list[str] = field(default_factory=list, init=False)
+    _hrefs: Sequence[str] = field(default=(), init=False)
     _folded: str | None = field(default=None, init=False)
     _words: frozenset[str] | None = field(default=None, init=False)
     _links: frozenset[str] | None = field(default=None, init=False)
@@ -109,12 +109,13 @@ class Subject:
 
     def text(self) -> str:
         """What a person would read of it, a line for each piece; nothing if it is encrypted."""
-        if self._text is None:
-            if self.type == reading.ENCRYPTED:
-                self._text = ""
-            else:
-                self._text, self._hrefs = reading.text_parts(self.content)
-        return self._text
+        text = self._text
+        if text is None:
+            text = ""
+            if self.type != reading.ENCRYPTED:
+                text, self._hrefs = reading.text_parts(self.content)
+            self._text = text
+        return text
 
     def text_bytes(self) -> bytes:
         """:meth:`text` in UTF-8, for RE2."""
@@ -122,8 +123,8 @@ class Subject:
 
     def is_plain(self) -> bool:
         """Whether the text certainly has no link, no domain and names no user."""
-        text = self.text()
-        return reading.is_plain(text, self._hrefs)
+        text = self._text if self._text is not None else self.text()
+        return not self._hrefs and reading.is_plain(text)
 
     def folded(self) -> str:
         """:meth:`text` for comparing words: case and disguises dropped."""

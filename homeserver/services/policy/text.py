@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 ENCRYPTED = "m.room.encrypted"
@@ -134,18 +135,17 @@ def one_spaced(folded: str) -> str:
 # ---------------------------------------------------------------- links
 
 
-def is_plain(text: str, hrefs: list[str]) -> bool:
+def is_plain(text: str) -> bool:
     """Whether a text certainly has no link, no domain and names no user: most have none."""
     return (
-        not hrefs
-        and text.isascii()
+        text.isascii()
         and "@" not in text
         and "://" not in text
         and ("." not in text or not (_DOTTED.search(text) or "www." in text.lower()))
     )
 
 
-def links_of(text: str, hrefs: list[str]) -> frozenset[str]:
+def links_of(text: str, hrefs: Sequence[str]) -> frozenset[str]:
     """The distinct addresses that a reader could follow, links to users aside."""
     may_have_urls = "://" in text or ("." in text and "www." in text.lower())
     if not (may_have_urls or hrefs):
@@ -193,7 +193,7 @@ def domains_of(hosts: frozenset[str]) -> frozenset[str]:
 # ---------------------------------------------------------------- people
 
 
-def mentions_of(content: dict[str, Any], text: str, hrefs: list[str]) -> frozenset[str]:
+def mentions_of(content: dict[str, Any], text: str, hrefs: Sequence[str]) -> frozenset[str]:
     """Who is mentioned: by ``m.mentions``, by user ID or by a link; ``@room`` is one more."""
     if not (hrefs or "@" in text or "matrix.to" in text or not MAY_MENTION.isdisjoint(content)):
         return NONE
