@@ -11,10 +11,15 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from homeserver.storage import migrations
 from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
+
+# How long an example takes to make says only how busy the machine is.
+settings.register_profile("comity", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("comity")
 
 TEMPLATE = "comity"
 SELECT_OTHERS = """

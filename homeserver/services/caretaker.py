@@ -71,7 +71,8 @@ class Caretaker:
                 logger.exception("background work failed")
                 seconds = AFTER_FAILURE_SECONDS
             try:
-                await asyncio.wait_for(self._wake.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 

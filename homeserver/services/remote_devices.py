@@ -268,7 +268,8 @@ class RemoteDevices:
                     logger.exception("device list fetch failed", server_name=server_name)
                 alive.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(alive.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await alive.wait()
                 pause = min(pause * 2, LONGEST_RETRY_SECONDS)
         del self._workers[server_name], self._stale[server_name], self._alive[server_name]
 

@@ -17,6 +17,7 @@ from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
 
 from .conftest import PROBLEM_JSON, ApiUser, new_user
+from .contract import contract
 
 OURS = "/_comity/client/v1"
 CONTENT = random.Random(7).randbytes(150_000)
@@ -56,6 +57,7 @@ class Files:
         ) as response:
             answer = await response.json()
             assert response.status == status, answer
+            contract().check("POST", "/api/v1/media", status, response.content_type, answer)
             if status >= 400:
                 assert response.content_type == PROBLEM_JSON
             return answer

@@ -732,3 +732,13 @@ async def until_gone(user: ApiUser, path: str) -> None:
                 return
         await asyncio.sleep(0.05)
     raise AssertionError("it is still there")
+
+
+async def test_typing_is_seen_by_matrix_clients(alice: ApiUser, bob: ApiUser) -> None:
+    room_id = await a_group(alice, bob)
+
+    await alice.call("PUT", f"/conversations/{room_id}/typing", {"typing": True})
+
+    ephemeral = (await bob.matrix("GET", "/sync"))["rooms"]["join"][room_id]["ephemeral"]["events"]
+    (typing,) = [event["content"] for event in ephemeral if event["type"] == "m.typing"]
+    assert typing == {"user_ids": [alice.user_id]}

@@ -19,6 +19,7 @@ from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
 
 from .conftest import PROBLEM_JSON, ApiUser, new_user
+from .contract import contract
 
 CONTENT = random.Random(3).randbytes(700_000)
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -56,7 +57,10 @@ class Tus:
                 assert response.headers["Tus-Resumable"] == "1.0.0"
             if status >= 400 and method != "HEAD":
                 assert response.content_type == PROBLEM_JSON
-            return (await response.json(content_type=None) if text else None), response.headers
+            answer = await response.json(content_type=None) if text else None
+            if answer is not None:
+                contract().check(method, URL(path).path, status, response.content_type, answer)
+            return answer, response.headers
 
     async def create(
         self, length: int | None = len(CONTENT), data: bytes | None = None, **headers: str

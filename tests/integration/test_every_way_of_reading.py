@@ -327,7 +327,7 @@ async def read_as_client(world: World, who: str) -> dict[str, tuple[bool, str]]:
         **api_paths(world),
     }
     answers = {way: (shows, await raw(world, who, path)) for way, (shows, path) in paths.items()}
-    await world.one.wiring.conversations.finding.indexer.caught_up()
+    await world.one.wiring.conversations.finding.indexer.follower.caught_up()
     path = f"/api/v1/search/messages?query={SECRET}"
     answers["api: search"] = (False, await raw(world, who, path))
     for kind in ("text", "system"):
@@ -688,7 +688,7 @@ async def test_fetched_history_is_found_by_a_search(database: Database, tmp_path
         world = await begin(one)
         await world.peer.join(world.room_id)
         await history(world, world.peer.message("a late arrival"))
-        await one.wiring.conversations.finding.indexer.caught_up()
+        await one.wiring.conversations.finding.indexer.follower.caught_up()
 
         page = orjson.loads(await raw(world, "bob", "/api/v1/search/messages?query=late"))
 

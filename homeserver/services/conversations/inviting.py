@@ -144,7 +144,8 @@ class Inviting:
                 logger.exception("invitations are stuck")
                 seconds = AFTER_FAILURE_SECONDS
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
 
     async def _round(self) -> bool:
         now = self._clock_ms()

@@ -156,7 +156,8 @@ class Exports:
             except Exception:
                 logger.exception("exports: could not work")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), CHECK_SECONDS)
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._wake.wait()
 
     async def _expire(self) -> None:
         now = self._clock_ms()

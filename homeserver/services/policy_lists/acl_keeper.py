@@ -65,7 +65,8 @@ class AclKeeper:
             except Exception:
                 logger.exception("room ACLs could not be kept in step")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), EVERY_SECONDS)
+                async with asyncio.timeout(EVERY_SECONDS):
+                    await self._changed.wait()
                 await asyncio.sleep(SETTLING_SECONDS)
             self._changed.clear()
 

@@ -156,10 +156,12 @@ class Following:
         follower = self._followers.get(room_id or "")
         if follower is None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._invited.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._invited.wait()
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(follower.moved.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await follower.moved.wait()
             await asyncio.sleep(SETTLING_SECONDS)
         follower.moved.clear()
 

@@ -178,7 +178,8 @@ class Delivering:
         if due is not None and self.webhook.is_active:
             seconds = min(max((due - now) / 1000, 0.01), LONGEST_SLEEP_SECONDS)
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         except TimeoutError:
             return
 
