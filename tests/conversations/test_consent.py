@@ -136,6 +136,7 @@ async def test_a_request_is_accepted_and_its_conversation_joined(
     room_id = await invite(bob, alice)
 
     waiting = await alice.get("/requests")
+    assert await alice.get(f"/requests/{bob.address}") == waiting["items"][0]
     accepted = await alice.post(f"/requests/{bob.address}/accept", {})
     joined = await alice.matrix("GET", "/joined_rooms")
 

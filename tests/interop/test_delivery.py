@@ -115,7 +115,9 @@ async def test_who_is_asked_first_has_nothing_yet(pair: Pair) -> None:
     room_id, message_id = sent["conversation"]["id"], sent["message"]["id"]
     waiting = await reaches(alice, room_id, message_id, "pending")
     await bob.join(room_id)
-    accepted = await reaches(alice, room_id, message_id, "sent")
+    accepted = await reaches(
+        alice, room_id, message_id, "sent", "delivered_to_instance", "delivered_to_device"
+    )
     history = await bob.earlier(room_id)
 
     assert sent["outcome"] == "requested"
