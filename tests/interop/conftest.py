@@ -8,6 +8,7 @@ of the test, not of Comity.
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -182,3 +183,16 @@ async def pair(stage: Stage, request: pytest.FixtureRequest) -> Pair:
 async def case(stage: Stage, request: pytest.FixtureRequest) -> Case:
     """A host and a guest on two running servers."""
     return await stage.case(*request.param)
+
+
+@asynccontextmanager
+async def strangers(pair: Pair, tmp_path: Path) -> AsyncIterator[tuple[Person, Person]]:
+    """Two people who have never met, one on each server."""
+    people = []
+    for name, server in zip(("carol", "dave"), pair.servers, strict=True):
+        store = tmp_path / name
+        store.mkdir()
+        people.append(await Person.arrive(name, server, store))
+    yield people[0], people[1]
+    for person in people:
+        await person.depart()

@@ -2,14 +2,13 @@
 stock client.  What one does the other sees."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from homeserver.services.conversations.shapes.people import address
 
-from .conftest import Pair, meet
+from .conftest import Pair, meet, strangers
 from .person import Person, Refused
 from .test_delivery import api, say
 
@@ -43,19 +42,6 @@ async def accepts(person: Person, room_id: str) -> None:
                 return
             except Refused:
                 await asyncio.sleep(0.2)
-
-
-@asynccontextmanager
-async def strangers(pair: Pair, tmp_path: Path) -> AsyncIterator[tuple[Person, Person]]:
-    """Two people who have never met, one on each server."""
-    people = []
-    for name, server in zip(("carol", "dave"), pair.servers, strict=True):
-        store = tmp_path / name
-        store.mkdir()
-        people.append(await Person.arrive(name, server, store))
-    yield people[0], people[1]
-    for person in people:
-        await person.depart()
 
 
 async def test_a_message_to_an_address_elsewhere_finds_its_way(pair: Pair, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Alice's server is a Comity; she uses the Conversations API, and Bob a stock clie
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,7 +13,7 @@ import aiohttp
 from homeserver.services.conversations.shapes.people import address
 from homeserver.services.conversations.shapes.times import rfc3339
 
-from .conftest import Pair, meet
+from .conftest import Pair, meet, strangers
 from .person import Person
 
 PATIENCE_SECONDS = 60.0
@@ -107,18 +108,18 @@ async def test_what_is_taken_back_while_the_other_server_is_down_never_gets_ther
     assert refused["code"] == "already_delivered"
 
 
-async def test_who_is_asked_first_has_nothing_yet(pair: Pair) -> None:
+async def test_who_is_asked_first_has_nothing_yet(pair: Pair, tmp_path: Path) -> None:
     """The message waits for the consent of the recipient, on another server."""
-    alice, bob = pair.alice, pair.bob
-    body = {"to": address(bob.user_id), "text": "may I?"}
-    sent = await api(alice, "POST", "/messages", body, status=201)
-    room_id, message_id = sent["conversation"]["id"], sent["message"]["id"]
-    waiting = await reaches(alice, room_id, message_id, "pending")
-    await bob.join(room_id)
-    accepted = await reaches(
-        alice, room_id, message_id, "sent", "delivered_to_instance", "delivered_to_device"
-    )
-    history = await bob.earlier(room_id)
+    async with strangers(pair, tmp_path) as (alice, bob):
+        body = {"to": address(bob.user_id), "text": "may I?"}
+        sent = await api(alice, "POST", "/messages", body, status=201)
+        room_id, message_id = sent["conversation"]["id"], sent["message"]["id"]
+        waiting = await reaches(alice, room_id, message_id, "pending")
+        await bob.join(room_id)
+        accepted = await reaches(
+            alice, room_id, message_id, "sent", "delivered_to_instance", "delivered_to_device"
+        )
+        history = await bob.earlier(room_id)
 
     assert sent["outcome"] == "requested"
     assert waiting["reason"] == {"code": "consent"}
