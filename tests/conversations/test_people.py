@@ -152,6 +152,8 @@ async def test_contacts_are_kept_with_notes(alice: ApiUser, bob: ApiUser) -> Non
     added = await alice.call("PUT", f"/contacts/{bob.address}", {"note": "from the choir"})
     await alice.call("PUT", "/contacts/carol@two.test", {})
     listed = await alice.get("/contacts")
+    alone = await alice.get(f"/contacts/{bob.address}")
+    await alice.call("GET", "/contacts/ghost@one.test", status=404)
     first = await alice.get("/contacts?limit=1")
     rest = await alice.get(f"/contacts?limit=1&cursor={first['next']}")
     profile = await alice.get(f"/people/{bob.address}")
@@ -161,6 +163,7 @@ async def test_contacts_are_kept_with_notes(alice: ApiUser, bob: ApiUser) -> Non
 
     assert added["note"] == "from the choir"
     assert added["since"] is not None
+    assert alone == listed["items"][0]
     assert addresses(listed) == ["bob@one.test", "carol@two.test"]
     assert listed["items"][1]["person"]["is_local"] is False
     assert addresses(first) == ["bob@one.test"]
