@@ -27,6 +27,7 @@ from homeserver.services.filters import FilterService
 from homeserver.services.hidden_events import HiddenEvents
 from homeserver.services.interactive_auth import InteractiveAuth
 from homeserver.services.invitations import Invitations
+from homeserver.services.key_backup import KeyBackupService
 from homeserver.services.media import MediaService
 from homeserver.services.media_gate import MediaGate
 from homeserver.services.membership import Membership
@@ -104,6 +105,7 @@ TERMS = web.AppKey("TERMS", Terms)
 CROSS_SIGNING = web.AppKey("CROSS_SIGNING", CrossSigningService)
 DEVICE_LISTS = web.AppKey("DEVICE_LISTS", DeviceListService)
 END_TO_END_KEYS = web.AppKey("END_TO_END_KEYS", EndToEndKeyService)
+KEY_BACKUP = web.AppKey("KEY_BACKUP", KeyBackupService)
 JWT_LOGIN = web.AppKey("JWT_LOGIN", JwtLogin)
 MEDIA = web.AppKey("MEDIA", MediaService)
 MEDIA_GATE = web.AppKey("MEDIA_GATE", MediaGate)

@@ -32,6 +32,8 @@ DELETE_BELONGINGS = (
     "DELETE FROM claimed_keys WHERE user_id = $1",
     "DELETE FROM key_signatures WHERE signer = $1 OR target_user_id = $1",
     "DELETE FROM to_device_messages WHERE user_id = $1",
+    "DELETE FROM key_backups WHERE user_id = $1",
+    "DELETE FROM key_backup_owners WHERE user_id = $1",
     "DELETE FROM client_transactions WHERE user_id = $1",
     "DELETE FROM uia_sessions WHERE user_id = $1",
     "DELETE FROM login_tokens WHERE user_id = $1",

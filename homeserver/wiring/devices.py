@@ -12,6 +12,7 @@ from homeserver.services.delivery.notices import DeliveryNotices
 from homeserver.services.delivery.progress import DeviceProgress
 from homeserver.services.device_sharing import DeviceSharing
 from homeserver.services.end_to_end_keys import EndToEndKeyService
+from homeserver.services.key_backup import KeyBackupService
 from homeserver.services.media import MediaService
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.people_index import PeopleIndex
@@ -47,6 +48,7 @@ class DeviceParts:
         self.cross_signing = CrossSigningService(
             database=database, device_lists=wiring.device_lists, keys=self.end_to_end_keys
         )
+        self.key_backup = KeyBackupService(database=database)
         self.to_device = ToDeviceService(
             server_name=config.server_name,
             database=database,
