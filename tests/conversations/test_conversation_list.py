@@ -305,14 +305,20 @@ async def test_a_page_takes_as_many_queries_whatever_is_on_it(
             await make_room(bob, name="Invites", invite=[alice.user_id])
 
     await fill(2)
-    await count_queries(instance, alice, monkeypatch)
-    few, listed = await count_queries(instance, alice, monkeypatch)
+    few, listed = await least_queries(instance, alice, monkeypatch)
     assert listed == 4
     await fill(10)
-    many, listed = await count_queries(instance, alice, monkeypatch)
+    many, listed = await least_queries(instance, alice, monkeypatch)
 
     assert listed == 24
     assert many == few <= 25
+
+
+async def least_queries(
+    instance: Instance, person: ApiUser, monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, int]:
+    """Of some tries, for what the server does in the background at that moment counts as well."""
+    return min([await count_queries(instance, person, monkeypatch) for _ in range(5)])
 
 
 async def count_queries(

@@ -207,7 +207,7 @@ async def test_no_frame_harms_the_server_or_another_socket(
             seen = await watching.until("message.created")
 
     page = await alice.get(f"/conversations/{room_id}/messages?limit=100")
-    assert page["items"][0]["text"] == "last"
+    assert "last" in [message.get("text") for message in page["items"]]  # others may come after it
 
 
 @pytest.mark.parametrize(
