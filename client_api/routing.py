@@ -11,6 +11,7 @@ from homeserver.web import Handler
 V3 = ("r0", "v3")
 V1 = ("v1",)
 ALL = ("r0", "v1", "v3")
+UNSTABLE = ("unstable",)  # the MSC's prefix is part of the path
 
 
 class ClientRoutes:

@@ -61,6 +61,7 @@ def build_app(wiring: Wiring) -> web.Application:
     _provide(app, wiring)
     _provide_policy(app, wiring)
     wiring.sign_in.provide(app)
+    wiring.space_parts.provide(app)
     wiring.conversations.provide(app)
     app.add_routes(CLIENT_ROUTES)
     app.add_routes(COMITY_ROUTES)

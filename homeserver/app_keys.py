@@ -64,6 +64,9 @@ from homeserver.services.sign_in.jwt_login import JwtLogin
 from homeserver.services.sign_in.oidc import OidcLogins
 from homeserver.services.sign_in.passwords import PasswordLogin
 from homeserver.services.sign_in.proofs import Proofs
+from homeserver.services.spaces.hierarchy import Hierarchies
+from homeserver.services.spaces.mutual import MutualRooms
+from homeserver.services.spaces.summaries import Summaries
 from homeserver.services.sync import SyncService
 from homeserver.services.terms import Terms
 from homeserver.services.third_party_invites import ThirdPartyInvites
@@ -139,6 +142,9 @@ ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
 ROOMS = web.AppKey("ROOMS", Rooms)
 
 SYNC = web.AppKey("SYNC", SyncService)
+HIERARCHIES = web.AppKey("HIERARCHIES", Hierarchies)
+MUTUAL_ROOMS = web.AppKey("MUTUAL_ROOMS", MutualRooms)
+ROOM_SUMMARIES = web.AppKey("ROOM_SUMMARIES", Summaries)
 HIDDEN_EVENTS = web.AppKey("HIDDEN_EVENTS", HiddenEvents)
 THIRD_PARTY_INVITES = web.AppKey("THIRD_PARTY_INVITES", ThirdPartyInvites)
 TIMELINE = web.AppKey("TIMELINE", Timeline)

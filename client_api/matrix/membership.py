@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from client_api.auth import require_sender, require_user
-from client_api.matrix.parsing import body_user_id, path_room_id, third_party_address
+from client_api.matrix.parsing import body_user_id, path_room_id, room_servers, third_party_address
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import (
     DIRECTORY,
@@ -25,12 +25,7 @@ async def _find(request: web.Request, user_id: str) -> tuple[str, list[str]]:
     """The room in the path and servers that may know it; lists may name its alias."""
     named = request.match_info["room_id_or_alias"]
     request.app[LIST_GATE].check_entry(user_id, named)
-    return await request.app[DIRECTORY].resolve(named, _servers(request))
-
-
-def _servers(request: web.Request) -> list[str]:
-    """``via`` (v1.12) and its older spelling ``server_name``."""
-    return [*request.query.getall("via", []), *request.query.getall("server_name", [])]
+    return await request.app[DIRECTORY].resolve(named, room_servers(request))
 
 
 def _reason(body: dict[str, Any]) -> str | None:
@@ -60,7 +55,7 @@ async def join_room_by_id(request: web.Request) -> web.Response:
     request.app[RATE_LIMITS].check("join", requester.user_id)
 
     await request.app[MEMBERSHIP].join(
-        requester.user_id, room_id, servers=_servers(request), reason=_reason(body)
+        requester.user_id, room_id, servers=room_servers(request), reason=_reason(body)
     )
     return json_response({"room_id": room_id})
 

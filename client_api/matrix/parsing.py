@@ -38,6 +38,11 @@ def path_room_id(request: web.Request) -> str:
         raise InvalidParam("That is not a room ID") from error
 
 
+def room_servers(request: web.Request) -> list[str]:
+    """The instances that may know a room: ``via`` (v1.12), and its older name ``server_name``."""
+    return [*request.query.getall("via", []), *request.query.getall("server_name", [])]
+
+
 def path_user_id(request: web.Request) -> UserId:
     """The user in the path, as ``{user_id}``."""
     return user_id(request.match_info["user_id"])

@@ -18,6 +18,11 @@ UNSTABLE_FEATURES = {
     "org.matrix.msc4140": True,  # delayed events
     "org.matrix.msc4140.stable": True,
     "org.matrix.msc4222": True,  # state_after in /sync
+    "im.nheko.summary": True,  # room summaries, MSC3266
+    "org.matrix.msc3266": True,
+    "org.matrix.msc3827.stable": True,  # room types in the directory
+    "uk.half-shot.msc2666.query_mutual_rooms": True,
+    "uk.half-shot.msc2666.query_mutual_rooms.stable": True,
     "uk.tcpip.msc4133": True,  # profile fields
     "uk.tcpip.msc4133.stable": True,
 }

@@ -34,6 +34,9 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "application_user": RateConfig(per_second=20, burst=1_000),  # by application: accounts
     "message_search": RateConfig(per_second=5, burst=50),  # by user
     "turn": RateConfig(per_second=0.5, burst=20),  # by user: credentials for relays of calls
+    "room_summary": RateConfig(per_second=5, burst=100),  # by user: of rooms we are not in, too
+    "hierarchy": RateConfig(per_second=2, burst=50),  # by user: pages of spaces
+    "remote_summary": RateConfig(per_second=0.2, burst=20),  # by address, without an account
     "people_search": RateConfig(per_second=5, burst=50),  # by user
     "key_bundles": RateConfig(per_second=5, burst=500),  # by user: people whose keys are taken
     "profile": RateConfig(per_second=5, burst=50),

@@ -27,6 +27,13 @@ WHERE EXISTS (
     WHERE theirs.user_id = wanted.user_id AND theirs.membership = 'join'
         AND mine.user_id = $1 AND mine.membership = 'join')
 """
+MUTUAL = """
+FROM memberships mine JOIN memberships theirs USING (room_id)
+WHERE mine.user_id = $1 AND mine.membership = 'join'
+    AND theirs.user_id = $2 AND theirs.membership = 'join'
+"""
+SELECT_MUTUAL_ROOMS = f"SELECT room_id {MUTUAL} AND room_id > $3 ORDER BY room_id LIMIT $4"
+COUNT_MUTUAL_ROOMS = f"SELECT count(*) {MUTUAL}"
 
 # ---- since a position
 
@@ -179,3 +186,16 @@ async def get_new_servers(db: Queryable, room_id: str, user_id: str) -> set[str]
     """The other instances in a room with which the user shares no other room."""
     rows = await db.fetch(SELECT_NEW_SERVERS, room_id, user_id)
     return {row["server_name"] for row in rows}
+
+
+async def get_mutual_rooms(
+    db: Queryable, user_id: str, other: str, *, after: str, limit: int
+) -> list[str]:
+    """Rooms to which both users are joined, by room ID, those after ``after``."""
+    return [row[0] for row in await db.fetch(SELECT_MUTUAL_ROOMS, user_id, other, after, limit)]
+
+
+async def count_mutual_rooms(db: Queryable, user_id: str, other: str) -> int:
+    """How many rooms both users are joined to."""
+    count: int = await db.fetchval(COUNT_MUTUAL_ROOMS, user_id, other)
+    return count

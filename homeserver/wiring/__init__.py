@@ -74,6 +74,7 @@ from homeserver.wiring.policy_server import PolicyServerParts
 from homeserver.wiring.reading import Reading
 from homeserver.wiring.scheduling import Scheduling
 from homeserver.wiring.sign_in import SignInParts
+from homeserver.wiring.spaces import SpaceParts
 from homeserver.wiring.third_party import ThirdPartyParts
 from homeserver.wiring.transport import Transport
 
@@ -110,6 +111,7 @@ class Wiring:
         self.check_parts = CheckParts(self)
         self.device_parts = DeviceParts(self)
         self.reading = Reading(self)
+        self.space_parts = SpaceParts(self)
         self.exports = make_exports(self)
         self.account_deletion.also(self.consent_parts.requests.account_ended)
         self.account_deletion.also(self.exports.forget)

@@ -1,0 +1,36 @@
+"""Spaces, summaries, and the rooms that people have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from federation.spaces import RemoteHierarchies
+from homeserver import app_keys
+from homeserver.services.spaces.hierarchy import Hierarchies
+from homeserver.services.spaces.local import LocalRooms
+from homeserver.services.spaces.mutual import MutualRooms
+from homeserver.services.spaces.summaries import Summaries
+
+if TYPE_CHECKING:
+    from homeserver.wiring import Wiring
+
+
+class SpaceParts:
+    """What is told of rooms to those who may not be in them."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        local = LocalRooms(rooms=wiring.rooms, store=wiring.store, descriptions=wiring.directory)
+        remote = RemoteHierarchies(wiring.transport.client)
+        self.hierarchies = Hierarchies(database=wiring.database, local=local, remote=remote)
+        self.summaries = Summaries(
+            database=wiring.database, local=local, remote=remote, hierarchies=self.hierarchies
+        )
+        self.mutual_rooms = MutualRooms(wiring.database)
+
+    def provide(self, app: web.Application) -> None:
+        """Put each part under its key."""
+        app[app_keys.HIERARCHIES] = self.hierarchies
+        app[app_keys.ROOM_SUMMARIES] = self.summaries
+        app[app_keys.MUTUAL_ROOMS] = self.mutual_rooms
