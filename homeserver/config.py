@@ -235,6 +235,7 @@ class VoipConfig:
     turn_uris: list[str]
     turn_shared_secret: str | None = field(repr=False)
     turn_ttl_ms: int
+    rtc_transports: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,11 @@ routes = ClientRoutes()
 
 async def get_wellknown(request: web.Request) -> web.Response:
     """Where clients of this instance connect to."""
-    return json_response({"m.homeserver": {"base_url": request.app[CONFIG].public_base_url}})
+    config = request.app[CONFIG]
+    document: dict[str, object] = {"m.homeserver": {"base_url": config.public_base_url}}
+    if config.voip.rtc_transports:  # read by clients from before MSC4143 had an endpoint
+        document["org.matrix.msc4143.rtc_foci"] = config.voip.rtc_transports
+    return json_response(document)
 
 
 routes.definitions.append(web.get("/.well-known/matrix/client", get_wellknown))

@@ -30,7 +30,7 @@ class Instance:
     ) -> dict[str, Any]:
         """One request of the Client-Server API, whose status is checked."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        url = path if path.startswith("/_") else f"/_matrix/client/v3{path}"
+        url = path if path.startswith(("/_", "/.")) else f"/_matrix/client/v3{path}"
         async with self.client.request(method, url, json=body, headers=headers) as response:
             answer: dict[str, Any] = await response.json()
             assert response.status == status, answer
