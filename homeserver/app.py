@@ -60,6 +60,7 @@ def build_app(wiring: Wiring) -> web.Application:
     app.on_response_prepare.append(add_cors_headers)
     _provide(app, wiring)
     _provide_policy(app, wiring)
+    wiring.device_parts.provide(app)
     wiring.sign_in.provide(app)
     wiring.space_parts.provide(app)
     wiring.conversations.provide(app)
@@ -94,7 +95,6 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.HIDDEN_EVENTS] = wiring.reading.hidden_events
     app[app_keys.INTERACTIVE_AUTH] = wiring.interactive_auth
     app[app_keys.INVITATIONS] = wiring.account_parts.invitations
-    app[app_keys.KEY_BACKUP] = wiring.device_parts.key_backup
     app[app_keys.MEDIA] = wiring.device_parts.media
     app[app_keys.MEMBERSHIP] = wiring.membership
     app[app_keys.MESSAGE_VIEWS] = wiring.ends.views

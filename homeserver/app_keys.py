@@ -17,6 +17,7 @@ from homeserver.services.consent.peers import PeerConsent
 from homeserver.services.consent.requests import MessageRequests
 from homeserver.services.creation import RoomCreation
 from homeserver.services.cross_signing import CrossSigningService
+from homeserver.services.dehydrated_devices import DehydratedDevices
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.devices import DeviceService
 from homeserver.services.directory import Directory
@@ -106,6 +107,7 @@ SESSIONS = web.AppKey("SESSIONS", SessionService)
 TERMS = web.AppKey("TERMS", Terms)
 
 CROSS_SIGNING = web.AppKey("CROSS_SIGNING", CrossSigningService)
+DEHYDRATED_DEVICES = web.AppKey("DEHYDRATED_DEVICES", DehydratedDevices)
 DEVICE_LISTS = web.AppKey("DEVICE_LISTS", DeviceListService)
 END_TO_END_KEYS = web.AppKey("END_TO_END_KEYS", EndToEndKeyService)
 KEY_BACKUP = web.AppKey("KEY_BACKUP", KeyBackupService)

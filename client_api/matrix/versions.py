@@ -15,6 +15,7 @@ UNSTABLE_FEATURES = {
     "org.matrix.e2e_cross_signing": True,
     "dev.comity.message_ends": True,  # dev.comity.expires, dev.comity.view_once
     "org.matrix.msc1763": True,  # retention
+    "org.matrix.msc3814": True,  # dehydrated devices
     "org.matrix.msc4140": True,  # delayed events
     "org.matrix.msc4140.stable": True,
     "org.matrix.msc4222": True,  # state_after in /sync

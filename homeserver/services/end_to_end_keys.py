@@ -20,6 +20,7 @@ from homeserver.services.key_checks import (
     check_device_keys,
     is_cross_signing_key,
     is_device_keys,
+    parse_fallback_keys,
     parse_keys,
 )
 from homeserver.services.published_keys import (
@@ -111,9 +112,7 @@ class EndToEndKeyService:
         Spec: ``POST /keys/upload``.  Raises :class:`InvalidParam`, also for a one-time key whose
         ID was used for another key, :class:`BadJson`, :class:`TooLarge`.
         """
-        once, fallback = parse_keys(one_time_keys), parse_keys(fallback_keys)
-        if len({key.algorithm for key in fallback}) != len(fallback):
-            raise InvalidParam("There may be one fallback key for an algorithm")
+        once, fallback = parse_keys(one_time_keys), parse_fallback_keys(fallback_keys)
         if device_keys is not None:
             check_device_keys(device_keys, user_id, device_id)
             keys = {name: value for name, value in device_keys.items() if name != "unsigned"}

@@ -86,6 +86,17 @@ def parse_keys(keys: JsonObject) -> list[Key]:
     return [_parse_key(name, key) for name, key in keys.items()]
 
 
+def parse_fallback_keys(keys: JsonObject) -> list[Key]:
+    """Fallback keys, one for an algorithm.
+
+    Raises :class:`BadJson`, :class:`InvalidParam`, :class:`TooLarge`.
+    """
+    parsed = parse_keys(keys)
+    if len({key.algorithm for key in parsed}) != len(parsed):
+        raise InvalidParam("There may be one fallback key for an algorithm")
+    return parsed
+
+
 def _parse_key(name: str, key: Any) -> Key:
     algorithm, _, key_id = name.partition(":")
     if not is_text(algorithm) or not is_text(key_id):

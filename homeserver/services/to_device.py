@@ -157,10 +157,7 @@ class ToDeviceService:
         found = await storage.get_messages(
             self._database, user_id, device_id, after=after, upto=upto, limit=limit + 1
         )
-        events: list[JsonObject] = [
-            {"sender": message.sender, "type": message.type, "content": message.content}
-            for message in found[:limit]
-        ]
+        events = [message.to_json() for message in found[:limit]]
         position = found[limit - 1].position if len(found) > limit else upto
         return ToDeviceBatch(events, position)
 

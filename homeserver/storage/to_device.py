@@ -130,6 +130,10 @@ class StoredMessage:
     type: str
     content: JsonObject
 
+    def to_json(self) -> JsonObject:
+        """As clients are told of it."""
+        return {"sender": self.sender, "type": self.type, "content": self.content}
+
 
 async def get_messages(
     db: Queryable, user_id: str, device_id: str, *, after: int, upto: int, limit: int

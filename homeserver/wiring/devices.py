@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from federation.media import RemoteMediaClient
 from federation.remote_keys import RemoteKeysClient
+from homeserver import app_keys
 from homeserver.services.activity import Activity
 from homeserver.services.cross_signing import CrossSigningService
+from homeserver.services.dehydrated_devices import DehydratedDevices
 from homeserver.services.delivery.notices import DeliveryNotices
 from homeserver.services.delivery.progress import DeviceProgress
 from homeserver.services.device_sharing import DeviceSharing
@@ -49,6 +53,9 @@ class DeviceParts:
             database=database, device_lists=wiring.device_lists, keys=self.end_to_end_keys
         )
         self.key_backup = KeyBackupService(database=database)
+        self.dehydrated_devices = DehydratedDevices(
+            database=database, devices=wiring.devices, keys=self.end_to_end_keys, clock_ms=clock_ms
+        )
         self.to_device = ToDeviceService(
             server_name=config.server_name,
             database=database,
@@ -99,6 +106,11 @@ class DeviceParts:
         )
         wiring.transport.health.subscribe(self.remote_devices.peer_alive)
         self._media(wiring)
+
+    def provide(self, app: web.Application) -> None:
+        """Have handlers find the parts that are about keys kept for clients."""
+        app[app_keys.DEHYDRATED_DEVICES] = self.dehydrated_devices
+        app[app_keys.KEY_BACKUP] = self.key_backup
 
     def _delivery(self, wiring: Wiring) -> None:
         self.progress: DeviceProgress = DeviceProgress(database=wiring.database, clock_ms=clock_ms)
