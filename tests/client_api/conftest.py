@@ -222,6 +222,7 @@ def build(
         rooms=SimpleNamespace(default_version="12"),
         scheduling=SimpleNamespace(max_delay_ms=1_000, max_per_user=1),
         support=None,
+        voip=SimpleNamespace(rtc_transports=[]),
     )
     passwords = Passwords(memory_kib=8, passes=1)
     deletion = AccountDeletion(
