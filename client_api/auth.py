@@ -7,11 +7,12 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from homeserver.app_keys import INTERACTIVE_AUTH, PROOFS, SESSIONS, TERMS
+from homeserver.app_keys import APP_SERVICES, INTERACTIVE_AUTH, PROOFS, SESSIONS, TERMS
 from homeserver.callers import caller_address
-from homeserver.errors import Forbidden, MissingToken
+from homeserver.errors import Forbidden, MissingToken, UnknownToken
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
+from homeserver.services.appservices.registration import AppService
 from homeserver.services.interactive_auth import Flows, Operation
 from homeserver.services.requester import Requester
 from homeserver.services.sessions import Origin
@@ -47,6 +48,8 @@ async def require_sender(request: web.Request) -> Requester:
     Raises: what :func:`require_user` raises, :class:`~homeserver.errors.ConsentNotGiven`.
     """
     requester = await require_user(request)
+    if requester.app_service is not None or request.app[APP_SERVICES].owner(requester.user_id):
+        return requester  # nobody reads terms to a program
     await request.app[TERMS].require(requester.user_id)
     return requester
 
@@ -56,7 +59,31 @@ async def find_user(request: web.Request) -> Requester | None:
     token = access_token(request)
     if token is None:
         return None
+    services = request.app[APP_SERVICES]
+    service = services.by_token(token)
+    if service is not None:
+        return await services.act(service, request.query.get("user_id"), _asserted_device(request))
     return await request.app[SESSIONS].authenticate(token, lambda: origin(request))
+
+
+def _asserted_device(request: web.Request) -> str | None:
+    """As which device an application service acts.  Spec: identity assertion (v1.17, MSC4326)."""
+    query = request.query
+    return query.get("device_id", query.get("org.matrix.msc3202.device_id"))
+
+
+def require_app_service(request: web.Request) -> AppService:
+    """The application service whose own token the request bears.
+
+    Raises: :class:`MissingToken`, :class:`~homeserver.errors.UnknownToken`.
+    """
+    token = access_token(request)
+    if token is None:
+        raise MissingToken("This needs the token of an application service")
+    service = request.app[APP_SERVICES].by_token(token)
+    if service is None:
+        raise UnknownToken("This is the token of no application service")
+    return service
 
 
 def require_self(requester: Requester, user_id: UserId) -> None:
@@ -83,11 +110,14 @@ async def authenticate_interactively(
 ) -> Mapping[str, Any]:
     """Have the user prove again who they are; what each stage yielded.
 
-    ``flows`` None: by the ways in which this user can.
+    ``flows`` None: by the ways in which this user can.  An application service has shown by its
+    token all that it can show.
 
     Raises: :class:`~homeserver.services.interactive_auth.AuthenticationRequired`.
     Spec: client-server API, user-interactive authentication API.
     """
+    if requester is not None and requester.app_service is not None:
+        return {}
     auth = optional(body, "auth", dict)
     if flows is None:
         flows = PASSWORD_FLOWS

@@ -64,6 +64,7 @@ def build_app(wiring: Wiring) -> web.Application:
     wiring.sign_in.provide(app)
     wiring.space_parts.provide(app)
     wiring.conversations.provide(app)
+    wiring.app_services.provide(app)
     app.add_routes(CLIENT_ROUTES)
     app.add_routes(COMITY_ROUTES)
     app.add_routes(ADMIN_ROUTES)

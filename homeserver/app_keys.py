@@ -11,6 +11,7 @@ from homeserver.config import Config
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.accounts import AccountService
 from homeserver.services.admin_tokens import AdminTokens
+from homeserver.services.appservices.registry import AppServices
 from homeserver.services.consent import Consent
 from homeserver.services.consent.access import ConsentAccess
 from homeserver.services.consent.peers import PeerConsent
@@ -84,6 +85,7 @@ DATABASE = web.AppKey("DATABASE", Database)
 ACCOUNT_DATA = web.AppKey("ACCOUNT_DATA", AccountDataService)
 ACCOUNTS = web.AppKey("ACCOUNTS", AccountService)
 ADMIN_TOKENS = web.AppKey("ADMIN_TOKENS", AdminTokens)
+APP_SERVICES = web.AppKey("APP_SERVICES", AppServices)
 DEVICES = web.AppKey("DEVICES", DeviceService)
 EXPORTS = web.AppKey("EXPORTS", Exports)
 FILTERS = web.AppKey("FILTERS", FilterService)

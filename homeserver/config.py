@@ -266,6 +266,7 @@ class Config:
     listen: ListenConfig
     registration: RegistrationConfig
     sign_in: SignInConfig
+    app_services: list[str | dict[str, Any]]  # files, or what is said of one
     rate_limits: RateLimitsConfig
     federation: FederationConfig
     consent: ConsentConfig
@@ -397,6 +398,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         sign_in=SignInConfig(
             document["jwt"]["issuers"], document["oidc_providers"], document["sso_redirect_urls"]
         ),
+        app_services=document["app_services"],
         rate_limits=RateLimitsConfig(
             rates["enabled"],
             {name: RateConfig(**rate) for name, rate in rates.items() if name != "enabled"},

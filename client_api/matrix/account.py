@@ -10,7 +10,7 @@ from client_api.auth import (
     require_user,
 )
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import ACCOUNTS, RATE_LIMITS
+from homeserver.app_keys import ACCOUNTS, APP_SERVICES, RATE_LIMITS
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.events import JsonObject
@@ -35,6 +35,10 @@ async def whoami(request: web.Request) -> web.Response:
 
 async def _owner(request: web.Request, body: JsonObject, requester: Requester | None) -> UserId:
     """Whose account is changed: the caller's, or without a token theirs who gave the password."""
+    if requester is not None and requester.app_service is not None:
+        if request.app[APP_SERVICES].owner(requester.user_id) is not requester.app_service:
+            raise Forbidden("This account is not the application service's alone")
+        return requester.user_id
     action = "login" if body.get("auth") else "challenge"
     request.app[RATE_LIMITS].check(action, caller_key(request))
     results = await authenticate_interactively(request, body, requester)

@@ -7,7 +7,7 @@ from aiohttp import web
 from client_api.auth import require_user
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import DIRECTORY, ROOMS
+from homeserver.app_keys import APP_SERVICES, DIRECTORY, ROOMS
 from homeserver.services.directory import DirectoryQuery
 from homeserver.web import json_response, optional, query_int, read_json, required
 
@@ -26,9 +26,11 @@ async def set_room_alias(request: web.Request) -> web.Response:
     """Give a room an alias."""
     requester = await require_user(request)
     body = await read_json(request)
+    alias = request.match_info["alias"]
 
+    request.app[APP_SERVICES].check_alias(alias, requester.app_service)
     await request.app[DIRECTORY].create_alias(
-        requester.user_id, request.match_info["alias"], required(body, "room_id", str)
+        requester.user_id, alias, required(body, "room_id", str)
     )
     return json_response({})
 
@@ -37,9 +39,13 @@ async def set_room_alias(request: web.Request) -> web.Response:
 async def delete_room_alias(request: web.Request) -> web.Response:
     """Remove an alias."""
     requester = await require_user(request)
+    alias = request.match_info["alias"]
 
+    service = requester.app_service
+    request.app[APP_SERVICES].check_alias(alias, service)
+    is_its = service is not None and service.has_alone("aliases", alias)
     await request.app[DIRECTORY].delete_alias(
-        requester.user_id, request.match_info["alias"], admin=requester.admin
+        requester.user_id, alias, admin=requester.admin or is_its
     )
     return json_response({})
 

@@ -9,11 +9,13 @@ from aiohttp import web
 from client_api.auth import (
     authenticate_interactively,
     origin,
+    require_app_service,
     require_user,
 )
 from client_api.matrix import parsing
 from client_api.routing import V1, ClientRoutes
 from homeserver.app_keys import (
+    APP_SERVICES,
     CONFIG,
     DEVICES,
     JWT_LOGIN,
@@ -26,6 +28,7 @@ from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
+from homeserver.services.appservices.registration import AppService
 from homeserver.services.sessions import Tokens
 from homeserver.services.sign_in.proofs import JWT, SSO
 from homeserver.services.usernames import identified_user
@@ -34,12 +37,15 @@ from homeserver.web import json_response, optional, read_json, required
 routes = ClientRoutes()
 
 PASSWORD, TOKEN = "m.login.password", "m.login.token"
+APP_SERVICE = "m.login.application_service"
 
 
 @routes.get("/login")
 async def get_login_flows(request: web.Request) -> web.Response:
     """The ways to log in."""
     flows: list[JsonObject] = [{"type": PASSWORD}, {"type": TOKEN, "get_login_token": True}]
+    if request.app[APP_SERVICES].all:
+        flows.append({"type": APP_SERVICE})
     if request.app[JWT_LOGIN].enabled:
         flows.append({"type": JWT})
     if providers := request.app[OIDC_LOGINS].providers.values():
@@ -58,8 +64,11 @@ async def login(request: web.Request) -> web.Response:
     body = await read_json(request)
     kind = required(body, "type", str)
     action = "token_login" if kind == JWT else "login"
-    request.app[RATE_LIMITS].check(action, caller_key(request))
-    if kind == PASSWORD:
+    if kind != APP_SERVICE:
+        request.app[RATE_LIMITS].check(action, caller_key(request))
+    if kind == APP_SERVICE:
+        user_id = await _check_service(request, body)
+    elif kind == PASSWORD:
         user_id = await _check_password(request, body)
     elif kind == TOKEN:
         user_id = await request.app[SESSIONS].use_login_token(required(body, "token", str))
@@ -76,6 +85,23 @@ async def login(request: web.Request) -> web.Response:
         origin=origin(request),
     )
     return json_response(logged_in(request, tokens))
+
+
+async def _check_service(request: web.Request, body: JsonObject) -> UserId:
+    """An application service logs in as one of its users."""
+    service = require_app_service(request)
+    check_may_log_in(service)
+    named = identified_user(body, request.app[CONFIG].server_name)
+    return await request.app[APP_SERVICES].check_login(service, named)
+
+
+def check_may_log_in(service: AppService) -> None:
+    """Refuse tokens to an application service that says it manages devices without (MSC4190)."""
+    if service.manages_devices:
+        raise MatrixError(
+            "This application service makes devices without logging in: use inhibit_login",
+            errcode="M_APPSERVICE_LOGIN_UNSUPPORTED",
+        )
 
 
 async def _check_password(request: web.Request, body: JsonObject) -> UserId:

@@ -77,9 +77,14 @@ def device_id(body: dict[str, Any]) -> str | None:
     value = optional(body, "device_id", str)
     if value is None or value == "":
         return None
+    check_device_id(value)
+    return value
+
+
+def check_device_id(value: str) -> None:
+    """Raise :class:`InvalidParam` for what can be no device's ID."""
     if "\0" in value or len(value.encode()) > MAX_DEVICE_ID_BYTES:
         raise InvalidParam(f"A device ID has at most {MAX_DEVICE_ID_BYTES} bytes")
-    return value
 
 
 def device_name(body: dict[str, Any], key: str) -> str | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from client_api.auth import authenticate_interactively, origin
+from client_api.auth import authenticate_interactively, origin, require_app_service
 from client_api.matrix import parsing
-from client_api.matrix.login import logged_in
+from client_api.matrix.login import APP_SERVICE, check_may_log_in, logged_in
 from client_api.routing import V1, ClientRoutes
-from homeserver.app_keys import RATE_LIMITS, REGISTRATION, SESSIONS
+from homeserver.app_keys import APP_SERVICES, CONFIG, RATE_LIMITS, REGISTRATION, SESSIONS
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, InvalidParam, MissingParam
+from homeserver.protocol.events import JsonObject
 from homeserver.services.passwords import check_strength
-from homeserver.web import json_response, optional, read_json
+from homeserver.services.usernames import InvalidUsername, new_user_id
+from homeserver.web import json_response, optional, read_json, required
 
 routes = ClientRoutes()
 
@@ -21,6 +23,8 @@ routes = ClientRoutes()
 async def register(request: web.Request) -> web.Response:
     """Make an account, and log in to it unless the client does not want to."""
     body = await read_json(request, optional=True)
+    if body.get("type") == APP_SERVICE:
+        return await _register_for_service(request, body)
     action = "registration" if body.get("auth") else "challenge"
     request.app[RATE_LIMITS].check(action, caller_key(request))
     kind = request.query.get("kind", "user")
@@ -50,6 +54,32 @@ async def register(request: web.Request) -> web.Response:
         user_id,
         device_id=device_id,
         display_name=device_name,
+        refreshable=bool(optional(body, "refresh_token", bool)),
+        origin=origin(request),
+    )
+    return json_response(logged_in(request, tokens))
+
+
+async def _register_for_service(request: web.Request, body: JsonObject) -> web.Response:
+    """Make one of an application service's users; no password, no flows, no limit.
+
+    Spec: application service API, server admin style permissions.
+    """
+    service = require_app_service(request)
+    username = required(body, "username", str)
+    inhibited = bool(optional(body, "inhibit_login", bool))
+    if not inhibited:
+        check_may_log_in(service)
+    user_id = new_user_id(username, request.app[CONFIG].server_name)
+    if username not in (user_id.localpart, user_id):
+        raise InvalidUsername("A user name has no capital letters")
+    await request.app[APP_SERVICES].register(service, user_id)
+    if inhibited:
+        return json_response({"user_id": user_id, "home_server": user_id.server_name})
+    tokens = await request.app[SESSIONS].log_in(
+        user_id,
+        device_id=parsing.device_id(body),
+        display_name=parsing.device_name(body, "initial_device_display_name"),
         refreshable=bool(optional(body, "refresh_token", bool)),
         origin=origin(request),
     )

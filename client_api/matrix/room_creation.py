@@ -9,7 +9,7 @@ from aiohttp import web
 from client_api.auth import require_sender
 from client_api.matrix.parsing import third_party_address, user_id_list
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import PROFILES, RATE_LIMITS, ROOM_CREATION
+from homeserver.app_keys import APP_SERVICES, CONFIG, PROFILES, RATE_LIMITS, ROOM_CREATION
 from homeserver.errors import BadJson, InvalidParam
 from homeserver.services.creation import InitialState, RoomRequest
 from homeserver.services.third_party_invites import ThirdPartyAddress
@@ -27,6 +27,9 @@ async def create_room(request: web.Request) -> web.Response:
     for _ in room_request.addresses:
         request.app[RATE_LIMITS].check("invite", requester.user_id)
 
+    if room_request.alias_localpart is not None:
+        alias = f"#{room_request.alias_localpart}:{request.app[CONFIG].server_name}"
+        request.app[APP_SERVICES].check_alias(alias, requester.app_service)
     profile = await request.app[PROFILES].member_fields(requester.user_id)
     room_id = await request.app[ROOM_CREATION].create(requester.user_id, room_request, profile)
     return json_response({"room_id": room_id})

@@ -12,14 +12,16 @@ from client_api.matrix.delayed_events import query_delay, schedule
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import DIRECTORY, MEMBERSHIP, RATE_LIMITS, ROOMS
-from homeserver.errors import BadJson
+from homeserver.errors import BadJson, InvalidParam
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.services.requester import Requester
 from homeserver.services.rooms import Draft
 from homeserver.storage.event_records import ClientTransaction
-from homeserver.web import json_response, optional, read_json
+from homeserver.web import json_response, optional, query_int, read_json
 
 routes = ClientRoutes()
+
+MAX_TIMESTAMP = 2**53 - 1  # what canonical JSON can say
 
 
 def _transaction(request: web.Request, requester: Requester, kind: str) -> ClientTransaction:
@@ -30,6 +32,19 @@ def _transaction(request: web.Request, requester: Requester, kind: str) -> Clien
         txn_id=request.match_info["txn_id"],
         created_at=int(time.time() * 1000),
     )
+
+
+def _sent_at(request: web.Request, requester: Requester) -> int | None:
+    """When an application service says that an event was sent (ms); None: now.
+
+    Spec: application service API, timestamp massaging.  Others' ``ts`` means nothing.
+    """
+    if requester.app_service is None or "ts" not in request.query:
+        return None
+    timestamp = query_int(request, "ts", 0, most=MAX_TIMESTAMP + 1)
+    if timestamp > MAX_TIMESTAMP:
+        raise InvalidParam("'ts' must be a time in milliseconds since 1970")
+    return timestamp
 
 
 @routes.put("/rooms/{room_id}/send/{event_type}/{txn_id}")
@@ -50,7 +65,13 @@ async def send_message(request: web.Request) -> web.Response:
             raise BadJson("A redaction needs 'redacts'")
     sent = await request.app[ROOMS].send(
         path_room_id(request),
-        Draft(requester.user_id, event_type, body, redacts=redacts),
+        Draft(
+            requester.user_id,
+            event_type,
+            body,
+            redacts=redacts,
+            origin_server_ts=_sent_at(request, requester),
+        ),
         transaction=_transaction(request, requester, "send"),
     )
     return json_response({"event_id": sent.event.event_id})
@@ -90,15 +111,20 @@ async def _set_state(request: web.Request, state_key: str) -> web.Response:
     if delay_ms is not None:
         return await schedule(request, requester, content, delay_ms=delay_ms, state_key=state_key)
     request.app[RATE_LIMITS].check("message", requester.user_id)
+    draft = Draft(
+        requester.user_id,
+        event_type,
+        content,
+        state_key,
+        origin_server_ts=_sent_at(request, requester),
+    )
     if event_type == "m.room.member":
-        event_id = await _member_state(request, requester, room_id, state_key, content)
+        event_id = await _member_state(request, requester, room_id, draft)
         return json_response({"event_id": event_id})
     if event_type == "m.room.canonical_alias":
         await request.app[DIRECTORY].check_canonical_alias(room_id, content)
 
-    sent = await request.app[ROOMS].send_state(
-        room_id, Draft(requester.user_id, event_type, content, state_key)
-    )
+    sent = await request.app[ROOMS].send_state(room_id, draft)
     return json_response({"event_id": sent})
 
 
@@ -106,21 +132,24 @@ async def _member_state(
     request: web.Request,
     requester: Requester,
     room_id: str,
-    state_key: str,
-    content: dict[str, Any],
+    draft: Draft,
 ) -> str:
     """A member event by way of ``PUT /state``: invites must reach the invited user's server."""
     try:
-        target = UserId.parse(state_key)
+        target = UserId.parse(draft.state_key or "")
     except InvalidIdentifier as error:
         raise BadJson("The state key of a member event must be a user ID") from error
-    if content.get("membership") == "invite":
-        await request.app[MEMBERSHIP].invite(requester.user_id, room_id, target, content=content)
+    if draft.content.get("membership") == "invite":
+        await request.app[MEMBERSHIP].invite(
+            requester.user_id,
+            room_id,
+            target,
+            content=draft.content,
+            sent_at=draft.origin_server_ts,
+        )
         room = await request.app[ROOMS].get(room_id)
-        return room.state[("m.room.member", state_key)]
-    return await request.app[ROOMS].send_state(
-        room_id, Draft(requester.user_id, "m.room.member", content, state_key)
-    )
+        return room.state[("m.room.member", target)]
+    return await request.app[ROOMS].send_state(room_id, draft)
 
 
 @routes.put("/rooms/{room_id}/state/{event_type}/{state_key}")

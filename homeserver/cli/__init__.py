@@ -23,6 +23,7 @@ class LazyGroup(click.Group):
 
     modules: ClassVar[dict[str, str]] = {
         "application": "homeserver.cli.application",
+        "appservice": "homeserver.cli.appservice",
         "backup": "homeserver.cli.backup",
         "config": "homeserver.cli.config",
         "consent": "homeserver.cli.consent",

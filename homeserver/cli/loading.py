@@ -35,7 +35,7 @@ def load(config_path: Path | None) -> Config:
 
 
 def check_rules(config: Config) -> None:
-    """Compile the rules and checks of content policy.  Raises :class:`ConfigError`."""
+    """Compile content policy's rules and checks, read registrations.  Raises ConfigError."""
     if config.policy.rules:
         from homeserver.services.policy.rules import compile_rules
 
@@ -44,6 +44,10 @@ def check_rules(config: Config) -> None:
         from homeserver.services.external_checks.matching import compile_checks
 
         compile_checks(config.policy, config.base)
+    if config.app_services:
+        from homeserver.services.appservices.registration import load_registrations
+
+        load_registrations(config.app_services, config.base, config.server_name)
 
 
 def with_database(config: Config, work: Callable[..., Awaitable[T]]) -> T:

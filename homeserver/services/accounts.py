@@ -75,6 +75,8 @@ class AccountService:
         self.on_ended: list[Watcher] = []
         """Called with a user ID within the transaction that makes, or ends, the account."""
         self.after_ended: list[Callable[[str], None]] = []
+        self.check_name: Callable[[UserId], None] | None = None
+        """Raises :class:`MatrixError` for a name that is an application service's."""
 
     # ------------------------------------------------------------ making and finding
 
@@ -99,8 +101,15 @@ class AccountService:
         password_hash: str | None,
         *,
         admin: bool = False,
+        for_service: bool = False,
     ) -> None:
-        """Write a new account's rows inside a transaction.  Raises: :class:`UserInUse`."""
+        """Write a new account's rows inside a transaction.
+
+        ``for_service``: by the application service whose name it is.  Raises: :class:`UserInUse`,
+        and ``M_EXCLUSIVE`` for a name that is an application service's.
+        """
+        if self.check_name is not None and not for_service:
+            self.check_name(user_id)
         account = Account(user_id, password_hash, admin, False, self._clock_ms())
         if not await storage.insert_account(connection, account):
             raise UserInUse("That user name is taken")

@@ -241,15 +241,19 @@ class Membership:
         *,
         content: JsonObject | None = None,
         reason: str | None = None,
+        sent_at: int | None = None,
     ) -> None:
-        """Invite a user, here or on another instance.  Spec: ``POST /rooms/{roomId}/invite``."""
+        """Invite a user, here or on another instance.  Spec: ``POST /rooms/{roomId}/invite``.
+
+        ``sent_at``: the event's time, where it is not now (ms).
+        """
         room = await self._rooms.get_joined(room_id, inviter)
         if room.is_joined(invitee):
             raise Forbidden("That user is already in the room")
         body: JsonObject = {**(content or {}), "membership": "invite"}
         if reason is not None:
             body["reason"] = reason
-        await self._invite(room, inviter, invitee, body)
+        await self._invite(room, inviter, invitee, body, sent_at)
 
     async def exchange(
         self, room: LiveRoom, inviter: UserId, invitee: UserId, proof: JsonObject
@@ -264,11 +268,16 @@ class Membership:
         await self._invite(room, inviter, invitee, body)
 
     async def _invite(
-        self, room: LiveRoom, inviter: UserId, invitee: UserId, body: JsonObject
+        self,
+        room: LiveRoom,
+        inviter: UserId,
+        invitee: UserId,
+        body: JsonObject,
+        sent_at: int | None = None,
     ) -> None:
         is_direct = body.get("is_direct") is True
         await self._gate.check_invite(inviter, invitee, room.room_id, is_direct=is_direct)
-        draft = Draft(inviter, "m.room.member", body, invitee)
+        draft = Draft(inviter, "m.room.member", body, invitee, origin_server_ts=sent_at)
         if invitee.server_name == self._server_name:
             body.update(await self._profiles.member_fields(invitee))
             await self._rooms.send(room.room_id, draft)

@@ -76,6 +76,8 @@ class RateLimits:
         self._enabled = enabled
         self._clock = clock
         self._full_at: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self.is_exempt: Callable[[str], bool] | None = None
+        """Which users are not limited: those of application services that say so."""
 
     def check(self, action: str, key: str, cost: float = 1) -> None:
         """Count one request, or more; raise :class:`LimitExceeded` if it comes too soon."""
@@ -83,7 +85,7 @@ class RateLimits:
 
     def peek(self, action: str, key: str) -> None:
         """Raise :class:`LimitExceeded` if a request would come too soon; count nothing."""
-        if self._enabled:
+        if self._enabled and not self._spares(key):
             rate, now = self._rate(action), self._clock()
             self._refuse(self._later(rate, action, key, now, 1) - now, rate, 0)
 
@@ -92,7 +94,7 @@ class RateLimits:
 
         Raises :class:`LimitExceeded`, and counts nothing, if that were more than ``patience``.
         """
-        if not self._enabled:
+        if not self._enabled or self._spares(key):
             return 0.0
         rate, now = self._rate(action), self._clock()
         full_at = self._later(rate, action, key, now, min(cost, rate.burst))
@@ -102,6 +104,9 @@ class RateLimits:
         if len(self._full_at) > MAX_BUCKETS:
             self._full_at.popitem(last=False)
         return wait
+
+    def _spares(self, key: str) -> bool:
+        return self.is_exempt is not None and key.startswith("@") and self.is_exempt(key)
 
     def _rate(self, action: str) -> RateConfig:
         return self._rates.get(action) or self._rates.get(RATE_OF.get(action, ""), OTHER)

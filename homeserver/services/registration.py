@@ -96,6 +96,8 @@ class RegistrationService:
         user_id = new_user_id(username, self._server_name)
         if await account_storage.get_account(self._database, user_id) is not None:
             raise UserInUse("That user name is taken")
+        if self._accounts.check_name is not None:
+            self._accounts.check_name(user_id)
         if self._reserved is not None:
             await self._reserved.refuse_reserved(user_id)
         return user_id

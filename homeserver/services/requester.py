@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from homeserver.protocol.identifiers import UserId
+from homeserver.services.appservices.registration import AppService
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +16,4 @@ class Requester:
     device_id: str | None
     admin: bool = False
     guest: bool = False
+    app_service: AppService | None = None  # that acts as this user by its own token

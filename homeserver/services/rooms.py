@@ -274,6 +274,7 @@ class Rooms:
             raise NotFound("This server has no history of that room to build on")
         prev_events = list(room.extremities.values())[-MAX_PREV_EVENTS:]
         assigned = room.version.event_id_format is EventIdFormat.ASSIGNED
+        sent_at = self._clock_ms() if draft.origin_server_ts is None else draft.origin_server_ts
         try:
             event = build_event(
                 room.version,
@@ -285,7 +286,7 @@ class Rooms:
                 prev_events=prev_events,
                 auth_events=list(state.values()),
                 depth=min(max(prev.depth for prev in prev_events) + 1, 2**53 - 1),
-                origin_server_ts=draft.origin_server_ts or self._clock_ms(),
+                origin_server_ts=sent_at,
                 redacts=draft.redacts,
                 server_name=self.server_name,
                 signing_key=self.signing_key,

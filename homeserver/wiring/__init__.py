@@ -61,6 +61,7 @@ from homeserver.services.unread import UnreadCounter
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log
 from homeserver.wiring.accounts import AccountParts, make_exports
+from homeserver.wiring.appservices import AppServiceParts
 from homeserver.wiring.basics import clock_ms, random_id
 from homeserver.wiring.checks import CheckParts
 from homeserver.wiring.consent import ConsentParts
@@ -126,6 +127,7 @@ class Wiring:
         self._gate()
         self.scheduling: Scheduling = Scheduling(self)
         self.conversations = Conversations(self)
+        self.app_services = AppServiceParts(self)
 
     # ------------------------------------------------------------ rooms
 
@@ -432,6 +434,7 @@ class Wiring:
         await self.exports.start()
         await self.scheduling.start()
         await self.conversations.start()
+        await self.app_services.start()
 
     def stop_waiting(self) -> None:
         """Answer the syncs that wait, so that the listeners can close."""

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from homeserver.errors import ConsentNotGiven, Forbidden
 from homeserver.protocol.identifiers import UserId, server_name_of
@@ -53,6 +54,16 @@ class Change:
     expires_at: int | None = None
 
 
+class Programs(Protocol):
+    """Which users are application services'."""
+
+    def owner(self, user_id: str) -> object | None:
+        """The application service of which a user is; None: a person."""
+
+    def is_exempt_from_consent(self, user_id: str) -> bool:
+        """Whether the admin lets a user of one write to everybody."""
+
+
 class Consent:
     """Answers from consent, and changes it."""
 
@@ -76,6 +87,7 @@ class Consent:
         self._consent_uri = consent_uri
         self.spellings = Spellings(account_data)
         self._clock_ms = clock_ms
+        self.programs: Programs | None = None
         self._owners: OrderedDict[str, OwnerConsent] = OrderedDict()
         self._restricting: dict[str, set[str]] = {scope: set() for scope in OUTGOING}
         self._blocking: set[str] = set()
@@ -106,6 +118,10 @@ class Consent:
         explicit = rows.explicit(scope, peer_user, now)
         if explicit is not None:
             return explicit
+        if self.programs is not None and (
+            self.programs.owner(owner) or self.programs.is_exempt_from_consent(peer_user)
+        ):
+            return Answer.ALLOW  # a program cannot be asked
         answers = rows.answers(scope)
         first = answers[CONTACT]
         if all(answer is first for answer in answers.values()):
@@ -165,6 +181,8 @@ class Consent:
 
     async def require_federation(self, user_id: UserId, servers: Collection[str]) -> None:
         """Raise :class:`ConsentNotGiven` unless the user may contact these instances."""
+        if self.programs is not None and self.programs.is_exempt_from_consent(user_id):
+            return
         owner, now = await self.owner(user_id), self._clock_ms()
         everywhere = owner.state(Scope.FEDERATION, EVERYONE, now)
         if everywhere is None and not self.defaults.cross_instance_opt_in:
