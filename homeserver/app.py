@@ -63,6 +63,7 @@ def build_app(wiring: Wiring) -> web.Application:
     wiring.device_parts.provide(app)
     wiring.sign_in.provide(app)
     wiring.space_parts.provide(app)
+    wiring.upgrade_parts.provide(app)
     wiring.conversations.provide(app)
     wiring.app_services.provide(app)
     app.add_routes(CLIENT_ROUTES)

@@ -77,6 +77,7 @@ from homeserver.services.timeline_state import TimelineState
 from homeserver.services.to_device import ToDeviceService
 from homeserver.services.turn import Turn
 from homeserver.services.typing import TypingService
+from homeserver.services.upgrades.upgrade import RoomUpgrades
 from homeserver.storage.database import Database
 
 CONFIG = web.AppKey("CONFIG", Config)
@@ -148,6 +149,7 @@ ROOMS = web.AppKey("ROOMS", Rooms)
 SYNC = web.AppKey("SYNC", SyncService)
 HIERARCHIES = web.AppKey("HIERARCHIES", Hierarchies)
 MUTUAL_ROOMS = web.AppKey("MUTUAL_ROOMS", MutualRooms)
+ROOM_UPGRADES = web.AppKey("ROOM_UPGRADES", RoomUpgrades)
 ROOM_SUMMARIES = web.AppKey("ROOM_SUMMARIES", Summaries)
 HIDDEN_EVENTS = web.AppKey("HIDDEN_EVENTS", HiddenEvents)
 THIRD_PARTY_INVITES = web.AppKey("THIRD_PARTY_INVITES", ThirdPartyInvites)

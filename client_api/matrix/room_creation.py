@@ -7,9 +7,16 @@ from typing import Any
 from aiohttp import web
 
 from client_api.auth import require_sender
-from client_api.matrix.parsing import third_party_address, user_id_list
+from client_api.matrix.parsing import path_room_id, third_party_address, user_id_list
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import APP_SERVICES, CONFIG, PROFILES, RATE_LIMITS, ROOM_CREATION
+from homeserver.app_keys import (
+    APP_SERVICES,
+    CONFIG,
+    PROFILES,
+    RATE_LIMITS,
+    ROOM_CREATION,
+    ROOM_UPGRADES,
+)
 from homeserver.errors import BadJson, InvalidParam
 from homeserver.services.creation import InitialState, RoomRequest
 from homeserver.services.third_party_invites import ThirdPartyAddress
@@ -33,6 +40,23 @@ async def create_room(request: web.Request) -> web.Response:
     profile = await request.app[PROFILES].member_fields(requester.user_id)
     room_id = await request.app[ROOM_CREATION].create(requester.user_id, room_request, profile)
     return json_response({"room_id": room_id})
+
+
+@routes.post("/rooms/{room_id}/upgrade")
+async def upgrade_room(request: web.Request) -> web.Response:
+    """Replace a room by one of another version."""
+    requester = await require_sender(request)
+    body = await read_json(request)
+    version = required(body, "new_version", str)
+    request.app[RATE_LIMITS].check("upgrade", requester.user_id)
+
+    new_id = await request.app[ROOM_UPGRADES].upgrade(
+        requester.user_id,
+        path_room_id(request),
+        version,
+        user_id_list(body, "additional_creators"),
+    )
+    return json_response({"replacement_room": new_id})
 
 
 def parse_room_request(body: dict[str, Any]) -> RoomRequest:

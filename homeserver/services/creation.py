@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import asyncpg
 
 from homeserver.errors import BadJson, Forbidden, InvalidParam, MatrixError, UnsupportedRoomVersion
 from homeserver.protocol.auth_rules import Rejected, check_auth
 from homeserver.protocol.events import BadEvent, Event, JsonObject, build_event, check_format
 from homeserver.protocol.identifiers import RoomAlias, UserId
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
+from homeserver.services.bad_events import bad_event
 from homeserver.services.live_room import LiveRoom, LiveRooms
 from homeserver.services.membership import Membership
-from homeserver.services.rooms import Draft, Rooms, bad_event
+from homeserver.services.rooms import Draft, Rooms
 from homeserver.services.third_party_invites import ThirdPartyAddress, ThirdPartyInvites
+from homeserver.services.unharmed import unharmed
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord
+from homeserver.storage.room_listings import RoomListing
 
 MAX_INITIAL_EVENTS = 200
 MAX_INVITES = 500
+PAUSE_AFTER = 50
 MAX_ADDRESSES = 20  # each is a few requests to an identity server
 
 PRESETS: dict[str, dict[str, JsonObject]] = {
@@ -109,22 +116,40 @@ class RoomCreation:
         alias = await self._free_alias(request.alias_localpart)
 
         drafts = self._drafts(creator, request, version, profile, alias)
-        create = await self._new_create_event(version, creator, request)
-        room = LiveRoom(create.room_id, version, self._server_name)
-        await self._live_rooms.prepare_snapshot_ids(len(drafts) + 1)
-        if alias is not None and not await storage.insert_alias(
-            self._database, alias, room.room_id, creator
-        ):
-            raise MatrixError("That room alias is taken", errcode="M_ROOM_IN_USE")
-        async with room.lock:
-            records = await self._build(room, create, drafts)
-            self._live_rooms.add(room)
-            done = self._rooms.commit(room, records)
-        await asyncio.shield(done)
-        if request.public:
-            await storage.set_published(self._database, room.room_id, True)
+        content = create_content(creator, request, version)
+        async with self.new_room(creator, version, content, drafts) as (room, records):
+            listing = RoomListing(room.room_id, creator, alias, request.public)
+            done = self._rooms.commit_together([(room, records)], listing)
+            try:
+                await unharmed(done)
+            except asyncpg.UniqueViolationError as error:
+                raise alias_taken() from error
         await self._invite(creator, room.room_id, request)
         return room.room_id
+
+    @asynccontextmanager
+    async def new_room(
+        self,
+        creator: UserId,
+        version: RoomVersion,
+        content: JsonObject,
+        drafts: Sequence[Draft],
+    ) -> AsyncIterator[tuple[LiveRoom, list[EventRecord]]]:
+        """A room that is built, to be committed; if it is not, nothing is left of it.
+
+        ``content``: of its create event.  Raises ``M_INVALID_ROOM_STATE``.
+        """
+        create = await self._new_create_event(creator, version, content)
+        room = LiveRoom(create.room_id, version, self._server_name)
+        try:
+            async with room.lock:
+                records = await self._build(room, create, drafts)
+                self._live_rooms.add(room)
+                yield room, records
+        except BaseException:
+            self._live_rooms.drop(room.room_id)
+            await asyncio.shield(storage.delete_empty_room(self._database, room.room_id))
+            raise
 
     async def _with_owners(self, creator: UserId, request: RoomRequest) -> RoomRequest:
         """Addresses that have an owner become plain invites, which is asked before all else."""
@@ -150,11 +175,11 @@ class RoomCreation:
         except ValueError as error:
             raise InvalidParam("That is not a valid room alias") from error
         if await storage.get_alias(self._database, alias) is not None:
-            raise MatrixError("That room alias is taken", errcode="M_ROOM_IN_USE")
+            raise alias_taken()
         return alias
 
     async def _new_create_event(
-        self, version: RoomVersion, creator: UserId, request: RoomRequest
+        self, creator: UserId, version: RoomVersion, content: JsonObject
     ) -> Event:
         """The create event of a room that there is not yet.
 
@@ -163,23 +188,14 @@ class RoomCreation:
         """
         now = at = self._clock_ms()
         while True:
-            create = self._create_event(version, creator, request, at)
+            create = self._create_event(version, creator, content, at)
             if await storage.insert_room(self._database, create.room_id, version.identifier, now):
                 return create
             at += 1
 
     def _create_event(
-        self, version: RoomVersion, creator: UserId, request: RoomRequest, at: int
+        self, version: RoomVersion, creator: UserId, content: JsonObject, at: int
     ) -> Event:
-        content = {**request.creation_content, "room_version": version.identifier}
-        content.pop("creator", None)
-        if not version.implicit_room_creator:
-            content["creator"] = creator
-        if version.privileged_creators and request.preset == "trusted_private_chat":
-            named = content.get("additional_creators", [])
-            if not isinstance(named, list):
-                raise BadJson("'additional_creators' must be an array of user IDs")
-            content["additional_creators"] = list(dict.fromkeys([*named, *request.invites]))
         room_id = f"!{self._random_id()}:{self._server_name}"
         try:
             event = build_event(
@@ -246,12 +262,16 @@ class RoomCreation:
     async def _build(
         self, room: LiveRoom, create: Event, drafts: Sequence[Draft]
     ) -> list[EventRecord]:
+        await self._live_rooms.prepare_snapshot_ids(1)
         records = [self._rooms.apply(room, create)]
-        for draft in drafts:
+        for number, draft in enumerate(drafts):
+            if number % PAUSE_AFTER == PAUSE_AFTER - 1:
+                await asyncio.sleep(0)  # others want to be served, too
             try:
                 event = await self._rooms.build_signed(room, draft)
             except Forbidden as error:
                 raise invalid_room_state(f"{draft.type}: {error.text}") from error
+            await self._live_rooms.prepare_snapshot_ids(1)
             records.append(self._rooms.apply(room, event))
         return records
 
@@ -263,6 +283,25 @@ class RoomCreation:
             owner = await self._third_party.announce(creator, room_id, address)
             if owner is not None:
                 await self._membership.invite(creator, room_id, owner, content=content)
+
+
+def alias_taken() -> MatrixError:
+    """The answer to who wants another room's alias."""
+    return MatrixError("That room alias is taken", errcode="M_ROOM_IN_USE")
+
+
+def create_content(creator: UserId, request: RoomRequest, version: RoomVersion) -> JsonObject:
+    """The content of the create event that is asked for.  Raises :class:`BadJson`."""
+    content = {**request.creation_content, "room_version": version.identifier}
+    content.pop("creator", None)
+    if not version.implicit_room_creator:
+        content["creator"] = creator
+    if version.privileged_creators and request.preset == "trusted_private_chat":
+        named = content.get("additional_creators", [])
+        if not isinstance(named, list):
+            raise BadJson("'additional_creators' must be an array of user IDs")
+        content["additional_creators"] = list(dict.fromkeys([*named, *request.invites]))
+    return content
 
 
 def invalid_room_state(reason: str) -> MatrixError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -93,6 +93,8 @@ class Membership:
         self._remote = remote
         self._gate = gate
         self._profiles = profiles
+        self.on_joined: Callable[[UserId, str], Awaitable[None]] | None = None
+        """Told of each of ours who has joined a room by their own request."""
 
     # ------------------------------------------------------------ coming
 
@@ -123,6 +125,8 @@ class Membership:
         await self._enter(user_id, room_id, room, servers, content)
         if before is not None and before.membership == "invite":
             await self._gate.invite_answered(user_id, before.sender, accepted=True)
+        if self.on_joined is not None:
+            await self.on_joined(user_id, room_id)
 
     async def _enter(
         self,

@@ -34,6 +34,7 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "application_user": RateConfig(per_second=20, burst=1_000),  # by application: accounts
     "message_search": RateConfig(per_second=5, burst=50),  # by user
     "turn": RateConfig(per_second=0.5, burst=20),  # by user: credentials for relays of calls
+    "upgrade": RateConfig(per_second=0.1, burst=10),  # by user: of rooms
     "room_summary": RateConfig(per_second=5, burst=100),  # by user: of rooms we are not in, too
     "hierarchy": RateConfig(per_second=2, burst=50),  # by user: pages of spaces
     "remote_summary": RateConfig(per_second=0.2, burst=20),  # by address, without an account

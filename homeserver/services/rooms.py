@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import asyncpg
 import structlog
 
-from homeserver.errors import Forbidden, MatrixError, NotFound, TooLarge
+from homeserver.errors import Forbidden, MatrixError, NotFound
 from homeserver.protocol.auth_rules import Rejected, auth_event_keys, check_auth
 from homeserver.protocol.events import (
     BadEvent,
@@ -28,6 +29,7 @@ from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.room_versions import EventIdFormat
 from homeserver.protocol.signing import SigningKey
 from homeserver.protocol.stripped import stripped_state_event, stripped_state_keys
+from homeserver.services.bad_events import bad_event
 from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
 from homeserver.services.live_room import CREATE, LiveRoom, LiveRooms
@@ -44,7 +46,7 @@ from homeserver.storage.event_records import (
     RoomMoved,
     RoomUpdate,
 )
-from homeserver.storage.log import Log
+from homeserver.storage.log import Log, Record
 
 logger = structlog.get_logger(__name__)
 
@@ -436,17 +438,25 @@ class Rooms:
 
     def commit(self, room: LiveRoom, records: Sequence[EventRecord]) -> asyncio.Future[list[int]]:
         """Give records that moved a room to the log, guarded by the room's revision."""
-        base = room.revision
-        room.revision += 1
-        assert room.snapshot_id is not None
-        records[-1].room = RoomUpdate(
-            base, room.revision, room.snapshot_id, tuple(room.extremities)
-        )
-        for record in records:
-            self._store.expect(record)
-        done = self._log.append(*records)
-        room.last_append = done
-        done.add_done_callback(lambda future: self._after_commit(room, records, future))
+        return self.commit_together([(room, records)])
+
+    def commit_together(
+        self, moves: Sequence[tuple[LiveRoom, Sequence[EventRecord]]], *others: Record
+    ) -> asyncio.Future[list[int]]:
+        """The same for several rooms, and what goes with them: all is written, or nothing."""
+        for room, records in moves:
+            base = room.revision
+            room.revision += 1
+            assert room.snapshot_id is not None
+            records[-1].room = RoomUpdate(
+                base, room.revision, room.snapshot_id, tuple(room.extremities)
+            )
+            for record in records:
+                self._store.expect(record)
+        done = self._log.append(*(r for _, records in moves for r in records), *others)
+        for room, records in moves:
+            room.last_append = done
+            done.add_done_callback(partial(self._after_commit, room, records))
         return done
 
     def _after_commit(
@@ -487,11 +497,3 @@ class Rooms:
         if levels.user(redaction.sender) >= levels.redact:
             return True
         return server_name_of(target.sender) == server_name_of(redaction.sender)
-
-
-def bad_event(error: BadEvent) -> MatrixError:
-    """The answer to an event that breaks the format."""
-    text = str(error)
-    if "large" in text or "bytes" in text:
-        return TooLarge(text)
-    return MatrixError(text, errcode="M_BAD_JSON")

@@ -12,6 +12,7 @@ INSERT_ROOM = """
 INSERT INTO rooms (room_id, room_version, created_at) VALUES ($1, $2, $3)
 ON CONFLICT (room_id) DO NOTHING
 """
+DELETE_EMPTY_ROOM = "DELETE FROM rooms WHERE room_id = $1 AND snapshot_id IS NULL"
 SELECT_ROOM = """
 SELECT room_id, room_version, revision, forward_extremities, snapshot_id, published
 FROM rooms WHERE room_id = $1
@@ -145,6 +146,11 @@ async def insert_room(db: Queryable, room_id: str, room_version: str, created_at
     """Make a room's row, if there is none; whether there was none."""
     status = await db.execute(INSERT_ROOM, room_id, room_version, created_at)
     return status.endswith(" 1")
+
+
+async def delete_empty_room(db: Queryable, room_id: str) -> None:
+    """Take back the row of a room that did not come to be."""
+    await db.execute(DELETE_EMPTY_ROOM, room_id)
 
 
 async def get_room(db: Queryable, room_id: str) -> RoomRow | None:

@@ -78,6 +78,7 @@ from homeserver.wiring.sign_in import SignInParts
 from homeserver.wiring.spaces import SpaceParts
 from homeserver.wiring.third_party import ThirdPartyParts
 from homeserver.wiring.transport import Transport
+from homeserver.wiring.upgrades import UpgradeParts
 
 
 class Wiring:
@@ -113,6 +114,7 @@ class Wiring:
         self.device_parts = DeviceParts(self)
         self.reading = Reading(self)
         self.space_parts = SpaceParts(self)
+        self.upgrade_parts = UpgradeParts(self)
         self.exports = make_exports(self)
         self.account_deletion.also(self.consent_parts.requests.account_ended)
         self.account_deletion.also(self.exports.forget)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from client_api.conversations import keys
-from homeserver.services.conversations.direct_list import DirectList
 from homeserver.services.conversations.folding import Folding
 from homeserver.services.conversations.idempotency import Idempotency
 from homeserver.wiring.applications import ApplicationParts
@@ -34,7 +33,7 @@ class Conversations:
             secret=bytes(wiring.signing_key.seed), database=database, clock_ms=clock_ms
         )
         wiring.ends.caretaker.add(self.idempotency)
-        direct_list = DirectList(wiring.account_data)
+        direct_list = wiring.upgrade_parts.direct_list
         self.people = PeopleParts(wiring, direct_list)
         folding = Folding(database=database, store=wiring.store, rooms=wiring.rooms)
         self.conversation_parts = ConversationParts(wiring, direct_list, folding)

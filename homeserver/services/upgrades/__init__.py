@@ -1,0 +1,1 @@
+"""Room upgrades: a room is replaced by one of another version."""
