@@ -100,6 +100,7 @@ class Handshakes:
         async with room.lock:
             event = await self._rooms.build(room, Draft(user_id, "m.room.member", content, user_id))
         template = {key: event.pdu[key] for key in TEMPLATE_FIELDS if key in event.pdu}
+        template["origin"] = self._server_name  # whoever joins puts its own name there
         return {"room_version": room.version.identifier, "event": template}
 
     async def _authorise_restricted(self, room: LiveRoom, user_id: str) -> str | None:

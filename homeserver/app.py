@@ -66,6 +66,12 @@ def build_app(wiring: Wiring) -> web.Application:
     wiring.upgrade_parts.provide(app)
     wiring.conversations.provide(app)
     wiring.app_services.provide(app)
+    add_all_routes(app)
+    return app
+
+
+def add_all_routes(app: web.Application) -> None:
+    """Everything that the server answers."""
     app.add_routes(CLIENT_ROUTES)
     app.add_routes(COMITY_ROUTES)
     app.add_routes(ADMIN_ROUTES)
@@ -76,7 +82,6 @@ def build_app(wiring: Wiring) -> web.Application:
     pages = (consent_page.routes, join_page.routes, me_page.routes, terms_page.routes)
     for routes in (*OPEN_ROUTES, *pages, checked_media.routes, health.routes):
         app.add_routes(routes)
-    return app
 
 
 def _provide(app: web.Application, wiring: Wiring) -> None:

@@ -17,6 +17,8 @@ from homeserver.storage import migrations
 from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 
+from .spec.contract import contract
+
 # How long an example takes to make says only how busy the machine is.
 settings.register_profile("comity", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("comity")
@@ -99,6 +101,22 @@ class TestPostgres:
             await admin.execute(statement)
         finally:
             await admin.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is said about all tests is said after all of them."""
+    items.sort(key=lambda item: item.path.name == "test_zz_contract.py")
+
+
+@pytest.fixture(autouse=True)
+def matrix_answers() -> Iterator[None]:
+    """Every Matrix answer during a test is one that the specification describes."""
+    contract().take_violations()
+    yield
+    violations = contract().take_violations()
+    assert not violations, f"{len(violations)} answers are not the spec's:\n" + "\n".join(
+        dict.fromkeys(violations[:20])
+    )
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from aiohttp import web
 from client_api.auth import require_user
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import CONFIG, RATE_LIMITS, TURN
-from homeserver.errors import Unrecognized
+from homeserver.errors import NotFound, Unrecognized
 from homeserver.web import json_response
 
 routes = ClientRoutes()
@@ -15,12 +15,12 @@ routes = ClientRoutes()
 
 @routes.get("/voip/turnServer")
 async def get_turn_server(request: web.Request) -> web.Response:
-    """Credentials for TURN servers; nothing where the instance has none."""
+    """Credentials for TURN servers; 404 where the instance has none."""
     requester = await require_user(request)
     request.app[RATE_LIMITS].check("turn", requester.user_id)
     found = request.app[TURN].credentials(requester.user_id)
     if found is None:
-        return json_response({})
+        raise NotFound("This server offers no relays for calls")
     return json_response(
         {
             "username": found.username,

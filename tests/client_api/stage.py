@@ -14,6 +14,7 @@ from homeserver.errors import UnknownToken
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.requester import Requester
 from homeserver.web import add_cors_headers, cors_middleware, error_middleware
+from tests.spec.observer import observe
 
 ALICE = "@alice:one.example"
 BOB = "@bob:one.example"
@@ -48,5 +49,5 @@ async def serve(
         app[key] = part
     app.add_routes(list(routes))
     app.on_response_prepare.append(add_cors_headers)
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(TestServer(observe(app))) as client:
         yield client

@@ -117,7 +117,7 @@ async def test_alice_finds_and_claims_bobs_keys(stage):
         "/keys/upload",
         {
             "device_keys": device_keys(BOB, "PHONE"),
-            "one_time_keys": {"signed_curve25519:A": {"key": "a"}},
+            "one_time_keys": {"signed_curve25519:A": {"key": "a", "signatures": {}}},
         },
     )
     queried = await stage.call(
@@ -132,7 +132,9 @@ async def test_alice_finds_and_claims_bobs_keys(stage):
 
     assert uploaded == {"one_time_key_counts": {"signed_curve25519": 1}, "status": 200}
     assert list(queried["device_keys"][BOB]) == ["PHONE"]
-    assert claimed["one_time_keys"] == {BOB: {"PHONE": {"signed_curve25519:A": {"key": "a"}}}}
+    assert claimed["one_time_keys"] == {
+        BOB: {"PHONE": {"signed_curve25519:A": {"key": "a", "signatures": {}}}}
+    }
     assert again["one_time_keys"] == {}
 
 

@@ -337,7 +337,8 @@ async def test_relays_get_credentials_that_they_can_check(
 
 async def test_without_relays_there_are_no_credentials(alice: ApiUser) -> None:
     assert (await alice.get("/calls/turn"))["items"] == []
-    assert await alice.matrix("GET", "/voip/turnServer") == {}
+    refused = await alice.matrix("GET", "/voip/turnServer", status=404)
+    assert refused["errcode"] == "M_NOT_FOUND"
 
 
 async def test_devices_are_told_live_and_again_the_same(

@@ -49,8 +49,10 @@ async def http(database, monkeypatch):
         BOB,
         "PHONE",
         device_keys=device_keys(BOB, "PHONE"),
-        one_time_keys={f"signed_curve25519:{name}": {"key": name.lower()} for name in "ABC"},
-        fallback_keys={"signed_curve25519:F": {"key": "f", "fallback": True}},
+        one_time_keys={
+            f"signed_curve25519:{name}": {"key": name.lower(), "signatures": {}} for name in "ABC"
+        },
+        fallback_keys={"signed_curve25519:F": {"key": "f", "fallback": True, "signatures": {}}},
     )
     routes = [*user_devices.routes.definitions, *user_keys.routes.definitions]
     consent = OpenConsent(database, log, Clock(), server_name=SERVER)

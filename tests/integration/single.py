@@ -16,6 +16,7 @@ from homeserver.config import load_config
 from homeserver.protocol.signing import generate_signing_key
 from homeserver.storage.database import Database
 from homeserver.wiring import Wiring
+from tests.spec.observer import observe
 
 
 class Instance:
@@ -79,7 +80,7 @@ async def running(database: Database, directory: Path, **settings: Any) -> Async
     wiring = Wiring(config, database, [key])
     await wiring.start()
     try:
-        async with TestClient(TestServer(build_app(wiring))) as client:
+        async with TestClient(TestServer(observe(build_app(wiring)))) as client:
             yield Instance(wiring, client)
             wiring.stop_waiting()
     finally:

@@ -1,0 +1,51 @@
+"""Where the specification's own files are wrong: each place, what is meant, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A place in the bundle, and what should be there."""
+
+    reason: str
+    where: Callable[[dict[str, Any]], dict[str, Any]]
+    changes: dict[str, Any]
+    """New values of keys; None takes the key away."""
+
+    def mend(self, bundle: dict[str, Any]) -> None:
+        """Put it right; a place that is not as it was fails."""
+        place = self.where(bundle)
+        for key, value in self.changes.items():
+            assert place.get(key) != value, f"no mistake any more: {self.reason}"
+            if value is None:
+                del place[key]
+            else:
+                place[key] = value
+
+
+def _answer(name: str, status: str = "200") -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The schema of an operation's answer."""
+
+    def find(bundle: dict[str, Any]) -> dict[str, Any]:
+        for operation in bundle["operations"]:
+            if operation["id"] == name:
+                schema: dict[str, Any] = operation["responses"][status]["application/json"][
+                    "schema"
+                ]
+                return schema
+        raise LookupError(name)
+
+    return find
+
+
+MISTAKES: tuple[Mistake, ...] = (
+    Mistake(
+        "an event is an object like any content: with oneOf no event would do",
+        _answer("getRoomStateWithKey"),
+        {"oneOf": None, "anyOf": [{"type": "object"}]},
+    ),
+)
