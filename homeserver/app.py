@@ -102,6 +102,7 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.HIDDEN_EVENTS] = wiring.reading.hidden_events
     app[app_keys.INTERACTIVE_AUTH] = wiring.interactive_auth
     app[app_keys.INVITATIONS] = wiring.account_parts.invitations
+    app[app_keys.MAILER] = wiring.mailer
     app[app_keys.MEDIA] = wiring.device_parts.media
     app[app_keys.MEMBERSHIP] = wiring.membership
     app[app_keys.MESSAGE_VIEWS] = wiring.ends.views

@@ -30,6 +30,7 @@ from homeserver.services.hidden_events import HiddenEvents
 from homeserver.services.interactive_auth import InteractiveAuth
 from homeserver.services.invitations import Invitations
 from homeserver.services.key_backup import KeyBackupService
+from homeserver.services.mail import Mailer
 from homeserver.services.media import MediaService
 from homeserver.services.media_gate import MediaGate
 from homeserver.services.membership import Membership
@@ -115,6 +116,7 @@ DEVICE_LISTS = web.AppKey("DEVICE_LISTS", DeviceListService)
 END_TO_END_KEYS = web.AppKey("END_TO_END_KEYS", EndToEndKeyService)
 KEY_BACKUP = web.AppKey("KEY_BACKUP", KeyBackupService)
 JWT_LOGIN = web.AppKey("JWT_LOGIN", JwtLogin)
+MAILER = web.AppKey("MAILER", Mailer)
 MEDIA = web.AppKey("MEDIA", MediaService)
 MEDIA_GATE = web.AppKey("MEDIA_GATE", MediaGate)
 CHECK_LINKS = web.AppKey("CHECK_LINKS", CheckLinks)

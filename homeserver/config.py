@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from homeserver.config_accounts import EmailConfig, email_config, email_problems
 from homeserver.config_limits import (
     LimitsConfig,
     RetentionConfig,
@@ -265,6 +266,7 @@ class Config:
     database: DatabaseConfig
     listen: ListenConfig
     registration: RegistrationConfig
+    email: EmailConfig
     sign_in: SignInConfig
     app_services: list[str | dict[str, Any]]  # files, or what is said of one
     rate_limits: RateLimitsConfig
@@ -395,6 +397,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
             TlsConfig(path(listen["tls"]["certificate"]), path(listen["tls"]["key"])),
         ),
         registration=_registration(document["registration"]),
+        email=email_config(document["email"], base),
         sign_in=SignInConfig(
             document["jwt"]["issuers"], document["oidc_providers"], document["sso_redirect_urls"]
         ),
@@ -478,6 +481,7 @@ def _check_together(config: Config) -> Iterator[str]:
     ):
         if not 0 < address.port < 65536:
             yield f"listen.{key}: found the port {address.port}; allowed: 1 to 65535"
+    yield from email_problems(config.email)
     documents = [document["name"] for document in config.registration.terms]
     for name in sorted({name for name in documents if documents.count(name) > 1}):
         yield f"registration.terms: found the name {name!r} twice; allowed: each name once"

@@ -24,7 +24,7 @@ Finding = tuple[bool, str]  # whether it is well, and what was found or what to 
 @click.command()
 @config_option
 def doctor(config_path: Path | None) -> None:
-    """Check configuration, database, keys, TLS, DNS and delegation, and reachability from outside.
+    """Check configuration, database, keys, TLS, DNS and delegation, mail, reachability.
 
     Ends with status 1 if something is to be mended.
     """
@@ -36,6 +36,7 @@ def doctor(config_path: Path | None) -> None:
         ("database", check_database(config)),
     ]
     findings.extend(asyncio.run(check_from_outside(config)))
+    findings.append(("mail", asyncio.run(check_mail(config))))
     for subject, (well, text) in findings:
         click.echo(f"{'ok  ' if well else 'MEND'}  {subject}: {text}")
     if not all(well for _, (well, _) in findings):
@@ -100,6 +101,21 @@ def check_database(config: Config) -> Finding:
     except Exception as error:  # whatever it is, the admin is told
         where = config.database.dsn or "the embedded PostgreSQL"
         return False, f"{where} cannot be used: {error}"
+
+
+async def check_mail(config: Config) -> Finding:
+    """Whether the SMTP server lets this instance in."""
+    from homeserver.services.mail import MailFailed
+    from homeserver.wiring.mail import make_smtp
+
+    smtp = make_smtp(config)
+    if smtp is None:
+        return True, "none is sent: email.host is not set"
+    try:
+        return True, await smtp.check()
+    except MailFailed as error:
+        where = f"{config.email.host}:{config.email.port}"
+        return False, f"{where} cannot be used: {error.reason}"
 
 
 # ---------------------------------------------------------------- from outside

@@ -69,6 +69,7 @@ from homeserver.wiring.conversations import Conversations
 from homeserver.wiring.devices import DeviceParts
 from homeserver.wiring.ends import Ends
 from homeserver.wiring.lists import ListGates, ListParts
+from homeserver.wiring.mail import make_mailer
 from homeserver.wiring.moderation import ModerationParts, moderation_queue
 from homeserver.wiring.policy import PolicyParts
 from homeserver.wiring.policy_server import PolicyServerParts
@@ -94,6 +95,7 @@ class Wiring:
         self.store = EventStore(database)
         self.log.subscribe(self.store.on_notice)
         self.erased = ErasedAccounts(database)
+        self.mailer = make_mailer(config, database)
         self.rate_limits = RateLimits(
             rates=config.rate_limits.rates, enabled=config.rate_limits.enabled
         )
@@ -418,6 +420,7 @@ class Wiring:
         await self.list_gates.lists.start()
         await self.push_rules.start()
         await self.sessions.start()
+        await self.mailer.start()
         await self.check_parts.start()
         await self.device_parts.media.start()
         await self.device_parts.presence.start()
@@ -455,6 +458,7 @@ class Wiring:
         await self.exports.close()
         await self.account_parts.close()
         await self.sign_in.close()
+        await self.mailer.close()
         await self.moderation_queue.close()
         await self.transport.outbox.close()
         await self.consent_parts.close()
