@@ -21,12 +21,14 @@ from homeserver.services.rooms import Rooms
 from homeserver.services.state import State, States
 from homeserver.storage import events as storage
 from homeserver.storage import moderation_queue
+from homeserver.storage import sync as sync_storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 
 MAX_BACKFILL = 100
 MAX_MISSING = 50
 MAX_WALK = 1000
+MAX_NEAR = 50
 
 
 class History:
@@ -122,6 +124,25 @@ class History:
     ) -> Mapping[str, Fragment]:
         hidden = await self._erased.hidden_from_server(room.room_id, origin)
         return await storage.get_pdus(self._database, event_ids, room.version, hidden)
+
+    async def event_near(
+        self, room_id: str, ts: int, origin: str, *, forwards: bool
+    ) -> dict[str, Any]:
+        """The event next to a time (ms) that an instance may see.  Raises :class:`NotFound`.
+
+        Spec: ``GET /timestamp_to_event/{roomId}``.
+        """
+        room = await self._room(room_id, origin)
+        near = await sync_storage.get_events_near(
+            self._database, room_id, ts, forwards=forwards, limit=MAX_NEAR
+        )
+        found = await self._store.get_many(event.event_id for event in near)
+        for event in near:
+            stored = found.get(event.event_id)
+            if stored is not None and await self._may_see(room, stored, origin):
+                return {"event_id": event.event_id, "origin_server_ts": event.origin_server_ts}
+        direction = "after" if forwards else "before"
+        raise NotFound(f"There is no event {direction} that time that your server may see")
 
     # ------------------------------------------------------------ walking back
 

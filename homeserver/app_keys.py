@@ -74,6 +74,7 @@ from homeserver.services.sync import SyncService
 from homeserver.services.terms import Terms
 from homeserver.services.third_party_invites import ThirdPartyInvites
 from homeserver.services.timeline import Timeline
+from homeserver.services.timeline_dates import TimelineDates
 from homeserver.services.timeline_state import TimelineState
 from homeserver.services.to_device import ToDeviceService
 from homeserver.services.turn import Turn
@@ -156,6 +157,7 @@ ROOM_SUMMARIES = web.AppKey("ROOM_SUMMARIES", Summaries)
 HIDDEN_EVENTS = web.AppKey("HIDDEN_EVENTS", HiddenEvents)
 THIRD_PARTY_INVITES = web.AppKey("THIRD_PARTY_INVITES", ThirdPartyInvites)
 TIMELINE = web.AppKey("TIMELINE", Timeline)
+TIMELINE_DATES = web.AppKey("TIMELINE_DATES", TimelineDates)
 TIMELINE_STATE = web.AppKey("TIMELINE_STATE", TimelineState)
 RELATIONS = web.AppKey("RELATIONS", RelationService)
 RETENTION = web.AppKey("RETENTION", Retention)

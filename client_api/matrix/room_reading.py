@@ -10,11 +10,12 @@ from aiohttp import web
 from client_api.auth import require_user
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import V1, ClientRoutes
-from homeserver.app_keys import TIMELINE, TIMELINE_STATE
+from homeserver.app_keys import TIMELINE, TIMELINE_DATES, TIMELINE_STATE
 from homeserver.errors import BadJson, InvalidParam, MissingParam
 from homeserver.protocol.filters import BadFilter, RoomEventFilter
 from homeserver.services.sync_token import parse_timeline_token
 from homeserver.services.timeline import NO_FILTER, PageRequest
+from homeserver.services.timeline_dates import DateQuery
 from homeserver.web import json_response, parse_json, query_int
 
 routes = ClientRoutes()
@@ -107,11 +108,10 @@ async def get_event_by_timestamp(request: web.Request) -> web.Response:
     if "ts" not in request.query:
         raise MissingParam("'ts' is required")
     return json_response(
-        await request.app[TIMELINE].event_near(
-            requester,
+        await request.app[TIMELINE_DATES].event_near(
+            requester.user_id,
             path_room_id(request),
-            query_int(request, "ts", 0),
-            forwards=not _direction(request),
+            DateQuery(query_int(request, "ts", 0), forwards=not _direction(request)),
         )
     )
 

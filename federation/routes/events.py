@@ -15,7 +15,7 @@ from federation.history import as_transaction
 from federation.routes.base import FederationRoutes
 from federation.server import CONTENT, ORIGIN
 from homeserver.app_keys import CONFIG
-from homeserver.errors import MissingParam
+from homeserver.errors import InvalidParam, MissingParam
 from homeserver.web import json_response, optional, query_int, string_list
 
 routes = FederationRoutes()
@@ -71,6 +71,23 @@ async def get_event_auth(request: web.Request) -> web.Response:
     """An event's auth chain."""
     answer = await request.app[HISTORY].event_auth(
         request.match_info["room_id"], request.match_info["event_id"], request[ORIGIN]
+    )
+    return json_response(answer)
+
+
+@routes.get("/v1/timestamp_to_event/{room_id}")
+async def get_event_by_timestamp(request: web.Request) -> web.Response:
+    """The event next to a time."""
+    direction = request.query.get("dir")
+    if direction is None or "ts" not in request.query:
+        raise MissingParam("'ts' and 'dir' are required")
+    if direction not in ("f", "b"):
+        raise InvalidParam("'dir' must be f or b")
+    answer = await request.app[HISTORY].event_near(
+        request.match_info["room_id"],
+        query_int(request, "ts", 0),
+        request[ORIGIN],
+        forwards=direction == "f",
     )
     return json_response(answer)
 

@@ -3,7 +3,7 @@
 Everything passes the room's history visibility; rejected, soft-failed and withheld events never
 show.  Where our history ends and the room's does not, more is fetched from other instances.
 
-Spec: client-server API, ``/messages``, ``/context``, ``/event``, ``/timestamp_to_event``.
+Spec: client-server API, ``/messages``, ``/context``, ``/event``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from homeserver.services.visibility import (
 )
 from homeserver.storage import events as storage
 from homeserver.storage import rooms as room_storage
-from homeserver.storage import sync as sync_storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 
@@ -43,7 +42,6 @@ logger = structlog.get_logger(__name__)
 MOST_SCANNED = 2_000
 MOST_BACKFILLS = 3
 BACKFILL_SECONDS = 20.0
-MOST_NEAR = 100
 NO_FILTER = RoomEventFilter()
 PROFILE = ("displayname", "avatar_url")
 
@@ -166,7 +164,7 @@ class Timeline:
             wanted = request.limit - len(found)
             rows = await self._rows(room_id, request, point, wanted)
             scanned += len(rows)
-            found.extend(s for s in rows if self._shows(s, reader, withheld, request.filter))
+            found.extend(s for s in rows if self.shows(s, reader, withheld, request.filter))
             if rows:
                 order = rows[-1].order
                 point = order - 1 if request.backwards else order
@@ -215,13 +213,14 @@ class Timeline:
             logger.info("backfill takes too long", room_id=room_id)
             return False
 
-    def _shows(
+    def shows(
         self,
         stored: StoredEvent,
         reader: Reader,
         withheld: Withheld,
         event_filter: RoomEventFilter = NO_FILTER,
     ) -> bool:
+        """Whether a reader gets an event."""
         event = stored.event
         return (
             stored.shown
@@ -257,7 +256,7 @@ class Timeline:
         stored = await self._store.get(event_id)
         if stored is not None and stored.event.room_id == room_id:
             withheld = await self._reader_filter.withheld(reader.user_id)
-            if self._shows(stored, reader, withheld):
+            if self.shows(stored, reader, withheld):
                 return stored
         raise NotFound("There is no such event, or you may not see it")
 
@@ -360,25 +359,6 @@ class Timeline:
         events = [stored for stored in found.values() if event_filter.matches(stored.event)]
         return await self.serialise(events, reader, requester)
 
-    async def event_near(
-        self, requester: Requester, room_id: str, ts: int, *, forwards: bool
-    ) -> JsonObject:
-        """The event nearest to a time (ms).  Spec: ``GET /rooms/{roomId}/timestamp_to_event``.
-
-        Raises :class:`Forbidden`, :class:`NotFound`.
-        """
-        reader = await self.reader(room_id, requester.user_id)
-        near = await sync_storage.get_events_near(
-            self._database, room_id, ts, forwards=forwards, limit=MOST_NEAR
-        )
-        found = await self._store.get_many(event.event_id for event in near)
-        withheld = await self.withheld(requester.user_id)
-        for event in near:
-            if event.event_id in found and self._shows(found[event.event_id], reader, withheld):
-                return {"event_id": event.event_id, "origin_server_ts": event.origin_server_ts}
-        direction = "after" if forwards else "before"
-        raise NotFound(f"There is no event {direction} that time that you may see")
-
     # ------------------------------------------------------------ serialising
 
     async def withheld(self, user_id: str) -> Withheld:
@@ -388,7 +368,7 @@ class Timeline:
     async def only_shown(self, events: Iterable[StoredEvent], reader: Reader) -> list[StoredEvent]:
         """Those of some events that a reader may see, as they see them."""
         withheld = await self.withheld(reader.user_id)
-        return [reader.as_seen(s) for s in events if self._shows(s, reader, withheld)]
+        return [reader.as_seen(s) for s in events if self.shows(s, reader, withheld)]
 
     async def bundled(
         self, events: Sequence[StoredEvent], reader: Reader, requester: Requester

@@ -112,6 +112,10 @@ SELECT_BACKWARD_EXTREMITIES = """
 SELECT DISTINCT b.event_id, e.depth FROM backward_extremities b
 JOIN events e ON e.event_id = b.successor_id WHERE b.room_id = $1 ORDER BY e.depth DESC LIMIT $2
 """
+SELECT_FOLLOWS_GAP = """
+SELECT EXISTS (
+    SELECT 1 FROM backward_extremities WHERE room_id = $1 AND successor_id = ANY($2::text[]))
+"""
 SELECT_PENDING_REDACTIONS = """
 DELETE FROM pending_redactions WHERE redacted_event_id = ANY($1::text[])
 RETURNING redacted_event_id, redaction_event_id
@@ -336,6 +340,12 @@ async def backward_extremities(db: Queryable, room_id: str, limit: int = 20) -> 
     """Events that we lack and that the deepest of ours cite: where to backfill from."""
     rows = await db.fetch(SELECT_BACKWARD_EXTREMITIES, room_id, limit)
     return list(dict.fromkeys(row["event_id"] for row in rows))
+
+
+async def follows_gap(db: Queryable, room_id: str, event_ids: Iterable[str]) -> bool:
+    """Whether one of some events cites one that we lack."""
+    follows: bool = await db.fetchval(SELECT_FOLLOWS_GAP, room_id, list(event_ids))
+    return follows
 
 
 async def take_pending_redactions(db: Queryable, event_ids: Iterable[str]) -> dict[str, str]:

@@ -112,7 +112,7 @@ class Reading:
         rooms_of_users: RoomsOfUsers,
     ) -> None:
         database = wiring.database
-        self.timeline = Timeline(
+        self.timeline: Timeline = Timeline(
             database=database,
             recent=self.recent,
             store=wiring.store,

@@ -1,4 +1,5 @@
-"""Spaces, summaries, and the rooms that people have in common."""
+"""Spaces, summaries, rooms that people have in common, events by their dates: all that other
+instances are asked for when we do not know it ourselves."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from federation.dates import RemoteTimes
 from federation.spaces import RemoteHierarchies
 from homeserver import app_keys
 from homeserver.services.spaces.hierarchy import Hierarchies
 from homeserver.services.spaces.local import LocalRooms
 from homeserver.services.spaces.mutual import MutualRooms
 from homeserver.services.spaces.summaries import Summaries
+from homeserver.services.timeline_dates import TimelineDates
 
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
@@ -28,9 +31,16 @@ class SpaceParts:
             database=wiring.database, local=local, remote=remote, hierarchies=self.hierarchies
         )
         self.mutual_rooms = MutualRooms(wiring.database)
+        self.dates = TimelineDates(
+            database=wiring.database,
+            store=wiring.store,
+            timeline=wiring.reading.timeline,
+            remote=RemoteTimes(wiring.transport.client, wiring.rooms),
+        )
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[app_keys.HIERARCHIES] = self.hierarchies
         app[app_keys.ROOM_SUMMARIES] = self.summaries
         app[app_keys.MUTUAL_ROOMS] = self.mutual_rooms
+        app[app_keys.TIMELINE_DATES] = self.dates

@@ -55,6 +55,7 @@ async def http(world: ReadingWorld) -> AsyncIterator[Http]:
         app_keys.SYNC: world.reading.sync,
         app_keys.FILTERS: FilterService(database=world.database),
         app_keys.TIMELINE: world.reading.timeline,
+        app_keys.TIMELINE_DATES: world.reading.dates,
         app_keys.TIMELINE_STATE: world.reading.timeline_state,
         app_keys.RELATIONS: world.reading.relations,
     }

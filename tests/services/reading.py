@@ -25,6 +25,7 @@ from homeserver.services.sync_rooms import RoomsOfUsers
 from homeserver.services.sync_state import SyncStates
 from homeserver.services.sync_summary import RoomSummaries
 from homeserver.services.timeline import Backfiller, Timeline
+from homeserver.services.timeline_dates import TimelineDates
 from homeserver.services.timeline_state import TimelineState
 from homeserver.services.to_device import ToDeviceService
 from homeserver.services.typing import TypingService
@@ -32,7 +33,20 @@ from homeserver.services.unread import UnreadCounts
 from homeserver.services.visibility import Visibility
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log
+from homeserver.storage.sync import EventTime
 from tests.services.open_consent import OpenConsent
+
+
+class ElsewhereDates:
+    """What other instances know of a room's history, and what they were asked."""
+
+    def __init__(self) -> None:
+        self.known: EventTime | None = None
+        self.asked: list[int] = []
+
+    async def event_near(self, room_id: str, ts: int, *, forwards: bool) -> EventTime | None:
+        self.asked.append(ts)
+        return self.known
 
 
 class Reading:
@@ -127,6 +141,10 @@ class Reading:
         )
         self.relations = RelationService(
             database=database, recent=self.recent, store=store, timeline=self.timeline
+        )
+        self.elsewhere = ElsewhereDates()
+        self.dates = TimelineDates(
+            database=database, store=store, timeline=self.timeline, remote=self.elsewhere
         )
         self.timeline_state = TimelineState(
             recent=self.recent,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -287,19 +286,6 @@ async def test_state_by_key_joined_members_and_joined_rooms(
     assert await state.joined_rooms(bob.user_id) == [room_id]
     with pytest.raises(NotFound):
         await state.state_event(requester(bob), room_id, "m.room.name", "other")
-
-
-async def test_the_event_nearest_to_a_time(
-    world: ReadingWorld, alice: Client, bob: Client, room_id: str
-) -> None:
-    sent = await alice.say(room_id, "now")
-    near = world.reading.timeline.event_near
-
-    found = await near(requester(bob), room_id, int(time.time() * 1000) + 60_000, forwards=False)
-
-    assert found["event_id"] == sent.event.event_id
-    with pytest.raises(NotFound):
-        await near(requester(bob), room_id, int(time.time() * 1000) + 60_000, forwards=True)
 
 
 async def test_soft_failed_events_never_show(
