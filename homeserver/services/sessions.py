@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,9 +22,9 @@ from homeserver.protocol.identifiers import UserId
 from homeserver.services.requester import Requester
 from homeserver.storage import devices as device_storage
 from homeserver.storage import tokens as storage
-from homeserver.storage.database import Database
+from homeserver.storage.database import Connection, Database
 from homeserver.storage.devices import Sighting
-from homeserver.storage.tokens import AccessToken, NewToken
+from homeserver.storage.tokens import AccessToken, NewToken, RefreshToken
 
 logger = structlog.get_logger(__name__)
 
@@ -214,40 +214,80 @@ class SessionService:
 
         Spec: client-server API, relationship between access tokens and devices.
         """
-        origin = origin or Origin()
         new_device = device_id is None
         device = device_id or new_device_id()
-        if not new_device and await device_storage.is_cross_signing_key(
-            self._database, user_id, device
-        ):
-            raise Forbidden("That device ID is the ID of one of your cross-signing keys")
-        tokens, row = self._new_tokens(user_id, device, refreshable)
-        sighting = Sighting(user_id, device, row.created_at, origin.ip, origin.user_agent)
+        if not new_device:
+            await self.check_device_id(user_id, device)
+        made = self._new_tokens(user_id, device, f"cmr_{_secret()}" if refreshable else None)
         async with self._database.transaction() as connection:
-            await device_storage.put_device(connection, sighting, display_name)
-            if not new_device:
-                await storage.delete_tokens(connection, user_id, [device])
-            await storage.insert_token(connection, row)
+            tokens = await self._open(connection, made, display_name, origin, known=not new_device)
         if not new_device:
             self.forget(user_id, [device])
         return tokens
 
+    async def check_device_id(self, user_id: str, device_id: str) -> None:
+        """Refuse a device ID that means something else.  Raises :class:`Forbidden`."""
+        if await device_storage.is_cross_signing_key(self._database, user_id, device_id):
+            raise Forbidden("That device ID is the ID of one of your cross-signing keys")
+
+    async def open(
+        self,
+        connection: Connection,
+        user_id: UserId,
+        device_id: str,
+        *,
+        display_name: str,
+        refresh_token: str,
+        origin: Origin,
+        lifetime_ms: int,
+    ) -> Tokens:
+        """Like :meth:`log_in`, inside a transaction and with a refresh token made elsewhere.
+
+        After the commit the caller has to :meth:`forget` the device.
+        """
+        made = self._new_tokens(user_id, device_id, refresh_token, lifetime_ms)
+        return await self._open(connection, made, display_name, origin, known=True)
+
+    async def _open(
+        self,
+        connection: Connection,
+        made: tuple[Tokens, NewToken],
+        display_name: str | None,
+        origin: Origin | None,
+        *,
+        known: bool,
+    ) -> Tokens:
+        tokens, row = made
+        origin = origin or Origin()
+        sighting = Sighting(
+            row.user_id, row.device_id, row.created_at, origin.ip, origin.user_agent
+        )
+        await device_storage.put_device(connection, sighting, display_name)
+        if known:
+            await storage.delete_tokens(connection, row.user_id, [row.device_id])
+        await storage.insert_token(connection, row)
+        return tokens
+
     def _new_tokens(
-        self, user_id: UserId, device_id: str, refreshable: bool
+        self,
+        user_id: UserId,
+        device_id: str,
+        refresh_token: str | None,
+        lifetime_ms: int | None = None,
     ) -> tuple[Tokens, NewToken]:
         now = self._clock_ms()
-        access_token = f"cmt_{secrets.token_urlsafe(32)}"
-        if not refreshable:
+        access_token = f"cmt_{_secret()}"
+        if refresh_token is None:
             return Tokens(user_id, device_id, access_token), NewToken(
                 hash_token(access_token), user_id, device_id, now
             )
-        refresh_token = f"cmr_{secrets.token_urlsafe(32)}"
-        return Tokens(user_id, device_id, access_token, refresh_token, self._lifetime_ms), NewToken(
+        lifetime_ms = self._lifetime_ms if lifetime_ms is None else lifetime_ms
+        return Tokens(user_id, device_id, access_token, refresh_token, lifetime_ms), NewToken(
             hash_token(access_token),
             user_id,
             device_id,
             now,
-            now + self._lifetime_ms,
+            now + lifetime_ms,
             hash_token(refresh_token),
         )
 
@@ -260,14 +300,36 @@ class SessionService:
             old = await storage.get_refresh_token(connection, hash_token(refresh_token))
             if old is None:
                 raise UnknownToken("This refresh token is not known here, or was used before")
-            tokens, row = self._new_tokens(UserId(old.user_id), old.device_id, True)
-            voided = await storage.delete_predecessors(
-                connection, old.user_id, old.device_id, old.token_hash
-            )
-            await storage.replace_successor(connection, old, row)
-        for token_hash in voided:
-            self._drop(token_hash)
+            if old.client_id is not None:
+                raise UnknownToken("This refresh token is for the token endpoint of OAuth 2.0")
+            tokens, voided = await self.renew(connection, old, f"cmr_{_secret()}")
+        self.drop(voided)
         return tokens
+
+    async def renew(
+        self,
+        connection: Connection,
+        old: RefreshToken,
+        refresh_token: str,
+        lifetime_ms: int | None = None,
+    ) -> tuple[Tokens, list[bytes]]:
+        """A new pair of tokens in the place of an old one, inside a transaction.
+
+        The second value goes to :meth:`drop` after the commit.
+        """
+        tokens, row = self._new_tokens(
+            UserId(old.user_id), old.device_id, refresh_token, lifetime_ms
+        )
+        voided = await storage.delete_predecessors(
+            connection, old.user_id, old.device_id, old.token_hash
+        )
+        await storage.replace_successor(connection, old, row)
+        return tokens, voided
+
+    def drop(self, token_hashes: Iterable[bytes]) -> None:
+        """Forget access tokens that are void now."""
+        for token_hash in token_hashes:
+            self._drop(token_hash)
 
     async def new_login_token(self, user_id: UserId) -> tuple[str, int]:
         """A token that logs one more client in, and its lifetime in milliseconds.
@@ -304,6 +366,10 @@ class SessionService:
             if device_ids is None or requester.device_id in device_ids:
                 self._drop(token_hash)
         self.on_revoked(user_id)
+
+
+def _secret() -> str:
+    return secrets.token_urlsafe(32)
 
 
 def new_device_id() -> str:

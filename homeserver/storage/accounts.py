@@ -18,7 +18,9 @@ SELECT_ACCOUNTS = """
 SELECT user_id, password_hash, admin, guest, created_at, deactivated_at, erased
 FROM accounts WHERE user_id > $1 AND ($2 OR deactivated_at IS NULL) ORDER BY user_id LIMIT $3
 """
+# Browsers that were signed in with the old one are not any more.
 SET_PASSWORD_HASH = """
+WITH gone AS (DELETE FROM account_sessions WHERE user_id = $1)
 UPDATE accounts SET password_hash = $2 WHERE user_id = $1 AND deactivated_at IS NULL
 RETURNING user_id
 """

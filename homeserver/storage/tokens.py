@@ -35,9 +35,16 @@ INSERT_REFRESH_TOKEN = """
 INSERT INTO refresh_tokens (token_hash, user_id, device_id, created_at) VALUES ($1, $2, $3, $4)
 """
 SELECT_REFRESH_TOKEN = """
-SELECT r.token_hash, r.user_id, r.device_id, r.next_token_hash
+SELECT r.token_hash, r.user_id, r.device_id, r.created_at, r.next_token_hash,
+    s.client_id, s.scope
 FROM refresh_tokens r JOIN accounts a USING (user_id)
+    LEFT JOIN oauth_sessions s ON s.user_id = r.user_id AND s.device_id = r.device_id
 WHERE r.token_hash = $1 AND a.deactivated_at IS NULL FOR UPDATE OF r
+"""
+# A device without tokens is nobody's session either.
+DELETE_OAUTH_SESSIONS = """
+DELETE FROM oauth_sessions
+WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2::text[]))
 """
 SET_NEXT_TOKEN = "UPDATE refresh_tokens SET next_token_hash = $2 WHERE token_hash = $1"
 # A pair whose successor was never used is void once its predecessor is used again.
@@ -61,6 +68,7 @@ TAKE_LOGIN_TOKEN = """
 DELETE FROM login_tokens WHERE token_hash = $1 RETURNING user_id, expires_at
 """
 DELETE_USER_LOGIN_TOKENS = "DELETE FROM login_tokens WHERE user_id = $1"
+DELETE_USER_ACCOUNT_SESSIONS = "DELETE FROM account_sessions WHERE user_id = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +98,18 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """A stored refresh token, and its successor once it was used."""
+    """A stored refresh token, and its successor once it was used.
+
+    ``created_at``: ms; ``client_id`` and ``scope``: of a device that uses the OAuth 2.0 API.
+    """
 
     token_hash: bytes
     user_id: str
     device_id: str
+    created_at: int
     next_token_hash: bytes | None
+    client_id: str | None
+    scope: str | None
 
 
 async def insert_token(db: Queryable, token: NewToken) -> None:
@@ -132,12 +146,14 @@ async def get_access_token(db: Queryable, token_hash: bytes) -> AccessToken | No
 
 
 async def delete_tokens(db: Queryable, user_id: str, device_ids: Sequence[str] | None) -> None:
-    """Revoke the tokens of these devices; of all of them, for None."""
+    """Revoke the tokens of these devices; of all of them, and in browsers too, for None."""
     ids = list(device_ids) if device_ids is not None else None
     await db.execute(DELETE_ACCESS_TOKENS, user_id, ids)
     await db.execute(DELETE_REFRESH_TOKENS, user_id, ids)
+    await db.execute(DELETE_OAUTH_SESSIONS, user_id, ids)
     if device_ids is None:
         await db.execute(DELETE_USER_LOGIN_TOKENS, user_id)
+        await db.execute(DELETE_USER_ACCOUNT_SESSIONS, user_id)
 
 
 # ---------------------------------------------------------------- refreshing
