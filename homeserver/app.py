@@ -21,6 +21,7 @@ from client_api.comity import ALL_ROUTES as COMITY_ROUTES
 from client_api.conversations import routes as conversations_routes
 from client_api.conversations.answers import problem_answer
 from client_api.matrix import ALL_ROUTES as CLIENT_ROUTES
+from client_api.oauth import ALL_ROUTES as OAUTH_ROUTES
 from client_api.web import checked_media
 from client_api.web import consent as consent_page
 from client_api.web import join as join_page
@@ -62,6 +63,7 @@ def build_app(wiring: Wiring) -> web.Application:
     _provide_policy(app, wiring)
     wiring.device_parts.provide(app)
     wiring.sign_in.provide(app)
+    wiring.oauth.provide(app)
     wiring.space_parts.provide(app)
     wiring.upgrade_parts.provide(app)
     wiring.conversations.provide(app)
@@ -74,6 +76,8 @@ def add_all_routes(app: web.Application) -> None:
     """Everything that the server answers."""
     app.add_routes(CLIENT_ROUTES)
     app.add_routes(COMITY_ROUTES)
+    if wiring.config.oauth.enabled:
+        app.add_routes(OAUTH_ROUTES)
     app.add_routes(ADMIN_ROUTES)
     app.add_routes([*conversations_routes.ROUTES, conversations_routes.CATCH_ALL])
     formats: ErrorFormats = {"/api/": problem_answer}

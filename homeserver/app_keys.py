@@ -37,6 +37,12 @@ from homeserver.services.membership import Membership
 from homeserver.services.message_views import MessageViews
 from homeserver.services.moderation import Moderation
 from homeserver.services.moderation_queue import ModerationQueue
+from homeserver.services.oauth.approvals import Approvals
+from homeserver.services.oauth.authorizations import Authorizations
+from homeserver.services.oauth.browsers import Browsers
+from homeserver.services.oauth.clients import Clients
+from homeserver.services.oauth.device_codes import DeviceCodes
+from homeserver.services.oauth.tokens import OAuthTokens
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.people_search import PeopleSearch
 from homeserver.services.policy import Policy
@@ -94,6 +100,12 @@ EXPORTS = web.AppKey("EXPORTS", Exports)
 FILTERS = web.AppKey("FILTERS", FilterService)
 INTERACTIVE_AUTH = web.AppKey("INTERACTIVE_AUTH", InteractiveAuth)
 INVITATIONS = web.AppKey("INVITATIONS", Invitations)
+OAUTH_CLIENTS = web.AppKey("OAUTH_CLIENTS", Clients)
+AUTHORIZATIONS = web.AppKey("AUTHORIZATIONS", Authorizations)
+DEVICE_CODES = web.AppKey("DEVICE_CODES", DeviceCodes)
+OAUTH_TOKENS = web.AppKey("OAUTH_TOKENS", OAuthTokens)
+APPROVALS = web.AppKey("APPROVALS", Approvals)
+BROWSERS = web.AppKey("BROWSERS", Browsers)
 OIDC_LOGINS = web.AppKey("OIDC_LOGINS", OidcLogins)
 PROOFS = web.AppKey("PROOFS", Proofs)
 OPENID = web.AppKey("OPENID", OpenIdTokens)

@@ -23,6 +23,7 @@ from homeserver.config_limits import (
     WebSocketConfig,
 )
 from homeserver.config_schema import check, leaves, schema, shown, yaml_loader
+from homeserver.config_sign_in import OAuthConfig, SignInConfig
 from homeserver.durations import parse_duration_ms
 
 ENVIRONMENT_PREFIX = "COMITY_"
@@ -112,15 +113,6 @@ class RegistrationConfig:
     mode: str
     terms: list[dict[str, Any]]
     invitations: InvitationsConfig
-
-
-@dataclass(frozen=True, slots=True)
-class SignInConfig:
-    """``jwt``, ``oidc_providers`` (see ``services/sign_in/settings.py``), ``sso_redirect_urls``."""
-
-    jwt_issuers: list[dict[str, Any]] = field(repr=False)
-    oidc_providers: list[dict[str, Any]] = field(repr=False)
-    redirect_urls: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +260,7 @@ class Config:
     registration: RegistrationConfig
     email: EmailConfig
     sign_in: SignInConfig
+    oauth: OAuthConfig
     app_services: list[str | dict[str, Any]]  # files, or what is said of one
     rate_limits: RateLimitsConfig
     federation: FederationConfig
@@ -402,6 +395,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
             document["jwt"]["issuers"], document["oidc_providers"], document["sso_redirect_urls"]
         ),
         app_services=document["app_services"],
+        oauth=OAuthConfig(**_in_ms(document["oauth"], *OAuthConfig.DURATIONS)),
         rate_limits=RateLimitsConfig(
             rates["enabled"],
             {name: RateConfig(**rate) for name, rate in rates.items() if name != "enabled"},

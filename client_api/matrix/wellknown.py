@@ -6,6 +6,7 @@ from aiohttp import web
 
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import CONFIG
+from homeserver.services.oauth.metadata import server_metadata
 from homeserver.web import json_response
 
 routes = ClientRoutes()
@@ -17,6 +18,12 @@ async def get_wellknown(request: web.Request) -> web.Response:
     document: dict[str, object] = {"m.homeserver": {"base_url": config.public_base_url}}
     if config.voip.rtc_transports:  # read by clients from before MSC4143 had an endpoint
         document["org.matrix.msc4143.rtc_foci"] = config.voip.rtc_transports
+    if config.oauth.enabled:  # read by clients from before v1.15 had an endpoint (MSC2965)
+        told = server_metadata(config.public_base_url, sign_up=False)
+        document["org.matrix.msc2965.authentication"] = {
+            "issuer": told["issuer"],
+            "account": told["account_management_uri"],
+        }
     return json_response(document)
 
 

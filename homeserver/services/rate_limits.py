@@ -21,6 +21,8 @@ MAX_BUCKETS = 100_000
 DEFAULT_RATES: dict[str, RateConfig] = {
     "login": RateConfig(per_second=0.2, burst=10),  # by address
     "token_login": RateConfig(per_second=50, burst=500),  # by address: signed, so no guesses
+    "oauth_registration": RateConfig(per_second=1, burst=50),  # by address: clients
+    "oauth_token": RateConfig(per_second=20, burst=500),  # by address: unguessable, so generous
     "registration": RateConfig(per_second=0.1, burst=5),  # by address
     "challenge": RateConfig(per_second=1, burst=20),  # by address: sessions begun
     "availability": RateConfig(per_second=1, burst=20),  # by address: user names asked for
@@ -58,6 +60,7 @@ DEFAULT_RATES: dict[str, RateConfig] = {
 # Actions that are counted by themselves, at the rate of another.
 RATE_OF = {
     "login_account": "login",  # by user: wrong passwords, wherever they come from
+    "device_code": "login",  # guesses at one, by user
     "registration_token": "registration",  # guesses at one, by address
 }
 OTHER = RateConfig(per_second=10, burst=100)

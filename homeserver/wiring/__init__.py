@@ -71,6 +71,7 @@ from homeserver.wiring.ends import Ends
 from homeserver.wiring.lists import ListGates, ListParts
 from homeserver.wiring.mail import make_mailer
 from homeserver.wiring.moderation import ModerationParts, moderation_queue
+from homeserver.wiring.oauth import OAuthParts
 from homeserver.wiring.policy import PolicyParts
 from homeserver.wiring.policy_server import PolicyServerParts
 from homeserver.wiring.reading import Reading
@@ -320,6 +321,7 @@ class Wiring:
         )
         self.account_parts = AccountParts(self)
         self.sign_in = SignInParts(self)
+        self.oauth = OAuthParts(self)
         self.registration: RegistrationService = RegistrationService(
             mode=config.registration.mode,
             server_name=config.server_name,
@@ -342,6 +344,7 @@ class Wiring:
             TERMS: self.account_parts.terms.stage,
             SSO: sso_stage,
             JWT: self.sign_in.proofs.jwt_stage,
+            **self.oauth.stages,
         }
         self.interactive_auth = InteractiveAuth(database=database, stages=stages, clock_ms=clock_ms)
         self.filters = FilterService(database=database)

@@ -77,7 +77,7 @@ class DeviceCodes:
             raise InvalidClientError(description="The client is not known to this server.")
         if not client.check_grant_type(DEVICE_GRANT):
             raise UnauthorizedClientError("The client has not registered this grant type")
-        scope = parse_scope((parameters.get("scope") or [None])[0])
+        scope = parse_scope(next(iter(parameters.get("scope", ())), None))
         now = self._clock_ms()
         await storage.delete_expired_device_codes(self._database, now - KEPT_FOR_MS)
         device_code = f"cmd_{secrets.token_urlsafe(32)}"
@@ -121,7 +121,11 @@ class DeviceCodes:
         return Waiting(code, client, parse_scope(code.scope), f"{letters[:4]}-{letters[4:]}")
 
     async def answer(self, waiting: Waiting, user_id: UserId, granted: bool) -> None:
-        """Take a user's answer.  Raises :class:`NotFound`, :class:`~homeserver.errors.Forbidden`."""
+        """Take a user's answer.
+
+        Raises :class:`NotFound`, and :class:`~homeserver.errors.Forbidden` for a device ID that the
+        client must not use.
+        """
         if granted:
             await self._sessions.check_device_id(user_id, waiting.scope.device_id)
         if not await storage.answer_device_code(

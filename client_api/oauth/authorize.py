@@ -1,0 +1,219 @@
+"""Where a client sends people: may it use their account?  And where they enter a device's code.
+
+Spec: client-server API, authorisation code flow, device authorisation flow.
+"""
+
+from __future__ import annotations
+
+import html
+from collections import defaultdict
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from authlib.oauth2.rfc6749 import OAuth2Error
+
+from client_api.oauth import visits
+from client_api.oauth.visits import Visit
+from client_api.web import plain_page
+from client_api.web.static_files import CONTENT_SECURITY_POLICY
+from homeserver.app_keys import ACCOUNTS, AUTHORIZATIONS, DEVICE_CODES, RATE_LIMITS
+from homeserver.callers import caller_key
+from homeserver.errors import Forbidden, MatrixError
+from homeserver.services.oauth.authorizations import CREATE, LOGIN, Refused
+from homeserver.services.oauth.clients import Client
+from homeserver.services.oauth.metadata import ENDPOINTS, LINK
+
+routes = web.RouteTableDef()
+
+CONSENT = visits.path_of("authorize") + "/{grant_id}"
+ALLOW, REFUSE = "allow", "refuse"
+SELECT_ACCOUNT = "select_account"
+QUESTION = """{notice}
+<p>The application <strong>{name}</strong> asks to use your account <strong>{user}</strong>.</p>
+<p>It will be able to read your messages, to write in your name, and to do everything else that a
+Matrix client can do{admin}. You can end this at any time on the page of your account.</p>
+<dl>
+<dt>Its page</dt><dd>{page}</dd>
+<dt>{to_label}</dt><dd>{to}</dd>
+<dt>As your device</dt><dd><code>{device}</code></dd>
+</dl>
+<p class="hint">It says itself what it is called. Go on only if you have just come from there.{more}
+</p>
+<form method="post" class="answers">
+{token}{fields}
+<button class="primary" name="answer" value="allow">Allow</button>
+<button name="answer" value="refuse">Do not allow</button>
+</form>
+<p class="quiet"><a href="{other}">Use another account</a></p>"""
+ADMIN = ", and, since you are an admin here, to administer this server"
+MORE = ' It has <a href="{url}" target="_blank" rel="noopener noreferrer">{title}</a>.'
+ENTER = """{notice}
+<p>A device that you want to use with your account shows a code. Enter it here.</p>
+<form method="get">
+<div class="field">
+<label for="user_code">The code</label>
+<input id="user_code" name="user_code" value="{code}" required maxlength="20" autocomplete="off"
+  autocapitalize="characters" spellcheck="false" aria-describedby="code-hint">
+<p class="hint" id="code-hint">Eight letters, such as WDJB-MJHT.</p>
+</div>
+<button>Continue</button>
+</form>"""
+DONE = {
+    ALLOW: "Done: go back to your device. You can close this page.",
+    REFUSE: "The device was not allowed. You can close this page.",
+}
+
+
+# ---------------------------------------------------------------- the authorization endpoint
+
+
+@routes.get(f"{ENDPOINTS}/authorize")
+@visits.pages
+async def authorize(request: web.Request) -> web.StreamResponse:
+    """Take an authorization request, and ask the user; errors go to the client if it is known."""
+    request.app[RATE_LIMITS].check("challenge", caller_key(request))
+    parameters: defaultdict[str, list[str]] = defaultdict(list)
+    for key, value in request.query.items():
+        if value:  # RFC 6749, section 3.1: an empty one counts as absent
+            parameters[key].append(value)
+    try:
+        grant_id = await request.app[AUTHORIZATIONS].begin(dict(parameters))
+    except Refused as refused:
+        return visits.go(refused.address)
+    except OAuth2Error as error:
+        text = f"The application's request is not valid: {error.get_error_description()}"
+        return plain_page.page(request, "That did not work", plain_page.alert(text), status=400)
+    then = CONSENT.format(grant_id=grant_id)
+    prompts = " ".join(parameters["prompt"]).split()
+    if CREATE in prompts:
+        return visits.go(visits.with_then(visits.SIGN_UP, then))
+    if LOGIN in prompts or SELECT_ACCOUNT in prompts:
+        return visits.go(visits.with_then(visits.SIGN_IN, then))
+    return visits.go(then)
+
+
+async def _question(
+    visit: Visit,
+    client: Client,
+    *,
+    device_id: str,
+    to: tuple[str, str],
+    fields: str = "",
+    error: MatrixError | None = None,
+) -> web.Response:
+    account = await visit.request.app[ACCOUNTS].get(visit.user_id)
+    content = QUESTION.format(
+        notice=plain_page.alert(error.text) if error is not None else "",
+        name=visits.escaped(client.name),
+        user=visits.escaped(visit.user_id),
+        admin=ADMIN if account.admin else "",
+        page=_link(client.metadata["client_uri"], client.host),
+        to_label=to[0],
+        to=visits.escaped(to[1]),
+        device=html.escape(device_id),
+        more=_documents(client),
+        token=visit.form_token(),
+        fields=fields,
+        other=html.escape(visits.with_then(visits.SIGN_IN, visit.request.path_qs)),
+    )
+    status = error.status if error is not None else 200
+    return visits.page(visit, f"Allow {client.name}?", content, status=status)
+
+
+def _link(url: str, text: str) -> str:
+    return (
+        f'<a href="{html.escape(url)}" target="_blank" rel="noopener noreferrer">'
+        f"{html.escape(text)}</a>"
+    )
+
+
+def _documents(client: Client) -> str:
+    pages = {"tos_uri": "terms of service", "policy_uri": "a privacy policy"}
+    return "".join(
+        MORE.format(url=html.escape(client.metadata[key]), title=title)
+        for key, title in pages.items()
+        if client.metadata.get(key)
+    )
+
+
+def _place(uri: str) -> tuple[str, str]:
+    """Where an answer goes to, as a person is told."""
+    parts = urlsplit(uri)
+    if parts.scheme == "https":
+        return "Sends you back to", parts.hostname or ""
+    return "Sends you back to", f"an application on this device ({parts.scheme}:)"
+
+
+def _let_form_lead_to(response: web.Response, uri: str) -> web.Response:
+    """Browsers apply ``form-action`` to where a form's answer leads on to, and from there."""
+    scheme = urlsplit(uri).scheme
+    policy = CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {scheme}:")
+    response.headers["Content-Security-Policy"] = policy
+    return response
+
+
+@routes.get(CONSENT)
+@visits.pages
+async def show_consent(request: web.Request) -> web.StreamResponse:
+    """Ask."""
+    visit = await visits.require_session(request)
+    asked = await request.app[AUTHORIZATIONS].find(request.match_info["grant_id"])
+    uri = asked.request.redirect_uri
+    response = await _question(visit, asked.client, device_id=asked.scope.device_id, to=_place(uri))
+    return _let_form_lead_to(response, uri)
+
+
+@routes.post(CONSENT)
+@visits.pages
+async def answer_consent(request: web.Request) -> web.StreamResponse:
+    """Take the answer, and tell the client."""
+    visit = await visits.require_session(request)
+    answer = (await visits.read_form(visit)).get("answer")
+    authorizations = request.app[AUTHORIZATIONS]
+    asked = await authorizations.find(request.match_info["grant_id"])
+    if answer == REFUSE:
+        return visits.go(await authorizations.refuse(asked))
+    if answer != ALLOW:
+        raise Forbidden("Choose one of the two answers")
+    return visits.go(await authorizations.grant(asked, visit.user_id))
+
+
+# ---------------------------------------------------------------- devices without a browser
+
+
+@routes.get(LINK)
+@visits.pages
+async def show_link(request: web.Request) -> web.StreamResponse:
+    """Ask for a device's code; and with it, whether the device may."""
+    visit = await visits.require_session(request)
+    user_code = request.query.get("user_code", "")
+    if not user_code:
+        return visits.page(visit, "Link a device", ENTER.format(notice="", code=""))
+    request.app[RATE_LIMITS].check("device_code", visit.user_id)
+    try:
+        waiting = await request.app[DEVICE_CODES].find(user_code)
+    except MatrixError as error:
+        content = ENTER.format(notice=plain_page.alert(error.text), code=html.escape(user_code))
+        return visits.page(visit, "Link a device", content, status=error.status)
+    return await _question(
+        visit,
+        waiting.client,
+        device_id=waiting.scope.device_id,
+        to=("The device shows", waiting.user_code),
+        fields=f'<input type="hidden" name="user_code" value="{waiting.user_code}">',
+    )
+
+
+@routes.post(LINK)
+@visits.pages
+async def answer_link(request: web.Request) -> web.StreamResponse:
+    """Take the answer; the device asks for it."""
+    visit = await visits.require_session(request)
+    fields = await visits.read_form(visit)
+    request.app[RATE_LIMITS].check("device_code", visit.user_id)
+    codes, answer = request.app[DEVICE_CODES], fields.get("answer", "")
+    if answer not in DONE:
+        raise Forbidden("Choose one of the two answers")
+    waiting = await codes.find(fields.get("user_code", ""))
+    await codes.answer(waiting, visit.user_id, answer == ALLOW)
+    return visits.page(visit, "Link a device", plain_page.STATUS.format(text=DONE[answer]))

@@ -1,0 +1,176 @@
+"""What the account pages share: whose browser it is, forms that come from us, where to go on to."""
+
+from __future__ import annotations
+
+import functools
+import html
+from dataclasses import dataclass
+from urllib.parse import parse_qs, quote, urlencode
+
+from aiohttp import hdrs, web
+
+from client_api.web import plain_page
+from homeserver.app_keys import BROWSERS, CONFIG
+from homeserver.errors import InvalidParam
+from homeserver.protocol.identifiers import UserId
+from homeserver.services.oauth.browsers import MAX_COOKIE_LENGTH, new_cookie
+from homeserver.services.oauth.metadata import ACCOUNT, LINK
+from homeserver.storage.account_sessions import AccountSession
+from homeserver.web import Handler, read_body
+
+MAX_THEN_LENGTH = 4_000
+MOST_FIELDS = 100
+SIGN_IN, SIGN_UP = f"{ACCOUNT}/sign-in", f"{ACCOUNT}/sign-up"
+FORM_TOKEN = "form_token"
+FORM_TOKEN_FIELD = '<input type="hidden" name="form_token" value="{token}">'
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A browser at a page of ours; ``fresh``: it has just been given its cookie."""
+
+    request: web.Request
+    cookie: str
+    fresh: bool
+    session: AccountSession | None
+
+    @property
+    def user_id(self) -> UserId:
+        """Who is signed in."""
+        if self.session is None:
+            raise SignInNeeded(self.request.path_qs)
+        return UserId(self.session.user_id)
+
+    def form_token(self) -> str:
+        """The hidden field that every form of ours has."""
+        token = self.request.app[BROWSERS].form_token(self.cookie)
+        return FORM_TOKEN_FIELD.format(token=token)
+
+
+class SignInNeeded(Exception):
+    """A page that only somebody who is signed in can see; ``then``: its own address."""
+
+    def __init__(self, then: str) -> None:
+        super().__init__("sign in first")
+        self.then = then
+
+
+def _cookie_name(request: web.Request) -> str:
+    """With TLS under a name that no other host, and no page without TLS, can set."""
+    return "__Host-comity_account" if _is_secure(request) else "comity_account"
+
+
+def _is_secure(request: web.Request) -> bool:
+    return request.app[CONFIG].public_base_url.startswith("https:")
+
+
+async def arrive(request: web.Request) -> Visit:
+    """Whose browser this is."""
+    cookie = request.cookies.get(_cookie_name(request))
+    if not cookie or len(cookie) > MAX_COOKIE_LENGTH:
+        return Visit(request, new_cookie(), True, None)
+    session = await request.app[BROWSERS].find(cookie)
+    return Visit(request, cookie, False, session)
+
+
+async def require_session(request: web.Request, *, recent: bool = False) -> Visit:
+    """A browser in which somebody is signed in; ``recent``: and has been asked lately.
+
+    Raises :class:`SignInNeeded`, with which :func:`pages` sends the browser to the sign-in page.
+    """
+    visit = await arrive(request)
+    session = visit.session
+    if session is None or (recent and not request.app[BROWSERS].is_recent(session)):
+        raise SignInNeeded(request.path_qs if request.method == "GET" else request.path)
+    return visit
+
+
+async def read_form(visit: Visit) -> dict[str, str]:
+    """A form's fields.
+
+    Raises :class:`~homeserver.errors.Forbidden` for one that another site has sent.
+    """
+    try:
+        text = (await read_body(visit.request)).decode()
+        parsed = parse_qs(text, max_num_fields=MOST_FIELDS, keep_blank_values=True, errors="strict")
+    except ValueError as error:
+        raise InvalidParam("That is no form of this page") from error
+    fields = {key: values[0] for key, values in parsed.items()}
+    if any("\0" in value for value in fields.values()):
+        raise InvalidParam("A field has a NUL character")
+    cookie = None if visit.fresh else visit.cookie
+    visit.request.app[BROWSERS].check_form(cookie, fields.pop(FORM_TOKEN, ""))
+    return fields
+
+
+def page(visit: Visit, title: str, content: str, *, status: int = 200) -> web.Response:
+    """A page; ``content`` is HTML, ``title`` is text."""
+    response = plain_page.page(visit.request, title, content, status=status)
+    if visit.fresh:
+        set_cookie(visit.request, response, visit.cookie)
+    return response
+
+
+def set_cookie(request: web.Request, response: web.StreamResponse, cookie: str) -> None:
+    """Give a browser its cookie."""
+    response.set_cookie(
+        _cookie_name(request),
+        cookie,
+        max_age=request.app[BROWSERS].lifetime_ms // 1000,
+        path="/",
+        secure=_is_secure(request),
+        httponly=True,
+        samesite="Lax",
+    )
+
+
+def go(location: str) -> web.Response:
+    """Send the browser on, with a GET."""
+    headers = {
+        hdrs.LOCATION: location,
+        hdrs.CACHE_CONTROL: "no-store",
+        hdrs.REFERRER_POLICY: "no-referrer",
+    }
+    return web.Response(status=303, headers=headers)
+
+
+def pages(handler: Handler) -> Handler:
+    """For handlers of pages: failures can be read, and who has to sign in is sent to do so."""
+
+    @functools.wraps(handler)
+    async def wrapped(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except SignInNeeded as needed:
+            return go(with_then(SIGN_IN, parse_then(needed.then)))
+
+    return plain_page.readable(wrapped)
+
+
+def parse_then(text: str | None) -> str:
+    """Where to go on to after a sign-in: a page of ours, whatever the address bar says."""
+    if (
+        not text
+        or len(text) > MAX_THEN_LENGTH
+        or not text.startswith((f"{ACCOUNT}/", f"{ACCOUNT}?", LINK))
+        or not text.isascii()
+        or not text.isprintable()
+        or "\\" in text
+    ):
+        return ACCOUNT
+    return text
+
+
+def with_then(path: str, then: str) -> str:
+    """A page's address, with where to go on to."""
+    return f"{path}?{urlencode({'then': then})}" if then != ACCOUNT else path
+
+
+def path_of(*parts: str) -> str:
+    """The address of an account page."""
+    return "/".join([ACCOUNT, *(quote(part, safe="") for part in parts)])
+
+
+def escaped(text: object) -> str:
+    """Text for HTML, in either direction of writing."""
+    return f"<bdi>{html.escape(str(text))}</bdi>"

@@ -1,0 +1,88 @@
+"""The authorization code flow, on a whole instance; and what does not work with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from homeserver.storage.database import Database
+from tests.integration.oauth_people import METADATA, REDIRECT, Browser, Client, scope, who
+from tests.integration.single import Instance, running
+
+BASE = "http://one.test"
+
+
+@pytest_asyncio.fixture
+async def one(database: Database, tmp_path: Path) -> AsyncIterator[Instance]:
+    async with running(database, tmp_path, public_base_url=BASE) as instance:
+        await instance.register("alice")
+        yield instance
+
+
+@pytest_asyncio.fixture
+async def browser(one: Instance) -> AsyncIterator[Browser]:
+    async with Browser(one) as browser:
+        yield browser
+
+
+async def test_metadata_say_where_everything_is(one: Instance) -> None:
+    told = await one.call("GET", METADATA)
+
+    older = "/_matrix/client/unstable/org.matrix.msc2965"
+    assert told["issuer"] == f"{BASE}/"
+    assert told["code_challenge_methods_supported"] == ["S256"]
+    assert told["prompt_values_supported"] == ["create"]
+    for path in (
+        f"{older}/auth_metadata",
+        "/.well-known/openid-configuration",
+        "/.well-known/oauth-authorization-server",
+    ):
+        async with one.client.get(path) as response:
+            assert await response.json() == told
+    assert await one.call("GET", f"{older}/auth_issuer") == {"issuer": told["issuer"]}
+    async with one.client.get("/.well-known/matrix/client") as response:
+        found = (await response.json())["org.matrix.msc2965.authentication"]
+    assert found == {"issuer": told["issuer"], "account": told["account_management_uri"]}
+
+
+async def test_a_client_logs_somebody_in(one: Instance, browser: Browser) -> None:
+    client = await Client.register(one)
+
+    asked = await browser.open(client.request())
+    consent = await browser.sign_in("@alice:one.test")
+    answer = (await browser.submit(answer="allow")).answer()
+    tokens = await client.redeem(answer["code"])
+
+    assert "Sign in" in asked.text
+    assert "A client" in consent.text
+    assert "@alice:one.test" in consent.text
+    assert (answer["state"], answer["iss"]) == ("a state & more", f"{BASE}/")
+    assert tokens["token_type"] == "Bearer"
+    assert tokens["expires_in"] == 300
+    assert tokens["scope"] == scope("PHONE")
+    known = await who(one, tokens["access_token"])
+    assert (known["user_id"], known["device_id"]) == ("@alice:one.test", "PHONE")
+    devices = await one.call("GET", "/devices", token=tokens["access_token"])
+    assert [d["display_name"] for d in devices["devices"] if d["device_id"] == "PHONE"] == [
+        "A client"
+    ]
+    await one.call("GET", "/sync?timeout=0", token=tokens["access_token"])
+
+
+@pytest.mark.parametrize("mode", ["query", "fragment", None])
+async def test_the_answer_comes_where_the_client_wants_it(
+    one: Instance, browser: Browser, mode: str | None
+) -> None:
+    client = await Client.register(one)
+    uri = "https://app.client.test/other?a=b"
+    await browser.open(client.request(redirect_uri=uri, response_mode=mode))
+    await browser.sign_in("alice")
+
+    page = await browser.submit(answer="allow")
+
+    beginning = f"{uri}#" if mode == "fragment" else f"{uri}&"
+    assert page.status == 303
+    assert page.location.startswith(beginning + "code=")
