@@ -76,8 +76,7 @@ def add_all_routes(app: web.Application) -> None:
     """Everything that the server answers."""
     app.add_routes(CLIENT_ROUTES)
     app.add_routes(COMITY_ROUTES)
-    if wiring.config.oauth.enabled:
-        app.add_routes(OAUTH_ROUTES)
+    app.add_routes(OAUTH_ROUTES)
     app.add_routes(ADMIN_ROUTES)
     app.add_routes([*conversations_routes.ROUTES, conversations_routes.CATCH_ALL])
     formats: ErrorFormats = {"/api/": problem_answer}

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+
 from aiohttp import web
 
 from client_api.oauth import authorize, endpoints, sign_in
+from homeserver.app_keys import CONFIG
+from homeserver.errors import Unrecognized
+from homeserver.web import Handler
 
-ALL_ROUTES: list[web.AbstractRouteDef] = [
-    definition for module in (authorize, endpoints, sign_in) for definition in module.routes
+MODULES = (authorize, endpoints, sign_in)
+
+
+def _where_enabled(handler: Handler) -> Handler:
+    """Answer only where the admin has not switched the API off.  Spec: API discovery."""
+
+    @functools.wraps(handler)
+    async def wrapped(request: web.Request) -> web.StreamResponse:
+        if not request.app[CONFIG].oauth.enabled:
+            raise Unrecognized("This server has no OAuth 2.0 API: log in by the legacy API")
+        return await handler(request)
+
+    return wrapped
+
+
+ALL_ROUTES: list[web.RouteDef] = [
+    web.route(route.method, route.path, _where_enabled(route.handler))
+    for module in MODULES
+    for route in module.routes
+    if isinstance(route, web.RouteDef)
 ]

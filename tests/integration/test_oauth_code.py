@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from homeserver.storage.database import Database
-from tests.integration.oauth_people import METADATA, REDIRECT, Browser, Client, scope, who
+from tests.integration.oauth_people import METADATA, Browser, Client, scope, who
 from tests.integration.single import Instance, running
 
 BASE = "http://one.test"
