@@ -65,6 +65,7 @@ def build_app(wiring: Wiring) -> web.Application:
     wiring.sign_in.provide(app)
     wiring.oauth.provide(app)
     wiring.space_parts.provide(app)
+    wiring.sliding.provide(app)
     wiring.upgrade_parts.provide(app)
     wiring.conversations.provide(app)
     wiring.app_services.provide(app)

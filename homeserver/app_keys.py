@@ -73,6 +73,7 @@ from homeserver.services.sign_in.jwt_login import JwtLogin
 from homeserver.services.sign_in.oidc import OidcLogins
 from homeserver.services.sign_in.passwords import PasswordLogin
 from homeserver.services.sign_in.proofs import Proofs
+from homeserver.services.sliding.service import SlidingSync
 from homeserver.services.spaces.hierarchy import Hierarchies
 from homeserver.services.spaces.mutual import MutualRooms
 from homeserver.services.spaces.summaries import Summaries
@@ -161,6 +162,7 @@ ROOM_ACLS = web.AppKey("ROOM_ACLS", RoomAcls)
 ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
 ROOMS = web.AppKey("ROOMS", Rooms)
 
+SLIDING_SYNC = web.AppKey("SLIDING_SYNC", SlidingSync)
 SYNC = web.AppKey("SYNC", SyncService)
 HIERARCHIES = web.AppKey("HIERARCHIES", Hierarchies)
 MUTUAL_ROOMS = web.AppKey("MUTUAL_ROOMS", MutualRooms)

@@ -12,7 +12,7 @@ from homeserver.protocol.events import JsonObject
 from homeserver.services.end_to_end_keys import DEFAULT_TIMEOUT_SECONDS
 from homeserver.services.key_checks import parse_claims, parse_query
 from homeserver.services.requester import Requester
-from homeserver.services.sync_token import SyncToken
+from homeserver.services.sync_token import parse_position
 from homeserver.web import json_response, optional, read_json
 
 routes = ClientRoutes()
@@ -34,7 +34,7 @@ def _position(request: web.Request, key: str) -> int:
     token = request.query.get(key)
     if token is None:
         raise MissingParam(f"'{key}' is required")
-    return SyncToken.parse(token).position
+    return parse_position(token, key)
 
 
 @routes.post("/keys/upload")

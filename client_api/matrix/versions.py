@@ -18,6 +18,9 @@ UNSTABLE_FEATURES = {
     "org.matrix.msc3814": True,  # dehydrated devices
     "org.matrix.msc4140": True,  # delayed events
     "org.matrix.msc4140.stable": True,
+    "org.matrix.simplified_msc3575": True,  # sliding sync (MSC4186), as clients know it
+    "org.matrix.msc4538": True,  # its to-device extension
+    "org.matrix.msc4543": True,  # its encryption extension
     "org.matrix.msc4222": True,  # state_after in /sync
     "im.nheko.summary": True,  # room summaries, MSC3266
     "org.matrix.msc3266": True,

@@ -54,6 +54,10 @@ class Changes(Generic[Key]):
         """Whether the thing has, or, with an old ``since``, may have changed."""
         return since < self.floor or self._latest.get(key, 0) > since
 
+    def latest(self, key: Key) -> int:
+        """When the thing changed last; 0 if it has not, or that is forgotten."""
+        return self._latest.get(key, 0)
+
     def since(self, since: int) -> list[Key] | None:
         """The things that changed, the latest first; None if some may be forgotten."""
         if since < self.floor:

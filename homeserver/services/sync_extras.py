@@ -33,6 +33,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.erasures import get_erasures
 
 CACHED_DEVICES = 20_000
+MESSAGES_PER_SYNC = 100
 RECEIPT = "m.receipt"
 TYPING = "m.typing"
 ENDED = "dev.comity.ended"
@@ -103,7 +104,7 @@ class ToDevice(Protocol):
     """Messages that wait for a device."""
 
     async def messages_for(
-        self, user_id: str, device_id: str, after: int, upto: int
+        self, user_id: str, device_id: str, after: int, upto: int, limit: int
     ) -> ToDeviceBatch:
         """Those at ``after < position <= upto``."""
 
@@ -172,7 +173,7 @@ class SyncExtras:
         rows = await self._account_data.changes(user_id, since or 0, upto)
         found = self._by_room(user_id, rows)
         if since is None and not any(row.type == PUSH_RULES for row in rows):
-            found[""].append(self._push_rules_event(user_id))
+            found[""].append(self.push_rules_event(user_id))
         return found
 
     async def room_account_data(
@@ -188,12 +189,13 @@ class SyncExtras:
         found: defaultdict[str, list[JsonObject]] = defaultdict(list)
         for row in rows:
             if row.type == PUSH_RULES and not row.room_id:
-                found[""].append(self._push_rules_event(user_id))
+                found[""].append(self.push_rules_event(user_id))
             else:
                 found[row.room_id].append({"type": row.type, "content": row.content})
         return found
 
-    def _push_rules_event(self, user_id: str) -> JsonObject:
+    def push_rules_event(self, user_id: str) -> JsonObject:
+        """The whole push rules of a user, as account data."""
         return {"type": PUSH_RULES, "content": {"global": self._push_rules.ruleset(user_id)}}
 
     # ------------------------------------------------------------ ephemeral events
@@ -332,13 +334,14 @@ class SyncExtras:
             self._note_sent(device, 0)
 
     async def to_device(
-        self, device: Device, since: SyncToken | None, upto: int
+        self, device: Device, since: SyncToken | None, upto: int, limit: int | None = None
     ) -> ToDeviceBatch | None:
         """The messages that wait for a device; None if there are none."""
         after = since.to_device if since is not None else 0
         if since is not None and not self._recent.to_device.changed(device[0], after):
             return None
-        batch = await self._to_device.messages_for(*device, after, upto)
+        most = MESSAGES_PER_SYNC if limit is None else min(limit, MESSAGES_PER_SYNC)
+        batch = await self._to_device.messages_for(*device, after, upto, most)
         if not batch.events:
             return None
         self._note_sent(device, batch.position)

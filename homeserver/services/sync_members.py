@@ -47,6 +47,13 @@ class SentMembers:
             sent.clear()
         sent[(room_id, user_id)] = (event_id, upto)
 
+    def forget_after(self, device: Device, since: int) -> None:
+        """The device does not have the answers after ``since``."""
+        sent = self._devices.get(device)
+        if sent:
+            for key in [key for key, (_, upto) in sent.items() if upto > since]:
+                del sent[key]
+
     def forget(self, device: Device) -> None:
         """The device begins anew: it has nothing."""
         self._devices.pop(device, None)

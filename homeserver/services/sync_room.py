@@ -159,6 +159,14 @@ class SyncRooms:
             "account_data": NO_EVENTS,
         }
 
+    async def read_span(
+        self, view: View, room_id: str, since: int | None, upto: int, reader: Reader | None
+    ) -> Span:
+        """The newest events of a room up to the filter's limit, and those released meanwhile."""
+        span = await self._spans.read(view, room_id, since, upto, reader)
+        await self._add_released(view, span)
+        return span
+
     async def _add_released(self, view: View, span: Span) -> None:
         """Add what stands before the reader's token, but was released only after it."""
         since = span.since
@@ -187,6 +195,10 @@ class SyncRooms:
             "limited": span.limited,
             "prev_batch": timeline_token(order),
         }
+
+    async def events_json(self, view: View, span: Span, reader: Reader | None) -> orjson.Fragment:
+        """A span's events, as JSON."""
+        return orjson.Fragment(await self._shared_events(view, span, reader))
 
     async def _shared_events(self, view: View, span: Span, reader: Reader | None) -> bytes:
         room = self._recent.room(span.room_id)
@@ -339,7 +351,13 @@ class SyncRooms:
             self._note_members(view, span.room_id, span.shown)
         if not events:
             return NO_EVENTS
-        reader = await self._visibility.reader(span.room_id, view.user_id)
+        return {"events": await self.state_json(view, span.room_id, events)}
+
+    async def state_json(
+        self, view: View, room_id: str, events: Sequence[StoredEvent]
+    ) -> list[orjson.Fragment]:
+        """State events of a room as a reader gets them."""
+        reader = await self._visibility.reader(room_id, view.user_id)
         beside = await self._events.beside(events, replaced=False)
         if beside.redactions:
             beside.redactions = reader.all_as_seen(beside.redactions)
@@ -350,7 +368,7 @@ class SyncRooms:
             )
             part = part if view.is_plain else as_filtered(part, stored, view.filter)
             parts.append(orjson.Fragment(part))
-        return {"events": parts}
+        return parts
 
     # ------------------------------------------------------------ summary and counts
 

@@ -68,7 +68,7 @@ class SyncStates:
     async def changed_at_start(self, span: Span) -> StateIds:
         """What of it the reader, who has synced up to ``since``, does not know yet."""
         assert span.since is not None
-        if _is_linear(span.recent):
+        if is_linear(span.recent):
             first = span.shown[0].order if span.shown else span.upto + 1
             keys = {
                 recent.stored.event.key
@@ -80,7 +80,7 @@ class SyncStates:
             snapshot = span.shown[0].snapshot_before if span.shown else self._last(span)
             if snapshot is not None:
                 return await self._states.get_keys(snapshot, keys)
-        return _difference(await self._known(span), await self.at_start(span))
+        return _difference(await self.known(span), await self.at_start(span))
 
     # ------------------------------------------------------------ at the end of the timeline
 
@@ -92,7 +92,7 @@ class SyncStates:
     async def changed_at_end(self, span: Span) -> StateIds:
         """What of it the reader, who has synced up to ``since``, does not know yet."""
         assert span.since is not None
-        if _is_linear(span.recent):
+        if is_linear(span.recent):
             keys = {
                 recent.stored.event.key
                 for recent in span.recent or ()
@@ -102,7 +102,7 @@ class SyncStates:
             if not keys or snapshot is None:
                 return {}
             return await self._states.get_keys(snapshot, keys)
-        return _difference(await self._known(span), await self.at_end(span))
+        return _difference(await self.known(span), await self.at_end(span))
 
     # ------------------------------------------------------------ snapshots
 
@@ -161,7 +161,7 @@ class SyncStates:
     def _last(self, span: Span) -> int | None:
         return span.recent[-1].room_snapshot if span.recent else None
 
-    async def _known(self, span: Span) -> State:
+    async def known(self, span: Span) -> State:
         """The state as the reader knows it."""
         assert span.since is not None
         snapshot = await self.snapshot_at(span.room_id, span.since)
@@ -182,7 +182,7 @@ class SyncStates:
         return state
 
 
-def _is_linear(events: Sequence[RecentEvent] | None) -> bool:
+def is_linear(events: Sequence[RecentEvent] | None) -> bool:
     """Whether a span is wholly in memory, and each event of it changed at most its own key."""
     return events is not None and all(recent.is_linear for recent in events)
 

@@ -5,6 +5,8 @@ moments (ms) up to which the client knows who types and who is online.  A fourth
 only while more to-device messages wait than one answer holds: how far those were sent.
 
 ``t{order}``: a point in a room's timeline, after the event of that order and before the next.
+
+``p{position}_{number}_{connection}``: a ``pos`` of sliding sync.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from homeserver.errors import InvalidParam
 
 SYNC_TOKEN = re.compile(r"s(\d{1,18})_(\d{1,18})_(\d{1,18})(?:_(\d{1,18}))?", re.ASCII)
+SLIDING_POS = re.compile(r"p(\d{1,18})_\d{1,18}_[0-9a-f]{8}", re.ASCII)
 TIMELINE_TOKEN = re.compile(r"t(-?\d{1,18})", re.ASCII)
 
 
@@ -41,6 +44,14 @@ class SyncToken:
         return text if self.to_device == self.position else f"{text}_{self.to_device}"
 
 
+def parse_position(text: str, name: str) -> int:
+    """The position of a token of either kind of sync.  Raises :class:`InvalidParam`."""
+    found = SYNC_TOKEN.fullmatch(text) or SLIDING_POS.fullmatch(text)
+    if found is None:
+        raise InvalidParam(f"'{name}' is not a token of this server")
+    return int(found[1])
+
+
 def timeline_token(order: int) -> str:
     """The point after an order."""
     return f"t{order}"
@@ -54,7 +65,4 @@ def parse_timeline_token(text: str, name: str = "from") -> int:
     found = TIMELINE_TOKEN.fullmatch(text)
     if found is not None:
         return int(found[1])
-    found = SYNC_TOKEN.fullmatch(text)
-    if found is None:
-        raise InvalidParam(f"'{name}' is not a token of this server")
-    return int(found[1])
+    return parse_position(text, name)

@@ -77,6 +77,7 @@ from homeserver.wiring.policy_server import PolicyServerParts
 from homeserver.wiring.reading import Reading
 from homeserver.wiring.scheduling import Scheduling
 from homeserver.wiring.sign_in import SignInParts
+from homeserver.wiring.sliding import SlidingParts
 from homeserver.wiring.spaces import SpaceParts
 from homeserver.wiring.third_party import ThirdPartyParts
 from homeserver.wiring.transport import Transport
@@ -115,9 +116,10 @@ class Wiring:
         self._accounts()
         self.check_parts = CheckParts(self)
         self.device_parts = DeviceParts(self)
-        self.reading = Reading(self)
+        self.reading: Reading = Reading(self)
         self.space_parts = SpaceParts(self)
         self.upgrade_parts = UpgradeParts(self)
+        self.sliding: SlidingParts = SlidingParts(self)
         self.exports = make_exports(self)
         self.account_deletion.also(self.consent_parts.requests.account_ended)
         self.account_deletion.also(self.exports.forget)
@@ -443,6 +445,7 @@ class Wiring:
         await self.scheduling.start()
         await self.conversations.start()
         await self.app_services.start()
+        await self.sliding.start()
 
     def stop_waiting(self) -> None:
         """Answer the syncs that wait, so that the listeners can close."""
@@ -451,6 +454,7 @@ class Wiring:
 
     async def close(self) -> None:
         """Stop in the opposite order: what comes in, what goes out, the log last."""
+        await self.sliding.close()
         await self.scheduling.close()
         await self.conversations.close()
         await self.list_parts.close()

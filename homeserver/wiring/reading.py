@@ -32,6 +32,16 @@ if TYPE_CHECKING:
 class Reading:
     """Sync and timelines.  The notifier is the log's last listener: it wakes whom others served."""
 
+    hidden_events: HiddenEvents
+    visibility: Visibility
+    rooms_of_users: RoomsOfUsers
+    summaries: RoomSummaries
+    unread_counts: UnreadCounts
+    sync_states: SyncStates
+    sync_rooms: SyncRooms
+    extras: SyncExtras
+    notifier: Notifier
+
     def __init__(self, wiring: Wiring) -> None:
         database, log = wiring.database, wiring.log
         self.recent = RecentTimeline(log)
@@ -60,7 +70,8 @@ class Reading:
             reader_filter=self.hidden_events,
         )
         states = SyncStates(database=database, recent=self.recent, states=wiring.states)
-        sync_rooms = SyncRooms(
+        self.sync_states = states
+        self.sync_rooms = sync_rooms = SyncRooms(
             database=database,
             recent=self.recent,
             store=wiring.store,
@@ -73,7 +84,7 @@ class Reading:
         )
         key_counts = CachedKeyCounts(keys=wiring.device_parts.end_to_end_keys, log=log)
         wiring.device_parts.end_to_end_keys.on_counts_changed = key_counts.forget
-        extras = SyncExtras(
+        self.extras = extras = SyncExtras(
             database=database,
             recent=self.recent,
             account_data=wiring.account_data,
