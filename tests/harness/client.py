@@ -41,9 +41,12 @@ class RawClient:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, Any] | None = None,
         seconds: float = 60.0,
+        version: str = "v3",
     ) -> dict[str, Any]:
         """Call `/_matrix/client/v3/...`; each part of the path is quoted."""
-        url = f"{self.base_url}/_matrix/client/v3/" + "/".join(quote(p, safe="") for p in path)
+        url = f"{self.base_url}/_matrix/client/{version}/" + "/".join(
+            quote(p, safe="") for p in path
+        )
         if query:
             url += "?" + urlencode(query)
         headers = {"Authorization": f"Bearer {self.access_token}"} if self.access_token else {}

@@ -187,12 +187,13 @@ class Person:
         *path: str,
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, Any] | None = None,
+        version: str = "v3",
     ) -> dict[str, Any]:
         """Ask the own server what nio has no method for."""
         async with raw_session() as session:
             raw = RawClient(session, self.server.client_url, self.user_id)
             raw.access_token = self.client.access_token
-            return await raw.call(method, *path, body=body, query=query)
+            return await raw.call(method, *path, body=body, query=query, version=version)
 
     async def earlier(self, room_id: str) -> list[Event]:
         """The last hundred events of the room by `/messages`, oldest first."""
