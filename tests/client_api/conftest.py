@@ -33,6 +33,7 @@ from homeserver.errors import NotFound
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.account_deletion import AccountDeletion
 from homeserver.services.accounts import AccountService
+from homeserver.services.appservices.registry import AppServices
 from homeserver.services.devices import DeviceService
 from homeserver.services.erased_accounts import ErasedAccounts
 from homeserver.services.filters import FilterService
@@ -60,6 +61,7 @@ from homeserver.services.terms import Terms
 from homeserver.storage.log import Log
 from homeserver.web import add_cors_headers, cors_middleware, error_middleware
 from tests.services.open_consent import OpenConsent
+from tests.spec.observer import observe
 
 SERVER_NAME = "one.example"
 MODULES = (
@@ -277,6 +279,9 @@ def build(
     app.on_response_prepare.append(add_cors_headers)
     app[app_keys.CONFIG] = config
     app[app_keys.SESSIONS] = sessions
+    app[app_keys.APP_SERVICES] = AppServices(
+        (), server_name="one.test", database=database, accounts=accounts, clock_ms=clock
+    )
     app[app_keys.DEVICES] = device_service
     app[app_keys.ACCOUNTS] = accounts
     app[app_keys.REGISTRATION] = registration_service
@@ -314,7 +319,7 @@ def build(
         app[key] = part
     for module in MODULES:
         app.add_routes(module.routes.definitions)
-    return app, clock, others
+    return observe(app), clock, others
 
 
 @pytest.fixture

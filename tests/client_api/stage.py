@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from homeserver.app_keys import SESSIONS
+from homeserver.app_keys import APP_SERVICES, SESSIONS
 from homeserver.errors import UnknownToken
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.requester import Requester
@@ -18,6 +18,16 @@ from tests.spec.observer import observe
 
 ALICE = "@alice:one.example"
 BOB = "@bob:one.example"
+
+
+class NoAppServices:
+    """There are none."""
+
+    def by_token(self, token: str) -> None:
+        """Nobody's."""
+
+    def owner(self, user_id: str) -> None:
+        """Nobody."""
 
 
 class Sessions:
@@ -45,6 +55,7 @@ async def serve(
         middlewares=[cors_middleware, error_middleware], client_max_size=1_000_000
     )
     app[SESSIONS] = Sessions()  # type: ignore[misc]
+    app[APP_SERVICES] = NoAppServices()  # type: ignore[misc]
     for key, part in parts.items():
         app[key] = part
     app.add_routes(list(routes))
