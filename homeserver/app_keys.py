@@ -54,6 +54,8 @@ from homeserver.services.policy_lists.preview import Previews
 from homeserver.services.policy_signer import PolicySigner
 from homeserver.services.presence import PresenceService
 from homeserver.services.profiles import ProfileService
+from homeserver.services.push.notification_list import NotificationList
+from homeserver.services.push.pushers import Pushers
 from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.receipts import ReceiptService
@@ -111,6 +113,8 @@ OIDC_LOGINS = web.AppKey("OIDC_LOGINS", OidcLogins)
 PROOFS = web.AppKey("PROOFS", Proofs)
 OPENID = web.AppKey("OPENID", OpenIdTokens)
 PROFILES = web.AppKey("PROFILES", ProfileService)
+PUSHERS = web.AppKey("PUSHERS", Pushers)
+NOTIFICATIONS = web.AppKey("NOTIFICATIONS", NotificationList)
 PUSH_RULES = web.AppKey("PUSH_RULES", PushRuleService)
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
 REGISTRATION = web.AppKey("REGISTRATION", RegistrationService)

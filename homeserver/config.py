@@ -17,6 +17,7 @@ import yaml
 from homeserver.config_accounts import EmailConfig, email_config, email_problems
 from homeserver.config_limits import (
     LimitsConfig,
+    PushConfig,
     RetentionConfig,
     SchedulingConfig,
     WebhooksConfig,
@@ -275,6 +276,7 @@ class Config:
     retention: RetentionConfig
     scheduling: SchedulingConfig
     webhooks: WebhooksConfig
+    push: PushConfig
     limits: LimitsConfig
     websocket: WebSocketConfig
     voip: VoipConfig
@@ -414,6 +416,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),
         scheduling=SchedulingConfig(**_in_ms(document["scheduling"], "max_delay", "keep_finished")),
         webhooks=WebhooksConfig(**_in_ms(document["webhooks"], "keep_log")),
+        push=PushConfig(**_in_ms(document["push"], "give_up_after")),
         limits=LimitsConfig(**document["limits"]),
         websocket=WebSocketConfig(**document["websocket"]),
         voip=VoipConfig(**_in_ms(document["voip"], "turn_ttl")),

@@ -33,6 +33,14 @@ class WebhooksConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PushConfig:
+    """``push``."""
+
+    allow_private_networks: bool
+    give_up_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsConfig:
     """``limits``."""
 

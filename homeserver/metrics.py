@@ -56,6 +56,12 @@ WEBHOOK_DELIVERIES = Counter(
     ("result",),
     registry=REGISTRY,
 )
+PUSHES = Counter(
+    "comity_pushes_total",
+    "Requests to push gateways, by result",
+    ("result",),
+    registry=REGISTRY,
+)
 CHECKS = Counter(
     "comity_external_checks_total",
     "Questions to external checks, by verdict or as failed or skipped",

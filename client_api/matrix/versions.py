@@ -16,6 +16,7 @@ UNSTABLE_FEATURES = {
     "dev.comity.message_ends": True,  # dev.comity.expires, dev.comity.view_once
     "org.matrix.msc1763": True,  # retention
     "org.matrix.msc3814": True,  # dehydrated devices
+    "org.matrix.msc3881": True,  # pushers switched on and off from other devices
     "org.matrix.msc4140": True,  # delayed events
     "org.matrix.msc4140.stable": True,
     "org.matrix.simplified_msc3575": True,  # sliding sync (MSC4186), as clients know it

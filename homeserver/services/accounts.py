@@ -75,6 +75,8 @@ class AccountService:
         self.on_ended: list[Watcher] = []
         """Called with a user ID within the transaction that makes, or ends, the account."""
         self.after_ended: list[Callable[[str], None]] = []
+        self.on_logged_out: list[Callable[[str], Awaitable[None]]] = []
+        """Told of a user who changed their password, and logged the other devices out."""
         self.check_name: Callable[[UserId], None] | None = None
         """Raises :class:`MatrixError` for a name that is an application service's."""
 
@@ -171,6 +173,8 @@ class AccountService:
             raise NotFound("There is no such account on this server")
         if logout_devices:
             await self._devices.remove_all(user_id, keep=keep_device)
+            for listener in self.on_logged_out:
+                await listener(user_id)
 
     async def set_admin(self, user_id: str, admin: bool) -> None:
         """Make a user an admin of this instance, or no longer."""

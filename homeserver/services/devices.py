@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 from homeserver.errors import NotFound
@@ -31,6 +31,8 @@ class DeviceService:
         self._database = database
         self._sessions = sessions
         self._device_lists = device_lists
+        self.on_removed: list[Callable[[str], Awaitable[None]]] = []
+        """Told of a user some of whose devices are gone."""
 
     async def list_devices(self, user_id: str) -> list[Device]:
         """All devices of a user."""
@@ -61,6 +63,8 @@ class DeviceService:
         await self._sessions.revoke(user_id, gone)
         await self._device_lists.deleted(user_id, gone)
         await storage.delete_devices(self._database, user_id, gone)
+        for listener in self.on_removed:
+            await listener(user_id)
 
     async def remove_all(self, user_id: str, *, keep: str | None = None) -> None:
         """Remove every device but one."""

@@ -74,6 +74,7 @@ from homeserver.wiring.moderation import ModerationParts, moderation_queue
 from homeserver.wiring.oauth import OAuthParts
 from homeserver.wiring.policy import PolicyParts
 from homeserver.wiring.policy_server import PolicyServerParts
+from homeserver.wiring.push import PushParts
 from homeserver.wiring.reading import Reading
 from homeserver.wiring.scheduling import Scheduling
 from homeserver.wiring.sign_in import SignInParts
@@ -134,6 +135,7 @@ class Wiring:
         self._gate()
         self.scheduling: Scheduling = Scheduling(self)
         self.conversations = Conversations(self)
+        self.push_parts = PushParts(self)
         self.app_services = AppServiceParts(self)
 
     # ------------------------------------------------------------ rooms
@@ -444,6 +446,7 @@ class Wiring:
         await self.exports.start()
         await self.scheduling.start()
         await self.conversations.start()
+        await self.push_parts.start()
         await self.app_services.start()
         await self.sliding.start()
 
@@ -455,6 +458,7 @@ class Wiring:
     async def close(self) -> None:
         """Stop in the opposite order: what comes in, what goes out, the log last."""
         await self.sliding.close()
+        await self.push_parts.close()
         await self.scheduling.close()
         await self.conversations.close()
         await self.list_parts.close()

@@ -1,0 +1,326 @@
+"""Pushers, and what their gateways are sent.  Spec: client-server API, push notifications."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeserver.storage.database import Database
+from tests.harness.push_gateway import PushGateway, push_gateway
+from tests.integration.single import Instance, running
+
+SETTINGS: dict[str, Any] = {"push": {"allow_private_networks": True}}
+
+
+def pusher(url: str, **changes: Any) -> dict[str, Any]:
+    """The body of ``/pushers/set``."""
+    return {
+        "kind": "http",
+        "app_id": "test.app",
+        "pushkey": "key",
+        "app_display_name": "App",
+        "device_display_name": "Telephone",
+        "lang": "en",
+        "data": {"url": url},
+        **changes,
+    }
+
+
+@asynccontextmanager
+async def pushing(
+    database: Database, directory: Path, **settings: Any
+) -> AsyncIterator[tuple[Instance, PushGateway]]:
+    """An instance beside a gateway."""
+    async with push_gateway() as gateway:
+        async with running(database, directory, **{**SETTINGS, **settings}) as one:
+            yield one, gateway
+        assert not gateway.problems, gateway.problems
+
+
+async def two_in_a_room(one: Instance, **request: Any) -> tuple[str, str, str]:
+    """Alice, Bob, and the room in which both are."""
+    alice, bob = await one.register("alice"), await one.register("bob")
+    room_id = await one.room(alice, **request)
+    await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
+    return alice, bob, room_id
+
+
+async def settled(one: Instance) -> None:
+    """All that has happened is queued, and sent."""
+    await one.wiring.push_parts.following.follower.caught_up()
+    await one.wiring.push_parts.sending.idle()
+
+
+async def test_a_pusher_is_set_listed_changed_and_removed(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        url = "https://push.example/_matrix/push/v1/notify"
+        body = pusher(url, profile_tag="tag", **{"org.matrix.msc3881.enabled": True})
+
+        await one.call("POST", "/pushers/set", body, token=alice)
+        (first,) = (await one.call("GET", "/pushers", token=alice))["pushers"]
+        await one.call(
+            "POST", "/pushers/set", {**body, "lang": "de", "enabled": False}, token=alice
+        )
+        (second,) = (await one.call("GET", "/pushers", token=alice))["pushers"]
+        await one.call("POST", "/pushers/set", {**body, "kind": None}, token=alice)
+        none = await one.call("GET", "/pushers", token=alice)
+
+        whoami = await one.call("GET", "/account/whoami", token=alice)
+        assert first == {
+            **{key: value for key, value in body.items() if "msc" not in key},
+            "enabled": True,
+            "org.matrix.msc3881.enabled": True,
+            "device_id": whoami["device_id"],
+            "org.matrix.msc3881.device_id": whoami["device_id"],
+        }
+        assert (second["lang"], second["enabled"]) == ("de", False)
+        assert none == {"pushers": []}
+
+
+@pytest.mark.parametrize(
+    ("changes", "errcode"),
+    [
+        ({"kind": "sms"}, "M_INVALID_PARAM"),
+        ({"kind": 7}, "M_INVALID_PARAM"),
+        ({"kind": "email"}, "M_INVALID_PARAM"),
+        ({"kind": "email", "app_id": "m.email", "pushkey": "a@b.example"}, "M_INVALID_PARAM"),
+        ({"lang": None}, "M_MISSING_PARAM"),
+        ({"app_id": None}, "M_MISSING_PARAM"),
+        ({"app_id": "a" * 65}, "M_INVALID_PARAM"),
+        ({"pushkey": "\u20ac" * 200}, "M_INVALID_PARAM"),
+        ({"pushkey": ""}, "M_INVALID_PARAM"),
+        ({"pushkey": "\0"}, "M_INVALID_PARAM"),
+        ({"data": []}, "M_INVALID_PARAM"),
+        ({"data": {}}, "M_MISSING_PARAM"),
+        ({"data": {"url": "http://push.example/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
+        ({"data": {"url": "https://push.example/elsewhere"}}, "M_INVALID_PARAM"),
+        ({"data": {"url": "https:///_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
+        ({"data": {"url": "https://u:p@push.example/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
+        ({"data": {"url": "https://push.example:x/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
+        ({"enabled": "yes"}, "M_INVALID_PARAM"),
+        ({"append": 1}, "M_INVALID_PARAM"),
+    ],
+)
+async def test_a_pusher_that_cannot_work_is_refused(
+    database: Database, tmp_path: Path, changes: dict[str, Any], errcode: str
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        body = pusher("https://push.example/_matrix/push/v1/notify", **changes)
+
+        refused = await one.call("POST", "/pushers/set", body, token=alice, status=400)
+
+        assert refused["errcode"] == errcode
+        assert await one.call("GET", "/pushers", token=alice) == {"pushers": []}
+
+
+async def test_without_append_a_pushkey_has_one_user(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        alice, bob, carol = [await one.register(name) for name in ("alice", "bob", "carol")]
+        body = pusher("https://push.example/_matrix/push/v1/notify")
+
+        await one.call("POST", "/pushers/set", body, token=alice)
+        await one.call("POST", "/pushers/set", {**body, "append": True}, token=bob)
+        both = [await one.call("GET", "/pushers", token=token) for token in (alice, bob)]
+        await one.call("POST", "/pushers/set", body, token=carol)
+        others = [await one.call("GET", "/pushers", token=token) for token in (alice, bob)]
+
+        assert [len(answer["pushers"]) for answer in both] == [1, 1]
+        assert [len(answer["pushers"]) for answer in others] == [0, 0]
+
+
+async def test_a_message_is_pushed_with_all_that_the_specification_asks_for(
+    database: Database, tmp_path: Path
+) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(
+            one, name="Mission Control", room_alias_name="mission"
+        )
+        data = {"url": gateway.url, "brand": "x"}
+        await one.call("POST", "/pushers/set", pusher(gateway.url, data=data), token=bob)
+
+        sent = await one.say(alice, room_id, "Hello")
+
+        (notification,) = await gateway.take()
+        (device,) = notification.pop("devices")
+        assert isinstance(device.pop("pushkey_ts"), int)
+        assert device == {
+            "app_id": "test.app",
+            "pushkey": "key",
+            "data": {"brand": "x"},
+            "tweaks": {"sound": "default"},
+        }
+        assert notification == {
+            "event_id": sent["event_id"],
+            "room_id": room_id,
+            "type": "m.room.message",
+            "sender": "@alice:one.test",
+            "sender_display_name": "alice",
+            "room_name": "Mission Control",
+            "room_alias": "#mission:one.test",
+            "prio": "high",
+            "content": {"msgtype": "m.text", "body": "Hello"},
+            "counts": {"unread": 1},
+        }
+
+
+async def test_event_id_only_says_no_more(database: Database, tmp_path: Path) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        data = {"url": gateway.url, "format": "event_id_only"}
+        await one.call("POST", "/pushers/set", pusher(gateway.url, data=data), token=bob)
+
+        sent = await one.say(alice, room_id, "Hello")
+
+        (notification,) = await gateway.take()
+        assert notification.keys() == {"event_id", "room_id", "counts", "devices", "prio"}
+        assert notification["event_id"] == sent["event_id"]
+        assert notification["devices"][0]["data"] == {"format": "event_id_only"}
+
+
+async def test_reading_clears_the_badge(database: Database, tmp_path: Path) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        await one.say(alice, room_id, "one")
+        event_id = (await one.say(alice, room_id, "two"))["event_id"]
+        await gateway.take(2)
+
+        await one.call("POST", f"/rooms/{room_id}/receipt/m.read/{event_id}", {}, token=bob)
+
+        (cleared,) = await gateway.take()
+        assert cleared["counts"] == {"unread": 0, "missed_calls": 0}
+        assert "event_id" not in cleared
+        await one.say(bob, room_id, "what one says oneself pushes nothing")
+        await settled(one)
+        assert gateway.notifications == []
+
+
+async def test_an_invite_is_pushed_and_a_request_is_not(database: Database, tmp_path: Path) -> None:
+    consent = {"defaults": {"group": "ask"}}
+    async with pushing(database, tmp_path, consent=consent) as (one, gateway):
+        alice, bob = await one.register("alice"), await one.register("bob")
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        first, second = await one.room(alice, name="First"), await one.room(alice, name="Second")
+        invite = {"user_id": "@bob:one.test"}
+
+        await one.call("POST", f"/rooms/{first}/invite", invite, token=alice)
+        await settled(one)
+        before = list(gateway.notifications)
+        await one.call("POST", f"/rooms/{first}/join", {}, token=bob)
+        await one.call("POST", f"/rooms/{second}/invite", invite, token=alice)
+
+        assert before == []
+        (notification,) = await gateway.take()
+        assert notification["type"] == "m.room.member"
+        assert notification["user_is_target"] is True
+        assert notification["room_name"] == "Second"
+        assert notification["sender_display_name"] == "alice"
+
+
+async def test_who_is_ignored_and_what_is_held_pushes_nothing(
+    database: Database, tmp_path: Path
+) -> None:
+    rules = [{"name": "hold", "match": {"keywords": ["holdme"]}, "action": "hold"}]
+    async with pushing(database, tmp_path, policy={"rules": rules}) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        carol = await one.register("carol")
+        await one.call("POST", f"/rooms/{room_id}/join", {}, token=carol)
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        ignored = {"ignored_users": {"@carol:one.test": {}}}
+        path = "/user/@bob:one.test/account_data/m.ignored_user_list"
+        await one.call("PUT", path, ignored, token=bob)
+
+        await one.say(carol, room_id, "from somebody who is ignored")
+        await one.say(alice, room_id, "holdme")
+        last = await one.say(alice, room_id, "the end")
+
+        (notification,) = await gateway.take()
+        assert notification["event_id"] == last["event_id"]
+        assert notification["counts"] == {"unread": 1}
+
+
+async def test_a_rejected_pushkey_ends_its_pusher(database: Database, tmp_path: Path) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        gateway.rejected = ["key"]
+
+        await one.say(alice, room_id, "Hello")
+        await gateway.take()
+        await settled(one)
+
+        assert await one.call("GET", "/pushers", token=bob) == {"pushers": []}
+
+
+async def test_what_a_gateway_does_not_take_is_sent_again(
+    database: Database, tmp_path: Path
+) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        gateway.status = 502
+
+        ids = [(await one.say(alice, room_id, text))["event_id"] for text in ("one", "two")]
+        await gateway.until(lambda gateway: gateway.attempts == 1)
+        gateway.status = 200
+
+        assert [n["event_id"] for n in await gateway.take(2)] == ids
+
+
+async def test_a_stop_loses_no_push_and_repeats_none(database: Database, tmp_path: Path) -> None:
+    async with push_gateway() as gateway:
+        async with running(database, tmp_path, **SETTINGS) as one:
+            alice, bob, room_id = await two_in_a_room(one)
+            await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+            first = await one.say(alice, room_id, "one")
+            (sent,) = await gateway.take()
+            await settled(one)
+            await one.wiring.push_parts.close()  # as if it died: nobody follows the log any more
+            lost = [(await one.say(alice, room_id, text))["event_id"] for text in ("two", "three")]
+            invite = {"invite": ["@bob:one.test"], "preset": "private_chat"}
+            other = await one.room(alice, **invite)
+
+        async with running(database, tmp_path, **SETTINGS) as one:
+            again = await gateway.take(3)
+            await settled(one)
+
+            assert sent["event_id"] == first["event_id"]
+            assert [n["event_id"] for n in again[:2]] == lost
+            assert (again[2]["room_id"], again[2]["user_is_target"]) == (other, True)
+            assert gateway.notifications == []
+
+
+async def test_pushers_go_with_their_device_and_others_at_a_change_of_password(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        login = {
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": "alice"},
+            "password": "sesame",
+        }
+        second = (await one.call("POST", "/login", login))["access_token"]
+        third = (await one.call("POST", "/login", login))["access_token"]
+        url = "https://push.example/_matrix/push/v1/notify"
+        for key, token in (("1", alice), ("2", second), ("3", third)):
+            await one.call("POST", "/pushers/set", pusher(url, pushkey=key), token=token)
+
+        await one.call("POST", "/logout", {}, token=third)
+        after_logout = await one.call("GET", "/pushers", token=alice)
+        auth = {**login, "session": None}
+        del auth["session"]
+        change = {"new_password": "open sesame", "auth": auth}
+        await one.call("POST", "/account/password", change, token=alice)
+
+        after_change = await one.call("GET", "/pushers", token=alice)
+        assert [p["pushkey"] for p in after_logout["pushers"]] == ["1", "2"]
+        assert [p["pushkey"] for p in after_change["pushers"]] == ["1"]
