@@ -5,7 +5,7 @@ Spec: client-server API, room aliases, listing rooms; server-server API, public 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -97,6 +97,8 @@ class Directory:
         self._rooms = rooms
         self._store = store
         self._remote = remote
+        self.on_alias_changed: list[Callable[[str], None]] = []
+        """Told of a room whose aliases here have changed."""
 
     # ------------------------------------------------------------ aliases
 
@@ -136,6 +138,7 @@ class Directory:
         await self._rooms.get_joined(room_id, user_id)
         if not await storage.insert_alias(self._database, alias, room_id, user_id):
             raise MatrixError("That room alias is taken", status=409)
+        self._alias_changed(room_id)
 
     async def delete_alias(self, user_id: UserId, text: str, *, admin: bool) -> None:
         """Remove an alias: its maker, a moderator of the room, or an admin may."""
@@ -149,6 +152,11 @@ class Directory:
             if room is None or not self._may_set_alias(room, user_id):
                 raise Forbidden("You may not remove this alias")
         await storage.delete_alias(self._database, alias)
+        self._alias_changed(room_id)
+
+    def _alias_changed(self, room_id: str) -> None:
+        for listener in self.on_alias_changed:
+            listener(room_id)
 
     def _may_set_alias(self, room: LiveRoom, user_id: UserId) -> bool:
         needed = room.power_levels.required_for_event("m.room.canonical_alias", is_state=True)

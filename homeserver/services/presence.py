@@ -179,6 +179,13 @@ class PresenceService:
         """How somebody is, as far as memory knows, for whoever may see it."""
         return self._users.get(user_id)
 
+    def event(self, user_id: str) -> JsonObject | None:
+        """A user's ``m.presence`` event, as far as memory knows, for whoever may see it."""
+        user = self._users.get(user_id)
+        if user is None or not self.enabled:
+            return None
+        return {"type": PRESENCE, "sender": user_id, "content": user.content(self._clock_ms())}
+
     async def get(self, reader: str, user_id: str) -> JsonObject:
         """A user's presence.  Spec: ``GET /presence/{userId}/status``.
 

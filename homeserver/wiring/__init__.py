@@ -459,6 +459,7 @@ class Wiring:
         """Stop in the opposite order: what comes in, what goes out, the log last."""
         await self.sliding.close()
         await self.push_parts.close()
+        await self.app_services.close()
         await self.scheduling.close()
         await self.conversations.close()
         await self.list_parts.close()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from homeserver import app_keys
-from homeserver.services.appservices.registration import load_registrations
+from homeserver.services.appservices.bodies import Bodies
+from homeserver.services.appservices.client import ServiceClient
+from homeserver.services.appservices.delivering import Delivering
+from homeserver.services.appservices.ephemeral import Passing
+from homeserver.services.appservices.gathering import Gathering
+from homeserver.services.appservices.interest import Interest
+from homeserver.services.appservices.registration import AppService, load_registrations
 from homeserver.services.appservices.registry import AppServices
+from homeserver.storage.webhook_source import get_members_at
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
@@ -34,6 +43,8 @@ class AppServiceParts:
             wiring.accounts.check_name = self.services.check_user
             wiring.rate_limits.is_exempt = self.services.is_exempt_from_rates
             wiring.consent.programs = self.services
+        self.client = ServiceClient()
+        self._follow(wiring)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
@@ -42,3 +53,98 @@ class AppServiceParts:
     async def start(self) -> None:
         """Make their senders' accounts, and tell them what they missed."""
         await self.services.start()
+        for worker in self.workers.values():
+            await worker.start()
+
+    async def close(self) -> None:
+        """Stop telling them."""
+        for worker in self.workers.values():
+            await worker.close()
+        await self.client.close()
+
+    # ------------------------------------------------------------ telling them what happens
+
+    def _follow(self, wiring: Wiring) -> None:
+        """Have each that has an address hear of everything."""
+        self.workers = {
+            service.id: self._worker(wiring, service)
+            for service in self.services.all
+            if service.url is not None
+        }
+        if not self.workers:
+            return
+        workers = tuple(self.workers.values())
+
+        def typing(room_id: str) -> None:
+            for worker in workers:
+                worker.typing(room_id)
+
+        def presence(user_id: str) -> None:
+            for worker in workers:
+                worker.presence(user_id)
+
+        forget: Callable[[str, str], None] = wiring.device_parts.end_to_end_keys.on_counts_changed
+
+        def keys_changed(user_id: str, device_id: str) -> None:
+            forget(user_id, device_id)
+            for worker in workers:
+                worker.keys_changed(user_id, device_id)
+
+        def alias_changed(room_id: str) -> None:
+            for worker in workers:
+                worker.interest.forget_aliases(room_id)
+
+        parts = wiring.device_parts
+        parts.typing.on_change = _both(parts.typing.on_change, typing)
+        parts.presence.on_change = _both(parts.presence.on_change, presence)
+        parts.end_to_end_keys.on_counts_changed = keys_changed
+        wiring.directory.on_alias_changed.append(alias_changed)
+        for worker in workers:
+            wiring.log.subscribe(worker.on_notice)
+
+    def _worker(self, wiring: Wiring, service: AppService) -> Delivering:
+        database, parts = wiring.database, wiring.device_parts
+        interest = Interest(
+            service,
+            server_name=wiring.config.server_name,
+            members_at=partial(get_members_at, database),
+            aliases_of=wiring.directory.aliases,
+        )
+        return Delivering(
+            service,
+            database=database,
+            head=lambda: wiring.log.position,
+            interest=interest,
+            gathering=Gathering(
+                database=database,
+                store=wiring.store,
+                interest=interest,
+                with_devices=service.encryption,
+            ),
+            passing=Passing(
+                database=database,
+                interest=interest,
+                typing=parts.typing,
+                presence=parts.presence,
+                audience=wiring.consent,
+                sender=service.sender,
+            ),
+            bodies=Bodies(
+                database=database,
+                store=wiring.store,
+                events=wiring.reading.client_events,
+                erased=wiring.erased.positions,
+                keys=parts.end_to_end_keys,
+                is_own=interest.is_own,
+            ),
+            client=self.client,
+            clock_ms=clock_ms,
+        )
+
+
+def _both(first: Callable[[str], None], second: Callable[[str], None]) -> Callable[[str], None]:
+    def call(changed: str) -> None:
+        first(changed)
+        second(changed)
+
+    return call

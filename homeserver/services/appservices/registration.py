@@ -25,7 +25,11 @@ LEAST_TOKEN_LENGTH = 8
 KINDS = ("users", "aliases", "rooms")
 TEXTS = ("id", "as_token", "hs_token", "sender_localpart")
 # Each with the names that it had before it was in the specification.
-EPHEMERAL = ("receive_ephemeral", "push_ephemeral", "de.sorunome.msc2409.push_ephemeral")
+EPHEMERAL = {
+    "receive_ephemeral": "ephemeral",
+    "push_ephemeral": "ephemeral",
+    "de.sorunome.msc2409.push_ephemeral": "de.sorunome.msc2409.ephemeral",
+}
 ENCRYPTION = ("org.matrix.msc3202",)
 DEVICE_MANAGEMENT = ("io.element.msc4190",)
 SWITCHES = ("rate_limited", *EPHEMERAL, *ENCRYPTION, *DEVICE_MANAGEMENT)
@@ -58,7 +62,7 @@ class AppService:
     aliases: Sequence[Namespace]
     rooms: Sequence[Namespace]
     rate_limited: bool
-    receive_ephemeral: bool
+    ephemeral_keys: Sequence[str]  # under which it is sent ephemeral events, if it wants them
     encryption: bool  # MSC3202: to-device messages, device lists and key counts
     manages_devices: bool  # MSC4190: it never logs in
     protocols: Sequence[str]
@@ -264,7 +268,9 @@ def _build(
         aliases=_namespaces(document, "aliases"),
         rooms=_namespaces(document, "rooms"),
         rate_limited=switch(("rate_limited",), True),
-        receive_ephemeral=switch(EPHEMERAL),
+        ephemeral_keys=tuple(
+            dict.fromkeys(key for name, key in EPHEMERAL.items() if document.get(name))
+        ),
         encryption=switch(ENCRYPTION),
         manages_devices=switch(DEVICE_MANAGEMENT),
         protocols=tuple(dict.fromkeys(document.get("protocols") or ())),

@@ -47,7 +47,7 @@ def test_a_registration_says_what_it_is_interested_in(tmp_path: Path) -> None:
     assert service.url == "http://127.0.0.1:9000"
     assert service.sender == "@ircbot:one.test"
     assert service.rate_limited
-    assert not service.receive_ephemeral
+    assert not service.ephemeral_keys
     assert service.is_interested_in_user("@_irc_ann:one.test")
     assert service.is_interested_in_user("@ircbot:one.test")
     assert not service.is_interested_in_user("@x_irc_ann:one.test")
@@ -70,7 +70,9 @@ def test_only_what_is_exclusive_is_its_alone(tmp_path: Path) -> None:
 def test_ephemeral_events_are_asked_for_in_any_spelling(tmp_path: Path, spelling: str) -> None:
     (service,) = load(tmp_path, {**GOOD, spelling: True})
 
-    assert service.receive_ephemeral
+    assert service.ephemeral_keys == (
+        ("de.sorunome.msc2409.ephemeral",) if "sorunome" in spelling else ("ephemeral",)
+    )
 
 
 def test_other_softwares_keys_are_let_pass(tmp_path: Path) -> None:
