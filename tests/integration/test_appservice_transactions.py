@@ -84,8 +84,8 @@ async def test_rooms_are_named_by_their_ids_and_by_their_aliases(
         alice = await world.one.register("alice")
         first = await world.one.room(alice, room_alias_name="logged1")
         second = await world.one.room(alice)
-        await world.one.say(alice, first, "in the first")
         await world.one.say(alice, second, "before its alias")
+        await world.one.say(alice, first, "in the first")
         await world.service.until(lambda: "in the first" in world.service.texts())
         await world.one.call(
             "PUT", "/directory/room/%23logged2:one.test", {"room_id": second}, token=alice

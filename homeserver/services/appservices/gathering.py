@@ -79,8 +79,21 @@ class Gathering:
         return bool(self._addressed)
 
     async def after(self, position: int, head: int) -> Gathered:
-        """The next stretch after a position, no further than ``head``."""
+        """The next stretch after a position, no further than ``head``, where the log stands now."""
         gathered = Gathered(head)
+        # Whoever is addressed from now on is so behind the head.
+        asked, self._addressed = self._addressed, {}
+        all_found = False
+        try:
+            all_found = await self._gather(gathered, position, list(asked))
+        finally:
+            if not all_found:
+                self._addressed = {**asked, **self._addressed}
+        return gathered
+
+    async def _gather(self, gathered: Gathered, position: int, asked: Sequence[str]) -> bool:
+        """Gather everything; whether there are no more messages for those asked for."""
+        head = gathered.upto
         changes: list[tuple[int, str]] = []
         if self._with_devices:
             changes = await storage.get_device_changes(
@@ -91,8 +104,11 @@ class Gathering:
         await self._gather_events(gathered, position)
         if self._with_devices:
             await self._gather_changes(gathered, changes)
-            await self._gather_messages(gathered, head)
-        return gathered
+        if not asked:
+            return True
+        found = await storage.get_to_device(self._database, asked, gathered.upto, MESSAGES_AT_ONCE)
+        gathered.to_device = [message.key for message in found]
+        return len(found) < MESSAGES_AT_ONCE and gathered.upto == head
 
     # ------------------------------------------------------------ events
 
@@ -187,21 +203,6 @@ class Gathering:
             if await self._interest.users_in(room_id, position):
                 return True
         return False
-
-    async def _gather_messages(self, gathered: Gathered, head: int) -> None:
-        if not self._addressed:
-            return
-        asked, self._addressed = self._addressed, {}
-        all_found = False
-        try:
-            found = await storage.get_to_device(
-                self._database, asked, gathered.upto, MESSAGES_AT_ONCE
-            )
-            all_found = len(found) < MESSAGES_AT_ONCE and gathered.upto == head
-        finally:
-            if not all_found:
-                self._addressed = {**asked, **self._addressed}
-        gathered.to_device = [message.key for message in found]
 
 
 def _size(stored: StoredEvent) -> int:
