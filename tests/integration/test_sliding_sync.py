@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -409,36 +410,35 @@ async def test_pos_is_taken_by_messages(database: Database, tmp_path: Path) -> N
         assert chunk[0]["content"]["body"] == "old"
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"lists": []},
-        {"lists": {"a": {"ranges": [[1]]}}},
-        {"lists": {"a": {"ranges": [[3, 1]]}}},
-        {"lists": {"a": {"ranges": [[0, -1]]}}},
-        {"lists": {"a": {"timeline_limit": "x"}}},
-        {"lists": {"a": {"required_state": [["m.room.name"]]}}},
-        {"lists": {"a": {"required_state": {"include": [1]}}}},
-        {"lists": {"a": {"filters": {"tags": "x"}}}},
-        {"lists": {"": {}}},
-        {"lists": {str(n): {} for n in range(101)}},
-        {"room_subscriptions": {f"!{n}:one.test": {} for n in range(101)}},
-        {"extensions": {"to_device": {"enabled": True, "limit": 0}}},
-        {"extensions": {"to_device": {"enabled": True, "since": "x"}}},
-        {"extensions": {"typing": {"enabled": 1}}},
-        {"conn_id": "x" * 300},
-        {"set_presence": "sleepy"},
-    ],
-)
-async def test_what_makes_no_sense_is_refused(
-    database: Database, tmp_path: Path, body: dict[str, object]
-) -> None:
+BAD_BODIES: list[dict[str, Any]] = [
+    {"lists": []},
+    {"lists": {"a": {"ranges": [[1]]}}},
+    {"lists": {"a": {"ranges": [[3, 1]]}}},
+    {"lists": {"a": {"ranges": [[0, -1]]}}},
+    {"lists": {"a": {"timeline_limit": "x"}}},
+    {"lists": {"a": {"required_state": [["m.room.name"]]}}},
+    {"lists": {"a": {"required_state": {"include": [1]}}}},
+    {"lists": {"a": {"filters": {"tags": "x"}}}},
+    {"lists": {"": {}}},
+    {"lists": {str(n): {} for n in range(101)}},
+    {"room_subscriptions": {f"!{n}:one.test": {} for n in range(101)}},
+    {"extensions": {"to_device": {"enabled": True, "limit": 0}}},
+    {"extensions": {"to_device": {"enabled": True, "since": "x"}}},
+    {"extensions": {"typing": {"enabled": 1}}},
+    {"conn_id": "x" * 300},
+    {"set_presence": "sleepy"},
+]
+
+
+async def test_what_makes_no_sense_is_refused(database: Database, tmp_path: Path) -> None:
     async with running(database, tmp_path) as one:
         alice = await one.register("alice")
 
-        refused = await one.call("POST", LEGACY, body, token=alice, status=400)
+        refused = [
+            await one.call("POST", LEGACY, body, token=alice, status=400) for body in BAD_BODIES
+        ]
 
-        assert refused["errcode"] in ("M_BAD_JSON", "M_INVALID_PARAM")
+        assert {error["errcode"] for error in refused} == {"M_BAD_JSON", "M_INVALID_PARAM"}
 
 
 async def test_clients_find_that_it_is_there(database: Database, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ class Connection:
                 "account_data": [list(step.account_data.known), step.account_data.behind],
             }
         body["kinds"] = table.rows
-        return orjson.dumps(body)
+        return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)  # keys are checked identifiers
 
     @classmethod
     def load(cls, text: bytes) -> Connection:

@@ -71,7 +71,10 @@ class Connections:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self.put_away(list(self._kept))
+        try:
+            await self.put_away(list(self._kept))
+        except Exception:  # their clients begin anew; what else stops must not be held up
+            logger.exception("putting sliding sync connections away failed")
 
     def __len__(self) -> int:
         return len(self._kept)
