@@ -28,6 +28,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.erasures import RETENTION
 from homeserver.storage.server_keys import ServerKey, save_keys
 from tests.integration.single import Instance, running
+from tests.integration.sliding import ACCEPTED, LEGACY
 from tests.integration.test_account_deletion import deactivate, places
 from tests.integration.test_exports import export
 from tests.integration.test_lying_peer import DAY_MS, KEY, MALLORY, PEER, LyingPeer
@@ -72,6 +73,7 @@ class World:
     room_id: str
     root: str
     since: str = ""
+    pos: str = ""
     around: str = ""
     secrets: list[str] = field(default_factory=list)
 
@@ -336,6 +338,8 @@ async def read_as_client(world: World, who: str) -> dict[str, tuple[bool, str]]:
     body = {"search_categories": {"room_events": {"search_term": SECRET}}}
     answers["search"] = (False, (await ask(world, who, "POST", "/search", body))[1])
     answers["limited"] = (True, await limited(world, who))
+    for way, text in (await slide(world, who)).items():
+        answers[f"sliding sync, {way}"] = (True, text)
     for direction in "fb":
         answers[f"near {direction}"] = (False, await near(world, who, direction))
     return answers
@@ -381,6 +385,32 @@ async def limited(world: World, who: str) -> str:
     timeline = part["timeline"]
     path = f"/rooms/{world.room_id}/messages?dir=b&limit=100&from={timeline['prev_batch']}"
     return str(part) + await raw(world, who, path)
+
+
+async def slide(world: World, who: str) -> dict[str, str]:
+    """What sliding sync shows: at first, of a larger timeline, and since an early ``pos``."""
+    found = {}
+    for name, path in (("legacy", LEGACY), ("accepted", ACCEPTED)):
+        small = sliding_body(name, 1)
+        first = await world.call(who, "POST", path, small)
+        large = sliding_body(name, 100)
+        _, text = await ask(world, who, "POST", f"{path}?pos={first['pos']}", large)
+        found[f"{name}, expanded"] = str(first) + text
+        found[name] = (await ask(world, who, "POST", path, sliding_body(f"{name} first", 100)))[1]
+    if world.since and world.pos:
+        late = sliding_body("early", 100)
+        found["late"] = (await ask(world, who, "POST", f"{LEGACY}?pos={world.pos}", late))[1]
+    return found
+
+
+def sliding_body(conn_id: str, limit: int) -> dict[str, Any]:
+    rooms = {"timeline_limit": limit, "required_state": [["*", "*"]], "ranges": [[0, 99]]}
+    names = ("account_data", "receipts", "typing", "to_device", "e2ee", "dev.comity.ended")
+    return {
+        "conn_id": conn_id,
+        "lists": {"all": rooms},
+        "extensions": {name: {"enabled": True} for name in names},
+    }
 
 
 async def near(world: World, who: str, direction: str) -> str:
@@ -544,6 +574,8 @@ async def test_what_is_not_for_a_reader_is_on_no_way_of_reading(
                 await world.peer.join(world.room_id)
                 synced = await world.call(kind.reader, "GET", "/sync")
                 world.since = synced["next_batch"]
+                begun = sliding_body("early", 100)
+                world.pos = (await world.call(kind.reader, "POST", LEGACY, begun))["pos"]
             waiting = None
             if kind.never:
                 path = f"/sync?timeout=30000&since={world.since}"
