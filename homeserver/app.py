@@ -62,6 +62,7 @@ def build_app(wiring: Wiring) -> web.Application:
     _provide(app, wiring)
     _provide_policy(app, wiring)
     wiring.device_parts.provide(app)
+    wiring.reading.provide(app)
     wiring.sign_in.provide(app)
     wiring.oauth.provide(app)
     wiring.space_parts.provide(app)
@@ -104,7 +105,6 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.END_TO_END_KEYS] = wiring.device_parts.end_to_end_keys
     app[app_keys.EXPORTS] = wiring.exports
     app[app_keys.FILTERS] = wiring.filters
-    app[app_keys.HIDDEN_EVENTS] = wiring.reading.hidden_events
     app[app_keys.INTERACTIVE_AUTH] = wiring.interactive_auth
     app[app_keys.INVITATIONS] = wiring.account_parts.invitations
     app[app_keys.MAILER] = wiring.mailer
@@ -119,17 +119,13 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.RATE_LIMITS] = wiring.rate_limits
     app[app_keys.RECEIPTS] = wiring.device_parts.receipts
     app[app_keys.REGISTRATION] = wiring.registration
-    app[app_keys.RELATIONS] = wiring.reading.relations
     app[app_keys.REMOTE_DEVICES] = wiring.device_parts.remote_devices
     app[app_keys.RETENTION] = wiring.ends.retention
     app[app_keys.ROOM_CREATION] = wiring.creation
     app[app_keys.ROOMS] = wiring.rooms
     app[app_keys.SESSIONS] = wiring.sessions
-    app[app_keys.SYNC] = wiring.reading.sync
     app[app_keys.TERMS] = wiring.account_parts.terms
     app[app_keys.THIRD_PARTY_INVITES] = wiring.third_party.invites
-    app[app_keys.TIMELINE] = wiring.reading.timeline
-    app[app_keys.TIMELINE_STATE] = wiring.reading.timeline_state
     app[app_keys.TO_DEVICE] = wiring.device_parts.to_device
     app[app_keys.TYPING] = wiring.device_parts.typing
     app[AUTHENTICATOR] = wiring.transport.authenticator

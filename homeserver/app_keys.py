@@ -43,6 +43,7 @@ from homeserver.services.oauth.browsers import Browsers
 from homeserver.services.oauth.clients import Clients
 from homeserver.services.oauth.device_codes import DeviceCodes
 from homeserver.services.oauth.tokens import OAuthTokens
+from homeserver.services.old_sync import OldSync
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.people_search import PeopleSearch
 from homeserver.services.policy import Policy
@@ -167,6 +168,7 @@ ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
 ROOMS = web.AppKey("ROOMS", Rooms)
 
 SLIDING_SYNC = web.AppKey("SLIDING_SYNC", SlidingSync)
+OLD_SYNC = web.AppKey("OLD_SYNC", OldSync)
 SYNC = web.AppKey("SYNC", SyncService)
 HIERARCHIES = web.AppKey("HIERARCHIES", Hierarchies)
 MUTUAL_ROOMS = web.AppKey("MUTUAL_ROOMS", MutualRooms)

@@ -32,8 +32,13 @@ def user_id_list(body: dict[str, Any], key: str) -> list[UserId]:
 
 def path_room_id(request: web.Request) -> str:
     """The room ID in the path, as ``{room_id}``."""
+    return room_id(request.match_info["room_id"])
+
+
+def room_id(text: str) -> str:
+    """A room ID.  Raises :class:`InvalidParam`."""
     try:
-        return RoomId.parse(request.match_info["room_id"])
+        return RoomId.parse(text)
     except InvalidIdentifier as error:
         raise InvalidParam("That is not a room ID") from error
 

@@ -31,11 +31,11 @@ class SyncToken:
     to_device: int = 0
 
     @classmethod
-    def parse(cls, text: str) -> SyncToken:
+    def parse(cls, text: str, name: str = "since") -> SyncToken:
         """A token that came back.  Raises :class:`InvalidParam`."""
         found = SYNC_TOKEN.fullmatch(text)
         if found is None:
-            raise InvalidParam("'since' is not a token of this server: sync without it")
+            raise InvalidParam(f"'{name}' is not a token of this server: sync without it")
         position, typing, presence, to_device = found.groups()
         return cls(int(position), int(typing), int(presence), int(to_device or position))
 

@@ -57,6 +57,7 @@ INSERT INTO room_aliases (alias, room_id, creator) VALUES ($1, $2, $3) ON CONFLI
 DELETE_ALIAS = "DELETE FROM room_aliases WHERE alias = $1"
 SET_PUBLISHED = "UPDATE rooms SET published = $2 WHERE room_id = $1"
 SELECT_PUBLISHED = "SELECT room_id FROM rooms WHERE published"
+SELECT_PUBLISHED_AMONG = "SELECT room_id FROM rooms WHERE published AND room_id = ANY($1::text[])"
 SHARED_ROOM_USERS = """
 SELECT DISTINCT theirs.user_id FROM memberships mine
 JOIN memberships theirs ON theirs.room_id = mine.room_id AND theirs.membership = 'join'
@@ -263,6 +264,11 @@ async def set_published(db: Queryable, room_id: str, published: bool) -> None:
 async def published_rooms(db: Queryable) -> list[str]:
     """The rooms of the public directory."""
     return [row["room_id"] for row in await db.fetch(SELECT_PUBLISHED)]
+
+
+async def get_published_among(db: Queryable, room_ids: Iterable[str]) -> set[str]:
+    """Those of some rooms that are in the public directory."""
+    return {row["room_id"] for row in await db.fetch(SELECT_PUBLISHED_AMONG, list(room_ids))}
 
 
 async def users_sharing_rooms(

@@ -453,6 +453,7 @@ class Wiring:
     def stop_waiting(self) -> None:
         """Answer the syncs that wait, so that the listeners can close."""
         self.reading.notifier.close()
+        self.reading.room_watch.close()
         self.conversations.stop_waiting()
 
     async def close(self) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
+from homeserver import app_keys
 from homeserver.services.aggregations import Aggregations
 from homeserver.services.client_events import ClientEvents
 from homeserver.services.hidden_events import HiddenEvents
 from homeserver.services.notifier import Notifier
+from homeserver.services.old_sync import OldSync
 from homeserver.services.recent_timeline import REMEMBERED_CHANGES, RecentTimeline
 from homeserver.services.relations import RelationService
+from homeserver.services.room_watch import RoomWatch
 from homeserver.services.sync import SyncService
 from homeserver.services.sync_extras import SyncExtras
 from homeserver.services.sync_key_counts import CachedKeyCounts
@@ -144,8 +149,29 @@ class Reading:
         self.relations = RelationService(
             database=database, recent=self.recent, store=wiring.store, timeline=self.timeline
         )
+        self.room_watch = RoomWatch(wiring.log)
+        self.old_sync = OldSync(
+            database=database,
+            recent=self.recent,
+            store=wiring.store,
+            sync=self.sync,
+            extras=self.extras,
+            timeline=self.timeline,
+            timeline_state=self.timeline_state,
+            rooms_of_users=rooms_of_users,
+            watch=self.room_watch,
+        )
 
     async def start(self, database: Database) -> None:
         """Begin at the log's position, once the log has started."""
         self.recent.start(await get_released_rooms(database, REMEMBERED_CHANGES))
         await self.hidden_events.start()
+
+    def provide(self, app: web.Application) -> None:
+        """Put each part under its key."""
+        app[app_keys.HIDDEN_EVENTS] = self.hidden_events
+        app[app_keys.OLD_SYNC] = self.old_sync
+        app[app_keys.RELATIONS] = self.relations
+        app[app_keys.SYNC] = self.sync
+        app[app_keys.TIMELINE] = self.timeline
+        app[app_keys.TIMELINE_STATE] = self.timeline_state
