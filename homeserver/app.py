@@ -68,6 +68,7 @@ def build_app(wiring: Wiring) -> web.Application:
     wiring.space_parts.provide(app)
     wiring.sliding.provide(app)
     wiring.upgrade_parts.provide(app)
+    wiring.notice_parts.provide(app)
     wiring.conversations.provide(app)
     wiring.push_parts.provide(app)
     wiring.app_services.provide(app)

@@ -71,6 +71,7 @@ from homeserver.services.rooms import Rooms
 from homeserver.services.scheduling.delayed_events import DelayedEvents
 from homeserver.services.search.matrix_search import MatrixSearch
 from homeserver.services.server_blocks import ServerAdmission, ServerBlocks
+from homeserver.services.server_notices.notices import ServerNotices
 from homeserver.services.sessions import SessionService
 from homeserver.services.sign_in.jwt_login import JwtLogin
 from homeserver.services.sign_in.oidc import OidcLogins
@@ -173,6 +174,7 @@ SYNC = web.AppKey("SYNC", SyncService)
 HIERARCHIES = web.AppKey("HIERARCHIES", Hierarchies)
 MUTUAL_ROOMS = web.AppKey("MUTUAL_ROOMS", MutualRooms)
 ROOM_UPGRADES = web.AppKey("ROOM_UPGRADES", RoomUpgrades)
+SERVER_NOTICES = web.AppKey("SERVER_NOTICES", ServerNotices)
 ROOM_SUMMARIES = web.AppKey("ROOM_SUMMARIES", Summaries)
 HIDDEN_EVENTS = web.AppKey("HIDDEN_EVENTS", HiddenEvents)
 THIRD_PARTY_INVITES = web.AppKey("THIRD_PARTY_INVITES", ThirdPartyInvites)

@@ -20,6 +20,7 @@ from homeserver.config_limits import (
     PushConfig,
     RetentionConfig,
     SchedulingConfig,
+    ServerNoticesConfig,
     WebhooksConfig,
     WebSocketConfig,
 )
@@ -274,6 +275,7 @@ class Config:
     presence: PresenceConfig
     media: MediaConfig
     retention: RetentionConfig
+    server_notices: ServerNoticesConfig
     scheduling: SchedulingConfig
     webhooks: WebhooksConfig
     push: PushConfig
@@ -414,6 +416,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         presence=PresenceConfig(**document["presence"]),
         media=_media(document["media"], path(document["media"]["encryption_key_file"]), data_dir),
         retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),
+        server_notices=ServerNoticesConfig(**document["server_notices"]),
         scheduling=SchedulingConfig(**_in_ms(document["scheduling"], "max_delay", "keep_finished")),
         webhooks=WebhooksConfig(**_in_ms(document["webhooks"], "keep_log")),
         push=PushConfig(**_in_ms(document["push"], "give_up_after")),

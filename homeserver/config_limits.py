@@ -16,6 +16,17 @@ class RetentionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerNoticesConfig:
+    """``server_notices``."""
+
+    account: str | None
+    display_name: str
+    avatar_url: str | None
+    room_name: str
+    room_topic: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulingConfig:
     """``scheduling``."""
 

@@ -19,6 +19,7 @@ from client_api.admin import (
     policy_server,
     room_acls,
     server_blocks,
+    server_notices,
 )
 from client_api.admin.routing import AdminRoutes
 
@@ -39,6 +40,7 @@ MODULES: tuple[AdminModule, ...] = (
     policy_server,
     room_acls,
     server_blocks,
+    server_notices,
 )
 ALL_ROUTES: list[web.RouteDef] = [
     definition for module in MODULES for definition in module.routes.definitions

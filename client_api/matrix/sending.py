@@ -149,6 +149,8 @@ async def _member_state(
         )
         room = await request.app[ROOMS].get(room_id)
         return room.state[("m.room.member", target)]
+    if draft.content.get("membership") == "leave" and target == requester.user_id:
+        await request.app[MEMBERSHIP].require_leave(target, room_id)
     return await request.app[ROOMS].send_state(room_id, draft)
 
 

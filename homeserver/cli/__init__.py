@@ -31,6 +31,7 @@ class LazyGroup(click.Group):
         "doctor": "homeserver.cli.doctor",
         "keys": "homeserver.cli.keys",
         "media": "homeserver.cli.media",
+        "notice": "homeserver.cli.notice",
         "policy": "homeserver.cli.policy",
         "policy-server": "homeserver.cli.policy_server",
         "registration-token": "homeserver.cli.registration_token",

@@ -95,6 +95,8 @@ class Membership:
         self._profiles = profiles
         self.on_joined: Callable[[UserId, str], Awaitable[None]] | None = None
         """Told of each of ours who has joined a room by their own request."""
+        self.check_leave: Callable[[UserId, str, str], Awaitable[None]] | None = None
+        """Raises what keeps one of ours, with this membership, from leaving a room."""
 
     # ------------------------------------------------------------ coming
 
@@ -305,6 +307,21 @@ class Membership:
 
         Spec: ``POST /rooms/{roomId}/leave``.
         """
+        await self.require_leave(user_id, room_id)
+        await self._leave(user_id, room_id, reason)
+
+    async def require_leave(self, user_id: UserId, room_id: str) -> None:
+        """Refuse to let a user leave a room that they have to keep.
+
+        Raises ``M_CANNOT_LEAVE_SERVER_NOTICE_ROOM``.
+        """
+        if self.check_leave is None:
+            return
+        room = await self._rooms.find(room_id)
+        if room is not None:
+            await self.check_leave(user_id, room_id, room.membership(user_id))
+
+    async def _leave(self, user_id: UserId, room_id: str, reason: str | None) -> None:
         content: JsonObject = {"membership": "leave"}
         if reason is not None:
             content["reason"] = reason
@@ -376,6 +393,6 @@ class Membership:
         rows = await storage.get_user_rooms(self._database, user_id, ("join", "invite", "knock"))
         for row in rows:
             try:
-                await self.leave(user_id, row.room_id)
+                await self._leave(user_id, row.room_id, None)
             except MatrixError as error:
                 logger.warning("could not leave", room_id=row.room_id, reason=error.text)

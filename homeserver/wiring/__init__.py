@@ -77,6 +77,7 @@ from homeserver.wiring.policy_server import PolicyServerParts
 from homeserver.wiring.push import PushParts
 from homeserver.wiring.reading import Reading
 from homeserver.wiring.scheduling import Scheduling
+from homeserver.wiring.server_notices import NoticeParts
 from homeserver.wiring.sign_in import SignInParts
 from homeserver.wiring.sliding import SlidingParts
 from homeserver.wiring.spaces import SpaceParts
@@ -120,6 +121,7 @@ class Wiring:
         self.reading: Reading = Reading(self)
         self.space_parts = SpaceParts(self)
         self.upgrade_parts = UpgradeParts(self)
+        self.notice_parts = NoticeParts(self)
         self.sliding: SlidingParts = SlidingParts(self)
         self.exports = make_exports(self)
         self.account_deletion.also(self.consent_parts.requests.account_ended)
@@ -443,6 +445,7 @@ class Wiring:
         await self.account_deletion.start()
         await self.accounts.resume()
         await self.account_parts.start()
+        await self.notice_parts.notices.start()
         await self.exports.start()
         await self.scheduling.start()
         await self.conversations.start()

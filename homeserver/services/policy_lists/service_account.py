@@ -1,6 +1,6 @@
-"""The account by which this instance follows policy rooms.
+"""An account of the server itself: it follows policy rooms, or sends notices.
 
-Nobody can log in as it: it has no password.  It is made when the first list is configured.
+Nobody can log in as it: it has no password.  It is made when it is first needed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,16 @@ class ServiceAccount:
     """Makes sure that the account is there, and is nobody's."""
 
     def __init__(
-        self, *, user_id: UserId, database: Database, accounts: AccountService, consent: Grants
+        self,
+        *,
+        user_id: UserId,
+        database: Database,
+        accounts: AccountService,
+        consent: Grants,
+        setting: str = "policy.list_account",
     ) -> None:
+        """``setting``: the key of the configuration that names the account."""
+        self._setting = setting
         self.user_id = user_id
         self._database = database
         self._accounts = accounts
@@ -41,8 +49,7 @@ class ServiceAccount:
                 await self._accounts.insert(connection, self.user_id, None)
         elif account.password_hash is not None or account.deactivated_at is not None:
             raise MatrixError(
-                f"The account {self.user_id} belongs to somebody: name another in "
-                "policy.list_account"
+                f"The account {self.user_id} belongs to somebody: name another in {self._setting}"
             )
         # It joins rooms elsewhere, and must be reached by those who invite it to theirs.
         for scope in (Scope.FEDERATION, Scope.MESSAGE, Scope.GROUP):

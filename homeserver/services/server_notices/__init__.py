@@ -1,0 +1,1 @@
+"""Server notices: what the admin tells users, in a room of their own."""
