@@ -14,13 +14,19 @@ import uvloop
 from tests.harness import World
 
 from . import __doc__ as package_doc
-from . import attack, cost, measures, report, sockets
+from . import attack, big, cost, measures, report, sockets
 from .measures import Figures, Scale
 
 KINDS = ("synapse", "comity")
-MEASURES = ("send", "size", "connections", "process", "join", "pair")
+OF_ONE = {"send": measures.send, "connected": big.connected, "account": big.account}
+MEASURES = (*OF_ONE, "size", "connections", "process", "join", "pair")
 # Of Comity alone: there is nothing to compare with.
-OF_COMITY = ("policy", "attack", "ws")
+OF_COMITY = {
+    "policy": cost.policy,
+    "attack": attack.attack,
+    "ws": sockets.sockets,
+    "long": big.long,
+}
 NEED_A_CROWD = {"size", "connections", "join"}
 NEED_ANOTHER = {"join", "pair"}
 
@@ -44,18 +50,16 @@ async def _run_kind(kind: str, wanted: set[str], scale: Scale) -> Figures:
     """All measures of one kind of server, alone on the machine."""
     figures: Figures = {}
     with World(keep=bool(os.environ.get("COMITY_KEEP_WORLD"))) as world:
-        if kind == "comity" and "policy" in wanted:
-            figures |= await _timed(f"{kind}: policy", cost.policy(world, scale))
-        if kind == "comity" and "attack" in wanted:
-            figures |= await _timed(f"{kind}: attack", attack.attack(world, scale))
-        if kind == "comity" and "ws" in wanted:
-            figures |= await _timed(f"{kind}: ws", sockets.sockets(world, scale))
+        for name, measure in OF_COMITY.items():
+            if kind == "comity" and name in wanted:
+                figures |= await _timed(f"{kind}: {name}", measure(world, scale))
         if not wanted & set(MEASURES):
             return figures
         first = world.server(kind, "one")
         await first.start_async()
-        if "send" in wanted:
-            figures |= await _timed(f"{kind}: send", measures.send(first, scale))
+        for name, alone in OF_ONE.items():
+            if name in wanted:
+                figures |= await _timed(f"{kind}: {name}", alone(first, scale))
         if wanted & NEED_A_CROWD:
             many = await measures.crowd(first, scale)
             if "size" in wanted:

@@ -40,6 +40,10 @@ class Scale:
     turns: int = 6
     idle_sockets: int = 10_000
     fan_out: int = 1_500
+    # Accounts, audiences and histories that are big.
+    rooms_of_one: int = 1_000
+    connected: int = 1_000
+    long_room: int = 1_000_000
 
 
 QUICK = Scale(
@@ -50,6 +54,9 @@ QUICK = Scale(
     rounds=3,
     idle_sockets=1_000,
     fan_out=200,
+    rooms_of_one=100,
+    connected=100,
+    long_room=20_000,
 )
 
 

@@ -37,13 +37,14 @@ class Client:
         )
         await self._welcomed
 
-    def send(self, client_id: str, conversation_id: str) -> None:
-        """Send a message that says when it was sent."""
+    def send(self, client_id: str, conversation_id: str, text: str | None = None) -> None:
+        """Send a message, by default one that says when it was sent."""
         frame = {
             "type": "send",
             "client_id": client_id,
             "conversation_id": conversation_id,
-            "text": f"{time.monotonic_ns():020}: But, soft! what light through yonder window?",
+            "text": text
+            or f"{time.monotonic_ns():020}: But, soft! what light through yonder window?",
         }
         self._socket.send(orjson.dumps(frame))
 
