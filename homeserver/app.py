@@ -22,7 +22,7 @@ from client_api.conversations import routes as conversations_routes
 from client_api.conversations.answers import problem_answer
 from client_api.matrix import ALL_ROUTES as CLIENT_ROUTES
 from client_api.oauth import ALL_ROUTES as OAUTH_ROUTES
-from client_api.web import checked_media
+from client_api.web import checked_media, unsubscribe
 from client_api.web import consent as consent_page
 from client_api.web import join as join_page
 from client_api.web import me as me_page
@@ -86,7 +86,13 @@ def add_all_routes(app: web.Application) -> None:
     formats: ErrorFormats = {"/api/": problem_answer}
     app[ERROR_FORMATS] = formats
     app.add_routes(SIGNED_ROUTES)
-    pages = (consent_page.routes, join_page.routes, me_page.routes, terms_page.routes)
+    pages = (
+        consent_page.routes,
+        join_page.routes,
+        me_page.routes,
+        terms_page.routes,
+        unsubscribe.routes,
+    )
     for routes in (*OPEN_ROUTES, *pages, checked_media.routes, health.routes):
         app.add_routes(routes)
 

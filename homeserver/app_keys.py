@@ -55,6 +55,7 @@ from homeserver.services.policy_lists.preview import Previews
 from homeserver.services.policy_signer import PolicySigner
 from homeserver.services.presence import PresenceService
 from homeserver.services.profiles import ProfileService
+from homeserver.services.push.addresses import UnsubscribeLinks
 from homeserver.services.push.notification_list import NotificationList
 from homeserver.services.push.pushers import Pushers
 from homeserver.services.push_rules import PushRuleService
@@ -115,6 +116,7 @@ OIDC_LOGINS = web.AppKey("OIDC_LOGINS", OidcLogins)
 PROOFS = web.AppKey("PROOFS", Proofs)
 OPENID = web.AppKey("OPENID", OpenIdTokens)
 PROFILES = web.AppKey("PROFILES", ProfileService)
+UNSUBSCRIBE_LINKS = web.AppKey("UNSUBSCRIBE_LINKS", UnsubscribeLinks)
 PUSHERS = web.AppKey("PUSHERS", Pushers)
 NOTIFICATIONS = web.AppKey("NOTIFICATIONS", NotificationList)
 PUSH_RULES = web.AppKey("PUSH_RULES", PushRuleService)

@@ -11,15 +11,18 @@ from federation.connections import Connections
 from federation.ip_ranges import AddressGuard
 from federation.resolver import Resolver
 from homeserver import app_keys
+from homeserver.services.push.addresses import AccountAddresses, UnsubscribeLinks
 from homeserver.services.push.audience import PushAudience
 from homeserver.services.push.badges import Badges
 from homeserver.services.push.following import PushFollowing
 from homeserver.services.push.gateway import HttpGateway
+from homeserver.services.push.mailing import MailPushers, MailSettings
 from homeserver.services.push.names import Names
 from homeserver.services.push.notification_list import NotificationList
 from homeserver.services.push.payloads import Payloads, PushableEvents
 from homeserver.services.push.pushers import Pushers
 from homeserver.services.push.sending import PushSending
+from homeserver.storage.pushers import EMAIL
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
@@ -31,12 +34,14 @@ class PushParts:
 
     def __init__(self, wiring: Wiring) -> None:
         database, reading = wiring.database, wiring.reading
+        addresses = AccountAddresses(database) if wiring.mailer.enabled else None
         self.pushers: Pushers = Pushers(
             database=database,
             log=wiring.log,
             rooms=reading.rooms_of_users,
             clock_ms=clock_ms,
             plain_http=wiring.config.push.allow_private_networks,
+            addresses=addresses,
         )
         self.names = Names(
             rooms=wiring.live_rooms,
@@ -55,6 +60,14 @@ class PushParts:
         )
         self._make_sending(wiring)
         self._make_following(wiring)
+        self.links = UnsubscribeLinks(
+            base_url=wiring.config.public_base_url,
+            secret=bytes(wiring.signing_key.seed),
+            pushers=self.pushers,
+        )
+        self._caretaker = wiring.ends.caretaker
+        if addresses is not None:
+            self._caretaker.add(self._mail_pushers(wiring, addresses))
         self.pushers.on_changed = lambda pushers: self._queued([p.pusher_id for p in pushers])
         wiring.devices.on_removed.append(self.pushers.refresh)
         wiring.accounts.on_logged_out.append(self.pushers.remove_unbound)
@@ -93,6 +106,22 @@ class PushParts:
             clock_ms=clock_ms,
         )
 
+    def _mail_pushers(self, wiring: Wiring, addresses: AccountAddresses) -> MailPushers:
+        push = wiring.config.push
+        return MailPushers(
+            server_name=wiring.config.server_name,
+            database=wiring.database,
+            pushers=self.pushers,
+            addresses=addresses,
+            events=self.events,
+            names=self.names,
+            badges=self.badges,
+            mailer=wiring.mailer,
+            links=self.links,
+            settings=MailSettings(push.email_after_ms, push.email_every_ms, push.email_text),
+            clock_ms=clock_ms,
+        )
+
     def _make_following(self, wiring: Wiring) -> None:
         reading = wiring.reading
         audience = PushAudience(
@@ -118,10 +147,14 @@ class PushParts:
 
     def _queued(self, pusher_ids: Collection[int]) -> None:
         self.sending.wake(pusher_ids)
+        pushers = map(self.pushers.get, pusher_ids)
+        if any(pusher is not None and pusher.kind == EMAIL for pusher in pushers):
+            self._caretaker.wake()
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[app_keys.PUSHERS] = self.pushers
+        app[app_keys.UNSUBSCRIBE_LINKS] = self.links
         app[app_keys.NOTIFICATIONS] = self.notifications
 
     async def start(self) -> None:
