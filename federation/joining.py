@@ -380,6 +380,7 @@ class Joining:
         told = stripped_events(room_state)
         if room is None or not room.joined_local:  # else it is judged when the event arrives
             await self._gate.judge_incoming_invite(event, told)
+        await self._gate.expect(UserId(event.state_key))
         account = await get_account(self._database, event.state_key)
         if account is None or account.deactivated_at is not None:
             raise blocked()  # as of somebody who does not want it

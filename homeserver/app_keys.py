@@ -12,6 +12,9 @@ from homeserver.services.account_data import AccountDataService
 from homeserver.services.accounts import AccountService
 from homeserver.services.admin_tokens import AdminTokens
 from homeserver.services.appservices.registry import AppServices
+from homeserver.services.appservices.room_lists import NetworkRooms
+from homeserver.services.appservices.third_party import ThirdPartyNetworks
+from homeserver.services.appservices.workers import Workers
 from homeserver.services.consent import Consent
 from homeserver.services.consent.access import ConsentAccess
 from homeserver.services.consent.peers import PeerConsent
@@ -101,6 +104,9 @@ ACCOUNT_DATA = web.AppKey("ACCOUNT_DATA", AccountDataService)
 ACCOUNTS = web.AppKey("ACCOUNTS", AccountService)
 ADMIN_TOKENS = web.AppKey("ADMIN_TOKENS", AdminTokens)
 APP_SERVICES = web.AppKey("APP_SERVICES", AppServices)
+APP_SERVICE_ROOMS = web.AppKey("APP_SERVICE_ROOMS", NetworkRooms)
+APP_SERVICE_WORKERS = web.AppKey("APP_SERVICE_WORKERS", Workers)
+THIRD_PARTY_NETWORKS = web.AppKey("THIRD_PARTY_NETWORKS", ThirdPartyNetworks)
 DEVICES = web.AppKey("DEVICES", DeviceService)
 EXPORTS = web.AppKey("EXPORTS", Exports)
 FILTERS = web.AppKey("FILTERS", FilterService)

@@ -10,6 +10,7 @@ from typing import Protocol
 from aiohttp import web
 
 from client_api.admin import (
+    app_services,
     applications,
     consent,
     held_media,
@@ -31,6 +32,7 @@ class AdminModule(Protocol):
 
 
 MODULES: tuple[AdminModule, ...] = (
+    app_services,
     applications,
     consent,
     held_media,

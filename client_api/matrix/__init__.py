@@ -7,6 +7,7 @@ from aiohttp import web
 from client_api.matrix import (
     account,
     account_data,
+    appservices,
     auth_fallback,
     capabilities,
     dehydrated_devices,
@@ -39,6 +40,7 @@ from client_api.matrix import (
     sso,
     sync,
     tags,
+    third_party,
     to_device,
     typing,
     user_directory,
@@ -50,6 +52,7 @@ from client_api.matrix import (
 MODULES = (
     account,
     account_data,
+    appservices,
     auth_fallback,
     capabilities,
     dehydrated_devices,
@@ -82,6 +85,7 @@ MODULES = (
     sso,
     sync,
     tags,
+    third_party,
     to_device,
     typing,
     user_directory,

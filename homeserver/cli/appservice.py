@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import yaml
 
 from homeserver.cli import config_option
+from homeserver.cli.admin_client import ask
 from homeserver.cli.loading import load
+from homeserver.cli.tables import table
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -78,3 +82,38 @@ def _registration(name: str, url: str | None, server_name: str) -> dict[str, Any
         "receive_ephemeral": False,
         "protocols": [],
     }
+
+
+@appservice.command("list")
+@config_option
+def list_services(config_path: Path | None) -> None:
+    """Show all application services of the running server, and how they fare."""
+    found = ask(load(config_path), "GET", "/app_services")["app_services"]
+    if not found:
+        click.echo("there are none: name their registration files in 'app_services'")
+        return
+    rows = [
+        (each["id"], each["sender"], each["url"] or "-", *_delivery(each.get("delivery")))
+        for each in found
+    ]
+    click.echo(table(("ID", "SENDER", "URL", "ACCEPTED", "LAG", "STATE"), rows))
+
+
+def _delivery(delivery: dict[str, Any] | None) -> tuple[str, str, str]:
+    if delivery is None:
+        return ("-", "-", "is told nothing")
+    state = "good"
+    if delivery["failing_since"] is not None:
+        since = time.strftime("%Y-%m-%d %H:%M", time.gmtime(delivery["failing_since"] / 1000))
+        state = f"fails since {since} UTC: {delivery['last_error']}"
+    return (str(delivery["accepted"]), str(delivery["lag"]), state)
+
+
+@appservice.command()
+@click.argument("appservice_id", metavar="ID")
+@config_option
+def ping(appservice_id: str, config_path: Path | None) -> None:
+    """Ask the running server whether it reaches ID; what waits for it is sent again at once."""
+    path = f"/app_services/{quote(appservice_id, safe='')}/ping"
+    answer = ask(load(config_path), "POST", path)
+    click.echo(f"{appservice_id} answered in {answer['duration_ms']} ms")

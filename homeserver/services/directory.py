@@ -80,6 +80,13 @@ class RemoteDirectory(Protocol):
         """A page of another instance's directory."""
 
 
+class UnmadeRooms(Protocol):
+    """Rooms that are made when somebody looks for them."""
+
+    async def expect_alias(self, alias: str) -> bool:
+        """Have an alias of ours made, if somebody knows it; whether it was."""
+
+
 class Directory:
     """Finds rooms by alias, and lists those that are published."""
 
@@ -97,6 +104,7 @@ class Directory:
         self._rooms = rooms
         self._store = store
         self._remote = remote
+        self.unmade: UnmadeRooms | None = None
         self.on_alias_changed: list[Callable[[str], None]] = []
         """Told of a room whose aliases here have changed."""
 
@@ -124,6 +132,8 @@ class Directory:
     async def lookup_local(self, alias: RoomAlias) -> tuple[str, list[str]]:
         """One of our own aliases.  Raises :class:`NotFound`."""
         found = await storage.get_alias(self._database, alias)
+        if found is None and self.unmade is not None and await self.unmade.expect_alias(alias):
+            found = await storage.get_alias(self._database, alias)
         if found is None:
             raise NotFound("There is no such room alias")
         room = await self._rooms.find(found[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from homeserver.errors import Forbidden, InviteBlocked, LimitExceeded
 from homeserver.protocol.events import Event, JsonObject
@@ -19,6 +20,13 @@ from homeserver.services.policy_lists.gate import ListGate, with_flags
 from homeserver.services.rooms import Draft
 
 MOST_ASKED_ABOUT_KNOCKS = 50
+
+
+class Unmade(Protocol):
+    """Users who are made when somebody means them."""
+
+    async def expect_user(self, user_id: str) -> None:
+        """Have a local user made, if there is none and somebody knows them."""
 
 
 class OutgoingGate:
@@ -40,6 +48,7 @@ class OutgoingGate:
         self._consent = consent
         self._requests = requests
         self._peers = peers
+        self.unmade: Unmade | None = None
 
     async def check_send(self, room: LiveRoom, draft: Draft) -> Judgement:
         """Policy's verdict.  Raises what policy and consent raise.
@@ -70,7 +79,13 @@ class OutgoingGate:
         if invitee.server_name != self._server_name:
             await self._consent.require_federation(inviter, (invitee.server_name,))
         else:
+            await self.expect(invitee)
             await self._requests.may_invite(invitee, inviter, is_direct=is_direct)
+
+    async def expect(self, invitee: UserId) -> None:
+        """Somebody means a local user, whom an application service may have to make first."""
+        if self.unmade is not None:
+            await self.unmade.expect_user(invitee)
 
     async def may_be_invited(self, invitee: UserId, inviter: UserId, room_id: str) -> None:
         """Raise what :meth:`check_incoming_invite` would raise; leaves no trace but for lists."""
@@ -89,6 +104,7 @@ class OutgoingGate:
         if invitee.server_name != self._server_name:
             await self.may_invite(inviter, invitee, is_direct=is_direct)
         else:
+            await self.expect(invitee)
             answer = await self._answer(inviter, invitee, room_id, is_direct=is_direct)
         # Writing first grants the other the right to answer.  A group's admin who invites somebody
         # whom they blocked does not write to them.

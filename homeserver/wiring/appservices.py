@@ -15,8 +15,12 @@ from homeserver.services.appservices.delivering import Delivering
 from homeserver.services.appservices.ephemeral import Passing
 from homeserver.services.appservices.gathering import Gathering
 from homeserver.services.appservices.interest import Interest
+from homeserver.services.appservices.questions import Questions
 from homeserver.services.appservices.registration import AppService, load_registrations
 from homeserver.services.appservices.registry import AppServices
+from homeserver.services.appservices.room_lists import NetworkRooms
+from homeserver.services.appservices.third_party import ThirdPartyNetworks
+from homeserver.services.appservices.workers import Workers
 from homeserver.storage.webhook_source import get_members_at
 from homeserver.wiring.basics import clock_ms
 
@@ -44,63 +48,56 @@ class AppServiceParts:
             wiring.rate_limits.is_exempt = self.services.is_exempt_from_rates
             wiring.consent.programs = self.services
         self.client = ServiceClient()
-        self._follow(wiring)
+        self.questions = Questions(
+            services=self.services, client=self.client, database=wiring.database
+        )
+        self.networks = ThirdPartyNetworks(services=self.services, client=self.client)
+        self.rooms = NetworkRooms(database=wiring.database, rooms=wiring.rooms)
+        self.workers = Workers(
+            services=self.services,
+            client=self.client,
+            make=partial(self._worker, wiring),
+            head=lambda: wiring.log.position,
+        )
+        if self.workers.any:
+            self._follow(wiring)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[app_keys.APP_SERVICES] = self.services
+        app[app_keys.APP_SERVICE_ROOMS] = self.rooms
+        app[app_keys.APP_SERVICE_WORKERS] = self.workers
+        app[app_keys.THIRD_PARTY_NETWORKS] = self.networks
 
     async def start(self) -> None:
         """Make their senders' accounts, and tell them what they missed."""
         await self.services.start()
-        for worker in self.workers.values():
-            await worker.start()
+        await self.workers.start()
 
     async def close(self) -> None:
-        """Stop telling them."""
-        for worker in self.workers.values():
-            await worker.close()
+        """Stop telling and asking them."""
+        await self.workers.close()
+        await self.questions.close()
         await self.client.close()
 
     # ------------------------------------------------------------ telling them what happens
 
     def _follow(self, wiring: Wiring) -> None:
-        """Have each that has an address hear of everything."""
-        self.workers = {
-            service.id: self._worker(wiring, service)
-            for service in self.services.all
-            if service.url is not None
-        }
-        if not self.workers:
-            return
-        workers = tuple(self.workers.values())
-
-        def typing(room_id: str) -> None:
-            for worker in workers:
-                worker.typing(room_id)
-
-        def presence(user_id: str) -> None:
-            for worker in workers:
-                worker.presence(user_id)
-
-        forget: Callable[[str, str], None] = wiring.device_parts.end_to_end_keys.on_counts_changed
+        """Have those with an address hear of everything, and be asked."""
+        workers, parts = self.workers, wiring.device_parts
+        parts.typing.on_change = _both(parts.typing.on_change, workers.typing)
+        parts.presence.on_change = _both(parts.presence.on_change, workers.presence)
+        forget = parts.end_to_end_keys.on_counts_changed
 
         def keys_changed(user_id: str, device_id: str) -> None:
             forget(user_id, device_id)
-            for worker in workers:
-                worker.keys_changed(user_id, device_id)
+            workers.keys_changed(user_id, device_id)
 
-        def alias_changed(room_id: str) -> None:
-            for worker in workers:
-                worker.interest.forget_aliases(room_id)
-
-        parts = wiring.device_parts
-        parts.typing.on_change = _both(parts.typing.on_change, typing)
-        parts.presence.on_change = _both(parts.presence.on_change, presence)
         parts.end_to_end_keys.on_counts_changed = keys_changed
-        wiring.directory.on_alias_changed.append(alias_changed)
-        for worker in workers:
-            wiring.log.subscribe(worker.on_notice)
+        wiring.log.subscribe(workers.on_notice)
+        wiring.directory.on_alias_changed.append(workers.aliases_changed)
+        wiring.directory.unmade = self.questions
+        wiring.send_gate.unmade = self.questions
 
     def _worker(self, wiring: Wiring, service: AppService) -> Delivering:
         database, parts = wiring.database, wiring.device_parts

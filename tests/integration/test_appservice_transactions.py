@@ -330,4 +330,4 @@ async def test_a_service_without_an_address_is_told_nothing_and_acts_all_the_sam
         await world.say(ghost, room_id, "hello")
 
         assert await world.one.texts(alice, room_id) == ["hello"]
-        assert world.one.wiring.app_services.workers == {}
+        assert not world.one.wiring.app_services.workers.any
