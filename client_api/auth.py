@@ -7,13 +7,22 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from homeserver.app_keys import APP_SERVICES, INTERACTIVE_AUTH, PROOFS, SESSIONS, TERMS
+from homeserver.app_keys import (
+    APP_SERVICES,
+    CONFIG,
+    INTERACTIVE_AUTH,
+    OAUTH_TOKENS,
+    PROOFS,
+    SESSIONS,
+    TERMS,
+)
 from homeserver.callers import caller_address
 from homeserver.errors import Forbidden, MissingToken, UnknownToken
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.appservices.registration import AppService
 from homeserver.services.interactive_auth import Flows, Operation
+from homeserver.services.oauth.metadata import ACCOUNT
 from homeserver.services.requester import Requester
 from homeserver.services.sessions import Origin
 from homeserver.services.sign_in.proofs import PASSWORD_FLOWS
@@ -100,6 +109,17 @@ def origin(request: web.Request) -> Origin:
     return Origin(caller_address(request), agent)
 
 
+async def refuse_oauth(request: web.Request, requester: Requester) -> None:
+    """Refuse what a device of the OAuth 2.0 API has its user do on the account pages.
+
+    Such a device has no password to ask for.  Spec: client-server API, OAuth 2.0 API.
+    """
+    tokens = request.app[OAUTH_TOKENS]
+    if await tokens.uses_oauth(requester.user_id, requester.device_id):
+        page = request.app[CONFIG].public_base_url.rstrip("/") + ACCOUNT
+        raise Forbidden(f"You have logged in by OAuth 2.0: do this on the page {page}")
+
+
 async def authenticate_interactively(
     request: web.Request,
     body: JsonObject,
@@ -122,6 +142,7 @@ async def authenticate_interactively(
     if flows is None:
         flows = PASSWORD_FLOWS
         if requester is not None:
+            await refuse_oauth(request, requester)
             flows = await request.app[PROOFS].flows(requester.user_id)
     operation = Operation(
         name=f"{request.method} {request.path}",

@@ -6,11 +6,19 @@ from aiohttp import web
 
 from client_api.auth import authenticate_interactively, require_user
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import CROSS_SIGNING, DEVICE_LISTS, END_TO_END_KEYS
+from homeserver.app_keys import (
+    APPROVALS,
+    CROSS_SIGNING,
+    DEVICE_LISTS,
+    END_TO_END_KEYS,
+    OAUTH_TOKENS,
+)
 from homeserver.errors import InvalidParam, MissingParam
 from homeserver.protocol.events import JsonObject
 from homeserver.services.end_to_end_keys import DEFAULT_TIMEOUT_SECONDS
 from homeserver.services.key_checks import parse_claims, parse_query
+from homeserver.services.oauth.approvals import OLDER_STAGE as OLDER_OAUTH_STAGE
+from homeserver.services.oauth.approvals import STAGE as OAUTH_STAGE
 from homeserver.services.requester import Requester
 from homeserver.services.sync_token import parse_position
 from homeserver.web import json_response, optional, read_json
@@ -99,9 +107,25 @@ async def upload_cross_signing_keys(request: web.Request) -> web.Response:
     for key in ("master_key", "self_signing_key", "user_signing_key"):
         optional(body, key, dict)
     if await service.needs_authentication(requester.user_id, body):
-        await authenticate_interactively(request, body, requester)
+        await _authenticate_reset(request, body, requester)
     await service.upload(requester.user_id, body)
     return json_response({})
+
+
+async def _authenticate_reset(request: web.Request, body: JsonObject, requester: Requester) -> None:
+    """By the account page for devices of the OAuth 2.0 API.  Spec: OAuth authentication."""
+    device_id = requester.device_id
+    tokens, approvals = request.app[OAUTH_TOKENS], request.app[APPROVALS]
+    if device_id is None or not await tokens.uses_oauth(requester.user_id, device_id):
+        await authenticate_interactively(request, body, requester)
+    elif not await approvals.take(requester.user_id, device_id):
+        await authenticate_interactively(
+            request,
+            body,
+            requester,
+            flows=((OAUTH_STAGE,), (OLDER_OAUTH_STAGE,)),
+            params=approvals.params(device_id),
+        )
 
 
 @routes.post("/keys/signatures/upload")

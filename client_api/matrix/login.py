@@ -48,14 +48,28 @@ async def get_login_flows(request: web.Request) -> web.Response:
         flows.append({"type": APP_SERVICE})
     if request.app[JWT_LOGIN].enabled:
         flows.append({"type": JWT})
+    if sso := _sso_flow(request):
+        flows.append({"type": SSO, **sso})
+    return json_response({"flows": flows})
+
+
+def _sso_flow(request: web.Request) -> JsonObject:
+    """What is said of SSO; nothing where there is none.
+
+    With OAuth 2.0 clients that know of it are asked to use the account pages, which have all ways
+    in.  Spec: client-server API, OAuth 2.0 aware clients.
+    """
+    flow: JsonObject = {}
     if providers := request.app[OIDC_LOGINS].providers.values():
-        listed = [
+        flow["identity_providers"] = [
             {"id": p.settings.id, "name": p.settings.name}
             | ({"brand": p.settings.brand} if p.settings.brand is not None else {})
             for p in providers
         ]
-        flows.append({"type": SSO, "identity_providers": listed})
-    return json_response({"flows": flows})
+    if request.app[CONFIG].oauth.enabled:
+        flow["oauth_aware_preferred"] = True
+        flow["org.matrix.msc3824.delegated_oidc_compatibility"] = True
+    return flow
 
 
 @routes.post("/login")

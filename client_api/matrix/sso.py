@@ -7,9 +7,10 @@ import html
 from aiohttp import web
 from yarl import URL
 
+from client_api.oauth import sso as account_pages
 from client_api.routing import ClientRoutes
 from client_api.web import oauth_cookie, plain_page
-from homeserver.app_keys import OIDC_LOGINS, RATE_LIMITS
+from homeserver.app_keys import CONFIG, OIDC_LOGINS, RATE_LIMITS
 from homeserver.callers import caller_key
 from homeserver.errors import MissingParam, NotFound
 from homeserver.services.sign_in.oidc import Return
@@ -18,6 +19,7 @@ routes = ClientRoutes()
 
 PATH = "/login/sso/redirect"
 PARAMETER = "loginToken"
+ACTION = ("action", "org.matrix.msc3824.action")
 
 
 def _return(request: web.Request) -> Return:
@@ -30,8 +32,14 @@ def _return(request: web.Request) -> Return:
 @routes.get(PATH)
 @plain_page.readable
 async def redirect_to_sso(request: web.Request) -> web.StreamResponse:
-    """Send the browser to the provider; where there are several, let the person choose."""
+    """Send the browser to the provider; where there are several, let the person choose.
+
+    A client that knows of OAuth 2.0 says ``action``: it is sent to the account pages.
+    """
     to, providers = _return(request), request.app[OIDC_LOGINS].providers
+    action = next((request.query[name] for name in ACTION if name in request.query), None)
+    if request.app[CONFIG].oauth.enabled and (action is not None or not providers):
+        return account_pages.begin(to.url, register=action == "register")
     if not providers:
         raise NotFound("This server has no such way to log in")
     if len(providers) == 1:

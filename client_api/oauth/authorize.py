@@ -15,7 +15,6 @@ from authlib.oauth2.rfc6749 import OAuth2Error
 from client_api.oauth import visits
 from client_api.oauth.visits import Visit
 from client_api.web import plain_page
-from client_api.web.static_files import CONTENT_SECURITY_POLICY
 from homeserver.app_keys import ACCOUNTS, AUTHORIZATIONS, DEVICE_CODES, RATE_LIMITS
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
@@ -144,14 +143,6 @@ def _place(uri: str) -> tuple[str, str]:
     return "Sends you back to", f"an application on this device ({parts.scheme}:)"
 
 
-def _let_form_lead_to(response: web.Response, uri: str) -> web.Response:
-    """Browsers apply ``form-action`` to where a form's answer leads on to, and from there."""
-    scheme = urlsplit(uri).scheme
-    policy = CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {scheme}:")
-    response.headers["Content-Security-Policy"] = policy
-    return response
-
-
 @routes.get(CONSENT)
 @visits.pages
 async def show_consent(request: web.Request) -> web.StreamResponse:
@@ -160,7 +151,7 @@ async def show_consent(request: web.Request) -> web.StreamResponse:
     asked = await request.app[AUTHORIZATIONS].find(request.match_info["grant_id"])
     uri = asked.request.redirect_uri
     response = await _question(visit, asked.client, device_id=asked.scope.device_id, to=_place(uri))
-    return _let_form_lead_to(response, uri)
+    return visits.let_form_lead_to(response, uri)
 
 
 @routes.post(CONSENT)

@@ -25,7 +25,7 @@ PROVIDER, RETURN = visits.path_of("provider") + "/{provider}", visits.path_of("p
 TOKEN_PARAMETER = "loginToken"
 TITLE = "Sign in"
 FORM = """{notice}
-<p>With your account on <strong>{server}</strong>.</p>
+<p>{lead} <strong>{server}</strong>.</p>
 <form method="post">
 {token}
 <div class="field">
@@ -40,6 +40,8 @@ FORM = """{notice}
 </div>
 <button>Sign in</button>
 </form>"""
+LEAD = "With your account on"
+LEAD_AGAIN = "Please prove again who you are, or use another account on"
 PROVIDERS = "<h2>Or by another service</h2>\n{links}"
 PROVIDER_LINK = '<p><a class="button" href="{url}">Sign in with {name}</a></p>'
 SIGN_UP = '<p class="quiet">No account yet? <a href="{url}">Make one</a></p>'
@@ -52,6 +54,7 @@ def _form(
     parts = [
         FORM.format(
             notice=plain_page.alert(error.text) if error is not None else "",
+            lead=LEAD if visit.session is None else LEAD_AGAIN,
             server=html.escape(request.app[CONFIG].server_name),
             token=visit.form_token(),
             user=html.escape(user),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import html
 from dataclasses import dataclass
-from urllib.parse import parse_qs, quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from aiohttp import hdrs, web
 
 from client_api.web import plain_page
+from client_api.web.static_files import CONTENT_SECURITY_POLICY
 from homeserver.app_keys import BROWSERS, CONFIG
 from homeserver.errors import InvalidParam
 from homeserver.protocol.identifiers import UserId
@@ -81,7 +82,7 @@ async def require_session(request: web.Request, *, recent: bool = False) -> Visi
     visit = await arrive(request)
     session = visit.session
     if session is None or (recent and not request.app[BROWSERS].is_recent(session)):
-        raise SignInNeeded(request.path_qs if request.method == "GET" else request.path)
+        raise SignInNeeded(request.path_qs)
     return visit
 
 
@@ -90,16 +91,21 @@ async def read_form(visit: Visit) -> dict[str, str]:
 
     Raises :class:`~homeserver.errors.Forbidden` for one that another site has sent.
     """
+    return {key: values[0] for key, values in (await read_form_lists(visit)).items()}
+
+
+async def read_form_lists(visit: Visit) -> dict[str, list[str]]:
+    """Like :func:`read_form`, where fields may be there more than once."""
     try:
         text = (await read_body(visit.request)).decode()
-        parsed = parse_qs(text, max_num_fields=MOST_FIELDS, keep_blank_values=True, errors="strict")
+        fields = parse_qs(text, max_num_fields=MOST_FIELDS, keep_blank_values=True, errors="strict")
     except ValueError as error:
         raise InvalidParam("That is no form of this page") from error
-    fields = {key: values[0] for key, values in parsed.items()}
-    if any("\0" in value for value in fields.values()):
+    if any("\0" in value for values in fields.values() for value in values):
         raise InvalidParam("A field has a NUL character")
     cookie = None if visit.fresh else visit.cookie
-    visit.request.app[BROWSERS].check_form(cookie, fields.pop(FORM_TOKEN, ""))
+    (token,) = fields.pop(FORM_TOKEN, [""])[:1]
+    visit.request.app[BROWSERS].check_form(cookie, token)
     return fields
 
 
@@ -108,6 +114,14 @@ def page(visit: Visit, title: str, content: str, *, status: int = 200) -> web.Re
     response = plain_page.page(visit.request, title, content, status=status)
     if visit.fresh:
         set_cookie(visit.request, response, visit.cookie)
+    return response
+
+
+def let_form_lead_to(response: web.Response, uri: str) -> web.Response:
+    """Browsers apply ``form-action`` to where a form's answer leads on to, and on from there."""
+    scheme = urlsplit(uri).scheme
+    policy = CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {scheme}:")
+    response.headers["Content-Security-Policy"] = policy
     return response
 
 

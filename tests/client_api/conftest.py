@@ -46,6 +46,9 @@ from homeserver.services.interactive_auth import (
     dummy_stage,
 )
 from homeserver.services.invitations import Invitations, Limits
+from homeserver.services.oauth.clients import Clients
+from homeserver.services.oauth.refresh_tokens import RefreshTokens
+from homeserver.services.oauth.tokens import OAuthTokens
 from homeserver.services.openid import OpenIdTokens
 from homeserver.services.passwords import Passwords
 from homeserver.services.profiles import ProfileService
@@ -225,6 +228,7 @@ def build(
         scheduling=SimpleNamespace(max_delay_ms=1_000, max_per_user=1),
         support=None,
         voip=SimpleNamespace(rtc_transports=[]),
+        oauth=SimpleNamespace(enabled=False),
     )
     passwords = Passwords(memory_kib=8, passes=1)
     deletion = AccountDeletion(
@@ -296,6 +300,16 @@ def build(
         public_base_url="https://one.test",
         identities=others,
         database=database,
+        clock_ms=clock,
+    )
+    app[app_keys.OAUTH_TOKENS] = OAuthTokens(
+        database=database,
+        clients=Clients(database=database, hosts=None, clock_ms=clock),
+        sessions=sessions,
+        devices=device_service,
+        refresh_tokens=RefreshTokens(b"a secret"),
+        access_token_lifetime_ms=300_000,
+        refresh_token_lifetime_ms=None,
         clock_ms=clock,
     )
     app[app_keys.PROOFS] = Proofs(

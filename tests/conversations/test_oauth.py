@@ -115,6 +115,8 @@ async def test_a_matrix_client_logs_in_through_the_provider(
         assert {
             "type": "m.login.sso",
             "identity_providers": [{"id": "work", "name": "Example Work"}],
+            "oauth_aware_preferred": True,
+            "org.matrix.msc3824.delegated_oidc_compatibility": True,
         } in flows
         assert (status, location) == (200, "")  # that place is on no list: the person sends it on
         assert "https://element.test/?a&amp;loginToken=" in page

@@ -1,0 +1,128 @@
+"""A user's devices on the account page: all, one, and logging one out.
+
+Spec: client-server API, account management URL actions.
+"""
+
+from __future__ import annotations
+
+import html
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from client_api.oauth import visits
+from client_api.oauth.account import BACK, DEVICE, DEVICE_LIST, REMOVE_DEVICE
+from client_api.oauth.visits import Visit
+from client_api.web import plain_page
+from homeserver.app_keys import DEVICES
+from homeserver.errors import NotFound
+from homeserver.storage.devices import Device
+
+routes = web.RouteTableDef()
+
+ITEM = '<li><a href="{url}">{name}</a><br><span class="quiet">{seen}</span></li>'
+LIST = "<p>{count} of your devices {are} logged in.</p>\n<ul>\n{items}\n</ul>\n{back}"
+DETAILS = """<dl>
+<dt>Device ID</dt><dd><code>{device_id}</code></dd>
+<dt>Last seen</dt><dd>{seen}</dd>
+<dt>From</dt><dd>{ip}</dd>
+</dl>
+{more}
+<p><a href="{devices}">All your devices</a></p>"""
+REMOVE_LINK = '<p><a class="button" href="{url}">Log this device out</a></p>'
+REMOVE_FORM = """<p>Its encryption keys go as well: what only this device can read cannot be read
+any more.</p>
+<form method="post" class="removal">
+{token}
+<button>Log it out</button>
+</form>"""
+GONE = plain_page.STATUS.format(text="The device is logged out.")
+
+
+def _name(device: Device) -> str:
+    return device.display_name or device.device_id
+
+
+def _seen(device: Device) -> str:
+    if device.last_seen_at is None:
+        return "never seen"
+    when = datetime.fromtimestamp(device.last_seen_at / 1000, UTC)
+    return f'<time datetime="{when:%Y-%m-%dT%H:%MZ}">{when:%Y-%m-%d %H:%M} UTC</time>'
+
+
+def _address(path: str, device: Device) -> str:
+    return html.escape(f"{path}?{urlencode({'device_id': device.device_id})}")
+
+
+async def _list(visit: Visit, notice: str = "") -> web.Response:
+    devices = await visit.request.app[DEVICES].list_devices(visit.user_id)
+    devices.sort(key=lambda device: device.last_seen_at or 0, reverse=True)
+    items = "\n".join(
+        ITEM.format(url=_address(DEVICE, d), name=visits.escaped(_name(d)), seen=_seen(d))
+        for d in devices
+    )
+    count = len(devices) or "None"
+    are = "is" if len(devices) == 1 else "are"
+    content = notice + LIST.format(count=count, are=are, items=items, back=BACK)
+    return visits.page(visit, "Your devices", content)
+
+
+async def _device(request: web.Request, visit: Visit) -> Device:
+    device_id = request.query.get("device_id", "")
+    if not device_id or "\0" in device_id:
+        raise NotFound("You have no device with that ID")
+    return await request.app[DEVICES].get(visit.user_id, device_id)
+
+
+def _details(visit: Visit, device: Device, title: str, more: str) -> web.Response:
+    content = DETAILS.format(
+        device_id=html.escape(device.device_id),
+        seen=_seen(device),
+        ip=html.escape(device.last_seen_ip or "unknown"),
+        more=more,
+        devices=DEVICE_LIST,
+    )
+    return visits.page(visit, title, content)
+
+
+@routes.get(DEVICE_LIST)
+@visits.pages
+async def show_devices(request: web.Request) -> web.StreamResponse:
+    """All of them, the latest first."""
+    return await _list(await visits.require_session(request))
+
+
+@routes.get(DEVICE)
+@visits.pages
+async def show_device(request: web.Request) -> web.StreamResponse:
+    """One of them; without ``device_id`` all."""
+    visit = await visits.require_session(request)
+    if not request.query.get("device_id"):
+        return visits.go(DEVICE_LIST)
+    device = await _device(request, visit)
+    link = REMOVE_LINK.format(url=_address(REMOVE_DEVICE, device))
+    return _details(visit, device, _name(device), link)
+
+
+@routes.get(REMOVE_DEVICE)
+@visits.pages
+async def ask_removal(request: web.Request) -> web.StreamResponse:
+    """Ask whether to log one out."""
+    visit = await visits.require_session(request)
+    if not request.query.get("device_id"):
+        return visits.go(DEVICE_LIST)
+    device = await _device(request, visit)
+    form = REMOVE_FORM.format(token=visit.form_token())
+    return _details(visit, device, f"Log out {_name(device)}?", form)
+
+
+@routes.post(REMOVE_DEVICE)
+@visits.pages
+async def remove_device(request: web.Request) -> web.StreamResponse:
+    """Log one out."""
+    visit = await visits.require_session(request)
+    await visits.read_form(visit)
+    device = await _device(request, visit)
+    await request.app[DEVICES].remove(visit.user_id, [device.device_id])
+    return await _list(visit, GONE)

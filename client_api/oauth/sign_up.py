@@ -1,0 +1,160 @@
+"""Making an account on a page, as the instance's registration lets newcomers do.
+
+Clients lead here with ``prompt=create``.  Spec: client-server API, user registration.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from client_api.oauth import visits
+from client_api.oauth.sign_in import enter
+from client_api.oauth.visits import Visit
+from client_api.web import plain_page
+from homeserver.app_keys import CONFIG, RATE_LIMITS, REGISTRATION, TERMS
+from homeserver.callers import caller_key
+from homeserver.errors import Forbidden, InvalidParam, LimitExceeded, MatrixError
+from homeserver.protocol.identifiers import UserId
+from homeserver.services import interactive_auth as stages
+from homeserver.services.passwords import check_strength
+
+routes = web.RouteTableDef()
+
+TITLE = "Make an account"
+KNOWN = frozenset({stages.DUMMY, stages.REGISTRATION_TOKEN, stages.TERMS})
+FORM = """{notice}
+<p>Your account will be on <strong>{server}</strong>.</p>
+<form method="post" autocomplete="on">
+{token}
+<div class="field">
+<label for="username">Choose a user name</label>
+<input id="username" name="username" value="{username}" required maxlength="200"
+  autocomplete="username" autocapitalize="none" spellcheck="false" aria-describedby="name-hint">
+<p class="hint" id="name-hint">Small letters, digits and . _ = - / +. Others write to you at
+@name:{server}. It cannot be changed later.</p>
+</div>
+<div class="field">
+<label for="password">Choose a password</label>
+<input id="password" name="password" type="password" required autocomplete="new-password">
+</div>
+<div class="field">
+<label for="repeated">The password once more</label>
+<input id="repeated" name="repeated" type="password" required autocomplete="new-password">
+</div>
+{code}
+{boxes}
+<button>Make my account</button>
+</form>
+<p class="quiet">You have an account already? <a href="{sign_in}">Sign in</a></p>"""
+CODE = """<div class="field">
+<label for="code">{label}</label>
+<input id="code" name="code" value="{value}" maxlength="64" autocomplete="off"
+  autocapitalize="none" spellcheck="false"{required}>
+</div>"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What a newcomer has filled in."""
+
+    username: str = ""
+    password: str = ""
+    repeated: str = ""
+    code: str = ""
+    ticked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What a newcomer needs here: whether a code can, or must, be given."""
+
+    code_possible: bool
+    code_needed: bool
+
+
+def _rules(request: web.Request) -> _Terms:
+    """Raises :class:`Forbidden` where nobody can make an account on this page."""
+    flows: Sequence[Sequence[str]] = [
+        flow for flow in request.app[REGISTRATION].flows() if KNOWN.issuperset(flow)
+    ]
+    if not flows:
+        raise Forbidden("An account here needs an e-mail address: make it with a Matrix client")
+    with_code = [stages.REGISTRATION_TOKEN in flow for flow in flows]
+    return _Terms(any(with_code), all(with_code))
+
+
+def _form(
+    visit: Visit, then: str, choice: _Choice, error: MatrixError | None = None
+) -> web.Response:
+    request = visit.request
+    rules = _rules(request)
+    label = "Registration token, or the code of an invitation"
+    code = CODE.format(
+        label=label if rules.code_needed else f"{label} (if you have one)",
+        value=html.escape(choice.code),
+        required=" required" if rules.code_needed else "",
+    )
+    content = FORM.format(
+        notice=plain_page.alert(error.text) if error is not None else "",
+        server=html.escape(request.app[CONFIG].server_name),
+        token=visit.form_token(),
+        username=html.escape(choice.username),
+        code=code if rules.code_possible else "",
+        boxes=plain_page.tick_boxes(request, request.app[TERMS].documents, choice.ticked),
+        sign_in=html.escape(visits.with_then(visits.SIGN_IN, then)),
+    )
+    status = error.status if error is not None else 200
+    return visits.page(visit, TITLE, content, status=status)
+
+
+@routes.get(visits.SIGN_UP)
+@visits.pages
+async def show_sign_up(request: web.Request) -> web.StreamResponse:
+    """Ask for a user name and a password."""
+    visit = await visits.arrive(request)
+    return _form(visit, visits.parse_then(request.query.get("then")), _Choice())
+
+
+@routes.post(visits.SIGN_UP)
+@visits.pages
+async def sign_up(request: web.Request) -> web.StreamResponse:
+    """Make the account, sign in, and go on; what is wrong with the form is said above it."""
+    visit = await visits.arrive(request)
+    fields = await visits.read_form_lists(visit)
+    then = visits.parse_then(request.query.get("then"))
+    choice = _Choice(
+        username=fields.get("username", [""])[0],
+        password=fields.get("password", [""])[0],
+        repeated=fields.get("repeated", [""])[0],
+        code=fields.get("code", [""])[0],
+        ticked=tuple(fields.get("accepted", ())),
+    )
+    try:
+        user_id = await _register(request, choice)
+    except LimitExceeded:
+        raise
+    except MatrixError as error:
+        return _form(visit, then, choice, error)
+    return await enter(visit, user_id, then)
+
+
+async def _register(request: web.Request, choice: _Choice) -> UserId:
+    registration, terms, rules = request.app[REGISTRATION], request.app[TERMS], _rules(request)
+    username, code = choice.username.strip(), choice.code.strip()
+    if not username:
+        raise InvalidParam("Choose a user name")
+    if choice.password != choice.repeated:
+        raise InvalidParam("The two passwords are not the same")
+    check_strength(choice.password)
+    terms.check_ticked(list(choice.ticked))
+    request.app[RATE_LIMITS].check("registration", caller_key(request))
+    proof: dict[str, object] = {stages.TERMS: terms.versions} if terms.documents else {}
+    if rules.code_needed or (code and rules.code_possible):
+        proof[stages.REGISTRATION_TOKEN] = await registration.token_stage({"token": code}, None)
+    user_id = await registration.check_available(username)
+    await registration.register(user_id, choice.password, proof, how="page")
+    return user_id
