@@ -166,7 +166,7 @@ def parse_then(text: str | None) -> str:
     if (
         not text
         or len(text) > MAX_THEN_LENGTH
-        or not text.startswith((f"{ACCOUNT}/", f"{ACCOUNT}?", LINK))
+        or not (text == LINK or text.startswith((f"{ACCOUNT}/", f"{ACCOUNT}?", f"{LINK}?")))
         or not text.isascii()
         or not text.isprintable()
         or "\\" in text

@@ -6,6 +6,10 @@ import base64
 import hashlib
 import re
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -13,7 +17,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from aiohttp import ClientSession, CookieJar
 from yarl import URL
 
-from tests.integration.single import Instance
+from homeserver.storage.database import Database
+from tests.conftest import TestPostgres
+from tests.integration.single import Instance, running
 
 METADATA = "/_matrix/client/v1/auth_metadata"
 OAUTH, ACCOUNT, LINK = "/_comity/oauth", "/_comity/account", "/_comity/link"
@@ -33,6 +39,7 @@ CLIENT: dict[str, Any] = {
     "application_type": "web",
 }
 API = "urn:matrix:client:api:*"
+NUMBERS = count(1)
 
 
 def scope(device_id: str) -> str:
@@ -60,7 +67,9 @@ class Page:
 class Browser:
     """A browser with cookies of its own, which follows us as long as we lead to ourselves."""
 
-    def __init__(self, one: Instance) -> None:
+    def __init__(self, one: Instance, user: str = "alice") -> None:
+        """``user``: who sits before it."""
+        self.user = user
         self._base = one.client.make_url("/")
         self._session = ClientSession(cookie_jar=CookieJar(unsafe=True))
         self.page: Page | None = None
@@ -109,9 +118,9 @@ class Browser:
                 return page
             method, url, data = "GET", self._base.join(URL(page.location, encoded=True)), None
 
-    async def sign_in(self, user: str, password: str = PASSWORD) -> Page:
+    async def sign_in(self, user: str = "", password: str = PASSWORD) -> Page:
         """Fill in the form of the sign-in page, wherever that has been reached."""
-        return await self.submit(user=user, password=password)
+        return await self.submit(user=user or self.user, password=password)
 
 
 class Client:
@@ -145,11 +154,11 @@ class Client:
         left = {key: value for key, value in query.items() if value is not None}
         return f"{OAUTH}/authorize?{urlencode(left)}"
 
-    async def code(self, browser: Browser, user: str = "alice", **changes: str | None) -> str:
+    async def code(self, browser: Browser, **changes: str | None) -> str:
         """A code, for which somebody has signed in and agreed."""
         page = await browser.open(self.request(**changes))
         if "Sign in" in page.text:
-            page = await browser.sign_in(user)
+            page = await browser.sign_in()
         assert page.status == 200, page.text
         return (await browser.submit(answer="allow")).answer()["code"]
 
@@ -173,9 +182,40 @@ class Client:
         fields = {"grant_type": "refresh_token", "refresh_token": token}
         return await self.token(status, **{**fields, **changes})
 
-    async def log_in(self, browser: Browser, user: str = "alice", **changes: str | None) -> Any:
+    async def log_in(self, browser: Browser, **changes: str | None) -> Any:
         """The whole of it."""
-        return await self.redeem(await self.code(browser, user, **changes))
+        return await self.redeem(await self.code(browser, **changes))
+
+    async def token_of_device(self, device_id: str = "TELEVISION") -> dict[str, Any]:
+        """Ask for a code that somebody enters elsewhere."""
+        fields = {"client_id": self.client_id, "scope": scope(device_id)}
+        return await post(self._one, "device", fields)
+
+    async def poll(self, device_code: str, status: int = 200) -> dict[str, Any]:
+        """Ask whether it was entered."""
+        kind = "urn:ietf:params:oauth:grant-type:device_code"
+        return await self.token(status, grant_type=kind, device_code=device_code)
+
+
+@asynccontextmanager
+async def shared_instance(
+    postgres: TestPostgres, directory: Path, **settings: Any
+) -> AsyncIterator[Instance]:
+    """An instance for all tests of a file: each has users of its own."""
+    database = await Database.connect(await postgres.create_database(), min_size=1, max_size=8)
+    settings = {"public_base_url": "http://one.test", **settings}
+    async with running(database, directory, **settings) as instance:
+        yield instance
+    await database.close()
+
+
+@asynccontextmanager
+async def somebody(one: Instance) -> AsyncIterator[Browser]:
+    """A new user, before a browser."""
+    name = f"user{next(NUMBERS)}"
+    await one.register(name)
+    async with Browser(one, name) as browser:
+        yield browser
 
 
 async def post(

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from homeserver.storage.database import Database
-from tests.integration.oauth_people import METADATA, Browser, Client, scope, who
-from tests.integration.single import Instance, running
+from tests.conftest import TestPostgres
+from tests.integration.oauth_people import (
+    METADATA,
+    Browser,
+    Client,
+    scope,
+    shared_instance,
+    somebody,
+    who,
+)
+from tests.integration.single import Instance
 
 BASE = "http://one.test"
 
 
-@pytest_asyncio.fixture
-async def one(database: Database, tmp_path: Path) -> AsyncIterator[Instance]:
-    async with running(database, tmp_path, public_base_url=BASE) as instance:
-        await instance.register("alice")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one(
+    postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Instance]:
+    async with shared_instance(postgres, tmp_path_factory.mktemp("oauth")) as instance:
         yield instance
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
+def database(one: Instance) -> Database:
+    return one.wiring.database
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def browser(one: Instance) -> AsyncIterator[Browser]:
-    async with Browser(one) as browser:
+    async with somebody(one) as browser:
         yield browser
 
 
@@ -52,19 +69,19 @@ async def test_a_client_logs_somebody_in(one: Instance, browser: Browser) -> Non
     client = await Client.register(one)
 
     asked = await browser.open(client.request())
-    consent = await browser.sign_in("@alice:one.test")
+    consent = await browser.sign_in(f"@{browser.user}:one.test")
     answer = (await browser.submit(answer="allow")).answer()
     tokens = await client.redeem(answer["code"])
 
     assert "Sign in" in asked.text
     assert "A client" in consent.text
-    assert "@alice:one.test" in consent.text
+    assert f"@{browser.user}:one.test" in consent.text
     assert (answer["state"], answer["iss"]) == ("a state & more", f"{BASE}/")
     assert tokens["token_type"] == "Bearer"
     assert tokens["expires_in"] == 300
     assert tokens["scope"] == scope("PHONE")
     known = await who(one, tokens["access_token"])
-    assert (known["user_id"], known["device_id"]) == ("@alice:one.test", "PHONE")
+    assert (known["user_id"], known["device_id"]) == (f"@{browser.user}:one.test", "PHONE")
     devices = await one.call("GET", "/devices", token=tokens["access_token"])
     assert [d["display_name"] for d in devices["devices"] if d["device_id"] == "PHONE"] == [
         "A client"
@@ -79,7 +96,7 @@ async def test_the_answer_comes_where_the_client_wants_it(
     client = await Client.register(one)
     uri = "https://app.client.test/other?a=b"
     await browser.open(client.request(redirect_uri=uri, response_mode=mode))
-    await browser.sign_in("alice")
+    await browser.sign_in()
 
     page = await browser.submit(answer="allow")
 
