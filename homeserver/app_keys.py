@@ -65,6 +65,7 @@ from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.receipts import ReceiptService
 from homeserver.services.registration import RegistrationService
+from homeserver.services.relation_rules import RelationRules
 from homeserver.services.relations import RelationService
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.reports import Reports
@@ -189,5 +190,6 @@ THIRD_PARTY_INVITES = web.AppKey("THIRD_PARTY_INVITES", ThirdPartyInvites)
 TIMELINE = web.AppKey("TIMELINE", Timeline)
 TIMELINE_DATES = web.AppKey("TIMELINE_DATES", TimelineDates)
 TIMELINE_STATE = web.AppKey("TIMELINE_STATE", TimelineState)
+RELATION_RULES = web.AppKey("RELATION_RULES", RelationRules)
 RELATIONS = web.AppKey("RELATIONS", RelationService)
 RETENTION = web.AppKey("RETENTION", Retention)

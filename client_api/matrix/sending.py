@@ -11,7 +11,7 @@ from client_api.auth import require_sender, require_user
 from client_api.matrix.delayed_events import query_delay, schedule
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import DIRECTORY, MEMBERSHIP, RATE_LIMITS, ROOMS
+from homeserver.app_keys import DIRECTORY, MEMBERSHIP, RATE_LIMITS, RELATION_RULES, ROOMS
 from homeserver.errors import BadJson, InvalidParam
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.services.requester import Requester
@@ -63,17 +63,16 @@ async def send_message(request: web.Request) -> web.Response:
         redacts = optional(body, "redacts", str)
         if redacts is None:
             raise BadJson("A redaction needs 'redacts'")
-    sent = await request.app[ROOMS].send(
-        path_room_id(request),
-        Draft(
-            requester.user_id,
-            event_type,
-            body,
-            redacts=redacts,
-            origin_server_ts=_sent_at(request, requester),
-        ),
-        transaction=_transaction(request, requester, "send"),
+    draft = Draft(
+        requester.user_id,
+        event_type,
+        body,
+        redacts=redacts,
+        origin_server_ts=_sent_at(request, requester),
     )
+    room_id, transaction = path_room_id(request), _transaction(request, requester, "send")
+    await request.app[RELATION_RULES].check(room_id, draft, transaction)
+    sent = await request.app[ROOMS].send(room_id, draft, transaction=transaction)
     return json_response({"event_id": sent.event.event_id})
 
 

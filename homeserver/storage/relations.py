@@ -38,20 +38,22 @@ FROM unnest($1::text[], $2::text[]) AS wanted (event_id, sender) CROSS JOIN LATE
 """
 SELECT_THREADS = f"""
 SELECT wanted.event_id AS root, thread.replies, thread.participated, latest.event_id AS latest
-FROM unnest($1::text[]) AS wanted (event_id) CROSS JOIN LATERAL (
+FROM unnest($1::text[]) AS wanted (event_id) JOIN events root USING (event_id)
+CROSS JOIN LATERAL (
     SELECT count(*) AS replies, bool_or(c.sender = $2) AS participated,
-        max(c.timeline_order) AS last, min(c.room_id) AS room_id
+        max(c.timeline_order) AS last
     FROM events c WHERE c.relates_to = wanted.event_id AND c.relation_type = 'm.thread'
-        AND {not_of("c", 3)} AND {COUNTS}
+        AND c.room_id = root.room_id AND {not_of("c", 3)} AND {COUNTS}
 ) thread
-JOIN events latest ON latest.room_id = thread.room_id AND latest.timeline_order = thread.last
+JOIN events latest ON latest.room_id = root.room_id AND latest.timeline_order = thread.last
 """
 SELECT_REFERENCES = f"""
 SELECT wanted.event_id AS target, found.event_id
-FROM unnest($1::text[]) AS wanted (event_id) CROSS JOIN LATERAL (
+FROM unnest($1::text[]) AS wanted (event_id) JOIN events target USING (event_id)
+CROSS JOIN LATERAL (
     SELECT c.event_id FROM events c
     WHERE c.relates_to = wanted.event_id AND c.relation_type = 'm.reference'
-        AND {not_of("c", 2)} AND {COUNTS}
+        AND c.room_id = target.room_id AND {not_of("c", 2)} AND {COUNTS}
     ORDER BY c.timeline_order LIMIT $3
 ) found
 """
@@ -70,6 +72,11 @@ GROUP BY c.event_id
 """
 SELECT_CHILDREN_BACKWARDS = f"{SELECT_CHILDREN} ORDER BY c.timeline_order DESC LIMIT $8"
 SELECT_CHILDREN_FORWARDS = f"{SELECT_CHILDREN} ORDER BY c.timeline_order LIMIT $8"
+SELECT_ANNOTATED = f"""
+SELECT EXISTS (
+    SELECT 1 FROM events c WHERE c.relates_to = $2 AND c.relation_type = 'm.annotation'
+        AND c.relation_key = $5 AND c.room_id = $1 AND c.sender = $3 AND c.type = $4 AND {COUNTS})
+"""
 # Threads by their last reply: a reply is the last if its thread has none after it.
 SELECT_THREAD_ROOTS = f"""
 SELECT c.relates_to AS root, c.timeline_order FROM events c
@@ -77,14 +84,16 @@ WHERE c.room_id = $1 AND c.relation_type = 'm.thread' AND c.timeline_order <= $2
     AND {not_of("c", 3)} AND {COUNTS}
     AND NOT EXISTS (SELECT 1 FROM events later
         WHERE later.relates_to = c.relates_to AND later.relation_type = 'm.thread'
-            AND later.timeline_order > c.timeline_order AND later.rejected IS NULL
-            AND NOT later.soft_failed AND later.withheld IS NULL AND later.redacted_by IS NULL
+            AND later.room_id = c.room_id AND later.timeline_order > c.timeline_order
+            AND later.rejected IS NULL AND NOT later.soft_failed AND later.withheld IS NULL
+            AND later.redacted_by IS NULL
             AND {not_of("later", 3)})
     AND ($4::text IS NULL
         OR EXISTS (SELECT 1 FROM events root WHERE root.event_id = c.relates_to
             AND root.sender = $4)
         OR EXISTS (SELECT 1 FROM events mine WHERE mine.relates_to = c.relates_to
-            AND mine.relation_type = 'm.thread' AND mine.sender = $4))
+            AND mine.relation_type = 'm.thread' AND mine.room_id = c.room_id
+            AND mine.sender = $4))
 ORDER BY c.timeline_order DESC LIMIT $5
 """
 
@@ -142,6 +151,14 @@ async def get_references(
     found: dict[str, list[str]] = {}
     for row in await db.fetch(SELECT_REFERENCES, list(event_ids), list(without), limit):
         found.setdefault(row["target"], []).append(row["event_id"])
+    return found
+
+
+async def has_annotated(
+    db: Queryable, room_id: str, event_id: str, sender: str, event_type: str, key: str
+) -> bool:
+    """Whether somebody has annotated an event with a key, and not taken it back."""
+    found: bool = await db.fetchval(SELECT_ANNOTATED, room_id, event_id, sender, event_type, key)
     return found
 
 
