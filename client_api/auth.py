@@ -7,7 +7,9 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from client_api.guests import require_guest_route
 from homeserver.app_keys import (
+    ACCOUNT_STANDING,
     APP_SERVICES,
     CONFIG,
     INTERACTIVE_AUTH,
@@ -17,7 +19,7 @@ from homeserver.app_keys import (
     TERMS,
 )
 from homeserver.callers import caller_address
-from homeserver.errors import Forbidden, MissingToken, UnknownToken
+from homeserver.errors import Forbidden, MissingToken, UnknownToken, UserLocked
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.appservices.registration import AppService
@@ -40,12 +42,12 @@ def access_token(request: web.Request) -> str | None:
     return request.query.get("access_token") or None
 
 
-async def require_user(request: web.Request) -> Requester:
-    """The caller.
+async def require_user(request: web.Request, *, locked: bool = False) -> Requester:
+    """The caller.  ``locked``: be their account locked or not.
 
-    Raises: :class:`MissingToken`, :class:`~homeserver.errors.UnknownToken`.
+    Raises: :class:`MissingToken`, and what :func:`find_user` raises.
     """
-    requester = await find_user(request)
+    requester = await find_user(request, locked=locked)
     if requester is None:
         raise MissingToken("This needs an access token: log in first")
     return requester
@@ -63,16 +65,37 @@ async def require_sender(request: web.Request) -> Requester:
     return requester
 
 
-async def find_user(request: web.Request) -> Requester | None:
-    """The caller, or None without a token.  Raises: :class:`~homeserver.errors.UnknownToken`."""
+async def require_active(request: web.Request) -> Requester:
+    """The caller, who is not suspended.
+
+    Raises: what :func:`require_user` raises, :class:`~homeserver.errors.UserSuspended`.
+    """
+    requester = await require_user(request)
+    request.app[ACCOUNT_STANDING].require_active(requester.user_id)
+    return requester
+
+
+async def find_user(request: web.Request, *, locked: bool = False) -> Requester | None:
+    """The caller, or None without a token.  ``locked``: be their account locked or not.
+
+    Raises: :class:`~homeserver.errors.UnknownToken`, :class:`UserLocked`, :class:`GuestForbidden`.
+    """
     token = access_token(request)
     if token is None:
         return None
     services = request.app[APP_SERVICES]
     service = services.by_token(token)
     if service is not None:
-        return await services.act(service, request.query.get("user_id"), _asserted_device(request))
-    return await request.app[SESSIONS].authenticate(token, lambda: origin(request))
+        requester = await services.act(
+            service, request.query.get("user_id"), _asserted_device(request)
+        )
+    else:
+        requester = await request.app[SESSIONS].authenticate(token, lambda: origin(request))
+    if not locked and request.app[ACCOUNT_STANDING].is_locked(requester.user_id):
+        raise UserLocked()
+    if requester.guest:
+        require_guest_route(request)
+    return requester
 
 
 def _asserted_device(request: web.Request) -> str | None:

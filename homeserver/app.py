@@ -64,6 +64,7 @@ def build_app(wiring: Wiring) -> web.Application:
     wiring.device_parts.provide(app)
     wiring.reading.provide(app)
     wiring.sign_in.provide(app)
+    wiring.account_access.provide(app)
     wiring.oauth.provide(app)
     wiring.space_parts.provide(app)
     wiring.sliding.provide(app)
@@ -114,7 +115,6 @@ def _provide(app: web.Application, wiring: Wiring) -> None:
     app[app_keys.FILTERS] = wiring.filters
     app[app_keys.INTERACTIVE_AUTH] = wiring.interactive_auth
     app[app_keys.INVITATIONS] = wiring.account_parts.invitations
-    app[app_keys.MAILER] = wiring.mailer
     app[app_keys.MEDIA] = wiring.device_parts.media
     app[app_keys.MEMBERSHIP] = wiring.membership
     app[app_keys.MESSAGE_VIEWS] = wiring.ends.views

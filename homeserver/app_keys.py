@@ -9,6 +9,7 @@ from aiohttp import web
 
 from homeserver.config import Config
 from homeserver.services.account_data import AccountDataService
+from homeserver.services.account_standing import AccountStanding
 from homeserver.services.accounts import AccountService
 from homeserver.services.admin_tokens import AdminTokens
 from homeserver.services.appservices.registry import AppServices
@@ -29,6 +30,7 @@ from homeserver.services.end_to_end_keys import EndToEndKeyService
 from homeserver.services.exports.jobs import Exports
 from homeserver.services.external_checks.links import CheckLinks
 from homeserver.services.filters import FilterService
+from homeserver.services.guests import Guests
 from homeserver.services.hidden_events import HiddenEvents
 from homeserver.services.interactive_auth import InteractiveAuth
 from homeserver.services.invitations import Invitations
@@ -102,6 +104,7 @@ CONFIG = web.AppKey("CONFIG", Config)
 DATABASE = web.AppKey("DATABASE", Database)
 
 ACCOUNT_DATA = web.AppKey("ACCOUNT_DATA", AccountDataService)
+ACCOUNT_STANDING = web.AppKey("ACCOUNT_STANDING", AccountStanding)
 ACCOUNTS = web.AppKey("ACCOUNTS", AccountService)
 ADMIN_TOKENS = web.AppKey("ADMIN_TOKENS", AdminTokens)
 APP_SERVICES = web.AppKey("APP_SERVICES", AppServices)
@@ -185,6 +188,7 @@ MUTUAL_ROOMS = web.AppKey("MUTUAL_ROOMS", MutualRooms)
 ROOM_UPGRADES = web.AppKey("ROOM_UPGRADES", RoomUpgrades)
 SERVER_NOTICES = web.AppKey("SERVER_NOTICES", ServerNotices)
 ROOM_SUMMARIES = web.AppKey("ROOM_SUMMARIES", Summaries)
+GUESTS = web.AppKey("GUESTS", Guests)
 HIDDEN_EVENTS = web.AppKey("HIDDEN_EVENTS", HiddenEvents)
 THIRD_PARTY_INVITES = web.AppKey("THIRD_PARTY_INVITES", ThirdPartyInvites)
 TIMELINE = web.AppKey("TIMELINE", Timeline)

@@ -14,7 +14,13 @@ from typing import Any
 
 import yaml
 
-from homeserver.config_accounts import EmailConfig, email_config, email_problems
+from homeserver.config_accounts import (
+    EmailConfig,
+    SupportConfig,
+    email_config,
+    email_problems,
+    support_problems,
+)
 from homeserver.config_limits import (
     LimitsConfig,
     PushConfig,
@@ -115,6 +121,8 @@ class RegistrationConfig:
     mode: str
     terms: list[dict[str, Any]]
     invitations: InvitationsConfig
+    guests: bool
+    require_email: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +269,7 @@ class Config:
     listen: ListenConfig
     registration: RegistrationConfig
     email: EmailConfig
+    support: SupportConfig
     sign_in: SignInConfig
     oauth: OAuthConfig
     app_services: list[str | dict[str, Any]]  # files, or what is said of one
@@ -395,6 +404,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         ),
         registration=_registration(document["registration"]),
         email=email_config(document["email"], base),
+        support=SupportConfig(**document["support"]),
         sign_in=SignInConfig(
             document["jwt"]["issuers"], document["oidc_providers"], document["sso_redirect_urls"]
         ),
@@ -482,6 +492,9 @@ def _check_together(config: Config) -> Iterator[str]:
         if not 0 < address.port < 65536:
             yield f"listen.{key}: found the port {address.port}; allowed: 1 to 65535"
     yield from email_problems(config.email)
+    yield from support_problems(config.support)
+    if config.registration.require_email and config.email.host is None:
+        yield "registration.require_email: found true; allowed: false, as email.host is not set"
     documents = [document["name"] for document in config.registration.terms]
     for name in sorted({name for name in documents if documents.count(name) > 1}):
         yield f"registration.terms: found the name {name!r} twice; allowed: each name once"

@@ -31,6 +31,23 @@ class EmailConfig:
     next_link_urls: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class SupportConfig:
+    """``support``; each of the contacts as it stands in the YAML."""
+
+    contacts: list[dict[str, Any]]
+    page: str | None
+    identity_server: str | None
+
+
+def support_problems(config: SupportConfig) -> Iterator[str]:
+    """Contacts who cannot be reached."""
+    for number, contact in enumerate(config.contacts):
+        if not contact.keys() & {"matrix_id", "email_address"}:
+            where = f"support.contacts[{number}]"
+            yield f"{where}: missing; it needs a matrix_id, an email_address or both"
+
+
 def email_config(section: Mapping[str, Any], base: Path) -> EmailConfig:
     """``email`` with what null means filled in, the password read from its file."""
     values = dict(section)

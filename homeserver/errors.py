@@ -85,6 +85,36 @@ class Forbidden(MatrixError):
     errcode, status = "M_FORBIDDEN", 403
 
 
+class UserLocked(MatrixError):
+    """The account is locked: its sessions live on, but are good for nothing until it is unlocked.
+
+    Spec: client-server API, account locking.
+    """
+
+    errcode, status = "M_USER_LOCKED", 401
+
+    def __init__(self) -> None:
+        super().__init__("This account has been locked", soft_logout=True)
+
+
+class UserSuspended(MatrixError):
+    """The account is suspended, and this is not among what it may still do.
+
+    Spec: client-server API, account suspension.
+    """
+
+    errcode, status = "M_USER_SUSPENDED", 403
+
+    def __init__(self) -> None:
+        super().__init__("You cannot perform this action while suspended.")
+
+
+class GuestForbidden(MatrixError):
+    """Not for guests.  Spec: client-server API, guest access."""
+
+    errcode, status = "M_GUEST_ACCESS_FORBIDDEN", 403
+
+
 class PolicyRefused(Forbidden):
     """The instance's policy refuses what somebody here wants to send."""
 

@@ -4,6 +4,9 @@ ALTER TABLE accounts
     ADD COLUMN locked_at bigint,                   -- ms; null: not locked
     ADD COLUMN suspended_at bigint;                -- ms; null: not suspended
 
+CREATE INDEX accounts_restricted ON accounts (user_id)
+    WHERE locked_at IS NOT NULL OR suspended_at IS NOT NULL;
+
 -- Mail that must arrive: what is here has not been taken over by the SMTP server yet.
 CREATE TABLE mail_queue (
     mail_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from client_api.auth import access_token, origin
 from client_api.conversations.keys import API_TOKENS, APPLICATIONS
-from homeserver.app_keys import SESSIONS, TERMS
-from homeserver.errors import MissingToken, NotFound, UnknownToken
+from homeserver.app_keys import ACCOUNT_STANDING, SESSIONS, TERMS
+from homeserver.errors import GuestForbidden, MissingToken, NotFound, UnknownToken, UserLocked
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.conversations.api_tokens import is_api_token
 from homeserver.services.conversations.applications import Application
@@ -95,6 +95,18 @@ async def authenticate_token(
 
     Raises what :func:`authenticate` raises.
     """
+    caller = await _find_caller(app, token, user, origin)
+    if caller.acting is not None:
+        if app[ACCOUNT_STANDING].is_locked(caller.acting.user_id):
+            raise UserLocked()
+        if caller.acting.guest:
+            raise GuestForbidden("This API is not for guests")
+    return caller
+
+
+async def _find_caller(
+    app: web.Application, token: str, user: str | None, origin: Callable[[], Origin]
+) -> Caller:
     if is_api_token(token):
         return await _by_api_token(app, token, user)
     if user is not None:

@@ -7,6 +7,7 @@ from aiohttp import web
 from client_api.matrix import (
     account,
     account_data,
+    admin,
     appservices,
     auth_fallback,
     capabilities,
@@ -53,6 +54,7 @@ MODULES = (
     account,
     account_data,
     appservices,
+    admin,
     auth_fallback,
     capabilities,
     dehydrated_devices,

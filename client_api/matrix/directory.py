@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from client_api.auth import require_user
+from client_api.auth import require_active, require_user
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import APP_SERVICES, DIRECTORY, ROOMS
@@ -24,7 +24,7 @@ async def get_room_id_by_alias(request: web.Request) -> web.Response:
 @routes.put("/directory/room/{alias}")
 async def set_room_alias(request: web.Request) -> web.Response:
     """Give a room an alias."""
-    requester = await require_user(request)
+    requester = await require_active(request)
     body = await read_json(request)
     alias = request.match_info["alias"]
 
@@ -73,7 +73,7 @@ async def get_room_visibility_on_directory(request: web.Request) -> web.Response
 @routes.put("/directory/list/room/{room_id}")
 async def set_room_visibility_on_directory(request: web.Request) -> web.Response:
     """List a room, or take it out."""
-    requester = await require_user(request)
+    requester = await require_active(request)
     body = await read_json(request)
 
     await request.app[DIRECTORY].publish(

@@ -167,7 +167,7 @@ async def generate_login_token(request: web.Request) -> web.Response:
 @routes.post("/logout")
 async def logout(request: web.Request) -> web.Response:
     """Log out, and delete the device."""
-    requester = await require_user(request)
+    requester = await require_user(request, locked=True)
     if requester.device_id is None:
         raise Forbidden("This access token belongs to no device: there is nothing to log out of")
     await request.app[DEVICES].remove(requester.user_id, [requester.device_id])
@@ -177,7 +177,7 @@ async def logout(request: web.Request) -> web.Response:
 @routes.post("/logout/all")
 async def logout_all(request: web.Request) -> web.Response:
     """Log out everywhere, and delete all devices."""
-    requester = await require_user(request)
+    requester = await require_user(request, locked=True)
     await request.app[DEVICES].remove_all(requester.user_id)
     await request.app[SESSIONS].revoke(requester.user_id, None)
     return json_response({})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from client_api.auth import require_user
+from client_api.auth import require_active, require_user
 from client_api.media_access import check_length, content_answer, find_media, thumbnail_answer
 from client_api.routing import V1, ClientRoutes
 from homeserver.app_keys import MEDIA
@@ -36,7 +36,7 @@ def _media(method: str, path: str, handler: Handler, versions: tuple[str, ...]) 
 
 async def create_content(request: web.Request) -> web.Response:
     """Give out a media ID.  Spec: ``POST /media/v1/create``."""
-    requester = await require_user(request)
+    requester = await require_active(request)
     pending = await request.app[MEDIA].create(requester.user_id)
     return json_response(
         {
@@ -48,7 +48,7 @@ async def create_content(request: web.Request) -> web.Response:
 
 async def upload_content(request: web.Request) -> web.Response:
     """Store a file.  Spec: ``POST /media/v3/upload``."""
-    requester = await require_user(request)
+    requester = await require_active(request)
     check_length(request)
     media_id = await request.app[MEDIA].upload(
         requester.user_id,
@@ -61,7 +61,7 @@ async def upload_content(request: web.Request) -> web.Response:
 
 async def upload_content_to_mxc(request: web.Request) -> web.Response:
     """Store a file under an ID given out.  Spec: ``PUT /media/v3/upload/{server}/{mediaId}``."""
-    requester = await require_user(request)
+    requester = await require_active(request)
     if request.match_info["server_name"] != request.app[MEDIA].server_name:
         raise Forbidden("That media ID is of another server")
     check_length(request)

@@ -11,6 +11,7 @@ from client_api.matrix.parsing import body_user_id, path_room_id, room_servers, 
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import (
     DIRECTORY,
+    GUESTS,
     LIST_GATE,
     MEMBERSHIP,
     RATE_LIMITS,
@@ -38,6 +39,8 @@ async def join_room(request: web.Request) -> web.Response:
     requester = await require_sender(request)
     body = await read_json(request, optional=True)
     room_id, servers = await _find(request, requester.user_id)
+    if requester.guest:
+        await request.app[GUESTS].check_join(room_id)
     request.app[RATE_LIMITS].check("join", requester.user_id)
 
     await request.app[MEMBERSHIP].join(
@@ -52,6 +55,8 @@ async def join_room_by_id(request: web.Request) -> web.Response:
     requester = await require_sender(request)
     body = await read_json(request, optional=True)
     room_id = path_room_id(request)
+    if requester.guest:
+        await request.app[GUESTS].check_join(room_id)
     request.app[RATE_LIMITS].check("join", requester.user_id)
 
     await request.app[MEMBERSHIP].join(

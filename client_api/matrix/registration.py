@@ -8,10 +8,11 @@ from client_api.auth import authenticate_interactively, origin, require_app_serv
 from client_api.matrix import parsing
 from client_api.matrix.login import APP_SERVICE, check_may_log_in, logged_in
 from client_api.routing import V1, ClientRoutes
-from homeserver.app_keys import APP_SERVICES, CONFIG, RATE_LIMITS, REGISTRATION, SESSIONS
+from homeserver.app_keys import APP_SERVICES, CONFIG, GUESTS, RATE_LIMITS, REGISTRATION, SESSIONS
 from homeserver.callers import caller_key
-from homeserver.errors import Forbidden, InvalidParam, MissingParam
+from homeserver.errors import Forbidden, GuestForbidden, InvalidParam, MissingParam
 from homeserver.protocol.events import JsonObject
+from homeserver.protocol.identifiers import UserId
 from homeserver.services.passwords import check_strength
 from homeserver.services.usernames import InvalidUsername, new_user_id
 from homeserver.web import json_response, optional, read_json, required
@@ -29,13 +30,14 @@ async def register(request: web.Request) -> web.Response:
     request.app[RATE_LIMITS].check(action, caller_key(request))
     kind = request.query.get("kind", "user")
     if kind == "guest":
-        raise Forbidden("This server has no guest accounts", errcode="M_GUEST_ACCESS_FORBIDDEN")
+        return await _register_guest(request, body)
     if kind != "user":
         raise InvalidParam("'kind' must be user or guest")
 
     registration = request.app[REGISTRATION]
     flows = registration.flows()
-    user_id = await registration.check_available(optional(body, "username", str))
+    guest = await _guest(request, body)
+    user_id = await registration.check_available(optional(body, "username", str), guest)
     password = optional(body, "password", str)
     if password is not None:
         check_strength(password)
@@ -46,7 +48,9 @@ async def register(request: web.Request) -> web.Response:
     )
     if password is None:
         raise MissingParam("'password' is required")
-    await registration.register(user_id, password, results)
+    await registration.register(user_id, password, results, upgrade=guest is not None)
+    if guest is not None:
+        request.app[SESSIONS].forget(user_id)
     if optional(body, "inhibit_login", bool):
         return json_response({"user_id": user_id, "home_server": user_id.server_name})
 
@@ -58,6 +62,32 @@ async def register(request: web.Request) -> web.Response:
         origin=origin(request),
     )
     return json_response(logged_in(request, tokens))
+
+
+async def _register_guest(request: web.Request, body: JsonObject) -> web.Response:
+    """Make a guest's account, and log in to it; of the body only the device's name counts."""
+    if not request.app[GUESTS].enabled:
+        raise GuestForbidden("This server has no guest accounts")
+    if not body.get("auth"):
+        request.app[RATE_LIMITS].check("registration", caller_key(request))
+    name = parsing.device_name(body, "initial_device_display_name")
+    user_id = await request.app[REGISTRATION].register_guest()
+    tokens = await request.app[SESSIONS].log_in(user_id, display_name=name, origin=origin(request))
+    return json_response(logged_in(request, tokens))
+
+
+async def _guest(request: web.Request, body: JsonObject) -> UserId | None:
+    """The guest who makes a user's account of theirs, if it is one.
+
+    Spec: guest access, ``guest_access_token``.
+    """
+    token = optional(body, "guest_access_token", str)
+    if token is None:
+        return None
+    requester = await request.app[SESSIONS].authenticate(token, lambda: origin(request))
+    if not requester.guest:
+        raise Forbidden("'guest_access_token' is no guest's")
+    return requester.user_id
 
 
 async def _register_for_service(request: web.Request, body: JsonObject) -> web.Response:

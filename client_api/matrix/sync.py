@@ -6,8 +6,8 @@ from aiohttp import web
 
 from client_api.auth import require_user
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import FILTERS, SYNC
-from homeserver.errors import InvalidParam
+from homeserver.app_keys import ACCOUNT_STANDING, FILTERS, SYNC
+from homeserver.errors import InvalidParam, UserLocked
 from homeserver.protocol.filters import EMPTY_FILTER
 from homeserver.services.sync import SyncRequest
 from homeserver.services.sync_token import SyncToken
@@ -42,4 +42,6 @@ async def sync(request: web.Request) -> web.Response:
             is_gone=lambda: request.transport is None or request.transport.is_closing(),
         )
     )
+    if request.app[ACCOUNT_STANDING].is_locked(requester.user_id):
+        raise UserLocked()  # while it waited
     return web.Response(body=answer, content_type="application/json")

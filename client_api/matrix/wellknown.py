@@ -6,6 +6,7 @@ from aiohttp import web
 
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import CONFIG
+from homeserver.errors import NotFound
 from homeserver.services.oauth.metadata import server_metadata
 from homeserver.web import json_response
 
@@ -24,7 +25,25 @@ async def get_wellknown(request: web.Request) -> web.Response:
             "issuer": told["issuer"],
             "account": told["account_management_uri"],
         }
+    if config.support.identity_server is not None:
+        document["m.identity_server"] = {"base_url": config.support.identity_server}
     return json_response(document)
 
 
-routes.definitions.append(web.get("/.well-known/matrix/client", get_wellknown))
+async def get_wellknown_support(request: web.Request) -> web.Response:
+    """Whom to turn to.  Raises :class:`NotFound` where the configuration names nobody."""
+    support = request.app[CONFIG].support
+    document: dict[str, object] = {}
+    if support.contacts:
+        document["contacts"] = support.contacts
+    if support.page is not None:
+        document["support_page"] = support.page
+    if not document:
+        raise NotFound("This server names nobody to turn to")
+    return json_response(document)
+
+
+routes.definitions += [
+    web.get("/.well-known/matrix/client", get_wellknown),
+    web.get("/.well-known/matrix/support", get_wellknown_support),
+]

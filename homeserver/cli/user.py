@@ -15,6 +15,8 @@ from homeserver.protocol.identifiers import InvalidIdentifier, UserId, parse_add
 from homeserver.storage.database import Database
 from homeserver.wiring import Wiring
 
+COMMAND_LINE = "command line"
+
 
 @click.group()
 def user() -> None:
@@ -80,6 +82,8 @@ def list_users(config_path: Path | None) -> None:
                 for word, set_ in (
                     ("admin", account.admin),
                     ("guest", account.guest),
+                    ("locked", account.locked_at is not None),
+                    ("suspended", account.suspended_at is not None),
                     ("deactivated", account.deactivated_at is not None),
                 )
                 if set_
@@ -118,3 +122,71 @@ def admin(name: str, revoke: bool, config_path: Path | None) -> None:
         click.echo(f"{user_id} is {'no longer an' if revoke else 'an'} admin")
 
     _with_wiring(load(config_path), work)
+
+
+def _set_standing(
+    name: str, config_path: Path | None, work: Callable[[Wiring, UserId], Awaitable[None]]
+) -> UserId:
+    done: list[UserId] = []
+
+    async def run(wiring: Wiring) -> None:
+        user_id = _user_id(wiring, name)
+        await work(wiring, user_id)
+        done.append(user_id)
+
+    _with_wiring(load(config_path), run)
+    return done[0]
+
+
+@user.command()
+@click.argument("name")
+@config_option
+def lock(name: str, config_path: Path | None) -> None:
+    """Lock the account NAME: its user can do nothing but log out until it is unlocked.
+
+    A running server knows within seconds.
+    """
+
+    async def work(wiring: Wiring, user_id: UserId) -> None:
+        await wiring.standing.set_locked(user_id, True, by=COMMAND_LINE)
+
+    click.echo(f"locked {_set_standing(name, config_path, work)}")
+
+
+@user.command()
+@click.argument("name")
+@config_option
+def unlock(name: str, config_path: Path | None) -> None:
+    """Unlock the account NAME."""
+
+    async def work(wiring: Wiring, user_id: UserId) -> None:
+        await wiring.standing.set_locked(user_id, False, by=COMMAND_LINE)
+
+    click.echo(f"unlocked {_set_standing(name, config_path, work)}")
+
+
+@user.command()
+@click.argument("name")
+@config_option
+def suspend(name: str, config_path: Path | None) -> None:
+    """Suspend the account NAME: its user reads and leaves, but neither writes nor joins.
+
+    A running server knows within seconds.
+    """
+
+    async def work(wiring: Wiring, user_id: UserId) -> None:
+        await wiring.standing.set_suspended(user_id, True, by=COMMAND_LINE)
+
+    click.echo(f"suspended {_set_standing(name, config_path, work)}")
+
+
+@user.command()
+@click.argument("name")
+@config_option
+def unsuspend(name: str, config_path: Path | None) -> None:
+    """Let the account NAME write and join again."""
+
+    async def work(wiring: Wiring, user_id: UserId) -> None:
+        await wiring.standing.set_suspended(user_id, False, by=COMMAND_LINE)
+
+    click.echo(f"unsuspended {_set_standing(name, config_path, work)}")

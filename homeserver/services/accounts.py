@@ -103,6 +103,7 @@ class AccountService:
         password_hash: str | None,
         *,
         admin: bool = False,
+        guest: bool = False,
         for_service: bool = False,
     ) -> None:
         """Write a new account's rows inside a transaction.
@@ -112,7 +113,7 @@ class AccountService:
         """
         if self.check_name is not None and not for_service:
             self.check_name(user_id)
-        account = Account(user_id, password_hash, admin, False, self._clock_ms())
+        account = Account(user_id, password_hash, admin, guest, self._clock_ms())
         if not await storage.insert_account(connection, account):
             raise UserInUse("That user name is taken")
         await profile_storage.lock_profile(connection, user_id)

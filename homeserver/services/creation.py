@@ -98,6 +98,8 @@ class RoomCreation:
         self._third_party = third_party
         self._clock_ms = clock_ms
         self._random_id = random_id
+        self.may_act: Callable[[str], None] = lambda _user_id: None
+        """Raises for a user who makes no rooms now."""
 
     async def create(self, creator: UserId, request: RoomRequest, profile: JsonObject) -> str:
         """Make a room and invite people to it; its room ID.
@@ -139,6 +141,7 @@ class RoomCreation:
 
         ``content``: of its create event.  Raises ``M_INVALID_ROOM_STATE``.
         """
+        self.may_act(creator)
         create = await self._new_create_event(creator, version, content)
         room = LiveRoom(create.room_id, version, self._server_name)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -74,6 +74,8 @@ class ProfileService:
         self._database = database
         self._remote = remote
         self._members = members
+        self.may_act: Callable[[str], None] = lambda _user_id: None
+        """Raises for a user who changes nothing now."""
 
     # ------------------------------------------------------------ reading
 
@@ -109,6 +111,7 @@ class ProfileService:
 
         Raises: :class:`InvalidParam`, :class:`KeyTooLarge`, :class:`ProfileTooLarge`.
         """
+        self.may_act(user_id)
         check_key(key)
         if key in MEMBER_FIELDS and value in ("", None):
             await self.delete_field(user_id, key)
@@ -125,6 +128,7 @@ class ProfileService:
 
     async def delete_field(self, user_id: UserId, key: str) -> None:
         """Remove a field from a local user's profile, if it is there."""
+        self.may_act(user_id)
         check_key(key)
         async with self._database.transaction() as connection:
             fields = await storage.lock_profile(connection, user_id)

@@ -20,6 +20,7 @@ from homeserver.services.usernames import new_user_id
 from homeserver.storage import accounts as account_storage
 from homeserver.storage import registration_tokens as storage
 from homeserver.storage.database import Connection, Database
+from homeserver.storage.guests import make_user_of_guest
 
 CLOSED, TOKEN, OPEN = "closed", "token", "open"
 MAX_TOKEN_LENGTH = 64
@@ -88,12 +89,17 @@ class RegistrationService:
         """What the stages of the flows show."""
         return {TERMS: self._terms.params()} if self._terms.documents else {}
 
-    async def check_available(self, username: str | None) -> UserId:
-        """The ID that a newcomer would get.
+    async def check_available(self, username: str | None, guest: UserId | None = None) -> UserId:
+        """The ID that a newcomer would get; ``guest``: who they are already, as a guest.
 
-        Raises: :class:`~homeserver.services.usernames.InvalidUsername`, :class:`UserInUse`.
+        Raises: :class:`~homeserver.services.usernames.InvalidUsername`, :class:`UserInUse`,
+        :class:`Forbidden` if a guest wants another name than theirs.
         """
         user_id = new_user_id(username, self._server_name)
+        if guest is not None:
+            if username is None or user_id != guest:
+                raise Forbidden(f"A guest keeps their user name: {guest.localpart}")
+            return user_id
         if await account_storage.get_account(self._database, user_id) is not None:
             raise UserInUse("That user name is taken")
         if self._accounts.check_name is not None:
@@ -109,17 +115,22 @@ class RegistrationService:
         proof: Mapping[str, Any],
         *,
         how: str = "registration",
+        upgrade: bool = False,
     ) -> None:
         """Make an account, use up the token with it, and note the terms accepted.
 
-        ``proof``: what each completed stage yielded; ``how``: where the newcomer was asked.
+        ``proof``: what each completed stage yielded; ``how``: where the newcomer was asked;
+        ``upgrade``: the account is a guest's, and becomes a user's.
         Raises: :class:`UserInUse`, :class:`Forbidden` if the token was used up meanwhile.
         """
         password_hash = await self._passwords.hash(password) if password is not None else None
         token = proof.get(REGISTRATION_TOKEN)
         invited = False
         async with self._database.transaction() as connection:
-            await self._accounts.insert(connection, user_id, password_hash)
+            if not upgrade:
+                await self._accounts.insert(connection, user_id, password_hash)
+            elif not await make_user_of_guest(connection, user_id, password_hash):
+                raise UserInUse("That user name is taken")
             if TERMS in proof:
                 await self._terms.accept(user_id, proof[TERMS], how=how, db=connection)
             if token is not None:
@@ -128,6 +139,13 @@ class RegistrationService:
                     raise Forbidden("This registration token is not valid, or no longer")
         if invited:
             await self._newcomers.newcomer(user_id)
+
+    async def register_guest(self) -> UserId:
+        """Make a guest's account, under a name that nobody has chosen."""
+        user_id = new_user_id(None, self._server_name)
+        async with self._database.transaction() as connection:
+            await self._accounts.insert(connection, user_id, None, guest=True)
+        return user_id
 
     async def _use_token(self, connection: Connection, token: str) -> bool:
         return self._mode != CLOSED and await storage.use_token(connection, token, self._clock_ms())

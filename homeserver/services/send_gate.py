@@ -9,6 +9,7 @@ from typing import Protocol
 from homeserver.errors import Forbidden, InviteBlocked, LimitExceeded
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.identifiers import UserId
+from homeserver.services.account_standing import AccountStanding
 from homeserver.services.consent import Answer, Consent, Scope
 from homeserver.services.consent.peers import PeerConsent
 from homeserver.services.consent.requests import MessageRequests
@@ -36,6 +37,7 @@ class OutgoingGate:
         self,
         *,
         server_name: str,
+        standing: AccountStanding,
         policy: Policy,
         lists: ListGate,
         consent: Consent,
@@ -43,6 +45,7 @@ class OutgoingGate:
         peers: PeerConsent,
     ) -> None:
         self._server_name = server_name
+        self._standing = standing
         self._policy = policy
         self._lists = lists
         self._consent = consent
@@ -55,6 +58,7 @@ class OutgoingGate:
 
         Leaving a room needs nobody's consent, nor does what stays on this instance.
         """
+        await self._standing.check_send(draft)
         flags = self._lists.check_send(room, draft)
         judgement = with_flags(await self._policy.judge_send(room, draft), flags)
         if room.destinations and not self._is_departure(draft):
@@ -67,7 +71,8 @@ class OutgoingGate:
         return draft.type == "m.room.member" and draft.content.get("membership") == "leave"
 
     async def check_remote_join(self, user_id: UserId, room_id: str, server_name: str) -> None:
-        """Lists, and consent to joining a room on another instance."""
+        """Lists, and consent to joining a room on another instance, or knocking there."""
+        self._standing.require_active(user_id)
         self._lists.check_entry(user_id, room_id)
         await self._consent.require_federation(user_id, (server_name,))
 
@@ -75,6 +80,7 @@ class OutgoingGate:
 
     async def may_invite(self, inviter: UserId, invitee: UserId, *, is_direct: bool) -> None:
         """Raise what :meth:`check_invite` would raise; leaves no trace but for lists."""
+        self._standing.require_active(inviter)
         self._lists.check_invitee(inviter, invitee)
         if invitee.server_name != self._server_name:
             await self._consent.require_federation(inviter, (invitee.server_name,))
@@ -99,6 +105,7 @@ class OutgoingGate:
 
         Raises ``M_INVITE_BLOCKED``, ``M_CONSENT_NOT_GIVEN``, ``M_LIMIT_EXCEEDED``.
         """
+        self._standing.require_active(inviter)
         self._lists.check_invitee(inviter, invitee, room_id)
         answer = Answer.ALLOW
         if invitee.server_name != self._server_name:
@@ -202,6 +209,7 @@ class OutgoingGate:
         Raises :class:`Forbidden`.  With another instance's members in the room, it is not ours
         alone to say.
         """
+        self._standing.require_active(user_id)
         levels = room.power_levels
         may_answer = [user for user in room.joined_local if levels.user(user) >= levels.invite]
         if room.destinations or not may_answer or len(may_answer) > MOST_ASKED_ABOUT_KNOCKS:

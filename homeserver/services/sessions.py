@@ -87,6 +87,8 @@ class SessionService:
         self._revocations = 0
         self.on_revoked: Callable[[str], None] = lambda _user_id: None
         """Told of a user some of whose tokens may be void now."""
+        self.may_enter: Callable[[str], None] = lambda _user_id: None
+        """Raises for a user who gets no tokens now."""
         self._sightings: dict[tuple[str, str], Sighting] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -275,6 +277,7 @@ class SessionService:
         refresh_token: str | None,
         lifetime_ms: int | None = None,
     ) -> tuple[Tokens, NewToken]:
+        self.may_enter(user_id)
         now = self._clock_ms()
         access_token = f"cmt_{_secret()}"
         if refresh_token is None:

@@ -11,11 +11,13 @@ INSERT INTO accounts (user_id, password_hash, admin, guest, created_at)
 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (user_id) DO NOTHING RETURNING user_id
 """
 SELECT_ACCOUNT = """
-SELECT user_id, password_hash, admin, guest, created_at, deactivated_at, erased
+SELECT user_id, password_hash, admin, guest, created_at, deactivated_at, erased, locked_at,
+    suspended_at
 FROM accounts WHERE user_id = $1
 """
 SELECT_ACCOUNTS = """
-SELECT user_id, password_hash, admin, guest, created_at, deactivated_at, erased
+SELECT user_id, password_hash, admin, guest, created_at, deactivated_at, erased, locked_at,
+    suspended_at
 FROM accounts WHERE user_id > $1 AND ($2 OR deactivated_at IS NULL) ORDER BY user_id LIMIT $3
 """
 # Browsers that were signed in with the old one are not any more.
@@ -58,6 +60,8 @@ class Account:
     created_at: int
     deactivated_at: int | None = None
     erased: bool = False
+    locked_at: int | None = None
+    suspended_at: int | None = None
 
 
 async def insert_account(db: Queryable, account: Account) -> bool:

@@ -17,11 +17,11 @@ ON CONFLICT (user_id, device_id) DO UPDATE SET last_seen_at = EXCLUDED.last_seen
     authenticated_at = EXCLUDED.authenticated_at
 """
 SELECT_DEVICES = """
-SELECT device_id, display_name, last_seen_at, last_seen_ip FROM devices
+SELECT device_id, display_name, last_seen_at, last_seen_ip, user_agent FROM devices
 WHERE user_id = $1 ORDER BY device_id
 """
 SELECT_DEVICE = """
-SELECT device_id, display_name, last_seen_at, last_seen_ip FROM devices
+SELECT device_id, display_name, last_seen_at, last_seen_ip, user_agent FROM devices
 WHERE user_id = $1 AND device_id = $2
 """
 SET_DISPLAY_NAME = """
@@ -52,6 +52,7 @@ class Device:
     display_name: str | None
     last_seen_at: int | None
     last_seen_ip: str | None
+    user_agent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ WHERE t.token_hash = $1 AND a.deactivated_at IS NULL
 """
 SELECT_GOOD = """
 SELECT t.token_hash FROM access_tokens t JOIN accounts a USING (user_id)
-WHERE t.token_hash = ANY($1::bytea[]) AND a.deactivated_at IS NULL
+WHERE t.token_hash = ANY($1::bytea[]) AND a.deactivated_at IS NULL AND a.locked_at IS NULL
     AND (t.expires_at IS NULL OR t.expires_at > $2)
 """
 # With `$2` null: all of the user's tokens.

@@ -60,6 +60,7 @@ from homeserver.services.state import States
 from homeserver.services.unread import UnreadCounter
 from homeserver.storage.database import Database
 from homeserver.storage.log import Log
+from homeserver.wiring.account_access import AccountAccess, mailer_and_standing
 from homeserver.wiring.accounts import AccountParts, make_exports
 from homeserver.wiring.appservices import AppServiceParts
 from homeserver.wiring.basics import clock_ms, random_id
@@ -69,7 +70,6 @@ from homeserver.wiring.conversations import Conversations
 from homeserver.wiring.devices import DeviceParts
 from homeserver.wiring.ends import Ends
 from homeserver.wiring.lists import ListGates, ListParts
-from homeserver.wiring.mail import make_mailer
 from homeserver.wiring.moderation import ModerationParts, moderation_queue
 from homeserver.wiring.oauth import OAuthParts
 from homeserver.wiring.policy import PolicyParts
@@ -99,7 +99,7 @@ class Wiring:
         self.store = EventStore(database)
         self.log.subscribe(self.store.on_notice)
         self.erased = ErasedAccounts(database)
-        self.mailer = make_mailer(config, database)
+        self.mailer, self.standing = mailer_and_standing(self)
         self.rate_limits = RateLimits(
             rates=config.rate_limits.rates, enabled=config.rate_limits.enabled
         )
@@ -138,7 +138,8 @@ class Wiring:
         self.scheduling: Scheduling = Scheduling(self)
         self.conversations = Conversations(self)
         self.push_parts = PushParts(self)
-        self.app_services = AppServiceParts(self)
+        self.app_services: AppServiceParts = AppServiceParts(self)
+        self.account_access = AccountAccess(self)
 
     # ------------------------------------------------------------ rooms
 
@@ -165,6 +166,7 @@ class Wiring:
         self.list_gates = ListGates(config, database, self.server_blocks, self.policy)
         self.send_gate = OutgoingGate(
             server_name=config.server_name,
+            standing=self.standing,
             policy=self.policy,
             lists=self.list_gates.gate,
             consent=self.consent,
@@ -429,7 +431,7 @@ class Wiring:
         await self.list_gates.lists.start()
         await self.push_rules.start()
         await self.sessions.start()
-        await self.mailer.start()
+        await self.account_access.start()
         await self.check_parts.start()
         await self.device_parts.media.start()
         await self.device_parts.presence.start()
@@ -474,7 +476,7 @@ class Wiring:
         await self.exports.close()
         await self.account_parts.close()
         await self.sign_in.close()
-        await self.mailer.close()
+        await self.account_access.close()
         await self.moderation_queue.close()
         await self.transport.outbox.close()
         await self.consent_parts.close()

@@ -29,9 +29,11 @@ from client_api.matrix import (
 )
 from homeserver import app_keys
 from homeserver.config import RateConfig
+from homeserver.config_accounts import SupportConfig
 from homeserver.errors import NotFound
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.account_deletion import AccountDeletion
+from homeserver.services.account_standing import AccountStanding
 from homeserver.services.accounts import AccountService
 from homeserver.services.appservices.registry import AppServices
 from homeserver.services.devices import DeviceService
@@ -46,6 +48,7 @@ from homeserver.services.interactive_auth import (
     dummy_stage,
 )
 from homeserver.services.invitations import Invitations, Limits
+from homeserver.services.mail import Mailer
 from homeserver.services.oauth.clients import Clients
 from homeserver.services.oauth.refresh_tokens import RefreshTokens
 from homeserver.services.oauth.tokens import OAuthTokens
@@ -226,7 +229,7 @@ def build(
         public_base_url="https://matrix.one.example",
         rooms=SimpleNamespace(default_version="12"),
         scheduling=SimpleNamespace(max_delay_ms=1_000, max_per_user=1),
-        support=None,
+        support=SupportConfig([], None, None),
         voip=SimpleNamespace(rtc_transports=[]),
         oauth=SimpleNamespace(enabled=False),
     )
@@ -287,6 +290,13 @@ def build(
         (), server_name="one.test", database=database, accounts=accounts, clock_ms=clock
     )
     app[app_keys.DEVICES] = device_service
+    app[app_keys.ACCOUNT_STANDING] = AccountStanding(
+        server_name=SERVER_NAME, database=database, store=others, clock_ms=clock
+    )
+    app[app_keys.MAILER] = Mailer(
+        smtp=None, sender=None, max_queued=1, database=database, clock_ms=clock
+    )
+    app[app_keys.GUESTS] = SimpleNamespace(enabled=False)
     app[app_keys.ACCOUNTS] = accounts
     app[app_keys.REGISTRATION] = registration_service
     app[app_keys.RATE_LIMITS] = rate_limits

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from homeserver.app_keys import APP_SERVICES, SESSIONS
+from homeserver.app_keys import ACCOUNT_STANDING, APP_SERVICES, SESSIONS
 from homeserver.errors import UnknownToken
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.requester import Requester
@@ -28,6 +28,21 @@ class NoAppServices:
 
     def owner(self, user_id: str) -> None:
         """Nobody."""
+
+
+class Standing:
+    """Nobody is locked or suspended."""
+
+    def is_locked(self, user_id: str) -> bool:
+        """No."""
+        return False
+
+    def is_suspended(self, user_id: str) -> bool:
+        """No."""
+        return False
+
+    def require_active(self, user_id: str) -> None:
+        """They are."""
 
 
 class Sessions:
@@ -56,6 +71,7 @@ async def serve(
     )
     app[SESSIONS] = Sessions()  # type: ignore[misc]
     app[APP_SERVICES] = NoAppServices()  # type: ignore[misc]
+    app[ACCOUNT_STANDING] = Standing()  # type: ignore[misc]
     for key, part in parts.items():
         app[key] = part
     app.add_routes(list(routes))

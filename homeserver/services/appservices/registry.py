@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from homeserver.errors import Forbidden, MatrixError
+from homeserver.errors import Forbidden, MatrixError, UserLocked
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.services.accounts import AccountService, UserInUse
 from homeserver.services.appservices.registration import AppService, hash_token
@@ -229,5 +229,7 @@ class AppServices:
 
 
 def _check_active(account: Account) -> None:
+    if account.locked_at is not None:
+        raise UserLocked()
     if account.deactivated_at is not None:
         raise MatrixError("That account was deactivated", errcode="M_USER_DEACTIVATED", status=403)
