@@ -16,9 +16,11 @@ import yaml
 
 from homeserver.config_accounts import (
     EmailConfig,
+    RegistrationConfig,
     SupportConfig,
     email_config,
     email_problems,
+    registration_config,
     support_problems,
 )
 from homeserver.config_limits import (
@@ -103,26 +105,6 @@ class RateLimitsConfig:
 
     enabled: bool
     rates: Mapping[str, RateConfig]
-
-
-@dataclass(frozen=True, slots=True)
-class InvitationsConfig:
-    """``registration.invitations``; ``enabled`` with what null means filled in."""
-
-    enabled: bool
-    per_member: int
-    max_days: int
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrationConfig:
-    """``registration``; each of the terms as it stands in the YAML."""
-
-    mode: str
-    terms: list[dict[str, Any]]
-    invitations: InvitationsConfig
-    guests: bool
-    require_email: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +384,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
             server,
             TlsConfig(path(listen["tls"]["certificate"]), path(listen["tls"]["key"])),
         ),
-        registration=_registration(document["registration"]),
+        registration=registration_config(document["registration"]),
         email=email_config(document["email"], base),
         support=SupportConfig(**document["support"]),
         sign_in=SignInConfig(
@@ -446,16 +428,6 @@ def _media(values: dict[str, Any], key_file: Path | None, data_dir: Path) -> Med
         "uploads": UploadsConfig(**_in_ms(values["uploads"], "expire_after")),
     }
     return MediaConfig(**_in_ms(values, "delete_redacted_after"))
-
-
-def _registration(values: dict[str, Any]) -> RegistrationConfig:
-    invitations = values["invitations"]
-    enabled = invitations["enabled"]
-    if enabled is None:
-        enabled = values["mode"] != "closed"
-    return RegistrationConfig(
-        **{**values, "invitations": InvitationsConfig(**{**invitations, "enabled": enabled})}
-    )
 
 
 def _in_ms(section: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The sections of the configuration about accounts: mail, and whom to turn to."""
+"""The sections of the configuration about accounts: registration, mail, whom to turn to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,37 @@ from typing import Any
 from homeserver.protocol.email_addresses import InvalidEmailAddress, parse_sender
 
 PORTS = {"none": 25, "starttls": 587, "tls": 465}
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationsConfig:
+    """``registration.invitations``; ``enabled`` with what null means filled in."""
+
+    enabled: bool
+    per_member: int
+    max_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationConfig:
+    """``registration``; each of the terms as it stands in the YAML."""
+
+    mode: str
+    terms: list[dict[str, Any]]
+    invitations: InvitationsConfig
+    guests: bool
+    require_email: bool
+
+
+def registration_config(values: dict[str, Any]) -> RegistrationConfig:
+    """``registration`` with what null means filled in."""
+    invitations = values["invitations"]
+    enabled = invitations["enabled"]
+    if enabled is None:
+        enabled = values["mode"] != "closed"
+    return RegistrationConfig(
+        **{**values, "invitations": InvitationsConfig(**{**invitations, "enabled": enabled})}
+    )
 
 
 @dataclass(frozen=True, slots=True)
