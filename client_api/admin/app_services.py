@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from aiohttp import web
@@ -36,4 +37,4 @@ async def ping_app_service(request: web.Request) -> web.Response:
         raise MatrixError(f"{service.id}: {failure.text}", status=502) from failure
     if not answer.ok:
         raise MatrixError(f"{service.id} answered {answer.status}", status=502)
-    return json_response({"duration_ms": int((time.monotonic() - began) * 1000)})
+    return json_response({"duration_ms": math.ceil((time.monotonic() - began) * 1000)})

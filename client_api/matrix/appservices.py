@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from aiohttp import web
@@ -61,7 +62,7 @@ async def ping_appservice(request: web.Request) -> web.Response:
             "body": answer.content.decode("utf-8", "replace")[:MAX_SHOWN_CHARACTERS],
         }
         return json_response(body, status=502)
-    return json_response({"duration_ms": int((time.monotonic() - began) * 1000)})
+    return json_response({"duration_ms": math.ceil((time.monotonic() - began) * 1000)})
 
 
 @routes.put("/directory/list/appservice/{network_id}/{room_id}")
