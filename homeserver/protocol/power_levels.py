@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from homeserver.protocol.events import Event
@@ -147,6 +148,11 @@ class PowerLevels:
         """The level that sending an event needs."""
         default = self._state_default if is_state else self._events_default
         return self._events.get(event_type, default)
+
+    @property
+    def notifications(self) -> Mapping[str, int]:
+        """The levels that kinds of notifications need, as far as the room names any."""
+        return self._notifications
 
     def notification(self, key: str) -> int:
         """The level that a kind of notification (``room``) needs."""

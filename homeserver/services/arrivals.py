@@ -29,8 +29,9 @@ from homeserver.services.live_room import (
     LiveRooms,
 )
 from homeserver.services.policy_server import Vetted
-from homeserver.services.rooms import DestinationSets, Rooms, UnreadRules
+from homeserver.services.rooms import DestinationSets, Rooms
 from homeserver.services.state import State, States
+from homeserver.services.unread_rules import UnreadRules
 from homeserver.storage import events as event_storage
 from homeserver.storage import rooms as room_storage
 from homeserver.storage.database import Database
@@ -237,6 +238,7 @@ class Arrivals:
         relay_from: str | None,
     ) -> asyncio.Future[list[int]]:
         servers_before = room.destinations
+        await self._unread.prepare(room, event.content)
         held = judgement.withheld is not None
         if judgement.action is not Action.ACCEPT and not held:
             record = self._refused(room, event, before, judgement)

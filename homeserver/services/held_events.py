@@ -16,7 +16,8 @@ from homeserver.protocol.events import redacted_copy
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import LiveRoom
-from homeserver.services.rooms import MAX_REBUILDS, EventSigner, Rooms, UnreadRules
+from homeserver.services.rooms import MAX_REBUILDS, EventSigner, Rooms
+from homeserver.services.unread_rules import UnreadRules
 from homeserver.storage.event_records import RoomMoved
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.log import Log
@@ -85,6 +86,7 @@ class HeldEvents:
         unsent: bool,
     ) -> asyncio.Future[list[int]]:
         event, signed = stored.event, None
+        await self._unread.prepare(room, event.content)
         if unsent:
             event = await self._policy_servers.signed(room, event)
             signed = event if event is not stored.event else None

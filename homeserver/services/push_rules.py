@@ -33,6 +33,7 @@ from homeserver.storage.log import Log, Notice
 
 DEFAULT = "default"
 CACHED_RULESETS = 10_000
+NOBODY: frozenset[str] = frozenset()
 
 Change = Callable[[PushDeviations], PushDeviations]
 
@@ -44,6 +45,7 @@ class PushRuleService:
         self._database = database
         self._log = log
         self._deviations: dict[str, bytes] = {}  # as JSON, which takes a tenth of the memory
+        self._naming: set[str] = set()
         self._compiled: OrderedDict[bytes, CompiledRuleset] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         log.subscribe(self._on_notice)
@@ -64,6 +66,10 @@ class PushRuleService:
         if len(user_ids) < len(self._deviations):
             return {user_id for user_id in user_ids if user_id in self._deviations}
         return self._deviations.keys() & user_ids
+
+    def naming(self, user_ids: Set[str]) -> Set[str]:
+        """Those whose rules ask for their display name in the room."""
+        return self._naming & user_ids if self._naming else NOBODY
 
     def compiled(self, ruleset_name: str) -> CompiledRuleset:
         """A ruleset by its name.  Users with the same deviations share one."""
@@ -152,5 +158,11 @@ class PushRuleService:
     def _remember(self, user_id: str, content: JsonObject) -> None:
         if content == NO_DEVIATIONS.to_json():
             self._deviations.pop(user_id, None)
+            self._naming.discard(user_id)
+            return
+        stored = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+        self._deviations[user_id] = stored
+        if b'"contains_display_name"' in stored:
+            self._naming.add(user_id)
         else:
-            self._deviations[user_id] = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+            self._naming.discard(user_id)

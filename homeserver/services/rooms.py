@@ -36,13 +36,13 @@ from homeserver.services.live_room import CREATE, LiveRoom, LiveRooms
 from homeserver.services.message_fields import check_message_end
 from homeserver.services.recent_transactions import RecentTransactions
 from homeserver.services.unharmed import unharmed
+from homeserver.services.unread_rules import UnreadRules
 from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import (
     ClientTransaction,
     EventRecord,
     MembershipChange,
-    Notification,
     RoomMoved,
     RoomUpdate,
 )
@@ -82,13 +82,6 @@ class SendGate(Protocol):
 
     async def check_send(self, room: LiveRoom, draft: Draft) -> Judgement:
         """Accept or soft-fail; raise a :class:`MatrixError` if it may not be sent."""
-
-
-class UnreadRules(Protocol):
-    """Which readers an event counts as unread for."""
-
-    def notifications(self, room: LiveRoom, event: Event) -> Sequence[Notification]:
-        """One per distinct ruleset that it notifies, and one per user it singles out."""
 
 
 class EventSigner(Protocol):
@@ -269,6 +262,7 @@ class Rooms:
             draft.type, draft.state_key, draft.sender, draft.content, room.version
         )
         await room.load_events(self._store, keys)
+        await self._unread.prepare(room, draft.content)
         if draft.type == "m.room.member" and draft.content.get("membership") in INVITED:
             await room.load_events(self._store, stripped_state_keys(draft.sender))
         state = room.state_events(keys)

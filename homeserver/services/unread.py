@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from homeserver.protocol.events import Event
+from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.push_rules import (
     Actions,
@@ -26,7 +26,8 @@ from homeserver.protocol.push_rules import (
     UserPushContext,
     singled_out_user_ids,
 )
-from homeserver.protocol.relations import relation_of, thread_root
+from homeserver.protocol.relations import THREAD, relation_of, thread_root
+from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
 from homeserver.services.visibility import CALL_TYPES, ReaderFilter, Withheld
@@ -45,7 +46,8 @@ MOST_COUNTED = 10_000
 MOST_CALLS = 100  # the newest notifications of a room among which calls are looked for
 MARKS_READ = 1_000
 CACHED_COUNTS = 50_000
-CACHED_THREADS = 20_000
+THREAD_HOPS = 3  # spec: receiving notifications, marking notifications as read
+MEMBER = "m.room.member"
 # What of a reader's account data decides which events count for them.
 COUNTED_BY = frozenset({PUSH_RULES, "m.ignored_user_list"})
 
@@ -59,6 +61,9 @@ class Rulesets(Protocol):
     def deviating(self, user_ids: Set[str]) -> Set[str]:
         """Those who have rules of their own."""
 
+    def naming(self, user_ids: Set[str]) -> Set[str]:
+        """Those whose rules ask for their display name in the room."""
+
     def compiled(self, ruleset_name: str) -> CompiledRuleset:
         """A ruleset by its name."""
 
@@ -71,13 +76,29 @@ class UnreadCounter:
         *,
         server_name: str,
         rulesets: Rulesets,
+        store: EventStore,
         is_asked: Callable[[str, str], bool] = lambda _invitee, _inviter: False,
     ) -> None:
         """``is_asked``: whether an inviter waits for the invitee's answer; that notifies nobody."""
         self._server_name = server_name
         self._rulesets = rulesets
+        self._store = store
         self._is_asked = is_asked
-        self._threads: OrderedDict[str, str] = OrderedDict()
+
+    async def prepare(self, room: LiveRoom, content: JsonObject) -> None:
+        """Bring into memory what :meth:`notifications` will look at.
+
+        The names of those whose rules ask for them, and what an event of this content relates to.
+        """
+        naming = self._rulesets.naming(room.joined_local)
+        if naming:
+            await room.load_events(self._store, [(MEMBER, user_id) for user_id in naming])
+        relation = relation_of(content)
+        for _ in range(THREAD_HOPS):
+            if relation is None or relation.rel_type == THREAD:
+                return
+            related = await self._store.get(relation.event_id)
+            relation = relation_of(related.event.content) if related is not None else None
 
     def notifications(self, room: LiveRoom, event: Event) -> Sequence[Notification]:
         """One per ruleset that an event notifies, and one per user whom it singles out."""
@@ -87,7 +108,7 @@ class UnreadCounter:
         context = RoomPushContext(
             room.joined_count,
             levels.user(event.sender),
-            {"room": levels.notification("room")},
+            levels.notifications,
         )
         generic = self._rulesets.compiled(DEFAULT).evaluate_generic(pushed, context)
         found = []
@@ -120,7 +141,7 @@ class UnreadCounter:
         return found
 
     def _display_name(self, room: LiveRoom, user_id: str) -> str | None:
-        name = room.content(("m.room.member", user_id)).get("displayname")
+        name = room.content((MEMBER, user_id)).get("displayname")
         return name if isinstance(name, str) else None
 
     def _thread_of(self, event: Event) -> str:
@@ -128,16 +149,16 @@ class UnreadCounter:
 
         Spec: client-server API, threading; a relation to an event of a thread belongs there, too.
         """
-        root = thread_root(event.content)
-        if root is None:
-            relation = relation_of(event.content)
-            root = self._threads.get(relation.event_id) if relation is not None else None
-        if root is None:
-            return MAIN_THREAD
-        self._threads[event.event_id] = root
-        if len(self._threads) > CACHED_THREADS:
-            self._threads.popitem(last=False)
-        return root
+        root, relation = thread_root(event.content), relation_of(event.content)
+        for _ in range(THREAD_HOPS):
+            if root is not None or relation is None:
+                break
+            related = self._store.peek(relation.event_id)
+            if related is None or related.event.room_id != event.room_id:
+                break
+            content = related.event.content
+            root, relation = thread_root(content), relation_of(content)
+        return root if root is not None else MAIN_THREAD
 
 
 def _same(actions: Actions, generic: Actions | None) -> bool:

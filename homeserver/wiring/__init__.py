@@ -178,6 +178,7 @@ class Wiring:
         self.unread = UnreadCounter(
             server_name=config.server_name,
             rulesets=self.push_rules,
+            store=self.store,
             is_asked=self.consent_parts.requests.is_asked,
         )
         self.rooms = Rooms(

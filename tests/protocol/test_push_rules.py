@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from homeserver.protocol.push_conditions import compile_condition
 from homeserver.protocol.push_rules import (
     DEFAULT_RULESET,
+    KINDS,
     NO_DEVIATIONS,
     Actions,
     CompiledRuleset,
@@ -562,3 +564,37 @@ def test_no_pattern_makes_evaluation_slow() -> None:
     ruleset.evaluate(event, GROUP, BOBS)
 
     assert time.perf_counter() - started < 1
+
+
+OWN_RULES = st.lists(
+    st.tuples(
+        st.sampled_from(KINDS), st.sampled_from(["tea", "time"]), st.booleans(), st.booleans()
+    ),
+    max_size=8,
+)
+
+
+@given(OWN_RULES, st.sampled_from(["tea", "time for tea", "neither"]))
+def test_the_first_enabled_rule_that_matches_decides(
+    rules: list[tuple[str, str, bool, bool]], body: str
+) -> None:
+    event = says(body)
+    deviations = NO_DEVIATIONS
+    for kind, word, enabled, notifies in rules:
+        rule_id = {"room": event.event.room_id, "sender": ALICE}.get(kind, word)
+        condition = {"kind": "event_match", "key": "content.body", "pattern": word}
+        actions = ["notify", {"set_tweak": "rule", "value": f"{kind} {rule_id}"}]
+        rule = {"conditions": [condition], "pattern": word, "actions": actions if notifies else []}
+        deviations = put_rule(deviations, kind, rule_id, rule)
+        deviations = set_enabled(deviations, kind, rule_id, enabled)
+
+    found = CompiledRuleset(deviations).evaluate(event, GROUP, BOBS)
+
+    matching = {".m.rule.message", event.event.room_id, ALICE, *body.split()}
+    decisive = next(
+        rule
+        for rules_of_kind in full_ruleset(deviations, BOB).values()
+        for rule in rules_of_kind
+        if rule["enabled"] and rule["rule_id"] in matching
+    )
+    assert (list(found.actions) if found is not None else []) == decisive["actions"]

@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from homeserver.protocol.push_rules import (
     KINDS,
@@ -272,3 +274,43 @@ def test_the_number_of_rules_is_limited() -> None:
     with pytest.raises(InvalidRule, match="at most"):
         put_rule(many, "override", "one-more", SILENT)
     put_rule(many, "sender", "@7:b", LOUD)
+
+
+PUTS = st.lists(
+    st.tuples(
+        st.sampled_from("abcde"),
+        st.none() | st.sampled_from("abcde"),
+        st.none() | st.sampled_from("abcde"),
+        st.booleans(),
+    ),
+    max_size=30,
+)
+
+
+@given(PUTS)
+def test_rules_stand_as_in_a_list_in_which_each_is_moved_by_hand(
+    puts: list[tuple[str, str | None, str | None, bool]],
+) -> None:
+    deviations, order = NO_DEVIATIONS, list[str]()
+    for rule_id, before, after, delete in puts:
+        body = {"actions": [], "pattern": rule_id}
+        try:
+            if delete:
+                deviations = delete_rule(deviations, "content", rule_id)
+                order.remove(rule_id)
+                continue
+            deviations = put_rule(deviations, "content", rule_id, body, before=before, after=after)
+        except (UnknownRule, RelativeRuleNotFound) as error:
+            beside = rule_id if isinstance(error, UnknownRule) else before or after
+            assert beside not in order or beside == rule_id
+            continue
+        others = [other for other in order if other != rule_id]
+        if before is not None:
+            others.insert(others.index(before), rule_id)
+        elif after is not None:
+            others.insert(others.index(after) + 1, rule_id)
+        else:
+            others.insert(order.index(rule_id) if rule_id in order else 0, rule_id)
+        order = others
+
+    assert [rule["rule_id"] for rule in deviations.own("content")] == order

@@ -64,7 +64,7 @@ class ReadingWorld(RoomWorld):
         edus = Edus()
         self.push_rules = PushRuleService(database=counted, log=self.log)
         self.rooms._unread = self.arrivals._unread = UnreadCounter(
-            server_name=SERVER, rulesets=self.push_rules
+            server_name=SERVER, store=self.store, rulesets=self.push_rules
         )
         self.account_data = AccountDataService(
             database=counted, log=self.log, push_rules=self.push_rules

@@ -58,6 +58,9 @@ class OpenGate:
     async def record_verdict(self, room: LiveRoom, event: Event, judgement: Judgement) -> None:
         return None
 
+    async def prepare(self, room: LiveRoom, content: JsonObject) -> None:
+        pass
+
     def notifications(self, room: LiveRoom, event: Event) -> Sequence[Notification]:
         return ()
 

@@ -11,6 +11,7 @@ from homeserver.storage.database import Database
 from tests.services.reading_world import Client, ReadingWorld
 
 Counts = tuple[int, int]
+HIGHLIGHT = {"set_tweak": "highlight"}
 
 
 @pytest.fixture
@@ -176,3 +177,56 @@ async def test_edits_and_reactions_do_not_count(alice: Client, bob: Client, room
     )
 
     assert await counts(bob, room_id) == (1, 0)
+
+
+async def test_what_relates_to_a_thread_belongs_to_it_after_a_restart_too(
+    world: ReadingWorld, alice: Client, bob: Client, room_id: str
+) -> None:
+    bob.filter = SyncFilter.parse({"room": {"timeline": {"unread_thread_notifications": True}}})
+    root = (await alice.say(room_id, "root")).event.event_id
+    relation = {"rel_type": "m.thread", "event_id": root}
+    said = (await alice.say(room_id, "in the thread", **{"m.relates_to": relation})).event.event_id
+    for _ in range(2):
+        reference = {"rel_type": "m.reference", "event_id": said}
+        world.store.forget(said)
+        last = await alice.say(room_id, "about it", **{"m.relates_to": reference})
+        said = last.event.event_id
+
+    part = await bob.joined(room_id)
+
+    threads = part["unread_thread_notifications"]
+    assert threads[root]["notification_count"] == 3
+    assert part["unread_notifications"]["notification_count"] == 1
+
+
+async def test_a_name_that_a_rule_looks_for_is_found_in_a_room_that_was_not_in_memory(
+    world: ReadingWorld, alice: Client, bob: Client, room_id: str
+) -> None:
+    rule = {"conditions": [{"kind": "contains_display_name"}], "actions": ["notify", HIGHLIGHT]}
+    await world.push_rules.put(bob.user_id, "override", "name", rule, before=None, after=None)
+    joined = {"membership": "join", "displayname": "Bob"}
+    await bob.set_state(room_id, "m.room.member", joined, bob.user_id)
+    await bob.sync()
+    world.live_rooms.drop(room_id)
+
+    await alice.say(room_id, "where is Bob?")
+
+    assert await counts(bob, room_id) == (1, 1)
+
+
+async def test_a_kind_of_notification_needs_the_level_that_the_room_says(
+    world: ReadingWorld, alice: Client, bob: Client, room_id: str
+) -> None:
+    condition = {"kind": "sender_notification_permission", "key": "everyone"}
+    rule = {"conditions": [condition], "actions": ["notify", HIGHLIGHT]}
+    await world.push_rules.put(alice.user_id, "override", "all", rule, before=None, after=None)
+    await alice.sync()
+    levels = {"notifications": {"everyone": 0}}
+
+    await bob.say(room_id, "before")
+    before = await counts(alice, room_id)
+    await alice.set_state(room_id, "m.room.power_levels", levels)
+    await bob.say(room_id, "after")
+
+    assert before == (1, 0)
+    assert await counts(alice, room_id) == (2, 1)

@@ -202,9 +202,7 @@ def room_context(room: LiveRoom | None, event: Event) -> RoomPushContext:
     if room is None or room.snapshot_id is None:
         return RoomPushContext(1)
     levels = room.power_levels
-    return RoomPushContext(
-        room.joined_count, levels.user(event.sender), {"room": levels.notification("room")}
-    )
+    return RoomPushContext(room.joined_count, levels.user(event.sender), levels.notifications)
 
 
 def actions_json(actions: Actions | None, highlight: bool) -> str:
