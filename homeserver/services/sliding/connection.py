@@ -33,6 +33,10 @@ class Sent:
     depth: int
     is_dm: bool = False
 
+    def lacks(self, config: RoomConfig) -> bool:
+        """Whether a config may ask for more than was told."""
+        return config.timeline_limit > self.depth or config.adds_state_to(self.config)
+
 
 @dataclass(slots=True)
 class Stream:

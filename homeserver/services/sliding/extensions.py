@@ -15,6 +15,7 @@ from homeserver.protocol.filters import EMPTY_FILTER
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.sliding.connection import State, Step, Stream, StreamStep
 from homeserver.services.sliding.request import ExtensionRequest, SlidingRequest
+from homeserver.services.sliding.room_news import RoomNews
 from homeserver.services.sync import heard
 from homeserver.services.sync_extras import SyncExtras
 from homeserver.services.sync_token import SyncToken
@@ -60,8 +61,7 @@ class Told:
 class Around:
     """What an answer is about.
 
-    ``position``: up to where the client has everything; None in a first answer.  ``fresh``: the
-    rooms that are told anew, with the IDs of the events shown.
+    ``position``: up to where the client has everything; None in a first answer.
     """
 
     user_id: str
@@ -71,7 +71,7 @@ class Around:
     withheld: Withheld
     state: State
     scope: Scope
-    fresh: Mapping[str, Collection[str]]
+    news: RoomNews
 
 
 class Extensions:
@@ -173,7 +173,7 @@ class Extensions:
         if wanted is None:
             return
         again = {room_id for room_id in stream.behind if room_id in scope}
-        whole = [*new, *again, *around.fresh.keys() & scope]
+        whole = [*new, *again, *(around.news.fresh & scope)]
         anew = "account_data" not in around.state.moment.extensions
         found = {r: e for r, e in changed.items() if r and r in scope and r in stream.known}
         own = changed.get("", [])
@@ -211,16 +211,10 @@ class Extensions:
         new = _follow(stream, step.receipts, scope, changed, position)
         if wanted is None:
             return
-        new |= around.fresh.keys() & scope
+        new |= around.news.fresh & scope
         again = {r: since for r, since in stream.behind.items() if r in scope and r not in new}
-        found: dict[str, JsonObject] = {}
-        if new:
-            read = await self._extras.receipts(user_id, (), new, None, around.upto, EMPTY_FILTER)
-            for room_id, event in read.items():
-                content = _of_events(event["content"], around.fresh.get(room_id), user_id)
-                if content:
-                    found[room_id] = {**event, "content": content}
         live = [r for r in changed if r in scope and r not in new and r not in again]
+        found: dict[str, JsonObject] = {}
         for rooms, since in ((live, position), (again, min(again.values(), default=0))):
             if rooms and since is not None:
                 found.update(
@@ -228,6 +222,16 @@ class Extensions:
                         user_id, rooms, (), since, around.upto, EMPTY_FILTER
                     )
                 )
+        shown = around.news.shown
+        whole = new | (shown.keys() & scope)
+        if whole:
+            read = await self._extras.receipts(user_id, (), whole, None, around.upto, EMPTY_FILTER)
+            for room_id, event in read.items():
+                content = _of_events(event["content"], shown.get(room_id), user_id)
+                if room_id in found:  # what moved is told whatever it is of
+                    content = {**found[room_id]["content"], **content}
+                if content:
+                    found[room_id] = {**event, "content": content}
         self._add_rooms(wanted, found, told)
 
     async def _typing(

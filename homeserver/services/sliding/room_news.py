@@ -53,10 +53,15 @@ class _Changes:
 
 @dataclass(slots=True)
 class RoomNews:
-    """The rooms of an answer.  ``fresh``: those told anew, with the IDs of the events shown."""
+    """The rooms of an answer.
+
+    ``fresh``: those told anew.  ``shown``: the IDs of the events that are shown in these, and in
+    those whose timeline reaches further back than what the client knew.
+    """
 
     rooms: dict[str, JsonObject] = field(default_factory=dict)
-    fresh: dict[str, Collection[str]] = field(default_factory=dict)
+    fresh: set[str] = field(default_factory=set)
+    shown: dict[str, Collection[str]] = field(default_factory=dict)
 
 
 class RoomNewsFinder:
@@ -199,8 +204,10 @@ class RoomNewsFinder:
             if lists:
                 body["lists"] = lists
         news.rooms[room_id] = body
-        if body.get("initial") and part.sent.membership == "join":
-            news.fresh[room_id] = {stored.event.event_id for stored in part.timeline}
+        if part.reaches_back:
+            news.shown[room_id] = {stored.event.event_id for stored in part.timeline}
+            if body.get("initial"):
+                news.fresh.add(room_id)
 
     async def _part(self, look: Look, ask: RoomAsk) -> RoomPart | None:
         shown, room_id = look.shown, ask.room_id
@@ -218,7 +225,7 @@ class RoomNewsFinder:
                 look.asker, row, await self._stripped(row), ask.config
             )
         gone = shown.gone.get(room_id)
-        if gone is None or (ask.sent is not None and ask.sent.membership in GONE):
+        if gone is None or (ask.sent is not None and not _is_due(ask.sent, gone, ask.config)):
             return None
         was_joined = ask.sent is not None and ask.sent.membership == "join"
         in_silence = not was_joined and await self._is_from_stranger(look, gone)
@@ -243,5 +250,12 @@ class RoomNewsFinder:
 
 
 def _differs(sent: Sent, config: RoomConfig) -> bool:
-    """Whether something else is wanted of a room that the user is in than was told."""
-    return sent.config != config and sent.membership == "join"
+    """Whether something else is wanted of a room than was told."""
+    if sent.config == config:
+        return False
+    return sent.membership == "join" or (sent.membership in GONE and sent.lacks(config))
+
+
+def _is_due(sent: Sent, row: MembershipRow, config: RoomConfig) -> bool:
+    """Whether a room that the user is not in is to be told of: it is news, or more is wanted."""
+    return sent.membership != row.membership or sent.lacks(config)

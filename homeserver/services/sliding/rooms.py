@@ -72,6 +72,8 @@ class RoomPart:
     body: JsonObject
     sent: Sent
     timeline: Sequence[StoredEvent] = ()
+    reaches_back: bool = False
+    """Whether the timeline may have events from before what the client knew."""
 
 
 class SlidingRoomParts:
@@ -168,7 +170,8 @@ class SlidingRoomParts:
             body["notification_count"] = unread.notifications
             body["highlight_count"] = unread.highlights
         body["bump_stamp"] = await self._bumps.get(ask.room_id, asker.withheld)
-        return RoomPart(body, self._sent(ask, changed_span, expands), span.timeline)
+        known = self._sent(ask, changed_span, expands)
+        return RoomPart(body, known, span.timeline, since is None or is_older)
 
     def _sent(self, ask: RoomAsk, span: Span, expands: bool) -> Sent:
         """What the client knows then.  A gap leaves it the events after the gap alone."""
@@ -196,8 +199,9 @@ class SlidingRoomParts:
         ``in_silence``: without the event that removed them, whose sender is not heard.
         """
         reader = await self._visibility.reader(ask.room_id, asker.user_id)
-        was_joined = ask.sent is not None and ask.sent.membership == "join"
-        since = ask.since if was_joined else None
+        # Where more is wanted than was told, the room is told anew: it changes no more.
+        known = ask.sent is not None and ask.sent.membership == "join"
+        since = ask.since if known and ask.sent and not ask.sent.lacks(ask.config) else None
         view = self._view(asker, since, ask.config.timeline_limit)
         upto = min(row.position, asker.upto)
         sent = Sent(row.membership, ask.config, ask.config.timeline_limit)
@@ -215,6 +219,7 @@ class SlidingRoomParts:
             span.end_snapshot = await self._states.snapshot_at(ask.room_id, left_at)
             changes = await self._changes(ask, span)
             state = (await self._state(asker, ask, span, changes)).events
+            await self._add_names(span, changes, body, initial=since is None)
         await self._add_timeline(asker, view, span, reader, body)
         if state:
             body["required_state"] = await self._rooms.state_json(view, ask.room_id, state)
@@ -330,13 +335,7 @@ class SlidingRoomParts:
         initial = ask.since is None
         if not (initial or members_changed or changes.named):
             return
-        named = await self._states.events(span, (NAME, AVATAR))
-        name = _text(named.get(NAME), "name")
-        if (name is not None and initial) or NAME in changes.touched:
-            body["name"] = name
-        avatar = _text(named.get(AVATAR), "url")
-        if (avatar is not None and initial) or AVATAR in changes.touched:
-            body["avatar"] = avatar
+        name = await self._add_names(span, changes, body, initial=initial)
         summary = await self._summaries.get(ask.room_id)
         if members_changed:
             body["joined_count"] = summary.joined
@@ -345,6 +344,19 @@ class SlidingRoomParts:
             heroes = summary.heroes(asker.user_id)
             members = await self._states.events(span, [(MEMBER, user_id) for user_id in heroes])
             body["heroes"] = [_hero(user_id, members.get((MEMBER, user_id))) for user_id in heroes]
+
+    async def _add_names(
+        self, span: Span, changes: StateChanges, body: JsonObject, *, initial: bool
+    ) -> str | None:
+        """The room's name and picture, as far as they are news; the name."""
+        named = await self._states.events(span, (NAME, AVATAR))
+        name = _text(named.get(NAME), "name")
+        if (name is not None and initial) or NAME in changes.touched:
+            body["name"] = name
+        avatar = _text(named.get(AVATAR), "url")
+        if (avatar is not None and initial) or AVATAR in changes.touched:
+            body["avatar"] = avatar
+        return name
 
 
 @dataclass(frozen=True, slots=True)

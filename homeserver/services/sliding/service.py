@@ -165,7 +165,7 @@ class SlidingSync:
             asker.withheld,
             state,
             _scope(rules, shown),
-            news.fresh,
+            news,
         )
         told = await self._extensions.answer(request, around, step)
         body: JsonObject = {
