@@ -27,8 +27,8 @@ routes = web.RouteTableDef()
 CONSENT = visits.path_of("authorize") + "/{grant_id}"
 ALLOW, REFUSE = "allow", "refuse"
 SELECT_ACCOUNT = "select_account"
-QUESTION = """{notice}
-<p>The application <strong>{name}</strong> asks to use your account <strong>{user}</strong>.</p>
+QUESTION = """<p>The application <strong>{name}</strong> asks to use your account
+<strong>{user}</strong>.</p>
 <p>It will be able to read your messages, to write in your name, and to do everything else that a
 Matrix client can do{admin}. You can end this at any time on the page of your account.</p>
 <dl>
@@ -36,8 +36,7 @@ Matrix client can do{admin}. You can end this at any time on the page of your ac
 <dt>{to_label}</dt><dd>{to}</dd>
 <dt>As your device</dt><dd><code>{device}</code></dd>
 </dl>
-<p class="hint">It says itself what it is called. Go on only if you have just come from there.{more}
-</p>
+<p class="hint">It says itself what it is called. {caution}{more}</p>
 <form method="post" class="answers">
 {token}{fields}
 <button class="primary" name="answer" value="allow">Allow</button>
@@ -45,6 +44,8 @@ Matrix client can do{admin}. You can end this at any time on the page of your ac
 </form>
 <p class="quiet"><a href="{other}">Use another account</a></p>"""
 ADMIN = ", and, since you are an admin here, to administer this server"
+CAUTION = "Go on only if you have just come from there."
+DEVICE_CAUTION = "Go on only if a device that is before you shows this very code."
 MORE = ' It has <a href="{url}" target="_blank" rel="noopener noreferrer">{title}</a>.'
 ENTER = """{notice}
 <p>A device that you want to use with your account shows a code. Enter it here.</p>
@@ -97,12 +98,11 @@ async def _question(
     *,
     device_id: str,
     to: tuple[str, str],
+    caution: str = CAUTION,
     fields: str = "",
-    error: MatrixError | None = None,
 ) -> web.Response:
     account = await visit.request.app[ACCOUNTS].get(visit.user_id)
     content = QUESTION.format(
-        notice=plain_page.alert(error.text) if error is not None else "",
         name=visits.escaped(client.name),
         user=visits.escaped(visit.user_id),
         admin=ADMIN if account.admin else "",
@@ -110,13 +110,13 @@ async def _question(
         to_label=to[0],
         to=visits.escaped(to[1]),
         device=html.escape(device_id),
+        caution=caution,
         more=_documents(client),
         token=visit.form_token(),
         fields=fields,
         other=html.escape(visits.with_then(visits.SIGN_IN, visit.request.path_qs)),
     )
-    status = error.status if error is not None else 200
-    return visits.page(visit, f"Allow {client.name}?", content, status=status)
+    return visits.page(visit, f"Allow {client.name}?", content)
 
 
 def _link(url: str, text: str) -> str:
@@ -138,9 +138,12 @@ def _documents(client: Client) -> str:
 def _place(uri: str) -> tuple[str, str]:
     """Where an answer goes to, as a person is told."""
     parts = urlsplit(uri)
+    label = "Sends you back to"
     if parts.scheme == "https":
-        return "Sends you back to", parts.hostname or ""
-    return "Sends you back to", f"an application on this device ({parts.scheme}:)"
+        return label, parts.hostname or ""
+    if parts.scheme == "http":
+        return label, "an application on this device"
+    return label, f"the application {parts.scheme} on this device"
 
 
 @routes.get(CONSENT)
@@ -191,6 +194,7 @@ async def show_link(request: web.Request) -> web.StreamResponse:
         waiting.client,
         device_id=waiting.scope.device_id,
         to=("The device shows", waiting.user_code),
+        caution=DEVICE_CAUTION,
         fields=f'<input type="hidden" name="user_code" value="{waiting.user_code}">',
     )
 

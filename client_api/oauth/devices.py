@@ -22,7 +22,7 @@ from homeserver.storage.devices import Device
 routes = web.RouteTableDef()
 
 ITEM = '<li><a href="{url}">{name}</a><br><span class="quiet">{seen}</span></li>'
-LIST = "<p>{count} of your devices {are} logged in.</p>\n<ul>\n{items}\n</ul>\n{back}"
+LIST = "<p>You are logged in with {count}.</p>\n<ul>\n{items}\n</ul>\n{back}"
 DETAILS = """<dl>
 <dt>Device ID</dt><dd><code>{device_id}</code></dd>
 <dt>Last seen</dt><dd>{seen}</dd>
@@ -62,9 +62,8 @@ async def _list(visit: Visit, notice: str = "") -> web.Response:
         ITEM.format(url=_address(DEVICE, d), name=visits.escaped(_name(d)), seen=_seen(d))
         for d in devices
     )
-    count = len(devices) or "None"
-    are = "is" if len(devices) == 1 else "are"
-    content = notice + LIST.format(count=count, are=are, items=items, back=BACK)
+    count = "1 device" if len(devices) == 1 else f"{len(devices) or 'no'} devices"
+    content = notice + LIST.format(count=count, items=items, back=BACK)
     return visits.page(visit, "Your devices", content)
 
 

@@ -32,7 +32,7 @@ def begin(redirect_url: str, *, register: bool) -> web.Response:
     """Send the browser to the account pages; from there it goes on to the client."""
     then = f"{PATH}?{urlencode({'redirectUrl': redirect_url})}"
     page = visits.SIGN_UP if register else visits.SIGN_IN
-    return visits.go(visits.with_then(page, then))
+    return visits.go(visits.with_then(page, then), status=302)  # the spec's
 
 
 def _return(request: web.Request) -> Return:

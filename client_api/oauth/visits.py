@@ -138,14 +138,14 @@ def set_cookie(request: web.Request, response: web.StreamResponse, cookie: str) 
     )
 
 
-def go(location: str) -> web.Response:
+def go(location: str, status: int = 303) -> web.Response:
     """Send the browser on, with a GET."""
     headers = {
         hdrs.LOCATION: location,
         hdrs.CACHE_CONTROL: "no-store",
         hdrs.REFERRER_POLICY: "no-referrer",
     }
-    return web.Response(status=303, headers=headers)
+    return web.Response(status=status, headers=headers)
 
 
 def pages(handler: Handler) -> Handler:
