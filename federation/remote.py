@@ -7,7 +7,7 @@ from federation.errors import FederationFailure
 from homeserver.errors import PeerFailed
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import RoomAlias, UserId
-from homeserver.services.directory import DirectoryQuery
+from homeserver.services.public_rooms import DirectoryQuery
 
 
 class RemoteQueries:
@@ -39,6 +39,10 @@ class RemoteQueries:
             search["room_types"] = list(query.room_types)
         if search:
             body["filter"] = search
+        if query.all_networks:
+            body["include_all_networks"] = True
+        if query.network_id is not None:
+            body["third_party_instance_id"] = query.network_id
         try:
             return await self._client.post(
                 server_name, "/_matrix/federation/v1/publicRooms", body=body

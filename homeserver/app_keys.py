@@ -60,6 +60,7 @@ from homeserver.services.policy_lists.preview import Previews
 from homeserver.services.policy_signer import PolicySigner
 from homeserver.services.presence import PresenceService
 from homeserver.services.profiles import ProfileService
+from homeserver.services.public_rooms import PublicRooms
 from homeserver.services.push.addresses import UnsubscribeLinks
 from homeserver.services.push.notification_list import NotificationList
 from homeserver.services.push.pushers import Pushers
@@ -194,6 +195,7 @@ THIRD_PARTY_INVITES = web.AppKey("THIRD_PARTY_INVITES", ThirdPartyInvites)
 TIMELINE = web.AppKey("TIMELINE", Timeline)
 TIMELINE_DATES = web.AppKey("TIMELINE_DATES", TimelineDates)
 TIMELINE_STATE = web.AppKey("TIMELINE_STATE", TimelineState)
+PUBLIC_ROOMS = web.AppKey("PUBLIC_ROOMS", PublicRooms)
 RELATION_RULES = web.AppKey("RELATION_RULES", RelationRules)
 RELATIONS = web.AppKey("RELATIONS", RelationService)
 RETENTION = web.AppKey("RETENTION", Retention)

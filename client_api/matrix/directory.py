@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from client_api.auth import require_active, require_user
+from client_api.auth import find_user, require_active, require_user
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import APP_SERVICES, DIRECTORY, ROOMS
-from homeserver.services.directory import DirectoryQuery
+from homeserver.app_keys import (
+    APP_SERVICES,
+    CONFIG,
+    DIRECTORY,
+    PUBLIC_ROOMS,
+    RATE_LIMITS,
+    ROOMS,
+)
+from homeserver.callers import caller_address
+from homeserver.protocol.events import JsonObject
+from homeserver.services.public_rooms import DEFAULT_PAGE, DirectoryQuery
+from homeserver.services.requester import Requester
 from homeserver.web import json_response, optional, query_int, read_json, required
 
 routes = ClientRoutes()
@@ -88,15 +98,28 @@ async def set_room_visibility_on_directory(request: web.Request) -> web.Response
 @routes.get("/publicRooms")
 async def get_public_rooms(request: web.Request) -> web.Response:
     """A page of the directory."""
-    query = DirectoryQuery(limit=query_int(request, "limit", 100), since=request.query.get("since"))
-    page = await request.app[DIRECTORY].public_rooms(query, request.query.get("server"))
-    return json_response(page)
+    query = DirectoryQuery(
+        limit=query_int(request, "limit", DEFAULT_PAGE), since=request.query.get("since")
+    )
+    return json_response(await _page(request, query, await find_user(request)))
 
 
 @routes.post("/publicRooms")
 async def query_public_rooms(request: web.Request) -> web.Response:
     """Search the directory."""
-    await require_user(request)
+    requester = await require_user(request)
     query = DirectoryQuery.from_json(await read_json(request, optional=True))
-    page = await request.app[DIRECTORY].public_rooms(query, request.query.get("server"))
-    return json_response(page)
+    return json_response(await _page(request, query, requester))
+
+
+async def _page(
+    request: web.Request, query: DirectoryQuery, requester: Requester | None
+) -> JsonObject:
+    server = request.query.get("server")
+    if server is not None and server != request.app[CONFIG].server_name:
+        limits = request.app[RATE_LIMITS]
+        if requester is None:
+            limits.check("remote_summary", caller_address(request))
+        else:
+            limits.check("room_summary", requester.user_id)
+    return await request.app[PUBLIC_ROOMS].page(query, server)

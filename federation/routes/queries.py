@@ -9,11 +9,12 @@ from aiohttp import web
 
 from federation.routes.base import FederationRoutes
 from federation.server import CONTENT, ORIGIN
-from homeserver.app_keys import CONFIG, CONSENT_ACCESS, DIRECTORY, PROFILES
-from homeserver.errors import InvalidParam, MissingParam, NotFound
+from homeserver.app_keys import CONFIG, CONSENT_ACCESS, DIRECTORY, PROFILES, PUBLIC_ROOMS
+from homeserver.errors import InvalidParam, MissingParam, NotFound, Unrecognized
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
-from homeserver.services.directory import DirectoryQuery, parse_alias
-from homeserver.web import json_response, query_int
+from homeserver.services.directory import parse_alias
+from homeserver.services.public_rooms import DEFAULT_PAGE, DirectoryQuery
+from homeserver.web import json_response, query_bool, query_int
 
 routes = FederationRoutes()
 
@@ -45,15 +46,26 @@ async def query_room_directory(request: web.Request) -> web.Response:
     return json_response({"room_id": room_id, "servers": servers})
 
 
+@routes.get("/v1/query/{query_type}")
+async def query_info(request: web.Request) -> web.Response:
+    """Any other query: there are none that this server knows."""
+    raise Unrecognized("The queries that are answered here are directory and profile")
+
+
 @routes.get("/v1/publicRooms")
 async def get_public_rooms(request: web.Request) -> web.Response:
     """A page of our directory."""
-    query = DirectoryQuery(limit=query_int(request, "limit", 100), since=request.query.get("since"))
-    return json_response(await request.app[DIRECTORY].public_rooms(query))
+    query = DirectoryQuery(
+        limit=query_int(request, "limit", DEFAULT_PAGE),
+        since=request.query.get("since"),
+        all_networks=query_bool(request, "include_all_networks"),
+        network_id=request.query.get("third_party_instance_id"),
+    )
+    return json_response(await request.app[PUBLIC_ROOMS].page(query))
 
 
 @routes.post("/v1/publicRooms")
 async def query_public_rooms(request: web.Request) -> web.Response:
     """Search our directory."""
     query = DirectoryQuery.from_json(request[CONTENT])
-    return json_response(await request.app[DIRECTORY].public_rooms(query))
+    return json_response(await request.app[PUBLIC_ROOMS].page(query))

@@ -1,15 +1,14 @@
-"""Room aliases and the public room directory.
+"""Room aliases, and which rooms are published.
 
-Spec: client-server API, room aliases, listing rooms; server-server API, public room directory.
+Spec: client-server API, room aliases, listing rooms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from homeserver.errors import BadJson, Forbidden, InvalidParam, MatrixError, NotFound
+from homeserver.errors import Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import (
     InvalidIdentifier,
@@ -23,8 +22,6 @@ from homeserver.services.rooms import Rooms
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
 
-MAX_PAGE = 500
-DEFAULT_PAGE = 100
 SUMMARY_KEYS = (
     ("m.room.create", ""),
     ("m.room.name", ""),
@@ -37,47 +34,11 @@ SUMMARY_KEYS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryQuery:
-    """A page of the directory: how many, from where, and what to look for."""
-
-    limit: int = DEFAULT_PAGE
-    since: str | None = None
-    search_term: str | None = None
-    room_types: frozenset[str | None] | None = None
-
-    @classmethod
-    def from_json(cls, body: JsonObject) -> DirectoryQuery:
-        """The body of a search, by a client or another instance.  Raises :class:`BadJson`."""
-        search = body.get("filter") or {}
-        limit, since = body.get("limit"), body.get("since")
-        if not isinstance(search, dict):
-            raise BadJson("'filter' must be an object")
-        term, types = search.get("generic_search_term"), search.get("room_types")
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
-            raise BadJson("'limit' must be an integer")
-        if not all(value is None or isinstance(value, str) for value in (since, term)):
-            raise BadJson("'since' and 'generic_search_term' must be strings")
-        if types is not None and not (
-            isinstance(types, list) and all(t is None or isinstance(t, str) for t in types)
-        ):
-            raise BadJson("'room_types' must be an array of strings and nulls")
-        return cls(
-            limit=limit if limit is not None else DEFAULT_PAGE,
-            since=since,
-            search_term=term,
-            room_types=frozenset(types) if types is not None else None,
-        )
-
-
 class RemoteDirectory(Protocol):
     """What the directory needs of other instances; ``federation`` provides it."""
 
     async def resolve_alias(self, alias: RoomAlias) -> tuple[str, list[str]]:
         """A remote alias's room ID, and instances that know the room."""
-
-    async def public_rooms(self, server_name: str, query: DirectoryQuery) -> JsonObject:
-        """A page of another instance's directory."""
 
 
 class UnmadeRooms(Protocol):
@@ -88,7 +49,7 @@ class UnmadeRooms(Protocol):
 
 
 class Directory:
-    """Finds rooms by alias, and lists those that are published."""
+    """Finds rooms by alias, publishes them, and says what they are."""
 
     def __init__(
         self,
@@ -208,21 +169,6 @@ class Directory:
             raise Forbidden("You may not change this room's place in the directory")
         await storage.set_published(self._database, room_id, visibility == "public")
 
-    async def public_rooms(self, query: DirectoryQuery, server: str | None = None) -> JsonObject:
-        """A page of our directory, or of another instance's."""
-        if server is not None and server != self._server_name:
-            return await self._remote.public_rooms(server, query)
-        chunks = []
-        for room_id in await storage.published_rooms(self._database):
-            room = await self._rooms.find(room_id)
-            if room is None or room.joined_count == 0:
-                continue
-            chunk = await self.summary(room)
-            if matches(chunk, query):
-                chunks.append(chunk)
-        chunks.sort(key=lambda chunk: (-chunk["num_joined_members"], chunk["room_id"]))
-        return page(chunks, query)
-
     async def summary(self, room: LiveRoom) -> JsonObject:
         """A room as the directory shows it."""
         await room.load_events(self._store, SUMMARY_KEYS)
@@ -272,33 +218,3 @@ def new_aliases(before: Any, after: JsonObject) -> list[str]:
 def bad_alias(text: str) -> MatrixError:
     """The answer to a canonical alias that does not lead to the room."""
     return MatrixError(text, errcode="M_BAD_ALIAS")
-
-
-def matches(chunk: JsonObject, query: DirectoryQuery) -> bool:
-    """Whether a room is looked for: by name, topic or alias, and by room type."""
-    if query.room_types is not None and chunk.get("room_type") not in query.room_types:
-        return False
-    if not query.search_term:
-        return True
-    term = query.search_term.lower()
-    return any(
-        term in str(chunk.get(key, "")).lower() for key in ("name", "topic", "canonical_alias")
-    )
-
-
-def page(chunks: list[JsonObject], query: DirectoryQuery) -> JsonObject:
-    """One page; batch tokens are offsets."""
-    try:
-        start = int(query.since) if query.since else 0
-    except ValueError as error:
-        raise InvalidParam("'since' is not a token of this server") from error
-    limit = min(max(query.limit, 0), MAX_PAGE)
-    body: JsonObject = {
-        "chunk": chunks[start : start + limit],
-        "total_room_count_estimate": len(chunks),
-    }
-    if start + limit < len(chunks):
-        body["next_batch"] = str(start + limit)
-    if start > 0:
-        body["prev_batch"] = str(max(0, start - limit))
-    return body

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from homeserver.storage.database import Connection
+from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.log import Record
 
 # A taken alias fails the room that wants it.
@@ -20,6 +20,12 @@ WITH old AS (
     UPDATE rooms SET published = old.published FROM old WHERE rooms.room_id = $2
 )
 UPDATE rooms SET published = false FROM old WHERE rooms.room_id = old.room_id
+"""
+# The server's own list is the one without a network.
+SELECT_LISTED = """
+SELECT room_id FROM rooms WHERE published AND $2::text IS NULL
+UNION
+SELECT room_id FROM appservice_room_lists WHERE $1::boolean OR network_id = $2
 """
 
 
@@ -44,3 +50,10 @@ class RoomListing(Record):
             if record.replaces is not None:
                 await connection.execute(MOVE_ALIASES, record.replaces, record.room_id)
                 await connection.execute(MOVE_PUBLISHED, record.replaces, record.room_id)
+
+
+async def get_listed_rooms(
+    db: Queryable, *, every_network: bool, network_id: str | None
+) -> list[str]:
+    """The rooms of the server's own list, of a network's, or of all lists."""
+    return [row["room_id"] for row in await db.fetch(SELECT_LISTED, every_network, network_id)]

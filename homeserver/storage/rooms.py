@@ -56,7 +56,6 @@ INSERT INTO room_aliases (alias, room_id, creator) VALUES ($1, $2, $3) ON CONFLI
 """
 DELETE_ALIAS = "DELETE FROM room_aliases WHERE alias = $1"
 SET_PUBLISHED = "UPDATE rooms SET published = $2 WHERE room_id = $1"
-SELECT_PUBLISHED = "SELECT room_id FROM rooms WHERE published"
 SELECT_PUBLISHED_AMONG = "SELECT room_id FROM rooms WHERE published AND room_id = ANY($1::text[])"
 SHARED_ROOM_USERS = """
 SELECT DISTINCT theirs.user_id FROM memberships mine
@@ -259,11 +258,6 @@ async def delete_alias(db: Queryable, alias: str) -> None:
 async def set_published(db: Queryable, room_id: str, published: bool) -> None:
     """List a room in the public directory, or take it out."""
     await db.execute(SET_PUBLISHED, room_id, published)
-
-
-async def published_rooms(db: Queryable) -> list[str]:
-    """The rooms of the public directory."""
-    return [row["room_id"] for row in await db.fetch(SELECT_PUBLISHED)]
 
 
 async def get_published_among(db: Queryable, room_ids: Iterable[str]) -> set[str]:

@@ -10,6 +10,7 @@ from aiohttp import web
 from federation.dates import RemoteTimes
 from federation.spaces import RemoteHierarchies
 from homeserver import app_keys
+from homeserver.services.public_rooms import PublicRooms
 from homeserver.services.relation_rules import RelationRules
 from homeserver.services.spaces.hierarchy import Hierarchies
 from homeserver.services.spaces.local import LocalRooms
@@ -32,6 +33,14 @@ class SpaceParts:
             database=wiring.database, local=local, remote=remote, hierarchies=self.hierarchies
         )
         self.mutual_rooms = MutualRooms(wiring.database)
+        self.public_rooms = PublicRooms(
+            server_name=wiring.config.server_name,
+            database=wiring.database,
+            log=wiring.log,
+            rooms=wiring.rooms,
+            descriptions=wiring.directory,
+            remote=wiring.queries,
+        )
         self.relation_rules = RelationRules(
             database=wiring.database, rooms=wiring.rooms, store=wiring.store
         )
@@ -47,5 +56,6 @@ class SpaceParts:
         app[app_keys.HIERARCHIES] = self.hierarchies
         app[app_keys.ROOM_SUMMARIES] = self.summaries
         app[app_keys.MUTUAL_ROOMS] = self.mutual_rooms
+        app[app_keys.PUBLIC_ROOMS] = self.public_rooms
         app[app_keys.RELATION_RULES] = self.relation_rules
         app[app_keys.TIMELINE_DATES] = self.dates
