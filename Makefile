@@ -6,20 +6,26 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 
-.PHONY: up test test-conversations test-homeserver lint interop browser clients crash attack bench demo stay clean
+PARTS := tests/protocol tests/simulation tests/storage tests/services tests/federation
+
+.PHONY: up test test-homeserver test-conversations test-parts lint interop browser clients crash attack bench demo stay clean
 
 up: $(INSTALLED) ## run the server with the configuration in ./data, written if there is none
 	$(BIN)/comity up
 
-test: $(TESTED) ## the tests that need nothing but this machine
-	$(MAKE) --no-print-directory -j2 test-conversations test-homeserver
+test: $(TESTED) ## the tests that need nothing but this machine, two suites at a time
+	$(MAKE) --no-print-directory -j2 test-homeserver test-conversations test-parts
+
+test-homeserver: $(TESTED)
+	$(BIN)/python -m pytest tests --ignore=tests/interop --ignore=tests/browser --ignore=tests/crash \
+		--ignore=tests/attack --ignore=tests/clients --ignore=tests/conversations \
+		$(addprefix --ignore=,$(PARTS)) -q
 
 test-conversations: $(TESTED)
 	$(BIN)/python -m pytest tests/conversations -q
 
-test-homeserver: $(TESTED)
-	$(BIN)/python -m pytest tests --ignore=tests/interop --ignore=tests/browser --ignore=tests/crash \
-		--ignore=tests/attack --ignore=tests/clients --ignore=tests/conversations -q
+test-parts: $(TESTED)
+	$(BIN)/python -m pytest $(PARTS) -q
 
 lint: $(TESTED) ## style, types, and which part may import which
 	$(BIN)/ruff check .

@@ -39,7 +39,8 @@ def fold(text: str) -> str:
     """A text without case and accents."""
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    # Taken apart before as well: a mathematical A has no lower case, the A it stands for has.
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 

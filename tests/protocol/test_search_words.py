@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+import sys
+
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from homeserver.protocol.search_words import (
     MAX_WORD_LENGTH,
     Term,
+    fold,
     highlights,
     index_words,
     query_terms,
@@ -36,7 +39,14 @@ def test_places_are_counted_in_characters_of_the_text_as_it_was() -> None:
     assert highlights("今日は東京です", query_terms("東京")) == [(3, 2)]
 
 
+def test_what_is_folded_stays_as_it_is() -> None:
+    letters = [letter for letter in map(chr, range(sys.maxunicode + 1)) if letter.isprintable()]
+
+    assert [letter for letter in letters if fold(fold(letter)) != fold(letter)] == []
+
+
 @given(st.text(max_size=60))
+@example("»𝐴")
 def test_every_word_of_a_text_finds_it(text: str) -> None:
     words = index_words([text])
 
