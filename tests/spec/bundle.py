@@ -100,3 +100,39 @@ def _absolute(value: Any) -> Any:
 def validator_of(name: str) -> Any:
     """What validates a named schema of the bundle."""
     return validator({"$ref": f"#/components/schemas/{name}"})
+
+
+def openapi(api: str) -> dict[str, Any]:
+    """An API as an OpenAPI document of its own, for tools that read one."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations():
+        if operation.api != api:
+            continue
+        described: dict[str, Any] = {
+            "operationId": operation.name,
+            "parameters": operation.entry["parameters"],
+            "responses": {
+                status: {"description": "", **({"content": content} if content else {})}
+                for status, content in operation.responses.items()
+            },
+        }
+        if operation.entry["request"]:
+            described["requestBody"] = {
+                "required": operation.entry["required"],
+                "content": operation.entry["request"],
+            }
+        entry = paths.setdefault(operation.path, {})
+        if operation.method.lower() in entry:  # two at one path: the bodies of both are tried
+            path = operation.path + "{nothing}"
+            described["parameters"] = [*described["parameters"], NOTHING]
+            entry = paths.setdefault(path, {})
+        entry[operation.method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": api, "version": "1.19"},
+        "paths": paths,
+        "components": document()["components"],
+    }
+
+
+NOTHING = {"name": "nothing", "in": "path", "required": True, "schema": {"const": ""}}
