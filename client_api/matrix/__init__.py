@@ -49,6 +49,7 @@ from client_api.matrix import (
     voip,
     wellknown,
 )
+from client_api.matrix.spellings import unstable_spellings
 
 MODULES = (
     account,
@@ -98,3 +99,4 @@ MODULES = (
 ALL_ROUTES: list[web.RouteDef] = [
     definition for module in MODULES for definition in module.routes.definitions
 ]
+ALL_ROUTES.extend(unstable_spellings(ALL_ROUTES))
