@@ -8,6 +8,7 @@ from client_api.auth import require_self, require_user
 from client_api.matrix.parsing import path_room_id, path_user_id
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import ROOM_TAGS
+from homeserver.errors import BadJson
 from homeserver.web import json_response, read_json
 
 routes = ClientRoutes()
@@ -31,6 +32,9 @@ async def set_room_tag(request: web.Request) -> web.Response:
     """Give a room a tag, or another place among those with it."""
     user_id = await _user(request)
     about = await read_json(request, optional=True)
+    order = about.get("order")
+    if isinstance(order, bool) or not isinstance(order, int | float | None):
+        raise BadJson("'order' must be a number")
     tag = request.match_info["tag"]
 
     await request.app[ROOM_TAGS].put(user_id, path_room_id(request), tag, about)

@@ -25,7 +25,9 @@ class RoomTags:
         """A room's tags, with what the user says of each."""
         content = await self._account_data.get(user_id, TAG, room_id=room_id) or {}
         tags = content.get("tags")
-        return dict(tags) if isinstance(tags, dict) else {}
+        if not isinstance(tags, dict):
+            return {}  # whoever writes account data may write anything
+        return {tag: about for tag, about in tags.items() if isinstance(about, dict)}
 
     async def put(
         self, user_id: str, room_id: str, tag: str, about: JsonObject | None = None

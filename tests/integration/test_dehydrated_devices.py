@@ -47,8 +47,8 @@ class Owner:
             "device_data": {"algorithm": "org.matrix.msc3814.v2", "device_pickle": device_id},
             "initial_device_display_name": "Dehydrated device",
             "device_keys": keys,
-            "one_time_keys": {f"{ALGORITHM}:once": {"key": "once"}},
-            "fallback_keys": {f"{ALGORITHM}:F": {"key": "F", "fallback": True}},
+            "one_time_keys": {f"{ALGORITHM}:once": {"key": "once", "signatures": {}}},
+            "fallback_keys": {f"{ALGORITHM}:F": {"key": "F", "fallback": True, "signatures": {}}},
             **changes,
         }
 

@@ -42,10 +42,28 @@ def _answer(name: str, status: str = "200") -> Callable[[dict[str, Any]], dict[s
     return find
 
 
+def _answer_property(name: str, key: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The schema of a property of an operation's answer."""
+
+    def find(bundle: dict[str, Any]) -> dict[str, Any]:
+        schema: dict[str, Any] = _answer(name)(bundle)["properties"][key]
+        return schema
+
+    return find
+
+
 MISTAKES: tuple[Mistake, ...] = (
     Mistake(
         "an event is an object like any content: with oneOf no event would do",
         _answer("getRoomStateWithKey"),
         {"oneOf": None, "anyOf": [{"type": "object"}]},
+    ),
+    *(
+        Mistake(
+            "backups of algorithms that came later are kept, too: only clients know them",
+            _answer_property(name, "algorithm"),
+            {"enum": None},
+        )
+        for name in ("getRoomKeysVersion", "getRoomKeysVersionCurrent")
     ),
 )

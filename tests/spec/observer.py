@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from .bundle import Operation, plain_path
-from .contract import by_key, contract
+from .contract import JSON, by_key, contract
 
 SENDING = {"sendMessage", "setRoomStateWithKey", "setAccountData", "setAccountDataPerRoom"}
 
@@ -35,18 +36,42 @@ def observe(app: web.Application) -> web.Application:
             candidates = []
         if len(candidates) > 1:
             candidates = [await _told_apart(request, candidates)]
-        body = response.body if isinstance(response, web.Response) else None
         await _note_malformed(request, candidates)
-        contract().check(
-            candidates,
-            f"{request.method} {request.raw_path[:200]}",
-            response.status,
-            response.content_type,
-            bytes(body) if isinstance(body, bytes | bytearray) else None,
-        )
+
+        def check(body: Any) -> None:
+            contract().check(
+                candidates,
+                f"{request.method} {request.raw_path[:200]}",
+                response.status,
+                response.content_type,
+                bytes(body) if isinstance(body, bytes | bytearray) else None,
+            )
+
+        if isinstance(response, web.Response):
+            check(response.body)
+        elif response.content_type == JSON:
+            _collect(response, check)
+        else:
+            check(None)
 
     app.on_response_prepare.append(on_answer)
     return app
+
+
+def _collect(response: web.StreamResponse, then: Callable[[bytes], None]) -> None:
+    """Call ``then`` with the whole of what is written bit by bit, once it is."""
+    parts: list[bytes] = []
+    write, write_eof = response.write, response.write_eof
+
+    async def keep(data: Any) -> None:
+        parts.append(bytes(data))
+        await write(data)
+
+    async def end(data: bytes = b"") -> None:
+        await write_eof(data)
+        then(b"".join((*parts, data)))
+
+    response.write, response.write_eof = keep, end  # type: ignore[method-assign]
 
 
 PAGES = ("redirectToSSO", "redirectToIdP")
@@ -88,7 +113,8 @@ async def _note_malformed(request: web.Request, candidates: list[Operation]) -> 
     malformed = contract().malformed
     if name == "createRoom":
         body = await _sent(request)
-        for event in body.get("initial_state") or ():
+        events = body.get("initial_state")
+        for event in events if isinstance(events, list) else ():
             if isinstance(event, dict):
                 malformed.note(str(event.get("type")), event.get("content"))
     elif name in SENDING:
