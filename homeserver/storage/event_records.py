@@ -226,6 +226,11 @@ class EventRecord(Record):
         """Local users whose membership it changes."""
         return [change.user_id for change in self.memberships if change.local]
 
+    def sent_by(self) -> tuple[str, str] | None:
+        """The device that sent it in a transaction of its own."""
+        sent = self.transaction
+        return (sent.user_id, sent.device_id) if sent is not None else None
+
     @classmethod
     async def write(cls, connection: Connection, batch: Sequence[tuple[int, EventRecord]]) -> None:
         """Write events and what hangs on them, a statement per table that has something to say."""

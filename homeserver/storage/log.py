@@ -47,6 +47,10 @@ class Record:
         """The users who have something new to see, whatever room they are in."""
         return ()
 
+    def sent_by(self) -> tuple[str, str] | None:
+        """The local user and the device that wait for an answer to what made the record."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:

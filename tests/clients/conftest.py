@@ -25,12 +25,11 @@ async def instance(database: Database, tmp_path: Path) -> AsyncIterator[Instance
         yield instance
 
 
-async def run(*command: str, **environment: str) -> str:
+async def run(*command: str, directory: Path = TYPESCRIPT, **environment: str) -> str:
     """Run a program; what it printed.  It must succeed."""
-
     process = await asyncio.create_subprocess_exec(
         *command,
-        cwd=TYPESCRIPT,
+        cwd=directory,
         env={**os.environ, **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -1,0 +1,42 @@
+"""Who is woken, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from homeserver.storage.database import Database
+from tests.services.reading_world import ReadingWorld
+
+
+@pytest.fixture
+async def world(database: Database) -> AsyncIterator[ReadingWorld]:
+    world = ReadingWorld(database)
+    await world.start()
+    yield world
+    await world.close()
+
+
+async def test_a_device_has_the_answer_to_its_send_before_its_sync_shows_the_event(
+    world: ReadingWorld,
+) -> None:
+    alice = await world.client("alice")
+    room_id = await world.room(alice.user_id, preset="public_chat")
+    await alice.joined(room_id)
+    woken: list[str | None] = []
+
+    async def wait(device_id: str | None) -> None:
+        with world.reading.notifier.waiter(alice.user_id, device_id) as waiter:
+            assert await waiter.wait(30)
+        woken.append(device_id)
+
+    waits = [asyncio.create_task(wait(device)) for device in (alice.device_id, "OTHER", None)]
+    await asyncio.sleep(0)
+    await alice.say(room_id, "hello")
+    woken.append("answer")
+    await asyncio.gather(*waits)
+
+    assert woken[-1] == alice.device_id
+    assert set(woken[:-1]) == {"OTHER", None, "answer"}
