@@ -29,6 +29,8 @@ from homeserver.storage.room_listings import RoomListing
 MAX_INITIAL_EVENTS = 200
 MAX_INVITES = 500
 PAUSE_AFTER = 50
+TOP_LEVEL = 100
+TOMBSTONE_LEVEL = 150
 MAX_ADDRESSES = 20  # each is a few requests to an identity server
 
 PRESETS: dict[str, dict[str, JsonObject]] = {
@@ -252,8 +254,13 @@ class RoomCreation:
             for kind, content in PRESETS[preset].items()
             if (kind, "") not in given
         )
+        # Spec: "gets overridden by name and topic keys".
+        overridden = {("m.room.name", "")} if request.name is not None else set()
+        overridden |= {("m.room.topic", "")} if request.topic is not None else set()
         drafts.extend(
-            state(item.type, item.content, item.state_key) for item in request.initial_state
+            state(item.type, item.content, item.state_key)
+            for item in request.initial_state
+            if (item.type, item.state_key) not in overridden
         )
         if request.name is not None:
             drafts.append(state("m.room.name", {"name": request.name}))
@@ -330,7 +337,7 @@ def power_levels(creator: UserId, request: RoomRequest, version: RoomVersion) ->
             "m.room.history_visibility": 100,
             "m.room.encryption": 100,
             "m.room.server_acl": 100,
-            "m.room.tombstone": 150 if version.privileged_creators else 100,
+            "m.room.tombstone": TOP_LEVEL,
         },
         "events_default": 0,
         "state_default": 50,
@@ -341,4 +348,9 @@ def power_levels(creator: UserId, request: RoomRequest, version: RoomVersion) ->
         "historical": 100,
     }
     content.update(request.power_levels)
+    if version.privileged_creators and "events" not in request.power_levels:
+        # Spec: "MUST explicitly be higher than state_default".
+        default = content["state_default"]
+        above = default + 1 if isinstance(default, int) else TOMBSTONE_LEVEL
+        content["events"]["m.room.tombstone"] = max(TOMBSTONE_LEVEL, above)
     return content

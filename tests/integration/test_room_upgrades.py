@@ -255,3 +255,49 @@ async def test_a_room_that_cannot_be_made_takes_no_alias(
         assert answer["errcode"] == "M_INVALID_ROOM_STATE"
         assert taken["errcode"] == "M_ROOM_IN_USE"
         assert await database.fetchval("SELECT count(*) FROM rooms") == 1
+
+
+async def test_a_room_is_made_as_its_maker_asks(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        ada, _ = await one.register("ada"), await one.register("bob")
+        room_id = await one.room(
+            ada,
+            preset="trusted_private_chat",
+            invite=[BOB],
+            is_direct=True,
+            name="Given",
+            creation_content={"creator": BOB, "room_version": "1", "additional_creators": [CAT]},
+            power_level_content_override={"state_default": 200},
+            initial_state=[
+                plain("m.room.name", {"name": "Overridden"}),
+                plain("m.room.topic", {"topic": "Kept"}),
+                plain("m.room.join_rules", {"join_rule": "knock"}),
+            ],
+        )
+        refused = await one.call(
+            "POST",
+            "/createRoom",
+            {"creation_content": {"additional_creators": ["nobody"]}},
+            token=ada,
+            status=400,
+        )
+        unknown = await one.call(
+            "POST", "/createRoom", {"room_version": "0"}, token=ada, status=400
+        )
+
+        found = await state(one, ada, room_id)
+        create = found[("m.room.create", "")]
+        assert create == {"room_version": "12", "additional_creators": [CAT, BOB]}
+        levels = found[("m.room.power_levels", "")]
+        assert (levels["users"], levels["events"]["m.room.tombstone"]) == ({}, 201)
+        assert found[("m.room.name", "")] == {"name": "Given"}
+        assert found[("m.room.topic", "")] == {"topic": "Kept"}
+        assert found[("m.room.join_rules", "")] == {"join_rule": "knock"}
+        assert found[("m.room.guest_access", "")] == {"guest_access": "can_join"}
+        assert found[("m.room.member", BOB)]["is_direct"] is True
+        timeline = await one.call("GET", f"/rooms/{room_id}/messages?dir=f&limit=50", token=ada)
+        kinds = [event["type"] for event in timeline["chunk"]]
+        assert kinds.count("m.room.name") == 1
+        assert kinds[:3] == ["m.room.create", "m.room.member", "m.room.power_levels"]
+        assert refused["errcode"] == "M_INVALID_ROOM_STATE"
+        assert unknown["errcode"] == "M_UNSUPPORTED_ROOM_VERSION"
