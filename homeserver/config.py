@@ -411,7 +411,9 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         server_notices=ServerNoticesConfig(**document["server_notices"]),
         scheduling=SchedulingConfig(**_in_ms(document["scheduling"], "max_delay", "keep_finished")),
         webhooks=WebhooksConfig(**_in_ms(document["webhooks"], "keep_log")),
-        push=PushConfig(**_in_ms(document["push"], "give_up_after", "email_after", "email_every")),
+        push=PushConfig(
+            **_in_ms(document["push"], "give_up_after", "keep_read", "email_after", "email_every")
+        ),
         limits=LimitsConfig(**document["limits"]),
         websocket=WebSocketConfig(**document["websocket"]),
         voip=VoipConfig(**_in_ms(document["voip"], "turn_ttl")),

@@ -49,6 +49,7 @@ class PushConfig:
 
     allow_private_networks: bool
     give_up_after_ms: int
+    keep_read_ms: int
     email_after_ms: int
     email_every_ms: int
     email_text: bool

@@ -20,6 +20,7 @@ from homeserver.services.push.mailing import MailPushers, MailSettings
 from homeserver.services.push.names import Names
 from homeserver.services.push.notification_list import NotificationList
 from homeserver.services.push.payloads import Payloads, PushableEvents
+from homeserver.services.push.pruning import NotificationPruning
 from homeserver.services.push.pushers import Pushers
 from homeserver.services.push.sending import PushSending
 from homeserver.storage.pushers import EMAIL
@@ -66,6 +67,10 @@ class PushParts:
             pushers=self.pushers,
         )
         self._caretaker = wiring.ends.caretaker
+        self.pruning = NotificationPruning(
+            database=database, kept_ms=wiring.config.push.keep_read_ms, clock_ms=clock_ms
+        )
+        self._caretaker.add(self.pruning)
         if addresses is not None:
             self._caretaker.add(self._mail_pushers(wiring, addresses))
         self.pushers.on_changed = lambda pushers: self._queued([p.pusher_id for p in pushers])

@@ -12,6 +12,7 @@ import pytest
 from homeserver.storage.database import Database
 from tests.harness.push_gateway import PushGateway, push_gateway
 from tests.integration.single import Instance, running
+from tests.integration.test_message_ends import eventually
 
 SETTINGS: dict[str, Any] = {"push": {"allow_private_networks": True}}
 
@@ -324,3 +325,129 @@ async def test_pushers_go_with_their_device_and_others_at_a_change_of_password(
         after_change = await one.call("GET", "/pushers", token=alice)
         assert [p["pushkey"] for p in after_logout["pushers"]] == ["1", "2"]
         assert [p["pushkey"] for p in after_change["pushers"]] == ["1"]
+
+
+async def test_a_gateway_in_the_local_network_is_not_asked(
+    database: Database, tmp_path: Path
+) -> None:
+    async with push_gateway() as gateway, running(database, tmp_path) as one:
+        alice, bob, room_id = await two_in_a_room(one)
+        url = gateway.url.replace("http://", "https://")
+        for key, address in (("1", url), ("2", url.replace("127.0.0.1", "localhost"))):
+            body = pusher(address, pushkey=key)
+            await one.call("POST", "/pushers/set", body, token=bob)
+
+        await one.say(alice, room_id, "Hello")
+        await one.wiring.push_parts.following.follower.caught_up()
+
+        async def both_failed() -> bool:
+            count = await database.fetchval("SELECT count(*) FROM pushers WHERE failures > 0")
+            return bool(count == 2)
+
+        await eventually(both_failed)
+
+        assert gateway.attempts == 0
+
+
+async def test_what_was_read_or_redacted_meanwhile_is_not_pushed(
+    database: Database, tmp_path: Path
+) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        gateway.status = 502
+        read = (await one.say(alice, room_id, "read"))["event_id"]
+        redacted = (await one.say(alice, room_id, "redacted"))["event_id"]
+        last = (await one.say(alice, room_id, "last"))["event_id"]
+        await gateway.until(lambda gateway: gateway.attempts == 1)
+
+        await one.call("POST", f"/rooms/{room_id}/receipt/m.read/{read}", {}, token=bob)
+        await one.call("PUT", f"/rooms/{room_id}/redact/{redacted}/1", {}, token=alice)
+        gateway.status = 200
+
+        (notification,) = await gateway.take()
+        assert notification["event_id"] == last
+
+
+async def test_a_pusher_that_is_off_gets_nothing_until_it_is_on_again(
+    database: Database, tmp_path: Path
+) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        off = pusher(gateway.url, enabled=False)
+        await one.call("POST", "/pushers/set", off, token=bob)
+        await one.say(alice, room_id, "unheard")
+        await settled(one)
+
+        await one.call("POST", "/pushers/set", {**off, "enabled": True}, token=bob)
+        heard = await one.say(alice, room_id, "heard")
+
+        (notification,) = await gateway.take()
+        assert notification["event_id"] == heard["event_id"]
+        assert notification["counts"] == {"unread": 2}
+
+
+async def test_rules_of_ones_own_decide_and_their_tweaks_are_passed_on(
+    database: Database, tmp_path: Path
+) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        path = "/pushrules/global"
+        tweaks = [{"set_tweak": "sound", "value": "cake.wav"}, {"set_tweak": "light", "value": 3}]
+        cake = {"pattern": "cake", "actions": ["notify", *tweaks]}
+        await one.call("PUT", f"{path}/content/cake", cake, token=bob)
+        await one.call("PUT", f"{path}/room/{room_id}", {"actions": []}, token=bob)
+
+        await one.say(alice, room_id, "tea")
+        await one.say(alice, room_id, "cake")
+
+        (notification,) = await gateway.take()
+        assert notification["content"]["body"] == "cake"
+        assert notification["devices"][0]["tweaks"] == {"sound": "cake.wav", "light": 3}
+
+
+async def test_encrypted_messages_are_urgent_and_missed_calls_are_counted(
+    database: Database, tmp_path: Path
+) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        carol = await one.register("carol")
+        await one.call("POST", f"/rooms/{room_id}/join", {}, token=carol)
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        cipher = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "AAAA", "session_id": "s"}
+        call = {"call_id": "c", "party_id": "p", "version": "1", "lifetime": 60_000}
+        offer = {"offer": {"type": "offer", "sdp": "v=0"}, "invitee": "@bob:one.test"}
+        send = f"/rooms/{room_id}/send"
+
+        await one.call("PUT", f"{send}/m.room.encrypted/1", cipher, token=alice)
+        await one.say(alice, room_id, "plain, in a group")
+        await one.call("PUT", f"{send}/m.call.invite/2", {**call, **offer}, token=alice)
+        encrypted, plain, ringing = await gateway.take(3)
+        hangup = {**call, "reason": "user_hangup"}
+        await one.call("PUT", f"{send}/m.call.hangup/3", hangup, token=alice)
+        await one.say(alice, room_id, "after all")
+        (after,) = await gateway.take()
+
+        assert [each["prio"] for each in (encrypted, plain, ringing)] == ["high", "low", "high"]
+        assert encrypted["content"] == cipher
+        assert ringing["devices"][0]["tweaks"] == {"sound": "ring"}
+        assert after["counts"] == {"unread": 4, "missed_calls": 1}
+
+
+async def test_what_is_released_by_a_moderator_is_pushed_then(
+    database: Database, tmp_path: Path
+) -> None:
+    rules = [{"name": "hold", "match": {"keywords": ["holdme"]}, "action": "hold"}]
+    async with pushing(database, tmp_path, policy={"rules": rules}) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        held = await one.say(alice, room_id, "holdme")
+        await one.wiring.accounts.set_admin("@alice:one.test", True)
+        queue = "/_comity/admin/v1/moderation/queue"
+        (item,) = (await one.call("GET", queue, token=alice))["items"]
+
+        await one.call("POST", f"{queue}/{item['item_id']}/release", {}, token=alice)
+
+        (notification,) = await gateway.take()
+        assert notification["event_id"] == held["event_id"]
