@@ -11,6 +11,7 @@ from client_api.admin.routing import AdminRoutes, require_admin
 from homeserver.app_keys import APP_SERVICE_WORKERS, APP_SERVICES
 from homeserver.errors import MatrixError, NotFound
 from homeserver.services.appservices.client import NoAnswer
+from homeserver.services.appservices.registration import AppService
 from homeserver.web import json_response
 
 routes = AdminRoutes()
@@ -27,9 +28,7 @@ async def list_app_services(request: web.Request) -> web.Response:
 async def ping_app_service(request: web.Request) -> web.Response:
     """Whether one is reached; what waits for it is sent again at once."""
     await require_admin(request)
-    service = request.app[APP_SERVICES].get(request.match_info["appservice_id"])
-    if service is None:
-        raise NotFound("There is no application service of that ID")
+    service = _service(request)
     began = time.monotonic()
     try:
         answer = await request.app[APP_SERVICE_WORKERS].ping(service)
@@ -38,3 +37,18 @@ async def ping_app_service(request: web.Request) -> web.Response:
     if not answer.ok:
         raise MatrixError(f"{service.id} answered {answer.status}", status=502)
     return json_response({"duration_ms": math.ceil((time.monotonic() - began) * 1000)})
+
+
+@routes.post("/app_services/{appservice_id}/skip")
+async def skip_app_service(request: web.Request) -> web.Response:
+    """Leave out all that waits for one, be it that it can never take it."""
+    await require_admin(request)
+    await request.app[APP_SERVICE_WORKERS].skip(_service(request))
+    return json_response({})
+
+
+def _service(request: web.Request) -> AppService:
+    service = request.app[APP_SERVICES].get(request.match_info["appservice_id"])
+    if service is None:
+        raise NotFound("There is no application service of that ID")
+    return service

@@ -117,3 +117,12 @@ def ping(appservice_id: str, config_path: Path | None) -> None:
     path = f"/app_services/{quote(appservice_id, safe='')}/ping"
     answer = ask(load(config_path), "POST", path)
     click.echo(f"{appservice_id} answered in {answer['duration_ms']} ms")
+
+
+@appservice.command()
+@click.argument("appservice_id", metavar="ID")
+@config_option
+def skip(appservice_id: str, config_path: Path | None) -> None:
+    """Have the running server leave out all that waits for ID; nothing of it is told later."""
+    ask(load(config_path), "POST", f"/app_services/{quote(appservice_id, safe='')}/skip")
+    click.echo(f"{appservice_id} is told what happens from now on")

@@ -28,6 +28,11 @@ VALUES ($1, $2, $3, $4, $5, $6)
 DELETE_TRANSACTION = """
 DELETE FROM application_service_transactions WHERE appservice_id = $1 AND txn_id = $2
 """
+DROP_TRANSACTION = "DELETE FROM application_service_transactions WHERE appservice_id = $1"
+SET_SKIPPED = """
+UPDATE application_services SET position = $2, failing_since = NULL, last_error = NULL
+WHERE appservice_id = $1
+"""
 SET_ACCEPTED = """
 UPDATE application_services SET accepted = accepted + 1, last_success_at = $2,
     failing_since = NULL, last_error = NULL WHERE appservice_id = $1
@@ -169,6 +174,13 @@ async def set_accepted(
 async def set_failed(db: Queryable, appservice_id: str, now: int, error: str) -> None:
     """Note that a service did not take a transaction."""
     await db.execute(SET_FAILED, appservice_id, now, error)
+
+
+async def skip_to(database: Database, appservice_id: str, position: int) -> None:
+    """Tell a service nothing of what lies before a position."""
+    async with database.transaction() as connection:
+        await connection.execute(DROP_TRANSACTION, appservice_id)
+        await connection.execute(SET_SKIPPED, appservice_id, position)
 
 
 async def get_waiting_users(db: Queryable) -> list[str]:

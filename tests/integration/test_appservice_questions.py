@@ -214,3 +214,25 @@ async def test_the_admin_sees_how_a_service_fares_and_no_token(
         assert pinged["error"] == "bridge answered 500"
         await world.one.call("POST", f"{path}/other/ping", {}, token=admin, status=404)
         await world.call("GET", path, status=403)
+
+
+async def test_the_admin_leaves_out_what_a_service_cannot_take(
+    database: Database, tmp_path: Path
+) -> None:
+    names = {"rooms": [{"exclusive": False, "regex": "!"}]}
+    async with bridged(database, tmp_path, changes={"namespaces": names}) as world:
+        admin = await world.one.register("root")
+        await world.one.wiring.accounts.set_admin("@root:one.test", True)
+        world.service.status = 400
+        room_id = await world.one.room(admin)
+        await world.one.say(admin, room_id, "cannot be taken")
+        await world.service.until(lambda: world.service.attempts)
+        path = "/_comity/admin/v1/app_services/bridge/skip"
+
+        await world.one.call("POST", path, {}, token=admin)
+        world.service.status = 200
+        await world.one.say(admin, room_id, "can be")
+        await world.service.until(world.service.texts)
+
+        assert world.service.texts() == ["can be"]
+        await world.one.call("POST", path.replace("bridge", "x"), {}, token=admin, status=404)

@@ -113,21 +113,36 @@ class Delivering:
     async def close(self) -> None:
         """Stop; what is under way is sent again by the next process."""
         if self._task is not None:
+            await self._stop()
+            await self._write_position()
+
+    async def _stop(self) -> None:
+        if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-            await self._write_position()
+
+    async def skip(self) -> None:
+        """Leave out all that waits: the service is told what happens from now on."""
+        await self._stop()
+        self._waiting = False
+        await storage.skip_to(self._database, self.service.id, self._head())
+        self.interest.forget()
+        await self.start()
 
     # ------------------------------------------------------------ hearing
 
     def on_notice(self, notice: Notice) -> None:
-        """The log has grown.  What is certainly of no interest costs a look into memory."""
-        matters = False
+        """The log has grown.  What is certainly of no interest costs a look into memory.
+
+        It is certain only while all before it is told: who comes in now may be on the way.
+        """
+        matters = not self._waiting
         for _, record in notice.records:
             matters |= self._matters(record)
         if matters:
             self._wake.set()
-        elif self._waiting and notice.records and self._is_next(notice):
+        elif notice.records and self._is_next(notice):
             self.fare.position = notice.position
 
     def _is_next(self, notice: Notice) -> bool:
@@ -135,25 +150,30 @@ class Delivering:
 
     def _matters(self, record: Record) -> bool:
         if isinstance(record, EventRecord):
-            return bool(record.memberships) or not self.interest.is_certainly_indifferent(
-                record.event.room_id
-            )
+            return bool(record.memberships) or not self._is_indifferent(record.event.room_id)
         if isinstance(record, ReceiptRecord):
-            return bool(self.service.ephemeral_keys) and self._passing.receipt(record)
+            if not self.service.ephemeral_keys or self._is_indifferent(record.room_id):
+                return False
+            return self._passing.receipt(record)
         if not self.service.encryption:
             return False
         if isinstance(record, ToDeviceRecord):
             return self._gathering.addressed({message.user_id for message in record.messages})
         return isinstance(record, DeviceListRecord | RemoteDeviceListRecord)
 
+    def _is_indifferent(self, room_id: str) -> bool:
+        return self._waiting and self.interest.is_certainly_indifferent(room_id)
+
     def typing(self, room_id: str) -> None:
         """Who types in a room has changed."""
-        if self.service.ephemeral_keys and self._passing.typing(room_id):
+        if self.service.ephemeral_keys and not self._is_indifferent(room_id):
+            self._passing.typing(room_id)
             self._wake.set()
 
     def presence(self, user_id: str) -> None:
         """How somebody is has changed."""
-        if self.service.ephemeral_keys and self._passing.presence(user_id):
+        if self.service.ephemeral_keys:
+            self._passing.presence(user_id)
             self._wake.set()
 
     def keys_changed(self, user_id: str, device_id: str) -> None:

@@ -68,26 +68,22 @@ class Passing:
 
     # ------------------------------------------------------------ noting
 
-    def typing(self, room_id: str) -> bool:
-        """Who types in a room has changed; False if that cannot matter."""
-        if self._interest.is_certainly_indifferent(room_id):
-            return False
+    def typing(self, room_id: str) -> None:
+        """Who types in a room has changed."""
         _put(self._typing_rooms, room_id, None)
-        return True
 
     def receipt(self, record: ReceiptRecord) -> bool:
-        """Somebody has read something."""
-        if not record.moved or self._interest.is_certainly_indifferent(record.room_id):
+        """Somebody has read something; False if that cannot matter."""
+        if not record.moved:
             return False
         if record.receipt_type == READ_PRIVATE and not self._interest.is_own(record.user_id):
             return False
         _put(self._receipts, record.key, record)
         return True
 
-    def presence(self, user_id: str) -> bool:
+    def presence(self, user_id: str) -> None:
         """How somebody is has changed."""
         _put(self._present, user_id, None)
-        return True
 
     # ------------------------------------------------------------ telling
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import orjson
+
 from homeserver.protocol.events import Event
 from homeserver.services.appservices.interest import Interest
 from homeserver.services.event_store import EventStore
@@ -107,7 +109,12 @@ class Gathering:
         if not asked:
             return True
         found = await storage.get_to_device(self._database, asked, gathered.upto, MESSAGES_AT_ONCE)
-        gathered.to_device = [message.key for message in found]
+        size = 0
+        for message in found:
+            gathered.to_device.append(message.key)
+            size += len(orjson.dumps(message.content))
+            if size >= MOST_BYTES:
+                return False
         return len(found) < MESSAGES_AT_ONCE and gathered.upto == head
 
     # ------------------------------------------------------------ events

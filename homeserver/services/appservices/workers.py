@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from homeserver.errors import NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.services.appservices.client import Answer, ServiceClient
 from homeserver.services.appservices.delivering import Delivering, Fare
@@ -85,6 +86,13 @@ class Workers:
         if answer.ok and worker is not None:
             worker.try_now()
         return answer
+
+    async def skip(self, service: AppService) -> None:
+        """Leave out all that waits for a service.  Raises :class:`NotFound`."""
+        worker = self._workers.get(service.id)
+        if worker is None:
+            raise NotFound("This application service is told nothing: its url is null")
+        await worker.skip()
 
     def states(self) -> list[JsonObject]:
         """All application services and how they fare, as the admin is shown them: no tokens."""
