@@ -30,7 +30,10 @@ These operations are answered with the specification's error:
 
 """
 
-ALWAYS_REFUSED: dict[str, str] = {}
+ALWAYS_REFUSED: dict[str, str] = {
+    "federation:queryInfo": "there are no queries but directory and profile, which are operations"
+    " of their own",
+}
 """Operations of which every answer is an error, by design; why."""
 
 
