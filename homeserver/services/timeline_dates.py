@@ -26,7 +26,8 @@ from homeserver.storage.sync import EventTime
 
 logger = structlog.get_logger(__name__)
 
-MOST_NEAR = 100
+AT_ONCE = 100
+MOST_SCANNED = 5_000  # events that the reader may not see
 LOOKED_AT = 3  # events next to the date: servers' clocks differ
 MOST_ROUNDS = 100
 ROUND_EVENTS = 100
@@ -74,15 +75,23 @@ class TimelineDates:
         return {"event_id": found.event_id, "origin_server_ts": found.origin_server_ts}
 
     async def _nearest(self, room_id: str, reader: Reader, query: DateQuery) -> EventTime | None:
-        near = await storage.get_events_near(
-            self._database, room_id, query.ts, forwards=query.forwards, limit=MOST_NEAR
-        )
-        found = await self._store.get_many(event.event_id for event in near)
         withheld = await self._timeline.withheld(reader.user_id)
-        for event in near:
-            stored = found.get(event.event_id)
-            if stored is not None and self._timeline.shows(stored, reader, withheld):
-                return event
+        for skip in range(0, MOST_SCANNED, AT_ONCE):
+            near = await storage.get_events_near(
+                self._database,
+                room_id,
+                query.ts,
+                forwards=query.forwards,
+                limit=AT_ONCE,
+                skip=skip,
+            )
+            found = await self._store.get_many(event.event_id for event in near)
+            for event in near:
+                stored = found.get(event.event_id)
+                if stored is not None and self._timeline.shows(stored, reader, withheld):
+                    return event
+            if len(near) < AT_ONCE:
+                break
         return None
 
     async def _beside_gap(

@@ -70,13 +70,13 @@ SELECT_EVENT_NEAR_AFTER = """
 SELECT event_id, origin_server_ts FROM events
 WHERE room_id = $1 AND timeline_order IS NOT NULL AND origin_server_ts >= $2
     AND rejected IS NULL AND NOT soft_failed AND withheld IS NULL
-ORDER BY origin_server_ts LIMIT $3
+ORDER BY origin_server_ts, timeline_order LIMIT $3 OFFSET $4
 """
 SELECT_EVENT_NEAR_BEFORE = """
 SELECT event_id, origin_server_ts FROM events
 WHERE room_id = $1 AND timeline_order IS NOT NULL AND origin_server_ts <= $2
     AND rejected IS NULL AND NOT soft_failed AND withheld IS NULL
-ORDER BY origin_server_ts DESC LIMIT $3
+ORDER BY origin_server_ts DESC, timeline_order DESC LIMIT $3 OFFSET $4
 """
 
 
@@ -182,8 +182,8 @@ async def get_watchers(
 
 
 async def get_events_near(
-    db: Queryable, room_id: str, ts: int, *, forwards: bool, limit: int
+    db: Queryable, room_id: str, ts: int, *, forwards: bool, limit: int, skip: int = 0
 ) -> list[EventTime]:
     """The events of a room that are next to a time (ms), the nearest first."""
     query = SELECT_EVENT_NEAR_AFTER if forwards else SELECT_EVENT_NEAR_BEFORE
-    return [EventTime(**row) for row in await db.fetch(query, room_id, ts, limit)]
+    return [EventTime(**row) for row in await db.fetch(query, room_id, ts, limit, skip)]

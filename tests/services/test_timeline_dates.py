@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from homeserver.errors import NotFound
+from homeserver.services.rooms import Draft
 from homeserver.services.timeline_dates import DateQuery
 from homeserver.storage.database import Database
 from homeserver.storage.sync import EventTime
@@ -112,3 +113,24 @@ async def test_a_stranger_has_nobody_asked(
     with pytest.raises(NotFound):
         await near(world, bob, room_id, 5, "b")
     assert world.reading.elsewhere.asked == []
+
+
+async def test_what_a_reader_may_not_see_is_passed_over(
+    world: ReadingWorld, alice: Client, room_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeserver.services.timeline_dates.AT_ONCE", 2)
+    bob, start = await world.client("bob"), 2_000_000_000_000
+
+    async def say(ts: int) -> str:
+        content = {"msgtype": "m.text", "body": "x"}
+        draft = Draft(alice.user_id, "m.room.message", content, origin_server_ts=ts)
+        return (await world.rooms.send(room_id, draft)).event.event_id
+
+    content = {"history_visibility": "joined"}
+    await alice.set_state(room_id, "m.room.history_visibility", content)
+    for number in range(5):
+        await say(start + number)
+    await world.membership.join(bob.user_id, room_id)
+    seen = await say(start + 100)
+
+    assert await near(world, bob, room_id, start, "f") == seen
