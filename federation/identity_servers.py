@@ -20,9 +20,10 @@ from yarl import URL
 from federation.client import as_failure, parse_object, peer_error, read_bounded
 from federation.connections import CONNECT_TIMEOUT_SECONDS, Connections
 from federation.errors import FederationFailure, PeerError, Temporary
+from federation.request_signing import authorization_header
 from federation.server_rules import ServerRules
 from homeserver.errors import Forbidden, PeerFailed
-from homeserver.protocol.canonical import encode_base64
+from homeserver.protocol.canonical import encode_base64, encode_canonical_json
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.globs import glob_to_regex
 from homeserver.protocol.identifiers import (
@@ -31,7 +32,8 @@ from homeserver.protocol.identifiers import (
     is_valid_server_name,
     parse_server_name,
 )
-from homeserver.protocol.signing import BadKey, VerifyKey
+from homeserver.protocol.signing import BadKey, SigningKey, VerifyKey
+from homeserver.services.third_party_bindings import BindRequest
 from homeserver.services.third_party_invites import StoredInvite, ThirdPartyAddress
 
 BASE = "/_matrix/identity/v2"
@@ -47,9 +49,17 @@ class IdentityServerClient:
     """Asks identity servers.  What they fail at is a :class:`MatrixError` for who asked."""
 
     def __init__(
-        self, *, connections: Connections, rules: ServerRules, allowed: Sequence[str]
+        self,
+        *,
+        server_name: str,
+        signing_key: SigningKey,
+        connections: Connections,
+        rules: ServerRules,
+        allowed: Sequence[str],
     ) -> None:
         """``allowed``: globs over names as clients give them; none switches it all off."""
+        self._server_name = server_name
+        self._key = signing_key
         self._connections = connections
         self._rules = rules
         self._allowed = [glob_to_regex(glob, ignore_case=True) for glob in allowed]
@@ -128,6 +138,41 @@ class IdentityServerClient:
             raise error.to_matrix_error() from error
         return _stored(answer)
 
+    # ------------------------------------------------------------ bindings
+
+    async def bind(self, request: BindRequest, user_id: str) -> tuple[str, str]:
+        """Bind an address that its owner validated there; its medium and address.
+
+        Spec: ``POST /3pid/bind``.
+        """
+        body = {"sid": request.sid, "client_secret": request.client_secret, "mxid": user_id}
+        url, token = _url(request.id_server, "3pid/bind"), request.id_access_token
+        try:
+            answer = await self._request(request.id_server, "POST", url, f"Bearer {token}", body)
+        except FederationFailure as error:
+            raise error.to_matrix_error() from error
+        medium, address = answer.get("medium"), answer.get("address")
+        if not isinstance(medium, str) or not isinstance(address, str):
+            raise PeerFailed("The identity server does not say what it has bound")
+        return medium[:MAX_TEXT].replace("\0", ""), address[:MAX_TEXT].replace("\0", "")
+
+    async def unbind(self, name: str, medium: str, address: str, user_id: str) -> None:
+        """Have a binding removed, at this server's word.  Spec: ``POST /3pid/unbind``."""
+        body = {"mxid": user_id, "threepid": {"medium": medium, "address": address}}
+        url = _url(name, "3pid/unbind")
+        signed = authorization_header(
+            self._key,
+            method="POST",
+            uri=url.raw_path,
+            origin=self._server_name,
+            destination=name,
+            content=encode_canonical_json(body),
+        )
+        try:
+            await self._request(name, "POST", url, signed, body)
+        except FederationFailure as error:
+            raise error.to_matrix_error() from error
+
     # ------------------------------------------------------------ keys
 
     async def public_key(self, name: str, key_id: str) -> bytes | None:
@@ -166,7 +211,11 @@ class IdentityServerClient:
         self, method: str, whom: ThirdPartyAddress, path: str, body: JsonObject | None = None
     ) -> JsonObject:
         return await self._request(
-            whom.id_server, method, _url(whom.id_server, path), whom.id_access_token, body
+            whom.id_server,
+            method,
+            _url(whom.id_server, path),
+            f"Bearer {whom.id_access_token}",
+            body,
         )
 
     async def _request(
@@ -174,12 +223,12 @@ class IdentityServerClient:
         name: str,
         method: str,
         url: URL,
-        token: str | None = None,
+        authorization: str | None = None,
         body: JsonObject | None = None,
     ) -> JsonObject:
         headers = {"Accept": "application/json"}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+        if authorization is not None:
+            headers["Authorization"] = authorization
         if body is not None:
             headers["Content-Type"] = "application/json"
         timeout = aiohttp.ClientTimeout(

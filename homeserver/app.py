@@ -24,6 +24,7 @@ from client_api.matrix import ALL_ROUTES as CLIENT_ROUTES
 from client_api.oauth import ALL_ROUTES as OAUTH_ROUTES
 from client_api.web import checked_media, unsubscribe
 from client_api.web import consent as consent_page
+from client_api.web import email as email_page
 from client_api.web import join as join_page
 from client_api.web import me as me_page
 from client_api.web import terms as terms_page
@@ -89,6 +90,7 @@ def add_all_routes(app: web.Application) -> None:
     app.add_routes(SIGNED_ROUTES)
     pages = (
         consent_page.routes,
+        email_page.routes,
         join_page.routes,
         me_page.routes,
         terms_page.routes,

@@ -91,6 +91,8 @@ from homeserver.services.spaces.mutual import MutualRooms
 from homeserver.services.spaces.summaries import Summaries
 from homeserver.services.sync import SyncService
 from homeserver.services.terms import Terms
+from homeserver.services.third_party_bindings import ThirdPartyBindings
+from homeserver.services.third_party_ids import ThirdPartyIds
 from homeserver.services.third_party_invites import ThirdPartyInvites
 from homeserver.services.timeline import Timeline
 from homeserver.services.timeline_dates import TimelineDates
@@ -191,6 +193,8 @@ SERVER_NOTICES = web.AppKey("SERVER_NOTICES", ServerNotices)
 ROOM_SUMMARIES = web.AppKey("ROOM_SUMMARIES", Summaries)
 GUESTS = web.AppKey("GUESTS", Guests)
 HIDDEN_EVENTS = web.AppKey("HIDDEN_EVENTS", HiddenEvents)
+THIRD_PARTY_BINDINGS = web.AppKey("THIRD_PARTY_BINDINGS", ThirdPartyBindings)
+THIRD_PARTY_IDS = web.AppKey("THIRD_PARTY_IDS", ThirdPartyIds)
 THIRD_PARTY_INVITES = web.AppKey("THIRD_PARTY_INVITES", ThirdPartyInvites)
 TIMELINE = web.AppKey("TIMELINE", Timeline)
 TIMELINE_DATES = web.AppKey("TIMELINE_DATES", TimelineDates)

@@ -10,14 +10,22 @@ from client_api.auth import (
     require_user,
 )
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import ACCOUNTS, APP_SERVICES, RATE_LIMITS
+from homeserver.app_keys import (
+    ACCOUNT_STANDING,
+    ACCOUNTS,
+    APP_SERVICES,
+    RATE_LIMITS,
+    THIRD_PARTY_BINDINGS,
+    THIRD_PARTY_IDS,
+)
 from homeserver.callers import caller_key
-from homeserver.errors import Forbidden, MatrixError
+from homeserver.errors import Forbidden, UserLocked
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
-from homeserver.services.interactive_auth import user_of_results
+from homeserver.services.interactive_auth import EMAIL_IDENTITY, Flows, user_of_results
 from homeserver.services.passwords import check_strength
 from homeserver.services.requester import Requester
+from homeserver.services.sign_in.proofs import PASSWORD_FLOWS
 from homeserver.web import json_response, optional, read_json, required
 
 routes = ClientRoutes()
@@ -33,18 +41,34 @@ async def whoami(request: web.Request) -> web.Response:
     return json_response(answer)
 
 
-async def _owner(request: web.Request, body: JsonObject, requester: Requester | None) -> UserId:
-    """Whose account is changed: the caller's, or without a token theirs who gave the password."""
+async def _owner(
+    request: web.Request,
+    body: JsonObject,
+    requester: Requester | None,
+    *,
+    flows: Flows = PASSWORD_FLOWS,
+) -> UserId:
+    """Whose account is changed: the caller's, or without a token theirs who gave the proof.
+
+    ``flows``: what is a proof without a token.
+    """
     if requester is not None and requester.app_service is not None:
         if request.app[APP_SERVICES].owner(requester.user_id) is not requester.app_service:
             raise Forbidden("This account is not the application service's alone")
         return requester.user_id
-    action = "login" if body.get("auth") else "challenge"
-    request.app[RATE_LIMITS].check(action, caller_key(request))
-    results = await authenticate_interactively(request, body, requester)
+    auth = optional(body, "auth", dict) or {}
+    guess = auth and auth.get("type") != EMAIL_IDENTITY  # clients ask again until it is confirmed
+    request.app[RATE_LIMITS].check("login" if guess else "challenge", caller_key(request))
+    results = await authenticate_interactively(
+        request, body, requester, flows=flows if requester is None else None
+    )
     user_id = requester.user_id if requester is not None else user_of_results(results)
+    if requester is None and user_id is None and EMAIL_IDENTITY in results:
+        user_id = await request.app[THIRD_PARTY_IDS].owner_for_reset(results[EMAIL_IDENTITY])
     if user_id is None:
         raise Forbidden("Log in, or give your user name and password")
+    if request.app[ACCOUNT_STANDING].is_locked(user_id):
+        raise UserLocked()
     return user_id
 
 
@@ -56,7 +80,9 @@ async def change_password(request: web.Request) -> web.Response:
     new_password = required(body, "new_password", str)
     check_strength(new_password)
     logout_devices = bool(optional(body, "logout_devices", bool, True))
-    user_id = await _owner(request, body, requester)
+    addresses = request.app[THIRD_PARTY_IDS]
+    flows = (*PASSWORD_FLOWS, (EMAIL_IDENTITY,)) if addresses.enabled else PASSWORD_FLOWS
+    user_id = await _owner(request, body, requester, flows=flows)
 
     await request.app[ACCOUNTS].set_password(
         user_id,
@@ -64,6 +90,8 @@ async def change_password(request: web.Request) -> web.Response:
         keep_device=requester.device_id if requester is not None else None,
         logout_devices=logout_devices,
     )
+    if requester is None:
+        await addresses.password_changed(user_id)
     return json_response({})
 
 
@@ -75,53 +103,6 @@ async def deactivate_account(request: web.Request) -> web.Response:
     erase = bool(optional(body, "erase", bool))
     user_id = await _owner(request, body, requester)
 
+    unbound = await request.app[THIRD_PARTY_BINDINGS].unbind_all(user_id)
     await request.app[ACCOUNTS].deactivate(user_id, erase=erase)
-    return json_response({"id_server_unbind_result": "success"})
-
-
-# ---------------------------------------------------------------- third-party identifiers
-
-
-class ThirdPartyDenied(MatrixError):
-    """E-mail addresses and telephone numbers cannot be bound to accounts here."""
-
-    errcode, status = "M_THREEPID_DENIED", 403
-
-    def __init__(self) -> None:
-        super().__init__("This server binds no e-mail addresses or telephone numbers to accounts")
-
-
-@routes.get("/account/3pid")
-async def get_account_3pids(request: web.Request) -> web.Response:
-    """The e-mail addresses and telephone numbers bound to the account: none."""
-    await require_user(request)
-    return json_response({"threepids": []})
-
-
-@routes.post("/account/3pid")
-@routes.post("/account/3pid/add")
-@routes.post("/account/3pid/bind")
-async def add_3pid(request: web.Request) -> web.Response:
-    """Bind an e-mail address or a telephone number: refused."""
-    await require_user(request)
-    raise ThirdPartyDenied()
-
-
-@routes.post("/account/3pid/delete")
-@routes.post("/account/3pid/unbind")
-async def delete_3pid(request: web.Request) -> web.Response:
-    """Forget one: none is known, to an identity server neither."""
-    await require_user(request)
-    await read_json(request)
-    return json_response({"id_server_unbind_result": "no-support"})
-
-
-@routes.post("/account/3pid/email/requestToken")
-@routes.post("/account/3pid/msisdn/requestToken")
-@routes.post("/account/password/email/requestToken")
-@routes.post("/account/password/msisdn/requestToken")
-@routes.post("/register/email/requestToken")
-@routes.post("/register/msisdn/requestToken")
-async def request_token(_request: web.Request) -> web.Response:
-    """Have a validation message sent: refused."""
-    raise ThirdPartyDenied()
+    return json_response({"id_server_unbind_result": "success" if unbound else "no-support"})

@@ -23,6 +23,7 @@ from homeserver.app_keys import (
     PASSWORD_LOGIN,
     RATE_LIMITS,
     SESSIONS,
+    THIRD_PARTY_IDS,
 )
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
@@ -120,7 +121,7 @@ def check_may_log_in(service: AppService) -> None:
 
 async def _check_password(request: web.Request, body: JsonObject) -> UserId:
     password = required(body, "password", str)
-    named = identified_user(body, request.app[CONFIG].server_name)
+    named = await request.app[THIRD_PARTY_IDS].identified(body)
     return await request.app[PASSWORD_LOGIN].sign_in(named, password)
 
 

@@ -13,6 +13,7 @@ from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, GuestForbidden, InvalidParam, MissingParam
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
+from homeserver.services.interactive_auth import EMAIL_IDENTITY
 from homeserver.services.passwords import check_strength
 from homeserver.services.usernames import InvalidUsername, new_user_id
 from homeserver.web import json_response, optional, read_json, required
@@ -26,8 +27,10 @@ async def register(request: web.Request) -> web.Response:
     body = await read_json(request, optional=True)
     if body.get("type") == APP_SERVICE:
         return await _register_for_service(request, body)
-    action = "registration" if body.get("auth") else "challenge"
-    request.app[RATE_LIMITS].check(action, caller_key(request))
+    auth = optional(body, "auth", dict) or {}
+    # Clients ask again and again until an address is confirmed.
+    counted = auth and auth.get("type") != EMAIL_IDENTITY
+    request.app[RATE_LIMITS].check("registration" if counted else "challenge", caller_key(request))
     kind = request.query.get("kind", "user")
     if kind == "guest":
         return await _register_guest(request, body)

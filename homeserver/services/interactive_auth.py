@@ -31,6 +31,7 @@ PASSWORD = "m.login.password"
 DUMMY = "m.login.dummy"
 REGISTRATION_TOKEN = "m.login.registration_token"
 TERMS = "m.login.terms"
+EMAIL_IDENTITY = "m.login.email.identity"
 # What was shown has to be known: these go only with the session that showed it.
 AFTER_CHALLENGE = frozenset({TERMS})
 
@@ -111,9 +112,13 @@ class InteractiveAuth:
         self, *, database: Database, stages: Mapping[str, Stage], clock_ms: Callable[[], int]
     ) -> None:
         self._database = database
-        self._stages = stages
+        self._stages = dict(stages)
         self._clock_ms = clock_ms
         self._pruned_at = 0
+
+    def add_stage(self, name: str, stage: Stage) -> None:
+        """Know a stage, or know it otherwise."""
+        self._stages[name] = stage
 
     async def authenticate(
         self, operation: Operation, auth: JsonObject | None
@@ -245,18 +250,28 @@ class PasswordStage:
     """The stage ``m.login.password``; yields the user.  Spec: password-based."""
 
     def __init__(
-        self, *, server_name: str, accounts: AccountService, rate_limits: RateLimits
+        self,
+        *,
+        server_name: str,
+        accounts: AccountService,
+        rate_limits: RateLimits,
+        identified: Callable[[JsonObject], Awaitable[UserId | None]] | None = None,
     ) -> None:
+        """``identified``: whom an ``auth`` object names, where accounts have addresses."""
         self._server_name = server_name
         self._accounts = accounts
         self._rate_limits = rate_limits
+        self._identified = identified
 
     async def __call__(self, auth: JsonObject, user_id: str | None) -> str:
         """Check the password of whom ``auth`` names, who must be the one who is logged in."""
         password = auth.get("password")
         if not isinstance(password, str):
             raise MissingParam("'password' is required")
-        named = identified_user(auth, self._server_name)
+        if self._identified is not None:
+            named = await self._identified(auth)
+        else:
+            named = identified_user(auth, self._server_name)
         if named is None and user_id is not None and "identifier" not in auth:
             named = UserId(user_id)
         if user_id is not None and named != user_id:

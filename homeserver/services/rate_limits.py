@@ -24,6 +24,9 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "oauth_registration": RateConfig(per_second=1, burst=50),  # by address: clients
     "oauth_token": RateConfig(per_second=20, burst=500),  # by address: unguessable, so generous
     "registration": RateConfig(per_second=0.1, burst=5),  # by address
+    "email_request": RateConfig(per_second=1 / 30, burst=20),  # by address: mails asked for
+    "email_address": RateConfig(per_second=1 / 600, burst=6),  # by e-mail address: mails to it
+    "email_link": RateConfig(per_second=0.5, burst=30),  # by address: guesses at links
     "challenge": RateConfig(per_second=1, burst=20),  # by address: sessions begun
     "availability": RateConfig(per_second=1, burst=20),  # by address: user names asked for
     "login_token": RateConfig(per_second=1 / 60, burst=3),

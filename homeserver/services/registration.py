@@ -12,15 +12,23 @@ from homeserver.errors import Forbidden, MissingParam
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.accounts import AccountService, UserInUse
-from homeserver.services.interactive_auth import DUMMY, REGISTRATION_TOKEN, TERMS, Flows
+from homeserver.services.interactive_auth import (
+    DUMMY,
+    EMAIL_IDENTITY,
+    REGISTRATION_TOKEN,
+    TERMS,
+    Flows,
+)
 from homeserver.services.invitations import Invitations
 from homeserver.services.passwords import Passwords
 from homeserver.services.terms import Terms
+from homeserver.services.third_party_mails import REGISTER
 from homeserver.services.usernames import new_user_id
 from homeserver.storage import accounts as account_storage
 from homeserver.storage import registration_tokens as storage
 from homeserver.storage.database import Connection, Database
 from homeserver.storage.guests import make_user_of_guest
+from homeserver.storage.third_party_ids import ValidationSession
 
 CLOSED, TOKEN, OPEN = "closed", "token", "open"
 MAX_TOKEN_LENGTH = 64
@@ -38,6 +46,20 @@ class Reserved(Protocol):
 
     async def refuse_reserved(self, user_id: UserId) -> None:
         """Raise :class:`UserInUse` for such a one."""
+
+
+class Addresses(Protocol):
+    """E-mail addresses that newcomers have shown to be theirs."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether accounts can have addresses."""
+
+    async def session_of(self, sid: str, purpose: str) -> ValidationSession:
+        """The session in which it was shown."""
+
+    async def use(self, db: Connection, session: ValidationSession, user_id: str) -> None:
+        """Use a session up: its address is the user's."""
 
 
 class RegistrationService:
@@ -66,16 +88,29 @@ class RegistrationService:
         self._newcomers = newcomers
         self._clock_ms = clock_ms
         self._reserved: Reserved | None = None
+        self._addresses: Addresses | None = None
+        self._require_email = False
 
     def reserve(self, names: Reserved) -> None:
         """Keep these names from newcomers."""
         self._reserved = names
+
+    def take_addresses(self, addresses: Addresses, *, require: bool) -> None:
+        """Let newcomers, or have them, show an e-mail address to be theirs."""
+        self._addresses, self._require_email = addresses, require
 
     def flows(self) -> Flows:
         """How to authenticate.  Raises: :class:`Forbidden` where registration is closed.
 
         Each flow ends with the dummy stage: matrix-nio completes a registration only by it.
         """
+        flows = self._plain_flows()
+        if self._addresses is None or not self._addresses.enabled:
+            return flows
+        with_email = tuple((*stages[:-1], EMAIL_IDENTITY, DUMMY) for stages in flows)
+        return with_email if self._require_email else (*flows, *with_email)
+
+    def _plain_flows(self) -> Flows:
         invitations = self._invitations.limits.enabled
         if self._mode == CLOSED and not invitations:
             raise Forbidden("Registration is closed on this server: ask its admin for an account")
@@ -133,6 +168,9 @@ class RegistrationService:
                 raise UserInUse("That user name is taken")
             if TERMS in proof:
                 await self._terms.accept(user_id, proof[TERMS], how=how, db=connection)
+            if EMAIL_IDENTITY in proof and self._addresses is not None:
+                session = await self._addresses.session_of(proof[EMAIL_IDENTITY], REGISTER)
+                await self._addresses.use(connection, session, user_id)
             if token is not None:
                 invited = await self._invitations.use(connection, token, user_id)
                 if not invited and not await self._use_token(connection, token):

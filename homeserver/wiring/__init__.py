@@ -31,11 +31,9 @@ from homeserver.services.event_store import EventStore
 from homeserver.services.filters import FilterService
 from homeserver.services.interactive_auth import (
     DUMMY,
-    PASSWORD,
     REGISTRATION_TOKEN,
     TERMS,
     InteractiveAuth,
-    PasswordStage,
     Stage,
     dummy_stage,
 )
@@ -139,7 +137,7 @@ class Wiring:
         self.conversations = Conversations(self)
         self.push_parts = PushParts(self)
         self.app_services: AppServiceParts = AppServiceParts(self)
-        self.account_access = AccountAccess(self)
+        self.account_access = AccountAccess(self, self.interactive_auth)
 
     # ------------------------------------------------------------ rooms
 
@@ -266,6 +264,7 @@ class Wiring:
             config,
             database,
             self.transport,
+            signing_key=self.signing_key,
             rooms=self.rooms,
             store=self.store,
             arrivals=self.arrivals,
@@ -344,18 +343,15 @@ class Wiring:
         )
         stages: dict[str, Stage] = {
             DUMMY: dummy_stage,
-            PASSWORD: PasswordStage(
-                server_name=config.server_name,
-                accounts=self.accounts,
-                rate_limits=self.rate_limits,
-            ),
             REGISTRATION_TOKEN: self.registration.token_stage,
             TERMS: self.account_parts.terms.stage,
             SSO: sso_stage,
             JWT: self.sign_in.proofs.jwt_stage,
             **self.oauth.stages,
         }
-        self.interactive_auth = InteractiveAuth(database=database, stages=stages, clock_ms=clock_ms)
+        self.interactive_auth: InteractiveAuth = InteractiveAuth(
+            database=database, stages=stages, clock_ms=clock_ms
+        )
         self.filters = FilterService(database=database)
         self.admin_tokens = AdminTokens(bytes(self.signing_key.seed))
         self.openid = OpenIdTokens(secret=bytes(self.signing_key.seed), clock_ms=clock_ms)

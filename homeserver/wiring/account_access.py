@@ -11,7 +11,15 @@ from homeserver.errors import UserLocked
 from homeserver.services.account_standing import AccountStanding
 from homeserver.services.appservices.registry import AppServices
 from homeserver.services.guests import Guests
+from homeserver.services.interactive_auth import (
+    EMAIL_IDENTITY,
+    PASSWORD,
+    InteractiveAuth,
+    PasswordStage,
+)
 from homeserver.services.mail import Mailer
+from homeserver.services.third_party_bindings import ThirdPartyBindings
+from homeserver.services.third_party_ids import Settings, ThirdPartyIds
 from homeserver.wiring.basics import clock_ms
 from homeserver.wiring.mail import make_mailer
 
@@ -33,7 +41,7 @@ def mailer_and_standing(wiring: Wiring) -> tuple[Mailer, AccountStanding]:
 class AccountAccess:
     """Puts account standing before what is not asked at a gate; guests."""
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, auth: InteractiveAuth) -> None:
         self._mailer = wiring.mailer
         self.standing = standing = wiring.standing
         services: AppServices = wiring.app_services.services
@@ -46,6 +54,7 @@ class AccountAccess:
                 raise UserLocked()
 
         wiring.sessions.may_enter = may_enter
+        self._third_party(wiring, auth)
         self.guests = Guests(
             enabled=wiring.config.registration.guests,
             database=wiring.database,
@@ -55,11 +64,45 @@ class AccountAccess:
         )
         wiring.log.subscribe(self.guests.on_notice)
 
+    def _third_party(self, wiring: Wiring, auth: InteractiveAuth) -> None:
+        config = wiring.config
+        self.third_party_ids = ThirdPartyIds(
+            Settings(
+                server_name=config.server_name,
+                base_url=config.public_base_url,
+                secret=bytes(wiring.signing_key.seed),
+                allowed_domains=config.email.allowed_domains,
+                reveal_accounts=config.email.reveal_accounts,
+                next_link_urls=config.email.next_link_urls,
+            ),
+            database=wiring.database,
+            mailer=wiring.mailer,
+            rate_limits=wiring.rate_limits,
+            clock_ms=clock_ms,
+        )
+        require_email = config.registration.require_email
+        wiring.registration.take_addresses(self.third_party_ids, require=require_email)
+        auth.add_stage(EMAIL_IDENTITY, self.third_party_ids.stage)
+        by_password = PasswordStage(
+            server_name=config.server_name,
+            accounts=wiring.accounts,
+            rate_limits=wiring.rate_limits,
+            identified=self.third_party_ids.identified,
+        )
+        auth.add_stage(PASSWORD, by_password)
+        self.bindings = ThirdPartyBindings(
+            database=wiring.database,
+            servers=wiring.third_party.identity_servers,
+            clock_ms=clock_ms,
+        )
+
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[app_keys.ACCOUNT_STANDING] = self.standing
         app[app_keys.GUESTS] = self.guests
         app[app_keys.MAILER] = self._mailer
+        app[app_keys.THIRD_PARTY_IDS] = self.third_party_ids
+        app[app_keys.THIRD_PARTY_BINDINGS] = self.bindings
 
     async def start(self) -> None:
         """Begin what runs in the background."""

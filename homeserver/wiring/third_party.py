@@ -5,6 +5,7 @@ from __future__ import annotations
 from federation.identity_servers import IdentityServerClient
 from federation.third_party import ThirdPartyBinding
 from homeserver.config import Config
+from homeserver.protocol.signing import SigningKey
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.consent import Consent
 from homeserver.services.event_store import EventStore
@@ -26,6 +27,7 @@ class ThirdPartyParts:
         database: Database,
         transport: Transport,
         *,
+        signing_key: SigningKey,
         rooms: Rooms,
         store: EventStore,
         arrivals: Arrivals,
@@ -35,6 +37,8 @@ class ThirdPartyParts:
         gate: OutgoingGate,
     ) -> None:
         self.identity_servers = IdentityServerClient(
+            server_name=config.server_name,
+            signing_key=signing_key,
             connections=transport.connections,
             rules=transport.rules,
             allowed=config.third_party_invites.identity_servers,

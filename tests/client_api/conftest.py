@@ -64,6 +64,8 @@ from homeserver.services.sign_in.oidc import OidcLogins
 from homeserver.services.sign_in.passwords import PasswordLogin
 from homeserver.services.sign_in.proofs import Proofs
 from homeserver.services.terms import Terms
+from homeserver.services.third_party_bindings import ThirdPartyBindings
+from homeserver.services.third_party_ids import Settings, ThirdPartyIds
 from homeserver.storage.log import Log
 from homeserver.web import add_cors_headers, cors_middleware, error_middleware
 from tests.services.open_consent import OpenConsent
@@ -295,6 +297,16 @@ def build(
     )
     app[app_keys.MAILER] = Mailer(
         smtp=None, sender=None, max_queued=1, database=database, clock_ms=clock
+    )
+    app[app_keys.THIRD_PARTY_IDS] = ThirdPartyIds(
+        Settings(SERVER_NAME, "https://one.test", b"secret", None, False, ()),
+        database=database,
+        mailer=app[app_keys.MAILER],
+        rate_limits=rate_limits,
+        clock_ms=clock,
+    )
+    app[app_keys.THIRD_PARTY_BINDINGS] = ThirdPartyBindings(
+        database=database, servers=others, clock_ms=clock
     )
     app[app_keys.GUESTS] = SimpleNamespace(enabled=False)
     app[app_keys.ACCOUNTS] = accounts

@@ -227,20 +227,6 @@ async def test_what_a_crash_interrupts_is_finished_at_the_next_start(server: Ser
 # ---------------------------------------------------------------- the rest
 
 
-async def test_no_third_party_identifiers_are_bound_here(server: Server):
-    alice = await server.new_account("alice")
-
-    assert await server.get("/account/3pid", token=alice.token) == {"threepids": []}
-    for path in ("/account/3pid", "/account/3pid/add", "/account/3pid/bind"):
-        answer = await server.post(path, token=alice.token, status=403)
-        assert answer["errcode"] == "M_THREEPID_DENIED"
-    for path in ("/register/email/requestToken", "/account/password/email/requestToken"):
-        answer = await server.post(path, status=403)
-        assert answer["errcode"] == "M_THREEPID_DENIED"
-    unbound = await server.post("/account/3pid/delete", token=alice.token)
-    assert unbound == {"id_server_unbind_result": "no-support"}
-
-
 async def test_a_third_party_learns_whose_openid_token_it_was_given(server: Server):
     alice = await server.new_account("alice")
     path = f"/user/{alice.user_id}/openid/request_token"

@@ -65,6 +65,8 @@ class IdentityServer:
                 web.get(f"{BASE}/hash_details", self._hash_details),
                 web.post(f"{BASE}/lookup", self._lookup),
                 web.post(f"{BASE}/store-invite", self._store_invite),
+                web.post(f"{BASE}/3pid/bind", self._bind),
+                web.post(f"{BASE}/3pid/unbind", self._unbind),
                 web.get(f"{BASE}/pubkey/isvalid", self._is_valid),
                 web.get(f"{BASE}/pubkey/ephemeral/isvalid", self._is_valid),
                 web.get(f"{BASE}/pubkey/{{key_id}}", self._public_key),
