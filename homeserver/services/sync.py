@@ -227,6 +227,9 @@ class SyncService:
                 row,
                 was_joined=was_joined,
                 in_silence=not was_joined and await self._is_from_stranger(view, row),
+                account_data=self._room_account_data(
+                    view, row.room_id, account_data.get(row.room_id, ())
+                ),
             )
             for row, was_joined in moves.left
             if allows(row.room_id)
@@ -296,7 +299,8 @@ class SyncService:
                     moves.joined[room_id] = Entry.BACK
                 continue
             row = await room_storage.get_membership(self._database, room_id, view.user_id)
-            if row is not None and row.membership in GONE and not row.forgotten:
+            # Even one that is forgotten: other devices of the user still have it.
+            if row is not None and row.membership in GONE and (known or not row.forgotten):
                 moves.left.append((row, known))
         return moves
 

@@ -98,10 +98,9 @@ class SyncRooms:
         full = view.full_state or entry is not Entry.STAYED
         if full:
             span.since = None
-        members_changed = full or self._recent.members.changed(room_id, view.since or 0)
         heroes: list[str] = []
         summary: JsonObject = {}
-        if members_changed:
+        if full or self._recent.members.changed(room_id, view.since or 0) or _may_be_renamed(span):
             summary, heroes = await self._summary(view, span)
         state = await self._state(view, span, heroes)
         if not (
@@ -125,12 +124,19 @@ class SyncRooms:
         return part
 
     async def left(
-        self, view: View, row: MembershipRow, *, was_joined: bool, in_silence: bool = False
+        self,
+        view: View,
+        row: MembershipRow,
+        *,
+        was_joined: bool,
+        in_silence: bool = False,
+        account_data: Sequence[JsonObject] = (),
     ) -> JsonObject:
         """The part of a room that the reader left, was kicked or banned from.
 
         ``was_joined``: at ``since``, so that the reader knows the state of then.  ``in_silence``:
         without the event that removed them, if they were not in the room: its sender is not heard.
+        Of a room that is forgotten already there is nothing but that it was left.
         """
         reader = await self._visibility.reader(row.room_id, view.user_id)
         since = view.since if was_joined else None
@@ -139,7 +145,11 @@ class SyncRooms:
         await self._add_released(view, span)
         state: list[StoredEvent] = []
         stay_end = reader.left_at
-        if stay_end is not None and (view.since is None or stay_end > view.since):
+        if row.forgotten:
+            leave = await self._store.get(row.event_id)
+            span.shown = [leave] if leave is not None and leave.shown else []
+            span.released, span.limited = (), True
+        elif stay_end is not None and (view.since is None or stay_end > view.since):
             # What happened to the state after they left is not for them.
             span.end_snapshot = await self._states.snapshot_at(row.room_id, stay_end)
             if not was_joined or view.full_state:
@@ -156,7 +166,7 @@ class SyncRooms:
         return {
             "timeline": await self._timeline(view, span, reader),
             self._state_name(view): await self._state_part(view, span, state),
-            "account_data": NO_EVENTS,
+            "account_data": {"events": account_data} if account_data else NO_EVENTS,
         }
 
     async def read_span(
@@ -189,7 +199,8 @@ class SyncRooms:
         if first is not None:
             order = first.order - 1
         else:
-            order = span.upto if view.since is None else view.since
+            # Where everything is left out, the gap is all of it: it is looked for from its end.
+            order = span.upto if view.since is None or span.limited else view.since
         return {
             "events": orjson.Fragment(await self._shared_events(view, span, reader)),
             "limited": span.limited,
@@ -408,6 +419,14 @@ class SyncRooms:
             for thread_id, count in threads.items()
             if thread_id != MAIN_THREAD
         }
+
+
+def _may_be_renamed(span: Span) -> bool:
+    """Whether the room may have another name, or none any more, than the reader knows."""
+    events = span.shown if span.recent is None else (recent.stored for recent in span.recent)
+    return (span.limited and span.recent is None) or any(
+        stored.event.state_key == "" and stored.event.key in NAMES for stored in events
+    )
 
 
 def _counts(notifications: int, highlights: int) -> JsonObject:

@@ -69,17 +69,18 @@ class SyncStates:
         """What of it the reader, who has synced up to ``since``, does not know yet."""
         assert span.since is not None
         if is_linear(span.recent):
-            first = span.shown[0].order if span.shown else span.upto + 1
+            shown = {stored.position for stored in span.shown}
             keys = {
                 recent.stored.event.key
                 for recent in span.recent or ()
-                if recent.stored.event.state_key is not None and recent.stored.order < first
+                if recent.stored.event.state_key is not None and recent.stored.position not in shown
             }
             if not keys:
                 return {}
-            snapshot = span.shown[0].snapshot_before if span.shown else self._last(span)
+            snapshot = self._last(span)
             if snapshot is not None:
-                return await self._states.get_keys(snapshot, keys)
+                left_out = await self._states.get_keys(snapshot, keys)
+                return await self._roll_back(left_out, span.shown, among=keys)
         return _difference(await self.known(span), await self.at_start(span))
 
     # ------------------------------------------------------------ at the end of the timeline
@@ -167,9 +168,20 @@ class SyncStates:
         snapshot = await self.snapshot_at(span.room_id, span.since)
         return await self._states.get(snapshot) if snapshot is not None else {}
 
-    async def _roll_back(self, state: StateIds, shown: Sequence[StoredEvent]) -> StateIds:
-        """Undo what the timeline does to a state: the client applies it itself."""
+    async def _roll_back(
+        self,
+        state: StateIds,
+        shown: Sequence[StoredEvent],
+        among: Collection[StateKey] | None = None,
+    ) -> StateIds:
+        """Undo what the timeline does to a state: the client applies it itself.
+
+        What the reader's filter left out of the timeline stays, wherever it stood: else they would
+        never learn of it.  ``among``: of these keys alone.
+        """
         keys = {stored.event.key for stored in shown if stored.event.state_key is not None}
+        if among is not None:
+            keys.intersection_update(among)
         snapshot = next((s.snapshot_before for s in shown if s.snapshot_before is not None), None)
         if not keys:
             return state

@@ -313,14 +313,23 @@ async def test_left_rooms_are_in_an_initial_sync_if_asked_for(
     assert types(part)[-1] == "m.room.member"
 
 
-async def test_a_forgotten_room_is_not_told_of(
-    world: ReadingWorld, bob: Client, room_id: str
+async def test_a_forgotten_room_is_told_of_once_to_a_device_that_has_it(
+    world: ReadingWorld, alice: Client, bob: Client, room_id: str
 ) -> None:
     await bob.sync()
+    await alice.say(room_id, "no more")
     await world.membership.leave(bob.user_id, room_id)
     await world.membership.forget(bob.user_id, room_id)
 
-    assert "rooms" not in await bob.sync()
+    first = (await bob.sync())["rooms"]["leave"][room_id]
+    second = await bob.sync()
+    bob.token, bob.filter = None, bob.filter.parse({"room": {"include_leave": True}})
+    anew = await bob.sync()
+
+    assert types(first) == ["m.room.member"]
+    assert state_of(first) == {}
+    assert "rooms" not in second
+    assert "rooms" not in anew
 
 
 async def test_an_invite_comes_with_stripped_state_and_a_refusal_is_told(
