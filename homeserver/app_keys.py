@@ -47,6 +47,7 @@ from homeserver.services.oauth.authorizations import Authorizations
 from homeserver.services.oauth.browsers import Browsers
 from homeserver.services.oauth.clients import Clients
 from homeserver.services.oauth.device_codes import DeviceCodes
+from homeserver.services.oauth.id_tokens import IdTokens
 from homeserver.services.oauth.tokens import OAuthTokens
 from homeserver.services.old_sync import OldSync
 from homeserver.services.openid import OpenIdTokens
@@ -122,6 +123,7 @@ INVITATIONS = web.AppKey("INVITATIONS", Invitations)
 OAUTH_CLIENTS = web.AppKey("OAUTH_CLIENTS", Clients)
 AUTHORIZATIONS = web.AppKey("AUTHORIZATIONS", Authorizations)
 DEVICE_CODES = web.AppKey("DEVICE_CODES", DeviceCodes)
+ID_TOKENS = web.AppKey("ID_TOKENS", IdTokens)
 OAUTH_TOKENS = web.AppKey("OAUTH_TOKENS", OAuthTokens)
 APPROVALS = web.AppKey("APPROVALS", Approvals)
 BROWSERS = web.AppKey("BROWSERS", Browsers)

@@ -44,6 +44,7 @@ CREATE TABLE oauth_authorizations (
     response_mode text NOT NULL,
     scope text NOT NULL,
     state text,
+    nonce text,
     code_challenge text NOT NULL,
     created_at bigint NOT NULL,
     user_id text REFERENCES accounts,
@@ -56,6 +57,8 @@ CREATE INDEX oauth_authorizations_client ON oauth_authorizations (client_id);
 COMMENT ON TABLE oauth_authorizations IS
     'authorization requests: asked, then granted (with a code), then used; a refused one is deleted';
 COMMENT ON COLUMN oauth_authorizations.state IS 'the client''s, given back to it unchanged';
+COMMENT ON COLUMN oauth_authorizations.nonce IS
+    'the client''s, given back to it in its ID token (OpenID Connect)';
 COMMENT ON COLUMN oauth_authorizations.code_challenge IS 'PKCE, S256';
 COMMENT ON COLUMN oauth_authorizations.user_id IS 'who has granted it';
 COMMENT ON COLUMN oauth_authorizations.code_hash IS 'SHA-256 of the code';
@@ -108,3 +111,13 @@ CREATE TABLE oauth_approvals (
 COMMENT ON TABLE oauth_approvals IS
     'that a user lets a device reset their cross-signing keys, once (m.oauth)';
 COMMENT ON COLUMN oauth_approvals.device_id IS 'empty: any device of the user that uses OAuth';
+
+CREATE TABLE oauth_signing_keys (
+    key_id text PRIMARY KEY,
+    sealed bytea NOT NULL,
+    created_at bigint NOT NULL
+);
+COMMENT ON TABLE oauth_signing_keys IS 'with which ID tokens are signed, for clients that want one';
+COMMENT ON COLUMN oauth_signing_keys.sealed IS
+    'the private key (JWK), encrypted with a key that is made of the server''s signing key';
+COMMENT ON COLUMN oauth_signing_keys.created_at IS 'ms';

@@ -18,6 +18,7 @@ from client_api.auth import origin
 from homeserver.app_keys import (
     CONFIG,
     DEVICE_CODES,
+    ID_TOKENS,
     OAUTH_CLIENTS,
     OAUTH_TOKENS,
     RATE_LIMITS,
@@ -116,6 +117,14 @@ for _path in METADATA_PATHS:
 async def get_auth_issuer(request: web.Request) -> web.Response:
     """Where the metadata are, for clients from before ``/auth_metadata``.  MSC2965."""
     return json_response({"issuer": issuer_of(request.app[CONFIG].public_base_url)})
+
+
+@routes.get(f"{ENDPOINTS}/keys")
+async def get_keys(request: web.Request) -> web.Response:
+    """The keys with which ID tokens are signed.  OpenID Connect Discovery, section 3."""
+    response = json_response(await request.app[ID_TOKENS].key_set())
+    response.headers[hdrs.CACHE_CONTROL] = "public, max-age=300"
+    return response
 
 
 # ---------------------------------------------------------------- what clients call

@@ -8,11 +8,12 @@ from homeserver.storage.database import Queryable
 
 INSERT_AUTHORIZATION = """
 INSERT INTO oauth_authorizations
-    (grant_id, client_id, redirect_uri, response_mode, scope, state, code_challenge, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    (grant_id, client_id, redirect_uri, response_mode, scope, state, nonce, code_challenge,
+    created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 AUTHORIZATION = """
-grant_id, client_id, redirect_uri, response_mode, scope, state, code_challenge, created_at,
+grant_id, client_id, redirect_uri, response_mode, scope, state, nonce, code_challenge, created_at,
 user_id, code_expires_at, used_at
 """
 # One that waits for its user's answer.
@@ -70,6 +71,7 @@ class Authorization:
     response_mode: str
     scope: str
     state: str | None
+    nonce: str | None
     code_challenge: str
     created_at: int
     user_id: str | None = None
@@ -105,6 +107,7 @@ async def insert_authorization(db: Queryable, request: Authorization) -> None:
         request.response_mode,
         request.scope,
         request.state,
+        request.nonce,
         request.code_challenge,
         request.created_at,
     )

@@ -13,6 +13,7 @@ from homeserver.services.oauth.authorizations import Authorizations
 from homeserver.services.oauth.browsers import Browsers
 from homeserver.services.oauth.clients import Clients
 from homeserver.services.oauth.device_codes import DeviceCodes
+from homeserver.services.oauth.id_tokens import IdTokens
 from homeserver.services.oauth.metadata import issuer_of
 from homeserver.services.oauth.refresh_tokens import RefreshTokens
 from homeserver.services.oauth.tokens import OAuthTokens
@@ -46,12 +47,19 @@ class OAuthParts:
             sessions=wiring.sessions,
             clock_ms=clock_ms,
         )
+        self.id_tokens = IdTokens(
+            issuer=issuer_of(config.public_base_url),
+            secret=secret,
+            database=database,
+            clock_ms=clock_ms,
+        )
         self.tokens = OAuthTokens(
             database=database,
             clients=self.clients,
             sessions=wiring.sessions,
             devices=wiring.devices,
             refresh_tokens=RefreshTokens(secret),
+            id_tokens=self.id_tokens,
             access_token_lifetime_ms=config.oauth.access_token_lifetime_ms,
             refresh_token_lifetime_ms=config.oauth.refresh_token_lifetime_ms,
             clock_ms=clock_ms,
@@ -73,5 +81,6 @@ class OAuthParts:
         app[app_keys.AUTHORIZATIONS] = self.authorizations
         app[app_keys.DEVICE_CODES] = self.device_codes
         app[app_keys.OAUTH_TOKENS] = self.tokens
+        app[app_keys.ID_TOKENS] = self.id_tokens
         app[app_keys.APPROVALS] = self.approvals
         app[app_keys.BROWSERS] = self.browsers

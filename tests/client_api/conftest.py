@@ -330,6 +330,7 @@ def build(
         sessions=sessions,
         devices=device_service,
         refresh_tokens=RefreshTokens(b"a secret"),
+        id_tokens=others,
         access_token_lifetime_ms=300_000,
         refresh_token_lifetime_ms=None,
         clock_ms=clock,

@@ -398,7 +398,7 @@ async def test_scopes_as_older_clients_spell_them_are_granted_so(
 
     tokens = await client.log_in(browser, scope=asked)
 
-    assert tokens["scope"] == f"{older}api:* {older}device:PHONE"
+    assert tokens["scope"] == f"openid {older}api:* {older}device:PHONE"
     assert (await who(one, tokens["access_token"]))["device_id"] == "PHONE"
 
 

@@ -28,6 +28,7 @@ CODE_LIFETIME_MS = 2 * 60_000
 KEPT_FOR_MS = 24 * 3_600_000
 """For how long it is noticed that a used code is presented again."""
 PRUNE_EVERY_MS = 10 * 60_000
+MAX_NONCE_LENGTH = 1_000
 RESPONSE_MODES = ("query", "fragment")
 CREATE, LOGIN, NONE = "create", "login", "none"
 
@@ -96,6 +97,7 @@ class Authorizations:
             response_mode=mode,
             scope=scope.text,
             state=values.get("state"),
+            nonce=values.get("nonce"),
             code_challenge=values["code_challenge"],
             created_at=self._clock_ms(),
         )
@@ -111,6 +113,8 @@ class Authorizations:
         prompts = values.get("prompt", "").split()
         if NONE in prompts:
             raise InteractionRequired("The user is always asked", redirect_uri=uri)
+        if len(values.get("nonce", "")) > MAX_NONCE_LENGTH:
+            raise InvalidRequestError("The nonce is too long", redirect_uri=uri)
         if any("\0" in value for value in values.values()):
             raise InvalidRequestError("A parameter has a NUL character", redirect_uri=uri)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.oauth.clients import AUTH_METHODS, GRANT_TYPES, RESPONSE_TYPES
-from homeserver.services.oauth.scopes import SUPPORTED
+from homeserver.services.oauth.id_tokens import ALGORITHM
+from homeserver.services.oauth.scopes import OPENID, SUPPORTED
 
 ENDPOINTS = "/_comity/oauth"
 ACCOUNT = "/_comity/account"
@@ -53,7 +54,10 @@ def server_metadata(public_base_url: str, *, sign_up: bool) -> JsonObject:
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
-        "scopes_supported": [SUPPORTED],
+        "scopes_supported": [SUPPORTED, OPENID],
+        "jwks_uri": f"{base}{ENDPOINTS}/keys",
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [ALGORITHM],
         "authorization_response_iss_parameter_supported": True,
         "prompt_values_supported": ["create"] if sign_up else [],
         "account_management_uri": f"{base}{ACCOUNT}",

@@ -15,6 +15,7 @@ PREFIXES = ("urn:matrix:client:", "urn:matrix:org.matrix.msc2967.client:")
 API = "api:*"
 DEVICE = "device:"
 SUPPORTED = "urn:matrix:client:api:*"
+OPENID = "openid"  # of OpenID Connect: the client wants an ID token
 # RFC 6749, section 3.3; at most as long as a device ID of the legacy API.
 DEVICE_ID = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,255}")
 MAX_LENGTH = 2_000
@@ -26,6 +27,11 @@ class Scope:
 
     text: str
     device_id: str
+
+    @property
+    def wants_id_token(self) -> bool:
+        """Whether an ID token goes with it."""
+        return OPENID in self.text.split()
 
 
 def parse_scope(text: str | None) -> Scope:
@@ -44,7 +50,7 @@ def parse_scope(text: str | None) -> Scope:
             has_api = True
         elif name is not None and name.startswith(DEVICE):
             device_ids.add(name[len(DEVICE) :])
-        else:
+        elif token != OPENID:
             continue
         granted.append(token)
     if not has_api:

@@ -19,8 +19,15 @@ from authlib.oauth2.rfc8628 import AuthorizationPendingError, SlowDownError
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.devices import DeviceService
-from homeserver.services.oauth.clients import CODE_GRANT, DEVICE_GRANT, Client, Clients
+from homeserver.services.oauth.clients import (
+    CODE_GRANT,
+    DEVICE_GRANT,
+    REFRESH_GRANT,
+    Client,
+    Clients,
+)
 from homeserver.services.oauth.grants import Facts, Parameters, check_token_request, too_fast
+from homeserver.services.oauth.id_tokens import IdTokens
 from homeserver.services.oauth.refresh_tokens import Lineage, RefreshTokens, new_family
 from homeserver.services.oauth.scopes import parse_scope
 from homeserver.services.sessions import Origin, SessionService, Tokens, hash_token
@@ -41,11 +48,16 @@ MAX_SECRET_LENGTH = 500
 
 @dataclass(slots=True)
 class _Outcome:
-    """What came of a request: tokens or an error, and what is to be done after the commit."""
+    """What came of a request: tokens or an error, and what is to be done after the commit.
+
+    ``begun_for``: the client of a session that has begun.
+    """
 
     error: OAuth2Error | None = None
     tokens: Tokens | None = None
     scope: str = ""
+    begun_for: str | None = None
+    nonce: str | None = None
     voided: tuple[bytes, ...] = ()
     stolen: OAuthSession | None = None
 
@@ -61,6 +73,7 @@ class OAuthTokens:
         sessions: SessionService,
         devices: DeviceService,
         refresh_tokens: RefreshTokens,
+        id_tokens: IdTokens,
         access_token_lifetime_ms: int,
         refresh_token_lifetime_ms: int | None,
         clock_ms: Callable[[], int],
@@ -71,6 +84,7 @@ class OAuthTokens:
         self._sessions = sessions
         self._devices = devices
         self._refresh_tokens = refresh_tokens
+        self._id_tokens = id_tokens
         self._access_lifetime_ms = access_token_lifetime_ms
         self._refresh_lifetime_ms = refresh_token_lifetime_ms
         self._clock_ms = clock_ms
@@ -80,6 +94,8 @@ class OAuthTokens:
         values = {key: value[0] for key, value in parameters.items()}
         facts = Facts(await self._clients.get(values.get("client_id")), now=self._clock_ms())
         kind = values.get("grant_type")
+        if kind != REFRESH_GRANT:
+            await self._id_tokens.load()
         async with self._database.transaction() as connection:
             if kind == CODE_GRANT:
                 code = values.get("code", "")
@@ -106,13 +122,21 @@ class OAuthTokens:
         self._sessions.drop(outcome.voided)
         if not outcome.voided:
             self._sessions.forget(tokens.user_id, [tokens.device_id])
-        return {
+        answer: JsonObject = {
             "access_token": tokens.access_token,
             "token_type": "Bearer",
             "expires_in": self._access_lifetime_ms // 1000,
             "refresh_token": tokens.refresh_token,
             "scope": outcome.scope,
         }
+        if outcome.begun_for is not None and parse_scope(outcome.scope).wants_id_token:
+            answer["id_token"] = self._id_tokens.sign(
+                user_id=tokens.user_id,
+                client_id=outcome.begun_for,
+                access_token=tokens.access_token,
+                nonce=outcome.nonce,
+            )
+        return answer
 
     # ------------------------------------------------------------ codes
 
@@ -138,7 +162,8 @@ class OAuthTokens:
             outcome.tokens = await self._begin(
                 connection, facts.client, row.grant_id, row.user_id, row.scope, origin
             )
-            outcome.scope = row.scope
+            outcome.scope, outcome.nonce = row.scope, row.nonce
+            outcome.begun_for = row.client_id
         return outcome
 
     async def _use_device_code(
@@ -161,7 +186,7 @@ class OAuthTokens:
             outcome.tokens = await self._begin(
                 connection, facts.client, row.grant_id, row.user_id, row.scope, origin
             )
-            outcome.scope = row.scope
+            outcome.scope, outcome.begun_for = row.scope, row.client_id
             await grant_storage.delete_device_code(connection, row.grant_id)
         return outcome
 
