@@ -65,8 +65,10 @@ class Instance:
 
 
 @asynccontextmanager
-async def running(database: Database, directory: Path, **settings: Any) -> AsyncIterator[Instance]:
-    """An instance with these settings over the usual ones."""
+async def running(
+    database: Database, directory: Path, *, port: int | None = None, **settings: Any
+) -> AsyncIterator[Instance]:
+    """An instance with these settings over the usual ones; on a port of its own without one."""
     path = directory / "comity.yaml"
     document = {
         "server_name": "one.test",
@@ -80,7 +82,7 @@ async def running(database: Database, directory: Path, **settings: Any) -> Async
     wiring = Wiring(config, database, [key])
     await wiring.start()
     try:
-        async with TestClient(TestServer(observe(build_app(wiring)))) as client:
+        async with TestClient(TestServer(observe(build_app(wiring)), port=port)) as client:
             yield Instance(wiring, client)
             wiring.stop_waiting()
     finally:

@@ -563,6 +563,21 @@ async def test_passwords_are_not_guessed_here_either(
     assert statuses == [403, 403, 403, 429]
 
 
+async def test_who_asks_too_often_is_not_logged_out_by_the_answer(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    limits = {"enabled": True}
+    async with shared_instance(postgres, tmp_path, rate_limits=limits) as one:
+        fields = {"grant_type": "refresh_token", "refresh_token": "x", "client_id": "x"}
+        one.wiring.rate_limits.reserve("oauth_token", "127.0.0.1", 500)
+
+        async with one.client.post(f"{OAUTH}/token", data=fields) as response:
+            answer = await response.json()
+
+    assert (response.status, answer["error"]) == (503, "temporarily_unavailable")
+    assert int(response.headers["Retry-After"]) > 0
+
+
 async def test_who_is_deactivated_gets_no_tokens(
     one: Instance, browser: Browser, client: Client
 ) -> None:

@@ -18,7 +18,11 @@ class InteractionRequired(OAuth2Error):  # type: ignore[misc]
 
 
 class TemporarilyUnavailable(OAuth2Error):  # type: ignore[misc]
-    """Too many requests.  RFC 6749, section 4.1.2.1."""
+    """Too many requests.  RFC 6749, section 4.1.2.1.
+
+    Not 429: of a refresh that fails with 4xx clients take it that they are logged out.
+    Spec: client-server API, refresh token grant.
+    """
 
     error = "temporarily_unavailable"
-    status_code = 429
+    status_code = 503

@@ -40,6 +40,7 @@ class IdTokens:
         self._database = database
         self._clock_ms = clock_ms
         self._key: RSAKey | None = None
+        self._opened: dict[bytes, RSAKey] = {}
         self._making = asyncio.Lock()
 
     async def load(self) -> None:
@@ -76,18 +77,22 @@ class IdTokens:
         """Those that our secret opens: with another one, a new key is made."""
         keys = []
         for sealed in await storage.get_keys(self._database):
-            try:
-                keys.append(_import(self._box.decrypt(sealed)))
-            except CryptoError:
-                continue
+            if sealed not in self._opened:
+                try:
+                    plain = self._box.decrypt(sealed)
+                except CryptoError:
+                    continue
+                self._opened[sealed] = await asyncio.to_thread(_import, plain)
+            keys.append(self._opened[sealed])
         return keys
 
     async def _make(self) -> RSAKey:
-        key = await asyncio.to_thread(RSAKey.generate_key, KEY_BITS)
-        plain = orjson.dumps(key.as_dict(private=True))
-        key = _import(plain)
+        made = await asyncio.to_thread(RSAKey.generate_key, KEY_BITS)
+        plain = orjson.dumps(made.as_dict(private=True))
+        key = await asyncio.to_thread(_import, plain)
         sealed = bytes(self._box.encrypt(plain))
         await storage.insert_key(self._database, str(key.kid), sealed, self._clock_ms())
+        self._opened[sealed] = key
         return key
 
 
