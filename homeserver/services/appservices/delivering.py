@@ -141,7 +141,7 @@ class Delivering:
         for _, record in notice.records:
             matters |= self._matters(record)
         if matters:
-            self._wake.set()
+            self._news()
         elif notice.records and self._is_next(notice):
             self.fare.position = notice.position
 
@@ -168,20 +168,24 @@ class Delivering:
         """Who types in a room has changed."""
         if self.service.ephemeral_keys and not self._is_indifferent(room_id):
             self._passing.typing(room_id)
-            self._wake.set()
+            self._news()
 
     def presence(self, user_id: str) -> None:
         """How somebody is has changed."""
         if self.service.ephemeral_keys:
             self._passing.presence(user_id)
-            self._wake.set()
+            self._news()
 
     def keys_changed(self, user_id: str, device_id: str) -> None:
         """A device's keys were used up or filled."""
         if self.service.encryption and self.interest.is_alone(user_id):
             if len(self._devices) < MOST_DEVICES:
                 self._devices[(user_id, device_id)] = None
-            self._wake.set()
+            self._news()
+
+    def _news(self) -> None:
+        self._waiting = False
+        self._wake.set()
 
     def try_now(self) -> None:
         """The service shows that it is there: do not wait any longer."""
