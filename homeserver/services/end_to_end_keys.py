@@ -42,6 +42,9 @@ LONGEST_TIMEOUT_SECONDS = 30.0
 MAX_ONE_TIME_KEYS = 2_000  # of one device
 MAX_LISTS_FETCHED = 20  # of one instance, for one query; more are asked for in one request
 
+# Clients have waited in vain for the count of what they are to upload: the spec's zero, unlisted.
+ALWAYS_COUNTED = "signed_curve25519"
+
 DeviceQuery = Mapping[str, list[str]]  # user ID -> device IDs; none: all
 Claims = Mapping[str, Mapping[str, str]]  # user ID -> device ID -> algorithm
 Claimed = dict[str, dict[str, dict[str, Any]]]  # user ID -> device ID -> name -> key
@@ -147,8 +150,9 @@ class EndToEndKeyService:
 
     async def counts(self, user_id: str, device_id: str) -> KeyCounts:
         """What a sync tells a device of its keys.  Spec: extensions to /sync."""
+        counts = await storage.count_one_time_keys(self._database, user_id, device_id)
         return KeyCounts(
-            await storage.count_one_time_keys(self._database, user_id, device_id),
+            {ALWAYS_COUNTED: 0, **counts},
             await storage.get_unused_fallback_algorithms(self._database, user_id, device_id),
         )
 

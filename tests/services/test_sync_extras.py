@@ -252,7 +252,7 @@ async def test_key_counts_follow_uploads_and_claims(world: ReadingWorld, bob: Cl
     await world.keys.claim_local({str(bob.user_id): {bob.device_id: "signed_curve25519"}})
     claimed = await bob.sync()
 
-    assert before["device_one_time_keys_count"] == {}
+    assert before["device_one_time_keys_count"] == {"signed_curve25519": 0}
     assert uploaded["device_one_time_keys_count"] == {"signed_curve25519": 2}
     assert claimed["device_one_time_keys_count"] == {"signed_curve25519": 1}
     assert claimed["device_unused_fallback_key_types"] == []

@@ -197,3 +197,31 @@ test("a dehydrated device receives keys while its owner is away", async () => {
 
     assert.equal(await phone.reads(roomId, missed), "while she was away");
 });
+
+test("a device whose one-time keys were all claimed uploads new ones", async () => {
+    const [alice, bob] = await Promise.all([Person.come("alice"), Person.come("bob")]);
+    const claim = async () => {
+        const body = { one_time_keys: { [bob.id]: { [bob.deviceId]: "signed_curve25519" } } };
+        const answer = await alice.client.http.authedRequest("POST", "/keys/claim", undefined, body);
+        const keys = answer.one_time_keys[bob.id]?.[bob.deviceId];
+        if (!keys) return undefined;
+        const [name, key] = Object.entries(keys)[0];
+        return { name, fallback: key.fallback === true };
+    };
+    await until(claim, "keys");
+    const claimed = new Set();
+    let last = await claim();
+    for (; !last.fallback; last = await claim()) {
+        assert.ok(!claimed.has(last.name), "no key is given out twice");
+        claimed.add(last.name);
+    }
+
+    await alice.client.sendToDevice("dev.comity.wake", new Map([[bob.id, new Map([["*", {}]])]]));
+
+    const fresh = await until(async () => {
+        const next = await claim();
+        return !next.fallback && next;
+    }, "new one-time keys");
+    assert.ok(!claimed.has(fresh.name));
+    await until(async () => (await claim()).fallback === false, "more of them");
+});
