@@ -10,7 +10,14 @@ from aiohttp import web
 from client_api.auth import find_user, require_user
 from client_api.matrix.parsing import path_room_id, room_servers
 from client_api.routing import UNSTABLE, V1, ClientRoutes
-from homeserver.app_keys import DIRECTORY, HIERARCHIES, MUTUAL_ROOMS, RATE_LIMITS, ROOM_SUMMARIES
+from homeserver.app_keys import (
+    CONFIG,
+    DIRECTORY,
+    HIERARCHIES,
+    MUTUAL_ROOMS,
+    RATE_LIMITS,
+    ROOM_SUMMARIES,
+)
 from homeserver.callers import caller_address
 from homeserver.errors import InvalidParam, MissingParam
 from homeserver.protocol.events import JsonObject
@@ -55,11 +62,12 @@ async def get_space_hierarchy(request: web.Request) -> web.Response:
 async def _summary(request: web.Request) -> JsonObject:
     requester = await find_user(request)
     limits, summaries = request.app[RATE_LIMITS], request.app[ROOM_SUMMARIES]
+    named, here = request.match_info["room_id_or_alias"], request.app[CONFIG].server_name
     if requester is not None:
         limits.check("room_summary", requester.user_id)
-    room_id, servers = await request.app[DIRECTORY].resolve(
-        request.match_info["room_id_or_alias"], room_servers(request)
-    )
+    elif named.startswith("#") and not named.endswith(f":{here}"):
+        limits.check("remote_summary", caller_address(request))
+    room_id, servers = await request.app[DIRECTORY].resolve(named, room_servers(request))
     if requester is None and not await summaries.is_known(room_id):
         limits.check("remote_summary", caller_address(request))
     user_id = requester.user_id if requester is not None else None

@@ -132,3 +132,27 @@ async def test_an_event_from_before_the_guest_came_is_found_by_its_date(case: Ca
     assert context["event"]["event_id"] == first
     if guest.server.kind == "comity":  # Synapse fetches the event alone
         assert any(e["content"].get("body") == "then 0" for e in context["events_after"])
+
+
+async def test_who_is_in_no_allowed_room_knocks_and_is_let_in(case: Case) -> None:
+    """A knock crosses, the host answers it; a member of the allowed room needs none."""
+    host, guest = case.host, case.guest
+    allowed = await _room(host, room_version=case.room_version)
+    allow = [{"type": "m.room_membership", "room_id": allowed}]
+    rules = {"join_rule": "knock_restricted", "allow": allow}
+    state = [{"type": "m.room.join_rules", "content": rules}]
+    asked = await _room(host, room_version=case.room_version, initial_state=state)
+    free = await _room(host, room_version=case.room_version, initial_state=state)
+    via = {"via": host.server.server_name, "server_name": host.server.server_name}
+
+    await guest.ask("POST", "knock", asked, body={"reason": "open up"}, query=via)
+    await host.sees_membership(asked, guest, "knock")
+    await host.invite(asked, guest)
+    await _join(guest, asked, host)
+    await _join(guest, allowed, host)
+    await host.sees_membership(allowed, guest, "join")
+    await _join(guest, free, host)
+
+    member = ("state", "m.room.member", guest.user_id)
+    joined = await guest.ask("GET", "rooms", free, *member)
+    assert joined["join_authorised_via_users_server"] == host.user_id

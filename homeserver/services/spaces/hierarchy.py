@@ -40,6 +40,7 @@ AHEAD = 8  # rooms of other instances that are asked for at a time
 PAGE_SECONDS = 20.0
 KEPT_SECONDS = 600.0
 KEPT_WALKS = 1_000
+KEPT_STEPS = 200_000  # of all walks that are kept: what bounds the memory
 
 
 class RemoteSpaces(Protocol):
@@ -79,6 +80,11 @@ class _Walk:
     left: list[_Step]
     entered: set[str] = field(default_factory=set)
 
+    @property
+    def size(self) -> int:
+        """How much memory it takes."""
+        return len(self.left) + len(self.entered)
+
     def copy(self) -> _Walk:
         """The same place, to go on from: a page may be asked for twice."""
         return replace(self, left=list(self.left), entered=set(self.entered))
@@ -110,6 +116,7 @@ class Hierarchies:
         self._remote = remote
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, _Walk]] = OrderedDict()
+        self._kept_steps = 0
 
     # ------------------------------------------------------------ for people
 
@@ -155,8 +162,10 @@ class Hierarchies:
     def _keep(self, walk: _Walk) -> str:
         token = secrets.token_urlsafe(18)
         self._kept[token] = (self._clock() + KEPT_SECONDS, walk)
-        while len(self._kept) > KEPT_WALKS:
-            self._kept.popitem(last=False)
+        self._kept_steps += walk.size
+        while len(self._kept) > KEPT_WALKS or self._kept_steps > KEPT_STEPS:
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._kept_steps -= oldest.size
         return token
 
     async def _walk(self, walk: _Walk, user_id: str, limit: int) -> list[JsonObject]:
@@ -184,13 +193,11 @@ class Hierarchies:
         return rooms
 
     def _push(self, walk: _Walk, step: _Step, children: Sequence[Child], found: _Found) -> None:
-        for child in reversed(children):
-            if child.room_id not in walk.entered:
-                known, hidden = (
-                    found.summaries.get(child.room_id),
-                    child.room_id in found.inaccessible,
-                )
-                walk.left.append(_Step(child.room_id, step.depth + 1, child.via, known, hidden))
+        new = [child for child in children if child.room_id not in walk.entered]
+        for child in reversed(new[: max(0, MOST_ROOMS - walk.size)]):
+            known = found.summaries.get(child.room_id)
+            hidden = child.room_id in found.inaccessible
+            walk.left.append(_Step(child.room_id, step.depth + 1, child.via, known, hidden))
 
     async def _look_ahead(self, walk: _Walk) -> None:
         """Ask for the next rooms of other instances at once; the answers are kept for the walk."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from homeserver.errors import Forbidden, NotFound
+from homeserver.errors import Forbidden, InvalidParam, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.services.directory import Directory
 from homeserver.services.rooms import Draft
@@ -227,6 +227,36 @@ async def test_other_instances_are_told_of_what_their_users_may_see(spaces: Spac
     assert (suggested["children"], suggested["room"]["children_state"]) == ([], [])
     with pytest.raises(NotFound):
         await spaces.hierarchies.for_server("two.test", private, suggested_only=False)
+
+
+async def test_walks_that_are_kept_are_bounded_and_the_oldest_goes(
+    spaces: Spaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeserver.services.spaces.hierarchy.KEPT_STEPS", 5)
+    root = await spaces.space(THERE, "!other:two.test")
+    query = HierarchyQuery(limit=1)
+    tokens = [
+        (await spaces.hierarchies.page(spaces.ada, root, query, None))["next_batch"]
+        for _ in range(2)
+    ]
+
+    await spaces.hierarchies.page(spaces.ada, root, query, tokens[1])
+
+    with pytest.raises(InvalidParam):
+        await spaces.hierarchies.page(spaces.ada, root, query, tokens[0])
+
+
+async def test_a_walk_has_an_end(spaces: Spaces, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("homeserver.services.spaces.hierarchy.MOST_ROOMS", 3)
+    others = [f"!{number}:two.test" for number in range(9)]
+    for room_id in others:
+        spaces.elsewhere.tell(summary(room_id))
+    root = await spaces.space(*others)
+
+    page = await spaces.hierarchies.page(spaces.ada, root, QUERY, None)
+
+    assert [room["room_id"] for room in page["rooms"]] == [root, *others[:2]]
+    assert "next_batch" not in page
 
 
 @pytest.mark.parametrize(
