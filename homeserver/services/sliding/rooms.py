@@ -159,8 +159,11 @@ class SlidingRoomParts:
         if ask.is_dm or is_dm_changed:
             body["is_dm"] = ask.is_dm
         await self._add_timeline(asker, view, span, reader, body)
-        if is_older:
-            body["unstable_expanded_timeline" if asker.legacy else "expanded_timeline"] = True
+        if is_older and asker.legacy:
+            # Clients of before put older events where they belong only if it is limited, too.
+            body["unstable_expanded_timeline"] = body["limited"] = True
+        elif is_older:
+            body["expanded_timeline"] = True
         events = await self._rooms.state_json(view, ask.room_id, state.events)
         if events or state.deleted:
             stubs = [{"type": key[0], "state_key": key[1]} for key in state.deleted]
