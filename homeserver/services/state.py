@@ -40,6 +40,10 @@ class States:
                 self._cache.popitem(last=False)
         return state
 
+    def in_memory(self, snapshot_id: int) -> State | None:
+        """A snapshot in full, if it is in memory."""
+        return self._cache.get(snapshot_id)
+
     async def get_keys(self, snapshot_id: int, keys: Iterable[StateKey]) -> dict[StateKey, str]:
         """A few entries of a snapshot, without reading the rest."""
         state = self._cache.get(snapshot_id)

@@ -155,6 +155,10 @@ class SyncStates:
         """A snapshot in full."""
         return dict(await self._states.get(snapshot_id))
 
+    def in_memory(self, snapshot_id: int) -> State | None:
+        """A snapshot in full, if it is in memory."""
+        return self._states.in_memory(snapshot_id)
+
     async def keys(self, snapshot_id: int, keys: Iterable[StateKey]) -> StateIds:
         """A few entries of a snapshot."""
         return await self._states.get_keys(snapshot_id, keys)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from homeserver.storage.database import Database
 from tests.integration.single import running
@@ -446,3 +447,45 @@ async def test_clients_find_that_it_is_there(database: Database, tmp_path: Path)
         features = (await one.call("GET", "/_matrix/client/versions"))["unstable_features"]
 
         assert features["org.matrix.simplified_msc3575"] is True
+
+
+async def test_a_wake_costs_the_same_however_many_rooms_there_are(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, str]] = []  # by which request, and what
+
+    def count(name: str) -> None:
+        original = getattr(Database, name)
+
+        async def counted(self: Database, query: str, *args: Any) -> Any:
+            asked.append((structlog.contextvars.get_contextvars().get("request_id"), query))
+            return await original(self, query, *args)
+
+        monkeypatch.setattr(Database, name, counted)
+
+    for method in ("fetch", "fetchrow", "fetchval"):
+        count(method)
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        rooms = [await one.room(alice) for _ in range(2)]
+        client = SlidingClient(one, alice)
+        client.list("all", 99, state=[["m.room.name", ""], ["m.room.member", "$LAZY"]])
+        for name in ("account_data", "receipts", "typing", "e2ee", "to_device"):
+            client.extend(name)
+
+        async def cost() -> int:
+            """How often the answer with one message asks the database."""
+            before = await client.sync()
+            client.extend("to_device", since=before["extensions"]["to_device"]["next_batch"])
+            await one.say(alice, rooms[0], "hello")
+            earlier = {request_id for request_id, _ in asked} | {None}
+            answer = await client.sync()
+            assert texts(answer["rooms"][rooms[0]])[-1] == "hello"
+            return sum(request_id not in earlier for request_id, _ in asked)
+
+        await cost()
+        few = await cost()
+        rooms.extend([await one.room(alice) for _ in range(12)])
+        await cost()
+
+        assert await cost() <= few <= 4

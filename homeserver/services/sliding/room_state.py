@@ -55,12 +55,24 @@ class StateReader:
         """The snapshot after the last event up to an order."""
         return await self._states.snapshot_at(room_id, order)
 
+    async def _end(self, span: Span) -> int | None:
+        """The snapshot at a span's end, looked up once."""
+        if span.end_snapshot is None:
+            span.end_snapshot = await self._states.end_snapshot(span)
+        return span.end_snapshot
+
+    async def read_whole(self, span: Span) -> None:
+        """Read a small room's state at once, so that parts of it need not be asked for singly."""
+        snapshot = await self._end(span)
+        if snapshot is not None:
+            await self._states.snapshot(snapshot)
+
     async def changes(self, span: Span) -> StateChanges:
         """What changed in a span."""
         if is_linear(span.recent):
             return StateChanges(await self._states.changed_at_end(span), (), known=True)
         assert span.since is not None
-        end = await self._states.end_snapshot(span)
+        end = await self._end(span)
         if end is not None and end == await self.snapshot_at(span.room_id, span.since):
             return StateChanges(known=True)
         before = await self._states.known(span)
@@ -70,7 +82,7 @@ class StateReader:
 
     async def matching(self, span: Span, config: RoomConfig) -> StateIds:
         """All that a config asks for, lazy members aside."""
-        snapshot = await self._states.end_snapshot(span)
+        snapshot = await self._end(span)
         if snapshot is None or not config.required:
             return {}
         if config.wants_any_type:
@@ -78,6 +90,9 @@ class StateReader:
         else:
             found = {}
             types = config.whole_types
+            known = self._states.in_memory(snapshot)
+            if known is not None:
+                return {key: event_id for key, event_id in known.items() if config.matches(key)}
             if types:
                 found = await storage.get_state_of_types(self._database, snapshot, types)
             keys = [key for key in config.exact_keys if key[0] not in types]
@@ -87,12 +102,12 @@ class StateReader:
 
     async def members(self, span: Span, user_ids: Collection[str]) -> Mapping[str, str]:
         """User ID -> member event ID at a span's end."""
-        snapshot = await self._states.end_snapshot(span)
+        snapshot = await self._end(span)
         return await self._states.member_ids(snapshot, user_ids) if snapshot is not None else {}
 
     async def events(self, span: Span, keys: Iterable[StateKey]) -> Mapping[StateKey, StoredEvent]:
         """A few state events at a span's end."""
-        snapshot = await self._states.end_snapshot(span)
+        snapshot = await self._end(span)
         wanted = list(keys)
         if snapshot is None or not wanted:
             return {}

@@ -31,7 +31,7 @@ from homeserver.storage.rooms import MembershipRow
 
 NAME: StateKey = ("m.room.name", "")
 AVATAR: StateKey = ("m.room.avatar", "")
-MOST_STATE = 20_000
+SMALL_ROOM = 100  # members: its state is read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,10 @@ class SlidingRoomParts:
         if expands:
             span = await self._rooms.read_span(view, ask.room_id, None, asker.upto, reader)
             span.released = changed_span.released
+        if since is None:
+            summary = await self._summaries.get(ask.room_id)
+            if summary.joined + summary.invited <= SMALL_ROOM:
+                await self._states.read_whole(span)
         changes = await self._changes(ask, changed_span)
         members_changed = since is None or changes.has_members
         state = await self._state(asker, ask, span, changes)
