@@ -9,14 +9,28 @@ import html
 
 from aiohttp import web
 
+from client_api.matrix import email_fallback
 from client_api.routing import ClientRoutes
 from client_api.web import oauth_cookie, plain_page
-from homeserver.app_keys import CONFIG, INTERACTIVE_AUTH, OIDC_LOGINS, PROOFS, RATE_LIMITS
+from homeserver.app_keys import (
+    CONFIG,
+    INTERACTIVE_AUTH,
+    OIDC_LOGINS,
+    PROOFS,
+    RATE_LIMITS,
+    THIRD_PARTY_IDS,
+)
 from homeserver.app_keys import TERMS as TERMS_KEY
 from homeserver.callers import caller_key
 from homeserver.errors import MatrixError, NotFound
 from homeserver.protocol.events import JsonObject
-from homeserver.services.interactive_auth import DUMMY, PASSWORD, REGISTRATION_TOKEN, TERMS
+from homeserver.services.interactive_auth import (
+    DUMMY,
+    EMAIL_IDENTITY,
+    PASSWORD,
+    REGISTRATION_TOKEN,
+    TERMS,
+)
 from homeserver.services.sign_in.proofs import SSO
 
 routes = ClientRoutes()
@@ -92,13 +106,25 @@ def done_page(request: web.Request) -> web.Response:
 
 def _stage(request: web.Request) -> str:
     stage = request.match_info["auth_type"]
-    if stage not in FIELDS and stage != TERMS:
+    known = stage in FIELDS or stage == TERMS
+    if stage == EMAIL_IDENTITY:
+        known = request.app[THIRD_PARTY_IDS].enabled
+    if not known:
         raise NotFound("This server does not know that kind of authentication")
     return stage
 
 
-def _form(request: web.Request, stage: str, error: MatrixError | None = None) -> web.Response:
-    if stage == TERMS:
+def _form(
+    request: web.Request,
+    stage: str,
+    error: MatrixError | None = None,
+    fields: str | None = None,
+) -> web.Response:
+    if fields is not None:
+        pass
+    elif stage == EMAIL_IDENTITY:
+        fields = email_fallback.ASK
+    elif stage == TERMS:
         fields = plain_page.tick_boxes(request, request.app[TERMS_KEY].documents)
     else:
         fields = FIELDS[stage]
@@ -136,6 +162,8 @@ async def _redirect_to_provider(request: web.Request) -> web.Response:
 async def complete_auth_fallback(request: web.Request) -> web.Response:
     """Check it, and have the page tell the client that the stage is completed."""
     stage = _stage(request)
+    if stage == EMAIL_IDENTITY:
+        return await _complete_by_mail(request)
     request.app[RATE_LIMITS].check("login", caller_key(request))
     auth: JsonObject = {**await plain_page.form_fields(request)}
     try:
@@ -145,3 +173,16 @@ async def complete_auth_fallback(request: web.Request) -> web.Response:
     except MatrixError as error:
         return _form(request, stage, error)
     return done_page(request)
+
+
+async def _complete_by_mail(request: web.Request) -> web.Response:
+    request.app[RATE_LIMITS].check("challenge", caller_key(request))
+    fields = await plain_page.form_fields(request)
+    try:
+        following = await email_fallback.take(request, request.query.get("session", ""), fields)
+    except MatrixError as error:
+        again = email_fallback.fields_after(error, fields)
+        return _form(request, EMAIL_IDENTITY, error, again)
+    if following is None:
+        return done_page(request)
+    return _form(request, EMAIL_IDENTITY, fields=following)

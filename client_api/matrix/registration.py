@@ -25,18 +25,17 @@ routes = ClientRoutes()
 async def register(request: web.Request) -> web.Response:
     """Make an account, and log in to it unless the client does not want to."""
     body = await read_json(request, optional=True)
+    kind = request.query.get("kind", "user")
+    if kind == "guest":
+        return await _register_guest(request, body)
+    if kind != "user":
+        raise InvalidParam("'kind' must be user or guest")
     if body.get("type") == APP_SERVICE:
         return await _register_for_service(request, body)
     auth = optional(body, "auth", dict) or {}
     # Clients ask again and again until an address is confirmed.
     counted = auth and auth.get("type") != EMAIL_IDENTITY
     request.app[RATE_LIMITS].check("registration" if counted else "challenge", caller_key(request))
-    kind = request.query.get("kind", "user")
-    if kind == "guest":
-        return await _register_guest(request, body)
-    if kind != "user":
-        raise InvalidParam("'kind' must be user or guest")
-
     registration = request.app[REGISTRATION]
     flows = registration.flows()
     guest = await _guest(request, body)
@@ -71,8 +70,7 @@ async def _register_guest(request: web.Request, body: JsonObject) -> web.Respons
     """Make a guest's account, and log in to it; of the body only the device's name counts."""
     if not request.app[GUESTS].enabled:
         raise GuestForbidden("This server has no guest accounts")
-    if not body.get("auth"):
-        request.app[RATE_LIMITS].check("registration", caller_key(request))
+    request.app[RATE_LIMITS].check("registration", caller_key(request))
     name = parsing.device_name(body, "initial_device_display_name")
     user_id = await request.app[REGISTRATION].register_guest()
     tokens = await request.app[SESSIONS].log_in(user_id, display_name=name, origin=origin(request))

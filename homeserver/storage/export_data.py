@@ -62,6 +62,14 @@ WHERE u.user_id = $1
     "account/filters.jsonl": """
 SELECT filter_id, definition FROM filters WHERE user_id = $1 ORDER BY filter_id
 """,
+    "account/email_addresses.jsonl": """
+SELECT medium, address, validated_at, added_at FROM third_party_ids WHERE user_id = $1
+ORDER BY added_at
+""",
+    "account/identity_servers.jsonl": """
+SELECT medium, address, id_server, bound_at FROM third_party_bindings WHERE user_id = $1
+ORDER BY bound_at
+""",
     "account/accepted_terms.jsonl": """
 SELECT name, version, accepted_at, how FROM terms_accepted WHERE user_id = $1 ORDER BY accepted_at
 """,

@@ -13,8 +13,9 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from homeserver.protocol.canonical import encode_base64, encode_canonical_json
-from homeserver.protocol.signing import generate_signing_key
+from federation.request_signing import parse_authorization, signed_bytes
+from homeserver.protocol.canonical import decode_base64, encode_base64, encode_canonical_json
+from homeserver.protocol.signing import VerifyKey, generate_signing_key
 
 from .network import Identity
 
@@ -36,6 +37,9 @@ class IdentityServer:
     asked: list[str] = field(default_factory=list)
     valid: bool = True
     redirect_to: str | None = None
+    sessions: dict[tuple[str, str], str] = field(default_factory=dict)
+    homeserver_key: VerifyKey | None = None
+    refuses: bool = False
 
     @classmethod
     async def start_in(cls, place: Identity) -> tuple[Self, web.AppRunner]:
@@ -141,7 +145,8 @@ class IdentityServer:
             request.headers.get("Authorization") == f"Bearer {TOKEN}"
             or request.query.get("access_token") == TOKEN
         )
-        if "pubkey" not in request.path and not authorised:
+        open_ = "pubkey" in request.path or request.path.endswith("/3pid/unbind")
+        if not open_ and not authorised:
             return web.json_response({"errcode": "M_UNAUTHORIZED", "error": "?"}, status=401)
         answer: web.StreamResponse = await handler(request)
         return answer
@@ -162,6 +167,35 @@ class IdentityServer:
         known = {self._hashed(body["algorithm"], *key): mxid for key, mxid in self.owners.items()}
         found = {text: known[text] for text in body["addresses"] if text in known}
         return web.json_response({"mappings": found})
+
+    async def _bind(self, request: web.Request) -> web.Response:
+        body = json.loads(await request.read())
+        session = self.sessions.get((body["sid"], body["client_secret"]))
+        if session is None or request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return web.json_response({"errcode": "M_NO_VALID_SESSION", "error": "?"}, status=400)
+        self.owners[("email", session)] = body["mxid"]
+        answer = {"medium": "email", "address": session, "mxid": body["mxid"], "ts": 1}
+        return web.json_response({**answer, "not_before": 0, "not_after": 2**50, "signatures": {}})
+
+    async def _unbind(self, request: web.Request) -> web.Response:
+        raw = await request.read()
+        body = json.loads(raw)
+        header = parse_authorization(request.headers["Authorization"])
+        signed = signed_bytes(
+            method="POST",
+            uri=request.path,
+            origin=header.origin,
+            destination=self.name,
+            content=encode_canonical_json(body),
+        )
+        assert self.homeserver_key is not None
+        self.homeserver_key.verify(signed, decode_base64(header.signature))
+        if self.refuses:
+            return web.json_response({"errcode": "M_FORBIDDEN", "error": "?"}, status=403)
+        threepid = (body["threepid"]["medium"], body["threepid"]["address"])
+        if self.owners.get(threepid) == body["mxid"]:
+            del self.owners[threepid]
+        return web.json_response({})
 
     async def _store_invite(self, request: web.Request) -> web.Response:
         body = json.loads(await request.read())

@@ -432,3 +432,31 @@ async def test_without_mail_there_are_no_addresses(database: Database, tmp_path:
 
     assert answer["errcode"] == "M_THREEPID_DENIED"
     assert told["capabilities"]["m.3pid_changes"] == {"enabled": False}
+
+
+# ---------------------------------------------------------------- pages
+
+
+async def test_a_client_that_does_not_know_the_stage_opens_a_page(world: World) -> None:
+    request: dict[str, Any] = {"username": "alice", "password": "sesame"}
+    session = (await world.one.call("POST", "/register", request, status=401))["session"]
+    path = f"/_matrix/client/v3/auth/{STAGE}/fallback/web?session={session}"
+
+    async def post(**fields: str) -> str:
+        async with world.one.client.post(path, data=fields) as response:
+            return await response.text()
+
+    async with world.one.client.get(path) as response:
+        assert 'type="email"' in await response.text()
+    waiting = await post(email="<alice>")
+    assert "That is not an e-mail address" in waiting
+    waiting = await post(email=ADDRESS)
+    sid = waiting.partition('name="sid" value="')[2].partition('"')[0]
+    early = await post(sid=sid, email=ADDRESS)
+    assert "has not been confirmed" in early and sid in early
+    await world.follow()
+    assert "onAuthDone" in await post(sid=sid, email=ADDRESS)
+    auth = {"type": "m.login.dummy", "session": session}
+    made = await world.one.call("POST", "/register", {**request, "auth": auth})
+
+    assert await world.addresses(made["access_token"]) == [CANONICAL]

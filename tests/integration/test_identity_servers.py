@@ -1,0 +1,87 @@
+"""Addresses that identity servers are told of, and forget again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeserver.storage.database import Database
+from tests.harness.identity_server import TOKEN, IdentityServer
+from tests.integration.single import running
+from tests.integration.test_third_party_invites import BOB, Scene, identity, people, settings
+
+__all__ = ["identity"]
+ADDRESS = "bob@mail.example"
+THREEPID = {"medium": "email", "address": "Bob@Mail.Example"}
+AUTH = {"type": "m.login.password", "password": "sesame"}
+
+
+@pytest.fixture
+async def scene(
+    database: Database, tmp_path: Path, identity: IdentityServer
+) -> AsyncIterator[Scene]:
+    """An instance that may use the identity server, at which Bob's address was validated."""
+    async with running(database, tmp_path, **settings(tmp_path)) as one:
+        identity.sessions[("sid", "secret")] = ADDRESS
+        identity.homeserver_key = one.wiring.signing_key.verify_key
+        yield await people(one, identity)
+
+
+async def bind(scene: Scene, status: int = 200, **changes: Any) -> dict[str, Any]:
+    """Bob binds his address."""
+    session = {"sid": "sid", "client_secret": "secret"}
+    body = {"id_server": scene.identity.name, "id_access_token": TOKEN, **session, **changes}
+    return await scene.one.call("POST", "/account/3pid/bind", body, token=scene.bob, status=status)
+
+
+async def test_an_address_is_bound_and_unbound(scene: Scene) -> None:
+    await bind(scene)
+    bound = dict(scene.identity.owners)
+
+    answer = await scene.one.call("POST", "/account/3pid/unbind", THREEPID, token=scene.bob)
+
+    assert bound == {("email", ADDRESS): BOB}
+    assert answer == {"id_server_unbind_result": "success"}
+    assert scene.identity.owners == {}
+    again = await scene.one.call("POST", "/account/3pid/unbind", THREEPID, token=scene.bob)
+    assert again == {"id_server_unbind_result": "no-support"}
+
+
+async def test_what_is_bound_ends_with_the_account(scene: Scene) -> None:
+    await bind(scene)
+
+    answer = await scene.one.call("POST", "/account/deactivate", {"auth": AUTH}, token=scene.bob)
+
+    assert answer == {"id_server_unbind_result": "success"}
+    assert scene.identity.owners == {}
+
+
+async def test_an_identity_server_that_refuses_is_told_of(scene: Scene) -> None:
+    await bind(scene)
+    scene.identity.refuses = True
+
+    removed = await scene.one.call("POST", "/account/3pid/delete", THREEPID, token=scene.bob)
+    ended = await scene.one.call("POST", "/account/deactivate", {"auth": AUTH}, token=scene.bob)
+
+    assert removed == ended == {"id_server_unbind_result": "no-support"}
+
+
+async def test_only_the_admins_identity_servers_are_asked(scene: Scene) -> None:
+    refused = await bind(scene, 403, id_server="evil.test")
+    unbound = await scene.one.call(
+        "POST", "/account/3pid/unbind", {**THREEPID, "id_server": "evil.test"}, token=scene.bob
+    )
+
+    assert refused["errcode"] == "M_SERVER_NOT_TRUSTED"
+    assert unbound == {"id_server_unbind_result": "no-support"}
+    assert scene.identity.asked == []
+
+
+async def test_what_was_not_validated_there_is_not_bound(scene: Scene) -> None:
+    answer = await bind(scene, 400, sid="other")
+
+    assert answer["errcode"] == "M_NO_VALID_SESSION"
+    assert scene.identity.owners == {}
