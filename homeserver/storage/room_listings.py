@@ -21,11 +21,13 @@ WITH old AS (
 )
 UPDATE rooms SET published = false FROM old WHERE rooms.room_id = old.room_id
 """
-# The server's own list is the one without a network.
+# The server's own list is the one without a network.  Networks of two application services may have
+# one name, so that clients name them by both (services/appservices/third_party.py: instance_id).
 SELECT_LISTED = """
 SELECT room_id FROM rooms WHERE published AND $2::text IS NULL
 UNION
-SELECT room_id FROM appservice_room_lists WHERE $1::boolean OR network_id = $2
+SELECT room_id FROM appservice_room_lists
+WHERE $1::boolean OR network_id = $2 OR appservice_id || '|' || network_id = $2
 """
 
 

@@ -175,9 +175,24 @@ async def test_a_service_lists_rooms_for_its_network(database: Database, tmp_pat
         await world.call("PUT", path, {"visibility": "public"})
         await world.call("PUT", path, {"visibility": "public"})
         listed = [tuple(row) for row in await database.fetch(statement)]
+        shown = [
+            [
+                room["room_id"]
+                for room in (await world.one.call("POST", "/publicRooms", query, token=alice))[
+                    "chunk"
+                ]
+            ]
+            for query in (
+                {},
+                {"third_party_instance_id": "bridge|libera"},
+                {"third_party_instance_id": "other|libera"},
+                {"include_all_networks": True},
+            )
+        ]
         await world.call("PUT", path, {"visibility": "private"})
 
         assert listed == [("bridge", "libera", room_id)]
+        assert shown == [[], [room_id], [], [room_id]]
         assert await database.fetch(statement) == []
         await world.call("PUT", path, {"visibility": "maybe"}, status=400)
         await world.call("PUT", path, {}, status=400)

@@ -29,6 +29,7 @@ from homeserver.storage.device_lists import DeviceListRecord, RemoteDeviceListRe
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Notice, Record
 from homeserver.storage.receipts import ReceiptRecord
+from homeserver.storage.room_listings import RoomListing
 from homeserver.storage.to_device import ToDeviceRecord
 
 logger = structlog.get_logger(__name__)
@@ -151,6 +152,9 @@ class Delivering:
     def _matters(self, record: Record) -> bool:
         if isinstance(record, EventRecord):
             return bool(record.memberships) or not self._is_indifferent(record.event.room_id)
+        if isinstance(record, RoomListing):
+            self.interest.forget_aliases(record.room_id)
+            return True
         if isinstance(record, ReceiptRecord):
             if not self.service.ephemeral_keys or self._is_indifferent(record.room_id):
                 return False
