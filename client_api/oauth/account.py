@@ -15,6 +15,7 @@ from client_api.oauth.sign_in import SIGN_OUT, enter
 from client_api.oauth.visits import Visit
 from client_api.web import plain_page
 from homeserver.app_keys import (
+    ACCOUNT_STANDING,
     ACCOUNTS,
     APPROVALS,
     BROWSERS,
@@ -22,6 +23,7 @@ from homeserver.app_keys import (
     PASSWORD_LOGIN,
     PROFILES,
     RATE_LIMITS,
+    THIRD_PARTY_BINDINGS,
 )
 from homeserver.callers import caller_key
 from homeserver.errors import InvalidParam, LimitExceeded, MatrixError, NotFound
@@ -175,6 +177,7 @@ async def save_profile(request: web.Request) -> web.StreamResponse:
     name = (await visits.read_form(visit)).get("name", "").strip()
     profiles = request.app[PROFILES]
     try:
+        request.app[ACCOUNT_STANDING].require_active(visit.user_id)
         request.app[RATE_LIMITS].check("profile", visit.user_id)
         if name:
             await profiles.set_field(visit.user_id, DISPLAY_NAME, name)
@@ -287,6 +290,7 @@ async def end_account(request: web.Request) -> web.StreamResponse:
     fields = await visits.read_form(visit)
     if "sure" not in fields:
         return _end_form(visit, plain_page.alert("Tick that you want to delete it"), 400)
+    await request.app[THIRD_PARTY_BINDINGS].unbind_all(visit.user_id)
     await request.app[ACCOUNTS].deactivate(visit.user_id, erase="erase" in fields)
     await request.app[BROWSERS].sign_out(visit.cookie)
     return visits.page(visit, "Goodbye", ENDED)

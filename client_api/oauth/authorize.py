@@ -47,6 +47,9 @@ ADMIN = ", and, since you are an admin here, to administer this server"
 CAUTION = "Go on only if you have just come from there."
 DEVICE_CAUTION = "Go on only if a device that is before you shows this very code."
 MORE = ' It has <a href="{url}" target="_blank" rel="noopener noreferrer">{title}</a>.'
+FAILED = "That did not work"
+REFUSED = """{notice}
+<p><a class="button" href="{url}" rel="noreferrer">Back to {place}</a></p>"""
 ENTER = """{notice}
 <p>A device that you want to use with your account shows a code. Enter it here.</p>
 <form method="get">
@@ -70,7 +73,7 @@ DONE = {
 @routes.get(f"{ENDPOINTS}/authorize")
 @visits.pages
 async def authorize(request: web.Request) -> web.StreamResponse:
-    """Take an authorization request, and ask the user; errors go to the client if it is known."""
+    """Take an authorization request, and ask the user; who is told of errors, and can go back."""
     request.app[RATE_LIMITS].check("challenge", caller_key(request))
     parameters: defaultdict[str, list[str]] = defaultdict(list)
     for key, value in request.query.items():
@@ -79,10 +82,16 @@ async def authorize(request: web.Request) -> web.StreamResponse:
     try:
         grant_id = await request.app[AUTHORIZATIONS].begin(dict(parameters))
     except Refused as refused:
-        return visits.go(refused.address)
+        # Anybody can register a client, so nobody is sent on unasked.  RFC 9700, section 4.11.2.
+        content = REFUSED.format(
+            notice=plain_page.alert(f"The application's request is not valid: {refused.text}"),
+            url=html.escape(refused.address),
+            place=visits.escaped(_place(refused.address)[1]),
+        )
+        return plain_page.page(request, FAILED, content, status=400)
     except OAuth2Error as error:
         text = f"The application's request is not valid: {error.get_error_description()}"
-        return plain_page.page(request, "That did not work", plain_page.alert(text), status=400)
+        return plain_page.page(request, FAILED, plain_page.alert(text), status=400)
     then = CONSENT.format(grant_id=grant_id)
     prompts = " ".join(parameters["prompt"]).split()
     if CREATE in prompts:

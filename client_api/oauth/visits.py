@@ -11,8 +11,8 @@ from aiohttp import hdrs, web
 
 from client_api.web import plain_page
 from client_api.web.static_files import CONTENT_SECURITY_POLICY
-from homeserver.app_keys import BROWSERS, CONFIG
-from homeserver.errors import InvalidParam
+from homeserver.app_keys import ACCOUNT_STANDING, BROWSERS, CONFIG
+from homeserver.errors import InvalidParam, UserLocked
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.oauth.browsers import MAX_COOKIE_LENGTH, new_cookie
 from homeserver.services.oauth.metadata import ACCOUNT, LINK
@@ -77,12 +77,15 @@ async def arrive(request: web.Request) -> Visit:
 async def require_session(request: web.Request, *, recent: bool = False) -> Visit:
     """A browser in which somebody is signed in; ``recent``: and has been asked lately.
 
-    Raises :class:`SignInNeeded`, with which :func:`pages` sends the browser to the sign-in page.
+    Raises :class:`SignInNeeded`, with which :func:`pages` sends the browser to the sign-in page;
+    :class:`~homeserver.errors.UserLocked`.
     """
     visit = await arrive(request)
     session = visit.session
     if session is None or (recent and not request.app[BROWSERS].is_recent(session)):
         raise SignInNeeded(request.path_qs)
+    if request.app[ACCOUNT_STANDING].is_locked(session.user_id):
+        raise UserLocked()
     return visit
 
 

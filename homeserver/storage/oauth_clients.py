@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from asyncpg.exceptions import ForeignKeyViolationError
 
 from homeserver.storage.database import Queryable
 
@@ -48,4 +51,6 @@ async def get_client(db: Queryable, client_id: str) -> ClientRow | None:
 
 async def delete_unused(db: Queryable, before: int) -> None:
     """Forget clients registered before a time (ms) that nobody is logged in with."""
-    await db.execute(DELETE_UNUSED, before)
+    # Somebody may begin to log in with one at this moment: then the next time.
+    with suppress(ForeignKeyViolationError):
+        await db.execute(DELETE_UNUSED, before)

@@ -33,7 +33,10 @@ SELECT_BY_CODE = f"""
 SELECT {AUTHORIZATION} FROM oauth_authorizations WHERE code_hash = $1 FOR UPDATE
 """
 SET_USED = "UPDATE oauth_authorizations SET used_at = $2 WHERE grant_id = $1"
-DELETE_OLD_AUTHORIZATIONS = "DELETE FROM oauth_authorizations WHERE created_at < $1"
+DELETE_OLD_AUTHORIZATIONS = """
+DELETE FROM oauth_authorizations
+WHERE created_at < $1 AND (code_hash IS NULL OR created_at < $2)
+"""
 
 INSERT_DEVICE_CODE = """
 INSERT INTO oauth_device_codes (grant_id, client_id, scope, device_code_hash, user_code_hash,
@@ -143,9 +146,9 @@ async def set_used(db: Queryable, grant_id: str, now: int) -> None:
     await db.execute(SET_USED, grant_id, now)
 
 
-async def delete_old_authorizations(db: Queryable, before: int) -> None:
-    """Forget requests made before a time (ms)."""
-    await db.execute(DELETE_OLD_AUTHORIZATIONS, before)
+async def delete_old_authorizations(db: Queryable, *, asked_before: int, before: int) -> None:
+    """Forget requests made before a time (ms), and unanswered ones made before a later one."""
+    await db.execute(DELETE_OLD_AUTHORIZATIONS, asked_before, before)
 
 
 # ---------------------------------------------------------------- device codes

@@ -11,7 +11,6 @@ INSERT_SESSION = f"""
 INSERT INTO oauth_sessions ({SESSION}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 SELECT_SESSION = f"SELECT {SESSION} FROM oauth_sessions WHERE user_id = $1 AND device_id = $2"
-SELECT_SESSIONS = f"SELECT {SESSION} FROM oauth_sessions WHERE user_id = $1"
 SELECT_BY_FAMILY = f"SELECT {SESSION} FROM oauth_sessions WHERE family = $1 FOR UPDATE"
 SELECT_BY_GRANT = f"SELECT {SESSION} FROM oauth_sessions WHERE grant_id = $1"
 SELECT_BY_ACCESS_TOKEN = """
@@ -25,6 +24,7 @@ APPROVE = """
 INSERT INTO oauth_approvals (user_id, device_id, expires_at) VALUES ($1, $2, $3)
 ON CONFLICT (user_id, device_id) DO UPDATE SET expires_at = EXCLUDED.expires_at
 """
+DELETE_LAPSED_APPROVALS = "DELETE FROM oauth_approvals WHERE expires_at <= $1"
 # Used up, with those that are for any device.
 TAKE_APPROVAL = """
 DELETE FROM oauth_approvals WHERE user_id = $1 AND device_id IN ($2, '') RETURNING expires_at
@@ -66,11 +66,6 @@ async def get_session(db: Queryable, user_id: str, device_id: str) -> OAuthSessi
     return OAuthSession(**row) if row is not None else None
 
 
-async def get_sessions(db: Queryable, user_id: str) -> list[OAuthSession]:
-    """All of a user's sessions."""
-    return [OAuthSession(**row) for row in await db.fetch(SELECT_SESSIONS, user_id)]
-
-
 async def get_by_family(db: Queryable, family: bytes) -> OAuthSession | None:
     """The session that a refresh token was made for, locked until the transaction ends."""
     row = await db.fetchrow(SELECT_BY_FAMILY, family)
@@ -94,8 +89,11 @@ async def set_generation(db: Queryable, user_id: str, device_id: str, generation
     await db.execute(SET_GENERATION, user_id, device_id, generation)
 
 
-async def approve(db: Queryable, user_id: str, device_id: str | None, expires_at: int) -> None:
+async def approve(
+    db: Queryable, user_id: str, device_id: str | None, expires_at: int, now: int
+) -> None:
     """Let a device, or any, reset its user's cross-signing keys until a time (ms)."""
+    await db.execute(DELETE_LAPSED_APPROVALS, now)
     await db.execute(APPROVE, user_id, device_id or "", expires_at)
 
 

@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from html import unescape
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -58,9 +59,16 @@ class Page:
         """Where it is sent to."""
         return str(self.headers["Location"])
 
+    @property
+    def way_back(self) -> str:
+        """Where the page's button leads."""
+        found = re.search(r'class="button" href="([^"]+)"', self.text)
+        assert found is not None
+        return unescape(found[1])
+
     def answer(self) -> dict[str, str]:
-        """What the client is told by the address that the browser is sent to."""
-        parts = urlsplit(self.location)
+        """What the client is told by the address that the browser is sent to, or can go to."""
+        parts = urlsplit(self.location if self.status == 303 else self.way_back)
         return {key: values[0] for key, values in parse_qs(parts.fragment or parts.query).items()}
 
 

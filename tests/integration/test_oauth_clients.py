@@ -186,6 +186,7 @@ async def test_web_clients_are_on_the_web(one: Instance, uri: str) -> None:
         {"redirect_uris": ["https://client.test/"] * 51},
         {"grant_types": {"authorization_code": True}},
         {"contacts": "me"},
+        {"contacts": ["x" * 1_000] * 20},
     ],
 )
 async def test_metadata_that_do_not_hold_together_are_refused(

@@ -37,8 +37,8 @@ class Approvals:
 
     async def approve(self, user_id: str, device_id: str | None) -> None:
         """Let a device, or any of the user's, do it once in the next ten minutes."""
-        expires_at = self._clock_ms() + LIFETIME_MS
-        await storage.approve(self._database, user_id, device_id, expires_at)
+        now = self._clock_ms()
+        await storage.approve(self._database, user_id, device_id, now + LIFETIME_MS, now)
 
     async def take(self, user_id: str, device_id: str) -> bool:
         """Whether a device may do it now; used up by this."""

@@ -43,10 +43,11 @@ class Asked:
 
 
 class Refused(Exception):
-    """A request that the client is told is refused: at ``address``."""
+    """A request that is refused, and why; at ``address`` the client is told so."""
 
-    def __init__(self, address: str) -> None:
-        super().__init__("refused")
+    def __init__(self, text: str, address: str) -> None:
+        super().__init__(text)
+        self.text = text
         self.address = address
 
 
@@ -86,9 +87,8 @@ class Authorizations:
                 raise
             told = {"error": error.error, "error_description": error.get_error_description()}
             mode = mode if mode in RESPONSE_MODES else "query"
-            raise Refused(
-                self._address(error.redirect_uri, mode, values.get("state"), told)
-            ) from error
+            address = self._address(error.redirect_uri, mode, values.get("state"), told)
+            raise Refused(told["error_description"] or error.error, address) from error
         await self._prune()
         request = Authorization(
             grant_id=secrets.token_urlsafe(24),
@@ -167,4 +167,6 @@ class Authorizations:
         now = self._clock_ms()
         if now - self._pruned_at >= PRUNE_EVERY_MS:
             self._pruned_at = now
-            await storage.delete_old_authorizations(self._database, now - KEPT_FOR_MS)
+            await storage.delete_old_authorizations(
+                self._database, asked_before=now - ASKED_FOR_MS, before=now - KEPT_FOR_MS
+            )

@@ -40,7 +40,9 @@ TEXTS = frozenset({"client_name", *PAGES, "application_type", "token_endpoint_au
 LISTS = frozenset({"contacts", "redirect_uris", "response_types", "grant_types"})
 MAX_TEXT_LENGTH, MAX_NAME_LENGTH, MOST_ITEMS = 2_000, 200, 50
 
-UNUSED_FOR_MS = 30 * 24 * 3_600_000
+MAX_METADATA_BYTES = 16_384
+
+UNUSED_FOR_MS = 48 * 3_600_000  # clients register anew at each login, so they miss nothing
 PRUNE_EVERY_MS = 3_600_000
 
 
@@ -198,9 +200,11 @@ class Clients:
             raise InvalidClientMetadataError(
                 "This server is not open to clients of that client_uri: ask its admin"
             )
+        encoded = orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)
+        if len(encoded) > MAX_METADATA_BYTES:
+            raise InvalidClientMetadataError("The metadata are too large")
         await self._prune()
         now = self._clock_ms()
-        encoded = orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)
         client_id = await storage.put_client(
             self._database,
             secrets.token_urlsafe(18),
