@@ -27,7 +27,11 @@ WHERE user_id = $1 AND device_id = $2
 SET_DISPLAY_NAME = """
 UPDATE devices SET display_name = $3 WHERE user_id = $1 AND device_id = $2 RETURNING device_id
 """
-DELETE_DEVICES = "DELETE FROM devices WHERE user_id = $1 AND device_id = ANY($2::text[])"
+# The device first: whoever uploads keys for it holds its row, and is done when it is deleted.
+DELETE_DEVICES = tuple(
+    f"DELETE FROM {table} WHERE user_id = $1 AND device_id = ANY($2::text[])"
+    for table in ("devices", "device_keys", "one_time_keys", "claimed_keys", "fallback_keys")
+)
 SET_LAST_SEEN = """
 UPDATE devices d SET last_seen_at = seen.at, last_seen_ip = seen.ip, user_agent = seen.agent
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
@@ -96,8 +100,9 @@ async def set_display_name(db: Queryable, user_id: str, device_id: str, name: st
 
 
 async def delete_devices(db: Queryable, user_id: str, device_ids: Iterable[str]) -> None:
-    """Remove devices."""
-    await db.execute(DELETE_DEVICES, user_id, list(device_ids))
+    """Remove devices, and what was uploaded for them while they went."""
+    for statement in DELETE_DEVICES:
+        await db.execute(statement, user_id, list(device_ids))
 
 
 async def set_last_seen(db: Queryable, sightings: Sequence[Sighting]) -> None:

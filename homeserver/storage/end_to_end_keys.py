@@ -13,8 +13,13 @@ SELECT k.user_id, k.device_id, k.keys, d.display_name
 FROM device_keys k LEFT JOIN devices d USING (user_id, device_id)
 WHERE k.user_id = ANY($1::text[])
 """
+# An upload that its device's end overtook leaves nothing behind; other instances' users have no
+# account here.
 UPSERT_DEVICE_KEYS = """
-INSERT INTO device_keys (user_id, device_id, keys, position) VALUES ($1, $2, $3, $4)
+INSERT INTO device_keys (user_id, device_id, keys, position)
+SELECT $1::text, $2::text, $3::json, $4::bigint
+WHERE NOT EXISTS (SELECT 1 FROM accounts WHERE user_id = $1) OR EXISTS (
+    SELECT 1 FROM devices WHERE user_id = $1 AND device_id = $2 FOR KEY SHARE)
 ON CONFLICT (user_id, device_id) DO UPDATE SET keys = EXCLUDED.keys, position = EXCLUDED.position
 """
 DELETE_DEVICE = (
@@ -183,7 +188,7 @@ async def get_device_keys(db: Queryable, user_ids: Iterable[str]) -> list[Device
 async def put_device_keys(
     connection: Connection, user_id: str, device_id: str, keys: JsonObject, position: int
 ) -> None:
-    """Set a device's identity keys."""
+    """Set a device's identity keys, unless it is ours and was deleted."""
     await connection.execute(UPSERT_DEVICE_KEYS, user_id, device_id, keys, position)
 
 

@@ -44,13 +44,14 @@ SELECT EXISTS (
         AND ours.local AND ours.membership = 'join' AND ours.user_id <> $1)
 """
 SELECT_ROOMS_MOVED = """
-SELECT DISTINCT c.room_id,
+SELECT c.room_id, bool_or(c.membership <> 'join') AS gone_meanwhile,
     coalesce((SELECT p.membership = 'join' FROM membership_changes p
         WHERE p.room_id = c.room_id AND p.user_id = $1 AND p.position <= $2
         ORDER BY p.position DESC LIMIT 1), false) AS before,
     coalesce((SELECT m.membership = 'join' FROM memberships m
         WHERE m.room_id = c.room_id AND m.user_id = $1), false) AS now
 FROM membership_changes c WHERE c.user_id = $1 AND c.position > $2 AND c.position <= $3
+GROUP BY c.room_id
 """
 SELECT_JOINED_MEMBERS = """
 SELECT DISTINCT user_id FROM memberships WHERE room_id = ANY($1::text[]) AND membership = 'join'
@@ -132,9 +133,16 @@ async def sharing_rooms(db: Queryable, reader: str, among: Iterable[str]) -> set
 async def get_rooms_moved(
     db: Queryable, reader: str, since: int, upto: int
 ) -> tuple[list[str], list[str]]:
-    """The rooms that the reader has joined, and those they have left, since a position."""
+    """The rooms that the reader has joined, and those they have left, since a position.
+
+    Who left and is back has joined: what happened in between was not told here.
+    """
     rows = await db.fetch(SELECT_ROOMS_MOVED, reader, since, upto)
-    joined = [row["room_id"] for row in rows if row["now"] and not row["before"]]
+    joined = [
+        row["room_id"]
+        for row in rows
+        if row["now"] and (row["gone_meanwhile"] or not row["before"])
+    ]
     left = [row["room_id"] for row in rows if row["before"] and not row["now"]]
     return joined, left
 

@@ -39,8 +39,27 @@ ORDER BY position LIMIT $5
 DELETE_MESSAGES = """
 DELETE FROM to_device_messages WHERE user_id = $1 AND device_id = $2 AND position <= $3
 """
+# What waits for devices that nobody has used for long; a dehydrated one is not used before it is
+# needed.
+DELETE_IDLE = """
+DELETE FROM to_device_messages m USING devices d
+WHERE d.user_id = m.user_id AND d.device_id = m.device_id AND d.last_seen_at < $1
+    AND NOT EXISTS (SELECT 1 FROM dehydrated_devices h
+        WHERE h.user_id = d.user_id AND h.device_id = d.device_id)
+"""
+DELETE_EXCESS = """
+DELETE FROM to_device_messages m USING (
+    SELECT user_id, device_id FROM to_device_messages
+    GROUP BY user_id, device_id HAVING count(*) > $1
+) long
+WHERE m.user_id = long.user_id AND m.device_id = long.device_id AND m.position <= (
+    SELECT position FROM to_device_messages kept
+    WHERE kept.user_id = long.user_id AND kept.device_id = long.device_id
+    ORDER BY position DESC OFFSET $1 LIMIT 1)
+"""
 
 EVERY_DEVICE = "*"
+MOST_WAITING = 200_000  # messages for a device; the oldest go first
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +165,12 @@ async def get_messages(
 async def delete_messages(db: Queryable, user_id: str, device_id: str, upto: int) -> None:
     """Forget the messages up to a position: the device has them."""
     await db.execute(DELETE_MESSAGES, user_id, device_id, upto)
+
+
+async def delete_overdue(db: Queryable, unused_since: int) -> None:
+    """Forget what waits for devices unused since a time (ms), and what is too much for others."""
+    await db.execute(DELETE_IDLE, unused_since)
+    await db.execute(DELETE_EXCESS, MOST_WAITING)
 
 
 async def forget_seen(db: Queryable, before: int) -> None:

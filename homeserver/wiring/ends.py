@@ -16,10 +16,13 @@ from homeserver.services.retention import Retention
 from homeserver.storage.erasures import ErasureRecord, delete_old_erasures
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Notice
+from homeserver.storage.to_device import delete_overdue
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
+
+DEVICE_MESSAGES_KEPT_MS = 180 * 24 * 3_600_000  # after the device was last used
 
 
 class Ends:
@@ -70,7 +73,15 @@ class Ends:
         pruning = DailyPruning(
             delete_old_erasures, kept_ms=TOLD_FOR_MS, database=database, clock_ms=clock_ms
         )
-        self.caretaker.add(self.views, self.retention, self.media_deletion, pruning)
+        device_messages = DailyPruning(
+            delete_overdue,
+            kept_ms=DEVICE_MESSAGES_KEPT_MS,
+            database=database,
+            clock_ms=clock_ms,
+        )
+        self.caretaker.add(
+            self.views, self.retention, self.media_deletion, pruning, device_messages
+        )
         wiring.log.subscribe(self._on_notice)
 
     def _redactions(self, wiring: Wiring) -> None:

@@ -14,6 +14,7 @@ from homeserver.services.device_sharing import DeviceSharing
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.storage import end_to_end_keys as key_storage
 from homeserver.storage.device_lists import get_tracked
+from homeserver.storage.devices import delete_devices
 from homeserver.storage.event_records import EventRecord, MembershipChange
 from homeserver.storage.log import Log, Notice
 from tests.services.doubles import (
@@ -130,6 +131,14 @@ async def test_a_deleted_device_leaves_nothing_behind(stage):
     assert await key_storage.get_device_keys(stage.database, [BOB]) == []
 
 
+async def test_keys_that_come_when_their_device_is_gone_are_not_published(stage):
+    await delete_devices(stage.database, BOB, ["PHONE"])
+
+    await stage.lists.keys_uploaded(BOB, "PHONE", device_keys(BOB, "PHONE"))
+
+    assert await key_storage.get_device_keys(stage.database, [BOB]) == []
+
+
 async def test_an_instance_that_comes_to_share_a_room_is_told_of_every_device(stage):
     await add_device(stage.database, BOB, "TABLET")
 
@@ -155,6 +164,14 @@ async def test_all_members_have_changed_for_who_joins(stage):
     changed, _ = await stage.changed_for("@dora:one.example", since)
 
     assert set(changed) >= {ALICE, BOB, CAROL}
+
+
+async def test_all_members_have_changed_for_who_left_and_came_back_between_syncs(stage):
+    since = stage.log.position
+    await set_membership(stage.database, BOB, "leave")
+    await set_membership(stage.database, BOB)
+
+    assert await stage.changed_for(BOB, since) == ([ALICE, BOB, CAROL], [])
 
 
 async def test_who_leaves_the_last_shared_room_has_left(stage):

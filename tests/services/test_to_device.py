@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 
 from homeserver.errors import BadJson, InvalidParam, TooLarge
-from homeserver.services.to_device import MAX_EDU_BYTES, ToDeviceService, split_edus
+from homeserver.services.to_device import (
+    MAX_EDU_BYTES,
+    MESSAGES_PER_SYNC,
+    ToDeviceService,
+    split_edus,
+)
+from homeserver.storage import to_device as storage
 from homeserver.storage.log import Log
+from homeserver.storage.to_device import SELECT_MESSAGES, delete_overdue
 from tests.services.doubles import ALICE, BOB, CAROL, PEER, SERVER, Clock, Edus, add_device
 
 ALL = 10**9
@@ -160,6 +167,62 @@ async def test_a_long_queue_comes_in_parts_and_none_is_lost(stage):
 
     assert seen == list(range(7))
     assert position == ALL
+
+
+INSERT_QUEUE = """
+INSERT INTO to_device_messages (position, user_id, device_id, sender, type, content)
+SELECT n, $1, $2, '@alice:one.example', 'm.test', json_build_object('n', n)
+FROM generate_series(1, $3::int) n
+"""
+
+
+async def test_a_hundred_thousand_messages_come_in_bounded_parts(stage, database):
+    await database.execute(INSERT_QUEUE, BOB, "PHONE", 100_000)
+    await database.execute("ANALYZE to_device_messages")
+
+    first = await stage.service.messages_for(BOB, "PHONE", 0, ALL)
+    await stage.service.delete_upto(BOB, "PHONE", first.position)
+    second = await stage.service.messages_for(BOB, "PHONE", first.position, ALL)
+
+    assert len(first.events) == len(second.events) == MESSAGES_PER_SYNC
+    assert (first.position, second.position) == (MESSAGES_PER_SYNC, 2 * MESSAGES_PER_SYNC)
+    assert second.events[0]["content"] == {"n": MESSAGES_PER_SYNC + 1}
+    assert await database.fetchval("SELECT count(*) FROM to_device_messages") == 99_900
+    plan = str(await database.fetch("EXPLAIN " + SELECT_MESSAGES, BOB, "PHONE", 500, ALL, 100))
+    assert "Index Scan" in plan
+    assert "Sort" not in plan
+
+
+async def test_what_waits_for_a_device_long_unused_is_forgotten(stage, database):
+    for device_id, last_seen_at in (("PHONE", 1_000), ("TABLET", 3_000), ("DRY", 1_000)):
+        if device_id == "DRY":
+            await add_device(database, BOB, device_id)
+            await database.execute(INSERT_DEHYDRATED, BOB, device_id)
+        await database.execute(INSERT_QUEUE, BOB, device_id, 2)
+        await database.execute(SET_SEEN, device_id, last_seen_at)
+
+    await delete_overdue(database, 2_000)
+
+    waiting = await database.fetch("SELECT DISTINCT device_id FROM to_device_messages ORDER BY 1")
+    assert [row["device_id"] for row in waiting] == ["DRY", "TABLET"]
+
+
+async def test_of_too_many_messages_the_oldest_are_forgotten(stage, database, monkeypatch):
+    monkeypatch.setattr(storage, "MOST_WAITING", 5)
+    await database.execute(INSERT_QUEUE, BOB, "PHONE", 8)
+    await database.execute(INSERT_QUEUE, BOB, "TABLET", 5)
+
+    await delete_overdue(database, 0)
+
+    assert await stage.bodies("PHONE") == [4, 5, 6, 7, 8]
+    assert await stage.bodies("TABLET") == [1, 2, 3, 4, 5]
+
+
+INSERT_DEHYDRATED = """
+INSERT INTO dehydrated_devices (user_id, device_id, device_data, created_at)
+VALUES ($1, $2, '{}'::text::json, 1)
+"""
+SET_SEEN = "UPDATE devices SET last_seen_at = $2 WHERE device_id = $1"
 
 
 @pytest.mark.parametrize(
