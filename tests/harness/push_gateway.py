@@ -116,9 +116,9 @@ class PushGateway:
 
 
 @asynccontextmanager
-async def push_gateway() -> AsyncIterator[PushGateway]:
+async def push_gateway(gateway: PushGateway | None = None) -> AsyncIterator[PushGateway]:
     """A gateway on a socket of loopback."""
-    gateway = PushGateway()
+    gateway = gateway or PushGateway()
     async with TestServer(gateway.app()) as server:
         gateway.url = str(server.make_url(PATH))
         yield gateway
