@@ -51,6 +51,11 @@ WHERE user_id = $1 ORDER BY created_at
 SELECT url, events, description, state, created_at FROM webhooks
 WHERE user_id = $1 ORDER BY created_at
 """,
+    "account/pushers.jsonl": """
+SELECT kind, app_id, app_display_name, device_display_name, device_id, lang, enabled, updated_at,
+    data, CASE WHEN kind = 'email' THEN pushkey END AS address
+FROM pushers WHERE user_id = $1 ORDER BY pusher_id
+""",
     "account/incoming_webhooks.jsonl": """
 SELECT room_id, label, created_at, last_used_at FROM incoming_webhooks
 WHERE user_id = $1 ORDER BY created_at

@@ -99,6 +99,7 @@ async def live_a_little(one: Instance, alice: str, bob: str) -> str:
     message = {"messages": {ALICE: {"*": {"text": SECRET}}}}
     await one.call("PUT", "/sendToDevice/dev.example/1", message, token=bob)
     await one.call("POST", "/_matrix/media/v1/create", {}, token=alice)
+    await one.call("POST", "/pushers/set", PUSHER, token=alice)
     for path, what in (
         ("/tokens", {"name": SECRET, "scopes": ["messages:read"]}),
         ("/webhooks", {"url": f"https://{SECRET}.test/", "events": ["message.*"]}),
@@ -112,6 +113,15 @@ async def live_a_little(one: Instance, alice: str, bob: str) -> str:
     return room_id
 
 
+PUSHER = {
+    "kind": "http",
+    "app_id": SECRET,
+    "pushkey": SECRET,
+    "app_display_name": SECRET,
+    "device_display_name": SECRET,
+    "lang": "en",
+    "data": {"url": f"https://{SECRET}.test/_matrix/push/v1/notify"},
+}
 ASKING = {"defaults": {"message": "ask", "group": "ask"}}
 SPAM = {"rules": [{"name": "r", "match": {"keywords": ["spam"]}, "action": "flag"}]}
 

@@ -149,7 +149,7 @@ class PushAudience:
         mentioned = mentioned_user_ids(event)
         named = await self._display_names(room, notified)
         generic = self._rulesets.compiled(DEFAULT).evaluate_generic(pushed, context)
-        shared: dict[tuple[bool, int], str] = {}
+        shared: dict[tuple[bool, int], tuple[Actions | None, str]] = {}  # most have the same
         found: dict[str, str] = {}
         for user_id, notification in notified.items():
             name = self._rulesets.ruleset_name(user_id)
@@ -160,8 +160,8 @@ class PushAudience:
                 actions = self._rulesets.compiled(name).evaluate(pushed, context, user)
             key = (notification.highlight, id(actions))
             if key not in shared:
-                shared[key] = actions_json(actions, notification.highlight)
-            found[user_id] = shared[key]
+                shared[key] = (actions, actions_json(actions, notification.highlight))
+            found[user_id] = shared[key][1]
         return found
 
     async def _display_names(

@@ -81,13 +81,20 @@ class PushFollowing:
         log.subscribe(self._on_notice)
 
     async def start(self) -> None:
-        """Go on where it was left.  The pushers are to be in memory."""
+        """Go on where it was left.  The pushers are to be in memory.
+
+        Who has read something meanwhile is looked for at once: later that is taken from memory.
+        """
         position = await storage.get_position(self._database)
         self._reached = self._log.position
         oldest = self._pushers.oldest
         if oldest is not None:
             self._reached = max(position or 0, oldest)
             self._behind = self._reached < self._log.position
+        if self._behind:
+            users = self._pushers.users
+            stays = [(r, user) for user in users for r in (await self._rooms.get(user)).joined]
+            self._readers |= await storage.get_readers(self._database, self._reached, stays)
         await self.follower.start()
 
     # ------------------------------------------------------------ what happens
@@ -171,8 +178,6 @@ class PushFollowing:
         upto = page[-1].position if len(page) == AT_ONCE else head
         invites = await storage.get_invites(self._database, self._reached, upto, users)
         happenings = await self._happenings(page, invites)
-        stays = [(room, user) for user in users for room in (await self._rooms.get(user)).joined]
-        self._readers |= await storage.get_readers(self._database, self._reached, stays)
         await self._queue(happenings, upto)
         if upto >= self._log.position:
             self._behind = False

@@ -29,6 +29,7 @@ MAX_TEXT_LENGTH = 255
 MAX_URL_LENGTH = 2_000
 MAX_DATA_BYTES = 8_192
 MAX_PUSHERS = 100
+LOADED_AT_ONCE = 16
 # MSC3881, by the names that clients used before it was accepted.
 UNSTABLE = "org.matrix.msc3881."
 
@@ -91,8 +92,11 @@ class Pushers:
         of_user: dict[str, list[Pusher]] = {}
         for pusher in await storage.get_all(self._database):
             of_user.setdefault(pusher.user_id, []).append(pusher)
+        user_ids = list(of_user)
+        for start in range(0, len(user_ids), LOADED_AT_ONCE):
+            page = user_ids[start : start + LOADED_AT_ONCE]
+            await asyncio.gather(*(self._follow(user_id) for user_id in page))
         for user_id, pushers in of_user.items():
-            await self._follow(user_id)
             self._remember(user_id, pushers)
 
     # ------------------------------------------------------------ reading
