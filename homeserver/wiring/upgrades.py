@@ -21,6 +21,7 @@ class UpgradeParts:
     def __init__(self, wiring: Wiring) -> None:
         self.direct_list = DirectList(wiring.account_data)
         self.belongings = RoomBelongings(
+            database=wiring.database,
             rooms=wiring.rooms,
             store=wiring.store,
             tags=wiring.room_tags,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from homeserver.errors import Forbidden
+from homeserver.storage import timed_mutes
 from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
 
@@ -218,6 +219,7 @@ async def test_what_members_said_of_the_old_room_holds_for_the_new_one_when_they
             "actions": [],
         }
         await one.call("PUT", f"/pushrules/global/override/{old_id}", mute, token=bob)
+        await timed_mutes.set_mute(database, BOB, old_id, 2_000_000_000_000)
         impostor = await one.room(ada, creation_content={"predecessor": {"room_id": old_id}})
 
         new_id = (await upgrade(one, ada, old_id, "12"))["replacement_room"]
@@ -232,6 +234,8 @@ async def test_what_members_said_of_the_old_room_holds_for_the_new_one_when_they
         assert {old_id, new_id} <= {rule["rule_id"] for rule in rules["room"]}
         muted = next(rule for rule in rules["override"] if rule["rule_id"] == new_id)
         assert muted["conditions"][0]["pattern"] == new_id
+        until = await timed_mutes.get_mutes(database, BOB)
+        assert until == dict.fromkeys((old_id, new_id), 2_000_000_000_000)
         assert await one.call("GET", tags % impostor, token=bob) == {"tags": {}}
         assert impostor not in str(rules)
 

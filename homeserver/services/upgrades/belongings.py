@@ -17,6 +17,8 @@ from homeserver.services.live_room import CREATE
 from homeserver.services.room_tags import RoomTags
 from homeserver.services.rooms import Rooms
 from homeserver.services.upgrades.carried import TOMBSTONE
+from homeserver.storage import timed_mutes
+from homeserver.storage.database import Database
 
 logger = structlog.get_logger(__name__)
 
@@ -64,12 +66,14 @@ class RoomBelongings:
     def __init__(
         self,
         *,
+        database: Database,
         rooms: Rooms,
         store: EventStore,
         tags: RoomTags,
         direct: DirectRooms,
         push_rules: PushRules,
     ) -> None:
+        self._database = database
         self._rooms = rooms
         self._store = store
         self._tags = tags
@@ -101,6 +105,9 @@ class RoomBelongings:
             peer = (await self._direct.peers_by_room(user_id)).get(old_id)
             if peer is not None:
                 await self._direct.add(user_id, peer, new_id)
+            until = (await timed_mutes.get_mutes(self._database, user_id)).get(old_id)
+            if until is not None:  # first: a mute that ends must not become one that does not
+                await timed_mutes.set_mute(self._database, user_id, new_id, until)
             await self._carry_rules(user_id, old_id, new_id)
         except MatrixError as error:  # a limit of the user's own: the room is theirs all the same
             logger.info("not carried over", room_id=new_id, reason=error.text)
