@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
 
@@ -93,6 +95,34 @@ async def test_the_same_notice_is_told_once_and_everybody_in_their_own_room(
         assert before == after
         assert len({result["room_id"] for result in before[:2]}) == 2
         assert [("error" in result) for result in before] == [False, False, True, True, True]
+
+
+async def test_everybody_is_told_page_by_page_and_nobody_twice(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client_api.admin.server_notices.MOST_USERS", 2)
+    async with running(database, tmp_path, **ON) as one:
+        for name in ("ada", "bob", "cat"):
+            await one.register(name)
+        token, path = one.wiring.admin_tokens.make(), "/_comity/admin/v1/server_notices"
+        request = {"everyone": True, "content": {"body": "All"}, "txn_id": "x"}
+
+        async def everybody() -> list[str]:
+            told, after = [], ""
+            while True:
+                body = {**request, "after": after}
+                answer = await one.call("POST", path, body, token=token)
+                told += [f"{r['user_id']} {r['event_id']}" for r in answer["results"]]
+                if "next" not in answer:
+                    return told
+                after = answer["next"]
+
+        first = await everybody()
+
+        assert [line.split()[0] for line in first] == ["@ada:one.test", BOB, "@cat:one.test"]
+        assert await everybody() == first
+        del request["txn_id"]
+        await one.call("POST", path, request, token=token, status=400)
 
 
 async def test_notices_need_an_account_that_is_nobodys_and_an_admin(

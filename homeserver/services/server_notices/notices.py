@@ -105,6 +105,16 @@ class ServerNotices:
             except MatrixError as error:
                 logger.error("server notices cannot be sent", reason=error.text)
 
+    async def users(self, after: str, limit: int) -> tuple[list[UserId], str | None]:
+        """Those whom a notice to everybody goes to, by user ID, those after one; no guests.
+
+        And after whom to go on; None: they were the last.
+        """
+        sender = self._account.user_id if self._account is not None else None
+        found = await accounts.get_accounts(self._database, after=after, limit=limit)
+        users = [UserId(a.user_id) for a in found if not a.guest and a.user_id != sender]
+        return users, found[-1].user_id if found else None
+
     async def send(self, user_id: UserId, notice: Notice) -> SentNotice:
         """Tell a user something, in their room for notices.
 
