@@ -9,7 +9,7 @@ from aiohttp import web
 from client_api.auth import authenticate_interactively, require_user
 from client_api.matrix import parsing
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import APP_SERVICES, DEVICES
+from homeserver.app_keys import APP_SERVICES, DEVICES, RATE_LIMITS
 from homeserver.errors import NotFound
 from homeserver.storage.devices import Device
 from homeserver.web import json_response, read_json, required, string_list
@@ -58,6 +58,7 @@ async def update_device(request: web.Request) -> web.Response:
     name = parsing.device_name(body, "display_name")
     device_id = _path_device_id(request)
     if requester.app_service is not None:
+        request.app[RATE_LIMITS].check("device", requester.user_id)
         parsing.check_device_id(device_id)
         if await request.app[APP_SERVICES].put_device(requester.user_id, device_id, name):
             return json_response({}, status=201)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,7 +14,16 @@ import pytest_asyncio
 import yaml
 from aiohttp.test_utils import TestServer
 
-from tests.harness import Homeserver, MatrixRefused, RawClient, World, eventually, raw_session
+from tests.harness import (
+    Comity,
+    Homeserver,
+    MatrixRefused,
+    RawClient,
+    World,
+    eventually,
+    raw_session,
+)
+from tests.harness.comity import executable
 from tests.integration.appservice_world import AS_TOKEN, Service, registration
 
 _serial = itertools.count(1)
@@ -23,7 +33,7 @@ _serial = itertools.count(1)
 class Bridged:
     """A Comity with an application service, whose users' requests may leave it or may not."""
 
-    server: Homeserver
+    server: Comity
     service: Service
     session: aiohttp.ClientSession
     others: dict[str, Homeserver]
@@ -128,6 +138,39 @@ async def test_only_the_services_own_users_are_exempt_from_the_consent_of_people
 
     assert made["room_id"]
     assert refused.value.body["errcode"] == "M_CONSENT_NOT_GIVEN"
+
+
+async def test_the_command_line_shows_how_services_fare(bridged: Bridged) -> None:
+    sender = f"@bridgebot:{bridged.server.server_name}"
+    made = await bridged.call("POST", "createRoom", user=sender, body={})
+    await bridged.service.until(lambda: bridged.told(made["room_id"]))
+
+    listed = await _comity(bridged.server, "list")
+    pinged = await _comity(bridged.server, "ping", "bridge")
+    skipped = await _comity(bridged.server, "skip", "bridge")
+    unknown = await _comity(bridged.server, "ping", "nobody")
+
+    heads, row = listed.splitlines()
+    assert heads.split() == ["ID", "SENDER", "URL", "ACCEPTED", "LAG", "STATE"]
+    assert row.split()[:3] == ["bridge", sender, bridged.service.url]
+    assert row.split()[-1] == "good"
+    assert "bridge answered in" in pinged
+    assert skipped == "bridge is told what happens from now on\n"
+    assert "There is no application service of that ID" in unknown
+
+
+async def _comity(server: Comity, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        str(executable()),
+        "appservice",
+        *arguments,
+        "--config",
+        str(server.config_file),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return output.decode()
 
 
 def _texts(events: list[dict[str, Any]]) -> list[str]:
