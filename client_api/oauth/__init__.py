@@ -6,12 +6,32 @@ import functools
 
 from aiohttp import web
 
-from client_api.oauth import account, authorize, devices, endpoints, sign_in, sign_up, sso
+from client_api.oauth import (
+    account,
+    authorize,
+    contacts,
+    devices,
+    endpoints,
+    recover,
+    sign_in,
+    sign_up,
+    sso,
+)
 from homeserver.app_keys import CONFIG
 from homeserver.errors import Unrecognized
 from homeserver.web import Handler
 
-MODULES = (account, authorize, devices, endpoints, sign_in, sign_up, sso)
+MODULES = (
+    account,
+    authorize,
+    contacts,
+    devices,
+    endpoints,
+    recover,
+    sign_in,
+    sign_up,
+    sso,
+)
 
 
 def _where_enabled(handler: Handler) -> Handler:

@@ -35,6 +35,7 @@ from homeserver.services.profiles import DISPLAY_NAME
 routes = web.RouteTableDef()
 
 PROFILE, PASSWORD = visits.path_of("profile"), visits.path_of("password")
+CONTACTS = visits.path_of("contacts")
 DEVICE_LIST, DEVICE = visits.path_of("devices"), visits.path_of("device")
 REMOVE_DEVICE = visits.path_of("remove-device")
 END, RESET = visits.path_of("deactivate"), visits.path_of("reset-identity")
@@ -50,6 +51,7 @@ BACK = f'<p><a href="{ACCOUNT}">Back to your account</a></p>'
 OVERVIEW = """<p>You are <strong>{user}</strong>.</p>
 <ul>
 <li><a href="{profile}">Profile</a>: the name that others see</li>
+<li><a href="{contacts}">E-mail addresses</a></li>
 <li><a href="{devices}">Devices</a>: where you are logged in</li>
 <li><a href="{password}">Password</a></li>
 <li><a href="{reset}">Encryption identity</a>: begin anew when you have lost all your devices</li>
@@ -72,6 +74,7 @@ your Matrix client.</p>
 </div>
 <button>Save</button>
 </form>
+<p><a href="{contacts}">Your e-mail addresses</a></p>
 {back}"""
 PASSWORD_FORM = """{notice}
 <form method="post">
@@ -137,6 +140,7 @@ async def show_account(request: web.Request) -> web.StreamResponse:
     content = OVERVIEW.format(
         user=visits.escaped(visit.user_id),
         profile=PROFILE,
+        contacts=CONTACTS,
         devices=DEVICE_LIST,
         password=PASSWORD,
         reset=RESET,
@@ -157,6 +161,7 @@ async def _profile_form(visit: Visit, notice: str, status: int = 200) -> web.Res
         token=visit.form_token(),
         name=html.escape(str(profile.get(DISPLAY_NAME) or "")),
         user=html.escape(visit.user_id),
+        contacts=CONTACTS,
         back=BACK,
     )
     return visits.page(visit, "Profile", content, status=status)

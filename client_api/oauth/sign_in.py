@@ -11,16 +11,23 @@ from client_api.oauth import visits
 from client_api.oauth.endpoints import can_sign_up
 from client_api.oauth.visits import Visit
 from client_api.web import oauth_cookie, plain_page
-from homeserver.app_keys import BROWSERS, CONFIG, OIDC_LOGINS, PASSWORD_LOGIN, RATE_LIMITS, SESSIONS
+from homeserver.app_keys import (
+    BROWSERS,
+    CONFIG,
+    OIDC_LOGINS,
+    PASSWORD_LOGIN,
+    RATE_LIMITS,
+    SESSIONS,
+    THIRD_PARTY_IDS,
+)
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.sign_in.oidc import Return
-from homeserver.services.usernames import identified_user
 
 routes = web.RouteTableDef()
 
-SIGN_OUT = visits.path_of("sign-out")
+SIGN_OUT, RECOVER = visits.path_of("sign-out"), visits.path_of("recover")
 PROVIDER, RETURN = visits.path_of("provider") + "/{provider}", visits.path_of("provider-return")
 TOKEN_PARAMETER = "loginToken"
 TITLE = "Sign in"
@@ -29,7 +36,7 @@ FORM = """{notice}
 <form method="post">
 {token}
 <div class="field">
-<label for="user">User name</label>
+<label for="user">{user_label}</label>
 <input id="user" name="user" value="{user}" required maxlength="300" autocomplete="username"
   autocapitalize="none" spellcheck="false">
 </div>
@@ -44,6 +51,7 @@ LEAD = "With your account on"
 LEAD_AGAIN = "Please prove again who you are, or use another account on"
 PROVIDERS = "<h2>Or by another service</h2>\n{links}"
 PROVIDER_LINK = '<p><a class="button" href="{url}">Sign in with {name}</a></p>'
+FORGOTTEN = '<p class="quiet"><a href="{url}">I have forgotten my password</a></p>'
 SIGN_UP = '<p class="quiet">No account yet? <a href="{url}">Make one</a></p>'
 
 
@@ -51,15 +59,19 @@ def _form(
     visit: Visit, then: str, user: str = "", error: MatrixError | None = None
 ) -> web.Response:
     request = visit.request
+    mail = request.app[THIRD_PARTY_IDS].enabled
     parts = [
         FORM.format(
             notice=plain_page.alert(error.text) if error is not None else "",
             lead=LEAD if visit.session is None else LEAD_AGAIN,
             server=html.escape(request.app[CONFIG].server_name),
             token=visit.form_token(),
+            user_label="User name or e-mail address" if mail else "User name",
             user=html.escape(user),
         )
     ]
+    if mail:
+        parts.append(FORGOTTEN.format(url=html.escape(visits.with_then(RECOVER, then))))
     links = [
         PROVIDER_LINK.format(
             url=html.escape(visits.with_then(PROVIDER.format(provider=provider_id), then)),
@@ -94,14 +106,20 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
     name = fields.get("user", "").strip()
     try:
         request.app[RATE_LIMITS].check("login", caller_key(request))
-        identifier = {"type": "m.id.user", "user": name}
-        named = identified_user({"identifier": identifier}, request.app[CONFIG].server_name)
+        named = await request.app[THIRD_PARTY_IDS].identified({"identifier": _identifier(name)})
         user_id = await request.app[PASSWORD_LOGIN].sign_in(named, fields.get("password", ""))
     except LimitExceeded:
         raise
     except MatrixError as error:
         return _form(visit, then, name, error)
     return await enter(visit, user_id, then)
+
+
+def _identifier(name: str) -> dict[str, str]:
+    """What somebody calls themselves: an e-mail address, or a user name in whatever spelling."""
+    if "@" in name.lstrip("@"):
+        return {"type": "m.id.thirdparty", "medium": "email", "address": name}
+    return {"type": "m.id.user", "user": name}
 
 
 async def enter(visit: Visit, user_id: UserId, then: str) -> web.Response:

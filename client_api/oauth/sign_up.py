@@ -6,12 +6,12 @@ Clients lead here with ``prompt=create``.  Spec: client-server API, user registr
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from client_api.oauth import visits
+from client_api.oauth import emails, visits
+from client_api.oauth.emails import Proof
 from client_api.oauth.sign_in import enter
 from client_api.oauth.visits import Visit
 from client_api.web import plain_page
@@ -20,16 +20,20 @@ from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, InvalidParam, LimitExceeded, MatrixError
 from homeserver.protocol.identifiers import UserId
 from homeserver.services import interactive_auth as stages
+from homeserver.services.interactive_auth import Flows
 from homeserver.services.passwords import check_strength
+from homeserver.services.third_party_mails import REGISTER
 
 routes = web.RouteTableDef()
 
 TITLE = "Make an account"
 KNOWN = frozenset({stages.DUMMY, stages.REGISTRATION_TOKEN, stages.TERMS})
+WHY = "An account here needs an e-mail address."
 FORM = """{notice}
 <p>Your account will be on <strong>{server}</strong>.</p>
 <form method="post" autocomplete="on">
 {token}
+{proof}
 <div class="field">
 <label for="username">Choose a user name</label>
 <input id="username" name="username" value="{username}" required maxlength="200"
@@ -66,25 +70,29 @@ class _Choice:
     repeated: str = ""
     code: str = ""
     ticked: tuple[str, ...] = ()
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Terms:
-    """What a newcomer needs here: whether a code can, or must, be given."""
+class _Rules:
+    """What a newcomer needs here: whether a code can, or must, be given; an e-mail address."""
 
     code_possible: bool
     code_needed: bool
+    email_needed: bool
 
 
-def _rules(request: web.Request) -> _Terms:
+def _rules(request: web.Request) -> _Rules:
     """Raises :class:`Forbidden` where nobody can make an account on this page."""
-    flows: Sequence[Sequence[str]] = [
-        flow for flow in request.app[REGISTRATION].flows() if KNOWN.issuperset(flow)
-    ]
+    flows: Flows = request.app[REGISTRATION].flows()
+    plain = [flow for flow in flows if stages.EMAIL_IDENTITY not in flow]
+    email_needed = not plain
+    known = KNOWN | {stages.EMAIL_IDENTITY} if email_needed else KNOWN
+    flows = [flow for flow in plain or flows if known.issuperset(flow)]
     if not flows:
-        raise Forbidden("An account here needs an e-mail address: make it with a Matrix client")
+        raise Forbidden("Accounts here are made in Matrix clients")
     with_code = [stages.REGISTRATION_TOKEN in flow for flow in flows]
-    return _Terms(any(with_code), all(with_code))
+    return _Rules(any(with_code), all(with_code), email_needed)
 
 
 def _form(
@@ -92,14 +100,22 @@ def _form(
 ) -> web.Response:
     request = visit.request
     rules = _rules(request)
+    status = error.status if error is not None else 200
+    if rules.email_needed and choice.proof is None:
+        content = emails.ask(WHY, visit.form_token(), error)
+        return visits.page(visit, TITLE, content, status=status)
     label = "Registration token, or the code of an invitation"
     code = CODE.format(
         label=label if rules.code_needed else f"{label} (if you have one)",
         value=html.escape(choice.code),
         required=" required" if rules.code_needed else "",
     )
+    notice = emails.SENT if choice.proof is not None else ""
+    if error is not None:
+        notice = plain_page.alert(error.text)
     content = FORM.format(
-        notice=plain_page.alert(error.text) if error is not None else "",
+        notice=notice,
+        proof=choice.proof.fields() if choice.proof is not None else "",
         server=html.escape(request.app[CONFIG].server_name),
         token=visit.form_token(),
         username=html.escape(choice.username),
@@ -107,7 +123,6 @@ def _form(
         boxes=plain_page.tick_boxes(request, request.app[TERMS].documents, choice.ticked),
         sign_in=html.escape(visits.with_then(visits.SIGN_IN, then)),
     )
-    status = error.status if error is not None else 200
     return visits.page(visit, TITLE, content, status=status)
 
 
@@ -132,8 +147,12 @@ async def sign_up(request: web.Request) -> web.StreamResponse:
         repeated=fields.get("repeated", [""])[0],
         code=fields.get("code", [""])[0],
         ticked=tuple(fields.get("accepted", ())),
+        proof=emails.proof_of({key: values[0] for key, values in fields.items()}),
     )
     try:
+        if _rules(request).email_needed and choice.proof is None:
+            proof = await emails.send(request, REGISTER, fields.get("email", [""])[0])
+            return _form(visit, then, _Choice(proof=proof))
         user_id = await _register(request, choice)
     except LimitExceeded:
         raise
@@ -155,6 +174,8 @@ async def _register(request: web.Request, choice: _Choice) -> UserId:
     proof: dict[str, object] = {stages.TERMS: terms.versions} if terms.documents else {}
     if rules.code_needed or (code and rules.code_possible):
         proof[stages.REGISTRATION_TOKEN] = await registration.token_stage({"token": code}, None)
+    if rules.email_needed and choice.proof is not None:
+        proof[stages.EMAIL_IDENTITY] = await emails.confirmed(request, choice.proof)
     user_id = await registration.check_available(username)
     await registration.register(user_id, choice.password, proof, how="page")
     return user_id

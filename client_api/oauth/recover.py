@@ -1,0 +1,93 @@
+"""A new password for who has forgotten theirs, by a mail to an address of the account."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from client_api.oauth import emails, visits
+from client_api.oauth.emails import Proof
+from client_api.oauth.sign_in import RECOVER, enter
+from client_api.oauth.visits import Visit
+from client_api.web import plain_page
+from homeserver.app_keys import ACCOUNT_STANDING, ACCOUNTS, RATE_LIMITS, THIRD_PARTY_IDS
+from homeserver.callers import caller_key
+from homeserver.errors import InvalidParam, LimitExceeded, MatrixError, NotFound, UserLocked
+from homeserver.protocol.identifiers import UserId
+from homeserver.services.passwords import check_strength
+from homeserver.services.third_party_mails import PASSWORD
+
+routes = web.RouteTableDef()
+
+TITLE = "A new password"
+WHY = "We send a mail to an address that you have added to your account."
+FORM = """{notice}
+<form method="post">
+{token}
+{proof}
+<div class="field">
+<label for="password">The new password</label>
+<input id="password" name="password" type="password" required autocomplete="new-password">
+</div>
+<div class="field">
+<label for="repeated">The new password once more</label>
+<input id="repeated" name="repeated" type="password" required autocomplete="new-password">
+</div>
+<p class="tick"><label><input type="checkbox" name="log_out" value="yes"> Log out all my
+devices</label></p>
+<button>Set the password</button>
+</form>"""
+
+
+def _ask(visit: Visit, error: MatrixError | None = None) -> web.Response:
+    if not visit.request.app[THIRD_PARTY_IDS].enabled:
+        raise NotFound("This server sends no mail: ask its admin for a new password")
+    content = emails.ask(WHY, visit.form_token(), error)
+    return visits.page(visit, TITLE, content, status=error.status if error is not None else 200)
+
+
+def _form(visit: Visit, proof: Proof, error: MatrixError | None = None) -> web.Response:
+    notice = plain_page.alert(error.text) if error is not None else emails.SENT
+    content = FORM.format(notice=notice, token=visit.form_token(), proof=proof.fields())
+    return visits.page(visit, TITLE, content, status=error.status if error is not None else 200)
+
+
+@routes.get(RECOVER)
+@visits.pages
+async def show_recovery(request: web.Request) -> web.StreamResponse:
+    """Ask for an address."""
+    return _ask(await visits.arrive(request))
+
+
+@routes.post(RECOVER)
+@visits.pages
+async def recover(request: web.Request) -> web.StreamResponse:
+    """Send the mail; once its link was followed, set the password and sign in."""
+    visit = await visits.arrive(request)
+    fields = await visits.read_form(visit)
+    proof = emails.proof_of(fields)
+    try:
+        if proof is None:
+            return _form(visit, await emails.send(request, PASSWORD, fields.get("email", "")))
+        user_id = await _set_password(request, proof, fields)
+    except LimitExceeded:
+        raise
+    except MatrixError as error:
+        return _ask(visit, error) if proof is None else _form(visit, proof, error)
+    return await enter(visit, user_id, visits.parse_then(request.query.get("then")))
+
+
+async def _set_password(request: web.Request, proof: Proof, fields: dict[str, str]) -> UserId:
+    password = fields.get("password", "")
+    if password != fields.get("repeated", ""):
+        raise InvalidParam("The two passwords are not the same")
+    check_strength(password)
+    request.app[RATE_LIMITS].check("challenge", caller_key(request))
+    addresses = request.app[THIRD_PARTY_IDS]
+    user_id = await addresses.owner_for_reset(await emails.confirmed(request, proof))
+    if request.app[ACCOUNT_STANDING].is_locked(user_id):
+        raise UserLocked()
+    await request.app[ACCOUNTS].set_password(
+        user_id, password, keep_device=None, logout_devices="log_out" in fields
+    )
+    await addresses.password_changed(user_id)
+    return user_id

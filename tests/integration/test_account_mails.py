@@ -1,0 +1,150 @@
+"""The account pages by mail, with a real SMTP server: sign-up, a forgotten password, addresses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import TestPostgres
+from tests.harness.mailbox import Mailbox, mailbox, settings
+from tests.integration.oauth_people import ACCOUNT, Browser, Client, shared_instance, who
+from tests.integration.single import Instance
+
+ADDRESS = "ann@example.org"
+PASSWORDS = {"password": "new one", "repeated": "new one"}
+
+
+@asynccontextmanager
+async def with_mail(
+    postgres: TestPostgres, directory: Path, **more: Any
+) -> AsyncIterator[tuple[Instance, Mailbox, Browser]]:
+    """An instance that sends mail, where it goes, and somebody before a browser."""
+    async with (
+        mailbox() as box,
+        shared_instance(postgres, directory, email=settings(box), **more) as one,
+        Browser(one) as browser,
+    ):
+        yield one, box, browser
+
+
+async def follow(browser: Browser, box: Mailbox) -> None:
+    """Follow the link of the last mail, elsewhere, and come back to the page."""
+    page = browser.page
+    link = box.link()
+    await browser.open(link[link.index("/_comity") :])
+    shown = await browser.submit()
+    assert shown.status == 200
+    browser.page = page
+
+
+async def test_where_an_address_is_needed_the_sign_up_asks_for_it(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    rules = {"registration": {"mode": "open", "require_email": True}}
+    async with with_mail(postgres, tmp_path, **rules) as (one, box, browser):
+        first = await browser.open(f"{ACCOUNT}/sign-up")
+        asked = await browser.submit(email=ADDRESS)
+        fields = {"username": "ann", **PASSWORDS}
+        early = await browser.submit(**fields)
+        await follow(browser, box)
+        made = await browser.submit(**fields)
+        again = await browser.open(f"{ACCOUNT}/sign-up")
+
+        assert 'name="username"' not in first.text
+        assert "We have sent you a mail" in asked.text
+        assert (early.status, "Follow the link" in early.text) == (400, True)
+        assert "@ann:one.test" in made.text
+        assert 'name="email"' in again.text
+        known = await one.wiring.account_access.third_party_ids.list_of("@ann:one.test")
+        assert [entry.address for entry in known] == [ADDRESS]
+
+
+async def test_a_sign_up_without_an_address_is_refused_where_one_is_needed(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    rules = {"registration": {"mode": "open", "require_email": True}}
+    async with with_mail(postgres, tmp_path, **rules) as (one, _, browser):
+        await browser.open(f"{ACCOUNT}/sign-up")
+        fields = {"username": "ann", **PASSWORDS}
+
+        bare = await browser.submit(**fields)
+        invented = await browser.submit(**fields, sid="invented", client_secret="invented")
+
+        assert (bare.status, invented.status) == (400, 400)
+        assert not await one.wiring.accounts.exists("@ann:one.test")
+
+
+async def test_addresses_are_added_sign_in_and_recover_a_password(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    async with with_mail(postgres, tmp_path) as (one, box, browser):
+        await one.register("alice")
+        client = await Client.register(one)
+        tokens = await client.log_in(browser)
+        await browser.open(f"{ACCOUNT}/contacts")
+        await browser.submit(email=ADDRESS)
+        early = await browser.submit()
+        await follow(browser, box)
+        added = await browser.submit()
+
+        async with Browser(one, ADDRESS) as elsewhere:
+            start = await elsewhere.open(f"{ACCOUNT}/sign-in")
+            by_address = await elsewhere.sign_in()
+        async with Browser(one) as forgetful:
+            await forgetful.open(f"{ACCOUNT}/recover")
+            await forgetful.submit(email=ADDRESS)
+            unfollowed = await forgetful.submit(**PASSWORDS)
+            await follow(forgetful, box)
+            unequal = await forgetful.submit(password="x", repeated="y")
+            recovered = await forgetful.submit(**PASSWORDS)
+            repeated = await forgetful.open(f"{ACCOUNT}/sign-in")
+            page = await forgetful.sign_in(password="new one")
+        signed_out = await browser.open(ACCOUNT)
+
+        assert (early.status, "is added" in added.text) == (400, True)
+        assert "forgotten my password" in start.text
+        assert "@alice:one.test" in by_address.text
+        assert (unfollowed.status, unequal.status) == (400, 400)
+        assert "@alice:one.test" in recovered.text
+        assert (repeated.status, "@alice:one.test" in page.text) == (200, True)
+        assert "Sign in" in signed_out.text
+        await who(one, tokens["access_token"])
+
+
+async def test_an_address_is_taken_away_by_who_has_it_alone(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    async with with_mail(postgres, tmp_path) as (one, box, browser):
+        await one.register("alice")
+        await one.register("mallory")
+        await browser.open(f"{ACCOUNT}/contacts")
+        await browser.sign_in()
+        await browser.submit(email=ADDRESS)
+        await follow(browser, box)
+        await browser.submit()
+
+        async with Browser(one, "mallory") as mallory:
+            await mallory.open(f"{ACCOUNT}/contacts")
+            await mallory.sign_in()
+            refused = await mallory.submit(remove=ADDRESS)
+        kept = await browser.open(f"{ACCOUNT}/contacts")
+        gone = await browser.submit(remove=ADDRESS)
+
+        assert refused.status == 404
+        assert ADDRESS in kept.text
+        assert "taken away" in gone.text
+        assert "has no e-mail address" in gone.text
+
+
+async def test_nobody_learns_whether_an_address_is_an_accounts(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    async with with_mail(postgres, tmp_path) as (_, box, browser):
+        await browser.open(f"{ACCOUNT}/recover")
+
+        page = await browser.submit(email="nobody@example.org")
+
+        assert "We have sent you a mail" in page.text
+        assert "http" not in box.text()
