@@ -84,6 +84,12 @@ DELETE FROM sliding_connections WHERE user_id = $1 AND device_id = $2 AND conn_i
 RETURNING state
 """
 DELETE_OLD = "DELETE FROM sliding_connections WHERE saved_at < $1"
+DELETE_REMOVED = """
+DELETE FROM sliding_connections s WHERE s.user_id = $1 AND ($2 OR (s.device_id <> ''
+    AND NOT EXISTS (
+        SELECT 1 FROM devices d WHERE d.user_id = s.user_id AND d.device_id = s.device_id)))
+"""
+SELECT_DEVICE_IDS = "SELECT device_id FROM devices WHERE user_id = $1"
 DELETE_SURPLUS = """
 DELETE FROM sliding_connections s USING (
     SELECT user_id, device_id, conn_id,
@@ -193,3 +199,9 @@ async def take_connection(db: Queryable, key: ConnectionKey) -> bytes | None:
 async def forget_connections(db: Queryable, before: int) -> None:
     """Forget the connections that were put away before a moment (ms)."""
     await db.execute(DELETE_OLD, before)
+
+
+async def forget_removed(db: Queryable, user_id: str, *, everything: bool) -> set[str]:
+    """Forget the connections of devices that are gone, or all of a user's; the devices left."""
+    await db.execute(DELETE_REMOVED, user_id, everything)
+    return {row["device_id"] for row in await db.fetch(SELECT_DEVICE_IDS, user_id)}

@@ -37,6 +37,8 @@ class SlidingParts:
             bumps=BumpStamps(database=database, log=wiring.log),
         )
         self.connections = Connections(database=database, clock_ms=clock_ms)
+        wiring.devices.on_removed.append(self.connections.devices_removed)
+        wiring.account_deletion.also(self.connections.forget)
         self.sync = SlidingSync(
             connections=self.connections,
             recent=reading.recent,

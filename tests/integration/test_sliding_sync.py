@@ -12,6 +12,7 @@ import structlog
 from homeserver.storage.database import Database
 from tests.integration.single import running
 from tests.integration.sliding import LEGACY, SlidingClient, state_keys, texts
+from tests.integration.test_message_ends import eventually
 
 
 @pytest.mark.parametrize("legacy", [True, False])
@@ -489,3 +490,93 @@ async def test_a_wake_costs_the_same_however_many_rooms_there_are(
         await cost()
 
         assert await cost() <= few <= 4
+
+
+async def test_the_connections_of_a_device_go_with_it(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        login = {
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": "alice"},
+            "password": "sesame",
+            "device_id": "PHONE",
+        }
+        phone = (await one.call("POST", "/login", login))["access_token"]
+        kept, put_away = SlidingClient(one, phone), SlidingClient(one, phone, conn_id="x")
+        for client in (kept, put_away, SlidingClient(one, alice)):
+            await client.sync()
+        connections = one.wiring.sliding.connections
+        await connections.put_away([("@alice:one.test", "PHONE", "x")])
+        await one.call("POST", "/logout", {}, token=phone)
+        phone = (await one.call("POST", "/login", login))["access_token"]
+
+        for client in (kept, put_away):
+            client.token = phone
+            assert (await client.sync(status=400))["errcode"] == "M_UNKNOWN_POS"
+
+        assert len(connections) == 1
+        assert await database.fetchval("SELECT count(*) FROM sliding_connections") == 0
+
+
+async def test_of_two_requests_at_once_the_later_one_counts(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room = await one.room(alice)
+        client = SlidingClient(one, alice)
+        client.list("all", 99)
+        pos = (await client.sync())["pos"]
+        waiting = asyncio.create_task(client.sync(timeout=30_000, lose=True))
+
+        async def waits() -> bool:
+            return bool(one.wiring.sliding.sync._waiters)
+
+        await eventually(waits)
+        client.subscribe(room, limit=1, state=[["m.room.create", ""]])
+
+        later = await client.sync()
+        earlier = await waiting
+        await one.say(alice, room, "hello")
+        after = await client.sync()
+
+        assert state_keys(later["rooms"][room]) == {("m.room.create", "")}
+        assert earlier["pos"] == pos and earlier["rooms"] == {}
+        assert texts(after["rooms"][room]) == ["hello"]
+
+
+async def test_what_a_limited_timeline_leaves_out_is_before_its_token(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room = await one.room(alice)
+        client = SlidingClient(one, alice)
+        client.list("all", 99, limit=2)
+        since = (await client.sync())["pos"]
+        for text in "abcdef":
+            await one.say(alice, room, text)
+
+        part = (await client.sync())["rooms"][room]
+        path = f"/rooms/{room}/messages?dir=b&limit=50&from={part['prev_batch']}&to={since}"
+        rest = (await one.call("GET", path, token=alice))["chunk"]
+
+        assert part["limited"] and part["num_live"] == 2 and texts(part) == ["e", "f"]
+        assert [event["content"]["body"] for event in rest] == ["d", "c", "b", "a"]
+
+
+async def test_a_timeline_of_no_events_says_that_there_are_some(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room = await one.room(alice, name="n")
+        client = SlidingClient(one, alice)
+        client.list("all", 99, limit=0)
+        first = await client.sync()
+        await one.say(alice, room, "hello")
+
+        part = (await client.sync())["rooms"][room]
+
+        assert first["rooms"][room]["name"] == "n" and "timeline" not in first["rooms"][room]
+        assert part["limited"] and "timeline" not in part and "prev_batch" in part

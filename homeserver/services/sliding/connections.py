@@ -153,6 +153,22 @@ class Connections:
         if not names:
             del self._by_device[key[:2]]
 
+    async def forget(self, user_id: str) -> None:
+        """An account is gone."""
+        await self._forget(user_id, everything=True)
+
+    async def devices_removed(self, user_id: str) -> None:
+        """Some devices of a user are gone."""
+        await self._forget(user_id, everything=False)
+
+    async def _forget(self, user_id: str, *, everything: bool) -> None:
+        async with self._saving:
+            left = await storage.forget_removed(self._database, user_id, everything=everything)
+            for owner, device_id in list(self._by_device):
+                if owner == user_id and (everything or (device_id and device_id not in left)):
+                    for name in list(self._by_device[(owner, device_id)]):
+                        self._drop((owner, device_id, name))
+
     # ------------------------------------------------------------ putting away
 
     async def _sweep_always(self) -> None:
