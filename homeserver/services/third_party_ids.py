@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlencode, urlsplit
@@ -148,6 +148,8 @@ class ThirdPartyIds:
         self._mailer = mailer
         self._rate_limits = rate_limits
         self._clock_ms = clock_ms
+        self.on_removed: list[Callable[[str], Awaitable[None]]] = []
+        """Told of a user who has one address less."""
         self._pruned_at = 0
 
     @property
@@ -373,6 +375,8 @@ class ThirdPartyIds:
     async def remove(self, user_id: str, medium: str, address: str) -> None:
         """Take an address from a user's account; nothing if it is not theirs."""
         await storage.delete_id(self._database, user_id, medium, address)
+        for listener in self.on_removed:
+            await listener(user_id)
 
     async def password_changed(self, user_id: str) -> None:
         """Tell a user, at all their addresses, that their password was set by mail."""

@@ -135,9 +135,9 @@ class Wiring:
         self._gate()
         self.scheduling: Scheduling = Scheduling(self)
         self.conversations = Conversations(self)
-        self.push_parts = PushParts(self)
         self.app_services: AppServiceParts = AppServiceParts(self)
-        self.account_access = AccountAccess(self, self.interactive_auth)
+        self.account_access: AccountAccess = AccountAccess(self, self.interactive_auth)
+        self.push_parts = PushParts(self)
 
     # ------------------------------------------------------------ rooms
 

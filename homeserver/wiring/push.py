@@ -77,6 +77,7 @@ class PushParts:
         wiring.devices.on_removed.append(self.pushers.refresh)
         wiring.accounts.on_logged_out.append(self.pushers.remove_unbound)
         wiring.account_deletion.also(self.pushers.forget)
+        wiring.account_access.third_party_ids.on_removed.append(self.pushers.address_removed)
 
     def _make_sending(self, wiring: Wiring) -> None:
         config, reading = wiring.config, wiring.reading
@@ -99,6 +100,7 @@ class PushParts:
             rulesets=wiring.push_rules,
             readers=reading.visibility,
             reader_filter=reading.hidden_events,
+            is_locked=wiring.standing.is_locked,
         )
         self.sending: PushSending = PushSending(
             database=wiring.database,

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from homeserver.storage.database import Database
 from tests.harness.push_gateway import PushGateway, push_gateway
 from tests.integration.single import Instance, running
@@ -85,40 +83,39 @@ async def test_a_pusher_is_set_listed_changed_and_removed(
         assert none == {"pushers": []}
 
 
-@pytest.mark.parametrize(
-    ("changes", "errcode"),
-    [
-        ({"kind": "sms"}, "M_INVALID_PARAM"),
-        ({"kind": 7}, "M_INVALID_PARAM"),
-        ({"kind": "email"}, "M_INVALID_PARAM"),
-        ({"kind": "email", "app_id": "m.email", "pushkey": "a@b.example"}, "M_INVALID_PARAM"),
-        ({"lang": None}, "M_MISSING_PARAM"),
-        ({"app_id": None}, "M_MISSING_PARAM"),
-        ({"app_id": "a" * 65}, "M_INVALID_PARAM"),
-        ({"pushkey": "\u20ac" * 200}, "M_INVALID_PARAM"),
-        ({"pushkey": ""}, "M_INVALID_PARAM"),
-        ({"pushkey": "\0"}, "M_INVALID_PARAM"),
-        ({"data": []}, "M_INVALID_PARAM"),
-        ({"data": {}}, "M_MISSING_PARAM"),
-        ({"data": {"url": "http://push.example/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
-        ({"data": {"url": "https://push.example/elsewhere"}}, "M_INVALID_PARAM"),
-        ({"data": {"url": "https:///_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
-        ({"data": {"url": "https://u:p@push.example/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
-        ({"data": {"url": "https://push.example:x/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
-        ({"enabled": "yes"}, "M_INVALID_PARAM"),
-        ({"append": 1}, "M_INVALID_PARAM"),
-    ],
-)
-async def test_a_pusher_that_cannot_work_is_refused(
-    database: Database, tmp_path: Path, changes: dict[str, Any], errcode: str
-) -> None:
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "sms"}, "M_INVALID_PARAM"),
+    ({"kind": 7}, "M_INVALID_PARAM"),
+    ({"kind": "email"}, "M_INVALID_PARAM"),
+    ({"kind": "email", "app_id": "m.email", "pushkey": "a@b.example"}, "M_INVALID_PARAM"),
+    ({"lang": None}, "M_MISSING_PARAM"),
+    ({"app_id": None}, "M_MISSING_PARAM"),
+    ({"app_id": "a" * 65}, "M_INVALID_PARAM"),
+    ({"pushkey": "\u20ac" * 200}, "M_INVALID_PARAM"),
+    ({"pushkey": ""}, "M_INVALID_PARAM"),
+    ({"pushkey": "\0"}, "M_INVALID_PARAM"),
+    ({"data": []}, "M_INVALID_PARAM"),
+    ({"data": {}}, "M_MISSING_PARAM"),
+    ({"data": {"url": "http://push.example/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
+    ({"data": {"url": "https://push.example/elsewhere"}}, "M_INVALID_PARAM"),
+    ({"data": {"url": "https:///_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
+    ({"data": {"url": "https://u:p@push.example/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
+    ({"data": {"url": "https://push.example:x/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
+    ({"enabled": "yes"}, "M_INVALID_PARAM"),
+    ({"append": 1}, "M_INVALID_PARAM"),
+]
+
+
+async def test_a_pusher_that_cannot_work_is_refused(database: Database, tmp_path: Path) -> None:
     async with running(database, tmp_path) as one:
         alice = await one.register("alice")
-        body = pusher("https://push.example/_matrix/push/v1/notify", **changes)
+        url = "https://push.example/_matrix/push/v1/notify"
 
-        refused = await one.call("POST", "/pushers/set", body, token=alice, status=400)
+        for changes, errcode in REFUSED:
+            body = pusher(url, **changes)
+            refused = await one.call("POST", "/pushers/set", body, token=alice, status=400)
 
-        assert refused["errcode"] == errcode
+            assert (changes, refused["errcode"]) == (changes, errcode)
         assert await one.call("GET", "/pushers", token=alice) == {"pushers": []}
 
 
@@ -451,3 +448,20 @@ async def test_what_is_released_by_a_moderator_is_pushed_then(
 
         (notification,) = await gateway.take()
         assert notification["event_id"] == held["event_id"]
+
+
+async def test_a_locked_account_is_told_nothing(database: Database, tmp_path: Path) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        await one.wiring.accounts.set_admin("@alice:one.test", True)
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        lock = "/_matrix/client/v1/admin/lock/@bob:one.test"
+        await one.call("PUT", lock, {"locked": True}, token=alice)
+
+        await one.say(alice, room_id, "while it is locked")
+        await settled(one)
+        await one.call("PUT", lock, {"locked": False}, token=alice)
+        last = await one.say(alice, room_id, "afterwards")
+
+        (notification,) = await gateway.take()
+        assert notification["event_id"] == last["event_id"]

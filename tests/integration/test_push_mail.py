@@ -159,11 +159,13 @@ async def test_an_address_that_is_not_ones_own_is_refused_and_forgotten(
         refused = await one.call("POST", "/pushers/set", PUSHER, token=bob, status=400)
         await bind(one, "@bob:one.test", BOB)
         await one.call("POST", "/pushers/set", PUSHER, token=bob)
-        await database.execute("DELETE FROM third_party_ids")
+        body = {"medium": "email", "address": BOB}
+        await one.call("POST", "/account/3pid/delete", body, token=bob)
+        after = await one.call("GET", "/pushers", token=bob)
 
         await one.say(alice, room_id, "Hello")
         await taken_in(one)
 
         assert refused["errcode"] == "M_INVALID_PARAM"
+        assert after == {"pushers": []}
         assert box.mails == []
-        assert await one.call("GET", "/pushers", token=bob) == {"pushers": []}

@@ -6,7 +6,7 @@ not pushed any more, and counts are those of the moment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,15 +71,20 @@ class PushableEvents:
         rulesets: Rulesets,
         readers: Readers,
         reader_filter: ReaderFilter,
+        is_locked: Callable[[str], bool],
     ) -> None:
+        """``is_locked``: whether an account is; nothing is said to its user then."""
         self._database = database
         self._store = store
         self._rulesets = rulesets
         self._readers = readers
         self._reader_filter = reader_filter
+        self._is_locked = is_locked
 
     async def get(self, pusher: Pusher, push: QueuedPush) -> PushedEvent | None:
         """The event; None if there is nothing to be said of it any more."""
+        if self._is_locked(pusher.user_id):
+            return None
         stored = await self._store.get(push.event_id or "")
         actions = Actions.parse(push.actions or ())
         if stored is None or actions is None or stored.redacted_by is not None or stored.erased:

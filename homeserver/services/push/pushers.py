@@ -187,6 +187,14 @@ class Pushers:
             await storage.delete_unbound(self._database, user_id)
             await self._read((user_id,))
 
+    async def address_removed(self, user_id: str) -> None:
+        """Remove the e-mail pushers to addresses that are the user's no more."""
+        for pusher in [p for p in self.of(user_id) if p.kind == EMAIL]:
+            if self._addresses is None or not await self._addresses.has_email(
+                user_id, pusher.pushkey
+            ):
+                await self.remove(pusher)
+
     async def refresh(self, user_id: str) -> None:
         """Read a user's pushers again: some may be gone with their devices, or all with the
         account."""
