@@ -305,3 +305,28 @@ async def test_a_room_is_made_as_its_maker_asks(database: Database, tmp_path: Pa
         assert kinds[:3] == ["m.room.create", "m.room.member", "m.room.power_levels"]
         assert refused["errcode"] == "M_INVALID_ROOM_STATE"
         assert unknown["errcode"] == "M_UNSUPPORTED_ROOM_VERSION"
+
+
+async def test_names_that_were_redacted_stay_away_and_encryption_does_not(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        ada = await one.register("ada")
+        encryption = {"algorithm": "m.megolm.v1.aes-sha2"}
+        old_id = await one.room(
+            ada,
+            name="Shame",
+            room_version="10",
+            initial_state=[plain("m.room.encryption", encryption)],
+        )
+        timeline = await one.call("GET", f"/rooms/{old_id}/messages?dir=f&limit=50", token=ada)
+        for event in timeline["chunk"]:
+            if event["type"] in ("m.room.name", "m.room.encryption"):
+                path = f"/rooms/{old_id}/redact/{event['event_id']}/{event['type']}"
+                await one.call("PUT", path, {}, token=ada)
+
+        new_id = (await upgrade(one, ada, old_id, "11"))["replacement_room"]
+
+        found = await state(one, ada, new_id)
+        assert ("m.room.name", "") not in found
+        assert ("m.room.encryption", "") in found

@@ -17,12 +17,13 @@ POWER_LEVELS: StateKey = ("m.room.power_levels", "")
 JOIN_RULES: StateKey = ("m.room.join_rules", "")
 CANONICAL_ALIAS: StateKey = ("m.room.canonical_alias", "")
 TOMBSTONE: StateKey = ("m.room.tombstone", "")
+ENCRYPTION: StateKey = ("m.room.encryption", "")
 SPACE_CHILD = "m.space.child"
 # As they are, in this order; the rest is made to fit.
 TRANSFERRED: tuple[StateKey, ...] = (
     ("m.room.history_visibility", ""),
     ("m.room.guest_access", ""),
-    ("m.room.encryption", ""),
+    ENCRYPTION,  # what was redacted, too: an encrypted room does not become a plain one
     ("m.room.server_acl", ""),
     ("m.room.name", ""),
     ("m.room.topic", ""),

@@ -26,6 +26,7 @@ from homeserver.services.rooms import Draft, Rooms, SendGate
 from homeserver.services.unharmed import unharmed
 from homeserver.services.upgrades.carried import (
     CANONICAL_ALIAS,
+    ENCRYPTION,
     JOIN_RULES,
     POWER_LEVELS,
     SPACE_CHILD,
@@ -144,15 +145,14 @@ class RoomUpgrades:
         profile = await self._profiles.member_fields(user_id)
         drafts = [state("m.room.member", {**profile, "membership": "join"}, user_id)]
         levels = self._levels(old, create, user_id, version, additional)
-        if levels is not None:
-            drafts.append(state(POWER_LEVELS[0], levels.first))
+        drafts.append(state(POWER_LEVELS[0], levels.first))
         rules = old.content(JOIN_RULES)
         if rules:
             drafts.append(state(JOIN_RULES[0], join_rules(rules, version)))
         drafts += [
             state(key[0], event.content)
             for key in TRANSFERRED
-            if (event := old.event(key)) is not None
+            if (event := old.event(key)) is not None and (event.content or key == ENCRYPTION)
         ]
         if new_alias is not None:
             drafts.append(state(CANONICAL_ALIAS[0], new_alias))
@@ -162,7 +162,7 @@ class RoomUpgrades:
             for e in await self._bans(old)
             if e.state_key not in (user_id, *additional)
         ]
-        if levels is not None and levels.last is not None:
+        if levels.last is not None:
             drafts.append(state(POWER_LEVELS[0], levels.last))
         return _Plan(version, content, drafts, left_alias)
 
@@ -173,15 +173,15 @@ class RoomUpgrades:
         user_id: UserId,
         version: RoomVersion,
         additional: Sequence[UserId],
-    ) -> CarriedLevels | None:
-        event = old.event(POWER_LEVELS)
-        if event is None:
-            return None
+    ) -> CarriedLevels:
+        event, made_it = old.event(POWER_LEVELS), creators(create)
+        # Without power levels all of it is the creators'.
+        content = event.content if event is not None else {"users": dict.fromkeys(made_it, 100)}
         return CarriedLevels(
-            event.content,
+            content,
             old=old.version,
             new=version,
-            old_creators=creators(create),
+            old_creators=made_it,
             new_creators=(user_id, *additional),
             upgrader=user_id,
         )
