@@ -57,7 +57,8 @@ async def _owner(
             raise Forbidden("This account is not the application service's alone")
         return requester.user_id
     auth = optional(body, "auth", dict) or {}
-    guess = auth and auth.get("type") != EMAIL_IDENTITY  # clients ask again until it is confirmed
+    # Clients ask again and again until an address is confirmed: no guesses.
+    guess = auth.get("type") not in (None, EMAIL_IDENTITY)
     request.app[RATE_LIMITS].check("login" if guess else "challenge", caller_key(request))
     results = await authenticate_interactively(
         request, body, requester, flows=flows if requester is None else None

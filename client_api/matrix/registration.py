@@ -34,7 +34,7 @@ async def register(request: web.Request) -> web.Response:
         return await _register_for_service(request, body)
     auth = optional(body, "auth", dict) or {}
     # Clients ask again and again until an address is confirmed.
-    counted = auth and auth.get("type") != EMAIL_IDENTITY
+    counted = auth.get("type") not in (None, EMAIL_IDENTITY)
     request.app[RATE_LIMITS].check("registration" if counted else "challenge", caller_key(request))
     registration = request.app[REGISTRATION]
     flows = registration.flows()

@@ -6,7 +6,8 @@ from aiohttp import web
 
 from client_api.auth import require_user
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import SLIDING_SYNC
+from homeserver.app_keys import ACCOUNT_STANDING, SLIDING_SYNC
+from homeserver.errors import UserLocked
 from homeserver.services.sliding.request import parse_request
 from homeserver.web import read_json
 
@@ -38,4 +39,6 @@ async def _answer(request: web.Request, *, legacy: bool) -> web.Response:
         is_gone=lambda: request.transport is None or request.transport.is_closing(),
     )
     answer = await request.app[SLIDING_SYNC].sync(wanted)
+    if request.app[ACCOUNT_STANDING].is_locked(requester.user_id):
+        raise UserLocked()  # while it waited
     return web.Response(body=answer, content_type="application/json")

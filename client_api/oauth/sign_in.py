@@ -12,6 +12,7 @@ from client_api.oauth.endpoints import can_sign_up
 from client_api.oauth.visits import Visit
 from client_api.web import oauth_cookie, plain_page
 from homeserver.app_keys import (
+    ACCOUNT_STANDING,
     BROWSERS,
     CONFIG,
     OIDC_LOGINS,
@@ -21,7 +22,7 @@ from homeserver.app_keys import (
     THIRD_PARTY_IDS,
 )
 from homeserver.callers import caller_key
-from homeserver.errors import Forbidden, LimitExceeded, MatrixError
+from homeserver.errors import Forbidden, LimitExceeded, MatrixError, UserLocked
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.sign_in.oidc import Return
 
@@ -123,7 +124,12 @@ def _identifier(name: str) -> dict[str, str]:
 
 
 async def enter(visit: Visit, user_id: UserId, then: str) -> web.Response:
-    """Sign somebody in who has proved who they are."""
+    """Sign somebody in who has proved who they are.
+
+    Raises: :class:`~homeserver.errors.UserLocked`.
+    """
+    if visit.request.app[ACCOUNT_STANDING].is_locked(user_id):
+        raise UserLocked()
     cookie = await visit.request.app[BROWSERS].sign_in(
         user_id, None if visit.fresh else visit.cookie
     )

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +39,7 @@ AFTER_CHALLENGE = frozenset({TERMS})
 
 SESSION_LIFETIME_MS = 30 * 60_000
 PRUNE_EVERY_MS = 10 * 60_000
+MOST_PENDING = 10_000
 
 Stage = Callable[[JsonObject, str | None], Awaitable[Any]]
 """Checks the proof in an ``auth`` object, for a user if one is logged in.
@@ -71,6 +74,13 @@ class Operation:
 
 def _digest(value: JsonObject) -> bytes:
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+class NotYet(MatrixError):
+    """A stage may be completed meanwhile, elsewhere: the client asks again with the session alone.
+
+    Spec: user-interactive API in the REST API.
+    """
 
 
 class AuthenticationRequired(MatrixError):
@@ -115,6 +125,8 @@ class InteractiveAuth:
         self._stages = dict(stages)
         self._clock_ms = clock_ms
         self._pruned_at = 0
+        self._pending: OrderedDict[str, tuple[str, JsonObject]] = OrderedDict()
+        """What is tried again when a client asks with the session alone."""
 
     def add_stage(self, name: str, stage: Stage) -> None:
         """Know a stage, or know it otherwise."""
@@ -130,6 +142,10 @@ class InteractiveAuth:
         attempt = await self._resume(operation, auth)
         if auth and auth.get("type") is not None:
             await self._try_stage(operation, attempt, str(auth["type"]), auth)
+        elif attempt.stored and attempt.session.session_id in self._pending:
+            stage, proof = self._pending[attempt.session.session_id]
+            with suppress(AuthenticationRequired):
+                await self._try_stage(operation, attempt, stage, proof)
         completed = attempt.session.completed
         if any(all(s in completed for s in stages) for stages in operation.flows):
             if await self._finish(attempt):
@@ -208,9 +224,17 @@ class InteractiveAuth:
             raise
         except MatrixError as error:
             await self._store(attempt)
+            if isinstance(error, NotYet):
+                self._wait_for(attempt.session.session_id, stage, auth)
             raise AuthenticationRequired(operation, attempt.session, error) from error
         attempt.session.completed[stage] = result
         attempt.results[stage] = result
+
+    def _wait_for(self, session_id: str, stage: str, auth: JsonObject) -> None:
+        self._pending[session_id] = (stage, auth)
+        self._pending.move_to_end(session_id)
+        if len(self._pending) > MOST_PENDING:
+            self._pending.popitem(last=False)
 
     def _check_order(self, operation: Operation, attempt: _Attempt, stage: str) -> None:
         """Spec: "the flow's stages must be completed in order"."""
@@ -232,6 +256,7 @@ class InteractiveAuth:
 
     async def _finish(self, attempt: _Attempt) -> bool:
         """End the session; False if a request beside this one has ended it."""
+        self._pending.pop(attempt.session.session_id, None)
         if not attempt.stored:
             return True
         return await storage.delete_session(self._database, attempt.session.session_id)

@@ -27,6 +27,7 @@ from homeserver.protocol.events import JsonObject
 from homeserver.protocol.globs import glob_to_regex
 from homeserver.protocol.identifiers import UserId
 from homeserver.services import third_party_mails as mails
+from homeserver.services.interactive_auth import NotYet
 from homeserver.services.mail import MailDisabled
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.third_party_mails import ADD, PASSWORD, REGISTER, Written
@@ -78,8 +79,8 @@ class MediumNotSupported(MatrixError):
         super().__init__("This server takes no telephone numbers")
 
 
-class ThirdPartyAuthFailed(MatrixError):
-    """The address was not shown to be the caller's."""
+class ThirdPartyAuthFailed(NotYet):
+    """The address was not shown to be the caller's, or not yet."""
 
     errcode, status = "M_THREEPID_AUTH_FAILED", 401
 

@@ -434,6 +434,22 @@ async def test_without_mail_there_are_no_addresses(database: Database, tmp_path:
     assert told["capabilities"]["m.3pid_changes"] == {"enabled": False}
 
 
+async def test_a_client_may_ask_again_with_the_session_alone(world: World) -> None:
+    sid = (await world.ask("/register"))["sid"]
+    request: dict[str, Any] = {"username": "alice", "password": "sesame"}
+    creds = {"sid": sid, "client_secret": SECRET}
+    auth: dict[str, Any] = {"type": STAGE, "threepid_creds": creds}
+    first = await world.one.call("POST", "/register", {**request, "auth": auth}, status=401)
+    alone = {"session": first["session"]}
+
+    early = await world.one.call("POST", "/register", {**request, "auth": alone}, status=401)
+    await world.follow()
+    later = await world.one.call("POST", "/register", {**request, "auth": alone}, status=401)
+
+    assert "completed" not in early and "errcode" not in early
+    assert later["completed"] == [STAGE]
+
+
 # ---------------------------------------------------------------- pages
 
 
