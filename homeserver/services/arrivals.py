@@ -139,7 +139,9 @@ class Arrivals:
                 judgement = await self._ask(room, event, vetted)
             if event.is_state:
                 judgement = judgement.for_state()
-            done = await self._place(room, event, before, judgement, inbox_id, relay_from)
+            done = await self._place(
+                room, event, before, judgement, inbox_id, relay_from, redacted_by
+            )
         if wait or redacted_by is not None:
             await asyncio.shield(done)
         if redacted_by is not None:
@@ -236,6 +238,7 @@ class Arrivals:
         judgement: Judgement,
         inbox_id: int | None,
         relay_from: str | None,
+        redacted_by: str | None,
     ) -> asyncio.Future[list[int]]:
         servers_before = room.destinations
         await self._unread.prepare(room, event.content)
@@ -247,7 +250,7 @@ class Arrivals:
             record = self._rooms.apply(room, event)
         else:
             record = await self._merge(room, event, before)
-        record.inbox_id = inbox_id
+        record.inbox_id, record.redacted_by = inbox_id, redacted_by
         record.flags, record.strip_rule = judgement.flags, judgement.strip_rule
         if held:
             record.withheld, record.notifications = judgement.withheld, ()

@@ -130,5 +130,5 @@ def stored_event(position: int, record: EventRecord) -> StoredEvent:
         rejected=record.rejected,
         soft_failed=record.soft_failed,
         withheld=record.withheld,
-        redacted_by=None,
+        redacted_by=record.redacted_by,
     )

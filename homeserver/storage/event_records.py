@@ -201,6 +201,7 @@ class EventRecord(Record):
     transaction: ClientTransaction | None = None
     notifications: Sequence[Notification] = ()
     redacts: str | None = None
+    redacted_by: str | None = None  # by a redaction that came before it
     missing_prev_event_ids: Sequence[str] = ()
     inbox_id: int | None = None
     unsent: bool = False  # ours, held before any other instance got it: not in the graph

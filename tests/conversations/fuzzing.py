@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from structlog.processors import format_exc_info
 from structlog.testing import capture_logs
 
 from homeserver.logging import is_of_the_server
@@ -20,7 +21,7 @@ SEED = int(os.environ.get("COMITY_FUZZ_SEED", "1"))
 def watched_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail if something is logged as an error meanwhile: a traceback is a defect."""
     before = len(caplog.records)
-    with capture_logs() as entries:
+    with capture_logs(processors=[format_exc_info]) as entries:
         yield
     errors = [entry for entry in entries if entry["log_level"] in ("error", "critical")]
     others = [
@@ -28,4 +29,4 @@ def watched_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         for record in caplog.records[before:]
         if record.levelname in ("ERROR", "CRITICAL") and is_of_the_server(record)
     ]
-    assert not errors + others, repr(errors[:2] + others[:2])[:4_000]
+    assert not errors + others, repr(errors[:2] + others[:2])[:9_000]

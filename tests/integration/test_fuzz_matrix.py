@@ -246,10 +246,10 @@ async def test_every_operation_answers_anything_as_it_says(
                 await asyncio.to_thread(fuzzer.round, 5, number, until)
                 gc.collect()
                 print(f"round {number}: {world.answered} answers, {resident_bytes() >> 20} MiB")
+            assert not fuzzer.defects, "\n\n".join(told(fuzzer.defects))
         grown = resident_bytes() - before
 
         slow = sorted(fuzzer.slowest.items(), key=lambda item: -item[1])[:5]
         print(f"{world.answered} answers, {grown >> 20} MiB more memory; the slowest: {slow}")
-        assert not fuzzer.defects, "\n\n".join(told(fuzzer.defects))
         assert world.answered > len(fuzzer.operations)
         assert grown < MOST_GROWTH + SECONDS * (1 << 20)
