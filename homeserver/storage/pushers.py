@@ -19,7 +19,7 @@ SELECT {COLUMNS} FROM pushers WHERE user_id = ANY($1::text[]) ORDER BY pusher_id
 COUNT_OTHERS = """
 SELECT count(*) FROM pushers WHERE user_id = $1 AND NOT (app_id = $2 AND pushkey = $3)
 """
-# One that is set again goes on where it stood; a new address is tried at once.
+# One that is set again goes on where it stood, unless it was off; a new address is tried at once.
 UPSERT = """
 INSERT INTO pushers (user_id, app_id, pushkey, kind, device_id, enabled, app_display_name,
     device_display_name, profile_tag, lang, data, updated_at, since)
@@ -30,7 +30,8 @@ ON CONFLICT (app_id, pushkey, user_id) DO UPDATE SET kind = EXCLUDED.kind,
     app_display_name = EXCLUDED.app_display_name,
     device_display_name = EXCLUDED.device_display_name, profile_tag = EXCLUDED.profile_tag,
     lang = EXCLUDED.lang, data = EXCLUDED.data, updated_at = EXCLUDED.updated_at,
-    failures = 0, retry_at = NULL
+    failures = 0, retry_at = NULL,
+    since = CASE WHEN pushers.enabled THEN pushers.since ELSE EXCLUDED.since END
 """
 DELETE_ONE = """
 DELETE FROM pushers WHERE user_id = $1 AND app_id = $2 AND pushkey = $3

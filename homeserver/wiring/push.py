@@ -172,6 +172,6 @@ class PushParts:
 
     async def close(self) -> None:
         """Stop; what is under way is sent again."""
-        await self.following.follower.close()
+        await self.following.close()
         await self.sending.close()
         await self._connections.close()

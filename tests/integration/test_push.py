@@ -384,6 +384,25 @@ async def test_a_pusher_that_is_off_gets_nothing_until_it_is_on_again(
         assert notification["counts"] == {"unread": 2}
 
 
+async def test_what_was_not_heard_is_not_caught_up_with_at_the_next_start(
+    database: Database, tmp_path: Path
+) -> None:
+    async with push_gateway() as gateway:
+        async with running(database, tmp_path, **SETTINGS) as one:
+            alice, bob, room_id = await two_in_a_room(one)
+            off = pusher(gateway.url, enabled=False)
+            await one.call("POST", "/pushers/set", off, token=bob)
+            await one.say(alice, room_id, "unheard")
+            await one.call("POST", "/pushers/set", {**off, "enabled": True}, token=bob)
+            await one.wiring.push_parts.following.follower.caught_up()
+        await database.execute("DELETE FROM push_position")
+
+        async with running(database, tmp_path, **SETTINGS) as one:
+            await settled(one)
+
+            assert gateway.attempts == 0
+
+
 async def test_rules_of_ones_own_decide_and_their_tweaks_are_passed_on(
     database: Database, tmp_path: Path
 ) -> None:

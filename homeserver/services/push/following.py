@@ -30,6 +30,7 @@ from homeserver.storage.rooms import MembershipRow
 AT_ONCE = 200
 MOST_WAITING = 20_000  # records in memory; beyond, they are read from the database
 GATHER_SECONDS = 0.01
+WRITE_POSITION_EVERY = 2_000  # where there is nothing to queue
 
 
 class JoinedRooms(Protocol):
@@ -75,7 +76,7 @@ class PushFollowing:
         self._clock_ms = clock_ms
         self._waiting: deque[tuple[int, EventRecord]] = deque()
         self._readers: set[str] = set()
-        self._reached = 0
+        self._reached = self._written = 0
         self._behind = False
         self.follower = Follower("push", self._fill, gather_seconds=GATHER_SECONDS)
         log.subscribe(self._on_notice)
@@ -95,7 +96,14 @@ class PushFollowing:
             users = self._pushers.users
             stays = [(r, user) for user in users for r in (await self._rooms.get(user)).joined]
             self._readers |= await storage.get_readers(self._database, self._reached, stays)
+        self._written = position or 0
         await self.follower.start()
+
+    async def close(self) -> None:
+        """Stop, and note how far it has come."""
+        await self.follower.close()
+        if self._pushers.users and self._reached > self._written:
+            await storage.set_position(self._database, self._reached)
 
     # ------------------------------------------------------------ what happens
 
@@ -226,7 +234,11 @@ class PushFollowing:
             async with self._database.transaction() as connection:
                 await storage.insert(connection, new, self._clock_ms())
                 await storage.set_position(connection, upto)
+            self._written = upto
             self._queued({push.pusher_id for push in new})
+        elif upto - self._written >= WRITE_POSITION_EVERY:
+            await storage.set_position(self._database, upto)
+            self._written = upto
         self._reached = max(self._reached, upto)
 
     async def _queue_badges(self, user_id: str) -> None:

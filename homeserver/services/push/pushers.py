@@ -28,7 +28,7 @@ MAX_PUSHKEY_BYTES = 512
 MAX_TEXT_LENGTH = 255
 MAX_URL_LENGTH = 2_000
 MAX_DATA_BYTES = 8_192
-MAX_PUSHERS = 100
+MAX_PUSHERS = 50
 LOADED_AT_ONCE = 16
 # MSC3881, by the names that clients used before it was accepted.
 UNSTABLE = "org.matrix.msc3881."

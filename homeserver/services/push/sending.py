@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from weakref import WeakValueDictionary
 
 import orjson
 import structlog
@@ -30,7 +31,8 @@ LONGEST_RETRY_MS = 3_600_000
 REFUSALS = 5  # after so many failures in a row, what a gateway refuses is given up
 READ_AT_ONCE = 20
 MOST_WAITING = 500  # of a pusher whose gateway fails
-REQUESTS_AT_ONCE = 100
+REQUESTS_AT_ONCE = 400
+REQUESTS_PER_USER = 4  # whoever chooses slow gateways delays nobody else
 AFTER_FAILURE_SECONDS = 5.0
 
 
@@ -66,6 +68,7 @@ class PushSending:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._wakes: dict[int, asyncio.Event] = {}
         self._slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._user_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def start(self) -> None:
         """Begin with what waits."""
@@ -153,7 +156,7 @@ class PushSending:
         if body is None:
             await storage.delete_items(self._database, [push.queue_id])
             return self._pushers.get(pusher.pusher_id) is pusher
-        async with self._slots:
+        async with self._slots_of(pusher.user_id), self._slots:
             outcome = await self._gateway.notify(pusher.data["url"], body)
         PUSHES.labels("accepted" if outcome.error is None else "failed").inc()
         if pusher.pushkey in outcome.rejected:
@@ -168,6 +171,12 @@ class PushSending:
         if pusher.failures:
             await self._note(pusher, 0, None)
         return self._pushers.get(pusher.pusher_id) is pusher
+
+    def _slots_of(self, user_id: str) -> asyncio.Semaphore:
+        slots = self._user_slots.get(user_id)
+        if slots is None:
+            slots = self._user_slots[user_id] = asyncio.Semaphore(REQUESTS_PER_USER)
+        return slots
 
     async def _body(self, pusher: Pusher, push: QueuedPush, badge: Badge) -> bytes | None:
         if push.event_id is None:
