@@ -209,12 +209,12 @@ test("a device whose one-time keys were all claimed uploads new ones", async () 
         return { name, fallback: key.fallback === true };
     };
     await until(claim, "keys");
-    const claimed = new Set();
-    let last = await claim();
-    for (; !last.fallback; last = await claim()) {
-        assert.ok(!claimed.has(last.name), "no key is given out twice");
-        claimed.add(last.name);
+    const claimed = [];
+    for (let round = 0; round < 5 && !claimed.some((key) => key.fallback); round++) {
+        claimed.push(...(await Promise.all(Array.from({ length: 60 }, claim))));
     }
+    const names = claimed.filter((key) => !key.fallback).map((key) => key.name);
+    assert.equal(new Set(names).size, names.length, "no key is given out twice");
 
     await alice.client.sendToDevice("dev.comity.wake", new Map([[bob.id, new Map([["*", {}]])]]));
 
@@ -222,6 +222,6 @@ test("a device whose one-time keys were all claimed uploads new ones", async () 
         const next = await claim();
         return !next.fallback && next;
     }, "new one-time keys");
-    assert.ok(!claimed.has(fresh.name));
+    assert.ok(!names.includes(fresh.name));
     await until(async () => (await claim()).fallback === false, "more of them");
 });

@@ -61,6 +61,7 @@ export class Person {
             userId: login.user_id,
             deviceId: login.device_id,
             accessToken: login.access_token,
+            timelineSupport: true,
             cryptoCallbacks: {
                 getSecretStorageKey: async ({ keys }) =>
                     secrets.key ? [Object.keys(keys)[0], secrets.key.privateKey] : null,
