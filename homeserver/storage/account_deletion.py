@@ -26,6 +26,7 @@ DELETE_BELONGINGS = (
     "DELETE FROM invitation_uses WHERE user_id = $1",
     "DELETE FROM invitations WHERE inviter = $1",
     "DELETE FROM hidden_events WHERE user_id = $1",
+    "DELETE FROM server_notice_rooms WHERE user_id = $1",
     "DELETE FROM message_views WHERE user_id = $1",
     "DELETE FROM cross_signing_keys WHERE user_id = $1",
     "DELETE FROM device_keys WHERE user_id = $1",

@@ -164,3 +164,4 @@ async def test_who_deactivates_their_account_is_not_held_back(
             "SELECT membership FROM memberships WHERE room_id = $1 AND user_id = $2", room_id, BOB
         )
         assert row is None or row["membership"] == "leave"
+        assert await database.fetchval("SELECT count(*) FROM server_notice_rooms") == 0

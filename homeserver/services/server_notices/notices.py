@@ -132,7 +132,7 @@ class ServerNotices:
         transaction = None
         if notice.txn_id is not None:
             transaction = ClientTransaction(
-                sender, "", f"notice/{user_id}", notice.txn_id, self._clock_ms()
+                sender, "", f"notice/{room_id}", notice.txn_id, self._clock_ms()
             )
         draft = Draft(sender, "m.room.message", content)
         sent = await self._rooms.send(room_id, draft, transaction=transaction, gated=False)
