@@ -94,6 +94,22 @@ def test_accounts_are_made_and_changed(config: str) -> None:
     assert run("user", "deactivate", "nobody", *option)[0] == 1
 
 
+def test_accounts_are_locked_and_suspended(config: str) -> None:
+    option = ("--config", config)
+    run("user", "add", "alice", "--password", "pw", *option)
+    run("user", "add", "root", "--admin", "--password", "pw", *option)
+
+    assert run("user", "lock", "alice", *option) == (0, "locked @alice:one.test\n")
+    assert run("user", "suspend", "alice", *option) == (0, "suspended @alice:one.test\n")
+    listed = run("user", "list", *option)[1]
+    assert "@alice:one.test locked suspended\n" in listed
+    assert run("user", "unlock", "alice", *option)[0] == 0
+    assert run("user", "unsuspend", "alice", *option)[0] == 0
+    assert "@alice:one.test\n" in run("user", "list", *option)[1]
+    assert run("user", "lock", "root", *option)[0] == 1
+    assert run("user", "lock", "nobody", *option)[0] == 1
+
+
 def test_registration_tokens_come_and_go(config: str) -> None:
     option = ("--config", config)
 

@@ -29,6 +29,7 @@ class Scheduling:
             wake=self.worker.wake,
             clock_ms=clock_ms,
         )
+        self.scheduler.may_act = wiring.standing.require_active
         self.worker.add(self.scheduler)
         self.scheduler.senders[EVENT] = DelayedEventSender(
             rooms=wiring.rooms,

@@ -109,6 +109,8 @@ async def test_a_suspended_user_neither_writes_nor_comes_to_rooms(world: World) 
     txn = secrets.token_hex(4)
     content = {"msgtype": "m.text", "body": "hello"}
     await world.refused("PUT", f"{room}/send/m.room.message/{txn}", content)
+    delayed = f"{room}/send/m.room.message/later?org.matrix.msc4140.delay=1000"
+    await world.refused("PUT", delayed, content)
     await world.refused("PUT", f"{room}/state/m.room.topic", {"topic": "mine"})
     await world.refused("POST", f"/join/{other}", {})
     await world.refused("POST", f"/knock/{other}", {})
@@ -140,6 +142,19 @@ async def test_a_suspended_user_reads_takes_back_their_words_and_leaves(world: W
     await world.one.call("GET", "/sync", token=token)
     await world.one.call("POST", f"{room}/leave", {}, token=token)
     await world.one.call("POST", "/logout", {}, token=token)
+
+
+async def test_what_was_scheduled_before_a_suspension_is_not_sent(world: World) -> None:
+    path = f"/rooms/{world.room_id}/send/m.room.message/later?org.matrix.msc4140.delay=60000"
+    body = {"msgtype": "m.text", "body": "later"}
+    delay_id = (await world.one.call("PUT", path, body, token=world.alice))["delay_id"]
+    await world.suspend()
+
+    base = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events"
+    await world.refused("POST", f"{base}/{delay_id}", {"action": "send"})
+    await world.one.wiring.scheduling.scheduler.settle()
+
+    assert await world.one.texts(world.bob, world.room_id) == []
 
 
 async def test_a_suspension_ends(world: World) -> None:

@@ -81,6 +81,8 @@ class Scheduler:
         self._running: set[asyncio.Task[None]] = set()
         self._next_prune = 0
         self._closing = False
+        self.may_act: Callable[[str], None] = lambda _user_id: None
+        """Raises for a user who sends nothing now."""
 
     async def start(self) -> None:
         """Take up what was being sent when the process ended."""
@@ -108,6 +110,7 @@ class Scheduler:
         Raises :class:`Forbidden` if it is too far ahead, :class:`LimitExceeded` if the user has
         too many that wait.
         """
+        self.may_act(row.user_id)
         if txn_id is not None:
             before = await self._made_by(row, txn_id)
             if before is not None:
@@ -164,6 +167,7 @@ class Scheduler:
 
         None if it does not wait any more, or is not what the caller knew.
         """
+        self.may_act(row.user_id)
         now = self._clock_ms()
         self.check_delay(send_at - now)
         changed = await storage.change(self._database, row, now, send_at, expected_revision)

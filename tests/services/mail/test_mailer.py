@@ -11,6 +11,7 @@ import pytest
 import structlog
 import trustme
 
+from homeserver.cli.doctor import check_mail
 from homeserver.config import load_config
 from homeserver.protocol.email_addresses import parse_sender
 from homeserver.services.mail import MailDisabled, Mailer, MailFailed
@@ -223,6 +224,21 @@ async def test_the_worker_sends_what_is_queued(tmp_path: Path, database: Databas
             await mailer.close()
 
     assert mail["Subject"] == "Hi"
+
+
+async def test_the_doctor_tries_the_smtp_server(tmp_path: Path) -> None:
+    path = tmp_path / "comity.yaml"
+    async with mailbox(login=("comity", "sesame")) as box:
+        found = []
+        for password in ("sesame", "geheim"):
+            email = settings(box, user="comity", password=password)
+            path.write_text(f"server_name: one.test\nemail: {email}")
+            found.append(await check_mail(load_config(path, {})))
+    path.write_text("server_name: one.test")
+    found.append(await check_mail(load_config(path, {})))
+
+    assert [well for well, _ in found] == [True, False, True]
+    assert "geheim" not in found[1][1]
 
 
 async def test_without_an_smtp_server_nothing_is_sent(database: Database) -> None:
