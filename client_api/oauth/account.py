@@ -1,4 +1,4 @@
-"""The account page, and what clients lead to on it: profile, password, identity, the end.
+"""The account page, and what clients lead to on it: password, identity, the end.
 
 Spec: client-server API, account management (OAuth 2.0).
 """
@@ -15,13 +15,11 @@ from client_api.oauth.sign_in import SIGN_OUT, enter
 from client_api.oauth.visits import Visit
 from client_api.web import plain_page
 from homeserver.app_keys import (
-    ACCOUNT_STANDING,
     ACCOUNTS,
     APPROVALS,
     BROWSERS,
     DEVICES,
     PASSWORD_LOGIN,
-    PROFILES,
     RATE_LIMITS,
     THIRD_PARTY_BINDINGS,
 )
@@ -30,7 +28,6 @@ from homeserver.errors import InvalidParam, LimitExceeded, MatrixError, NotFound
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.oauth import metadata
 from homeserver.services.oauth.metadata import ACCOUNT
-from homeserver.services.profiles import DISPLAY_NAME
 
 routes = web.RouteTableDef()
 
@@ -50,7 +47,7 @@ PAGE_OF = {
 BACK = f'<p><a href="{ACCOUNT}">Back to your account</a></p>'
 OVERVIEW = """<p>You are <strong>{user}</strong>.</p>
 <ul>
-<li><a href="{profile}">Profile</a>: the name that others see</li>
+<li><a href="{profile}">Profile</a>: your name and picture, as others see them</li>
 <li><a href="{contacts}">E-mail addresses</a></li>
 <li><a href="{devices}">Devices</a>: where you are logged in</li>
 <li><a href="{password}">Password</a></li>
@@ -62,20 +59,6 @@ OVERVIEW = """<p>You are <strong>{user}</strong>.</p>
 {token}
 <button>Sign out of this page</button>
 </form>"""
-PROFILE_FORM = """{notice}
-<form method="post">
-{token}
-<div class="field">
-<label for="name">Your name</label>
-<input id="name" name="name" value="{name}" maxlength="256" autocomplete="name"
-  aria-describedby="name-hint">
-<p class="hint" id="name-hint">What others see beside <bdi>{user}</bdi>. Your picture is set in
-your Matrix client.</p>
-</div>
-<button>Save</button>
-</form>
-<p><a href="{contacts}">Your e-mail addresses</a></p>
-{back}"""
 PASSWORD_FORM = """{notice}
 <form method="post">
 {token}
@@ -120,7 +103,6 @@ RESET_FORM = """<p>{device} asks to replace your encryption identity. Do this on
 <button>Let it replace my identity</button>
 </form>
 {back}"""
-SAVED = plain_page.STATUS.format(text="Saved.")
 APPROVED = plain_page.STATUS.format(
     text="You have confirmed it. Go back to your application: it has ten minutes to go on."
 )
@@ -149,48 +131,6 @@ async def show_account(request: web.Request) -> web.StreamResponse:
         token=visit.form_token(),
     )
     return visits.page(visit, "Your account", content)
-
-
-# ---------------------------------------------------------------- profile
-
-
-async def _profile_form(visit: Visit, notice: str, status: int = 200) -> web.Response:
-    profile = await visit.request.app[PROFILES].get_local(visit.user_id)
-    content = PROFILE_FORM.format(
-        notice=notice,
-        token=visit.form_token(),
-        name=html.escape(str(profile.get(DISPLAY_NAME) or "")),
-        user=html.escape(visit.user_id),
-        contacts=CONTACTS,
-        back=BACK,
-    )
-    return visits.page(visit, "Profile", content, status=status)
-
-
-@routes.get(PROFILE)
-@visits.pages
-async def show_profile(request: web.Request) -> web.StreamResponse:
-    """The display name."""
-    return await _profile_form(await visits.require_session(request), "")
-
-
-@routes.post(PROFILE)
-@visits.pages
-async def save_profile(request: web.Request) -> web.StreamResponse:
-    """Change the display name; an empty one is none."""
-    visit = await visits.require_session(request)
-    name = (await visits.read_form(visit)).get("name", "").strip()
-    profiles = request.app[PROFILES]
-    try:
-        request.app[ACCOUNT_STANDING].require_active(visit.user_id)
-        request.app[RATE_LIMITS].check("profile", visit.user_id)
-        if name:
-            await profiles.set_field(visit.user_id, DISPLAY_NAME, name)
-        else:
-            await profiles.delete_field(visit.user_id, DISPLAY_NAME)
-    except MatrixError as error:
-        return await _profile_form(visit, plain_page.alert(error.text), error.status)
-    return await _profile_form(visit, SAVED)
 
 
 # ---------------------------------------------------------------- password

@@ -112,7 +112,15 @@ async def test_the_pages_have_no_barriers_in_the_dark_on_a_telephone(
     assert await reader.barriers() == []
     await picture(reader, "device-dark")
 
-    for path in ("", "/profile", "/devices", "/password", "/deactivate", "/reset-identity"):
+    for path in (
+        "",
+        "/profile",
+        "/contacts",
+        "/devices",
+        "/password",
+        "/deactivate",
+        "/reset-identity",
+    ):
         await reader.page.goto(address(one, ACCOUNT + path))
         await expect(reader.page.get_by_role("heading", level=1)).to_be_visible()
         assert await reader.barriers() == [], path

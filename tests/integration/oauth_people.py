@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from aiohttp import ClientSession, CookieJar
+from aiohttp import ClientSession, CookieJar, FormData
 from yarl import URL
 
 from homeserver.storage.database import Database
@@ -108,6 +108,12 @@ class Browser:
         url = self._base.join(URL(path))
         return await self._go("GET", url.update_query(query) if query else url, None)
 
+    async def fetch(self, path: str) -> bytes:
+        """Load something that a page shows."""
+        async with self._session.get(self._base.join(URL(path))) as response:
+            assert response.status == 200
+            return await response.read()
+
     async def submit(self, path: str = "", **fields: str) -> Page:
         """Send the form of the page that is shown, with its hidden fields."""
         assert self.page is not None
@@ -115,16 +121,31 @@ class Browser:
         url = self._base.join(URL(path)) if path else self.page.url
         return await self._go("POST", url, {**hidden, **fields})
 
-    async def _go(self, method: str, url: URL, data: dict[str, str] | None) -> Page:
+    async def send_file(self, path: str, field: str, content: bytes, kind: str) -> Page:
+        """Send a form of the page that is shown, with a file."""
+        assert self.page is not None
+        found = re.search(r'name="form_token" value="([^"]*)"', self.page.text)
+        form = FormData()
+        form.add_field("form_token", found[1] if found is not None else "")
+        form.add_field(field, content, filename="a file", content_type=kind)
+        return await self._go("POST", self._base.join(URL(path)), form)
+
+    async def send(self, path: str, body: bytes, kind: str) -> Page:
+        """Send a body that no form of ours has made."""
+        url = self._base.join(URL(path))
+        return await self._go("POST", url, body, headers={"Content-Type": kind})
+
+    async def _go(self, method: str, url: URL, data: Any, **options: Any) -> Page:
         while True:
             async with self._session.request(
-                method, url, data=data, allow_redirects=False
+                method, url, data=data, allow_redirects=False, **options
             ) as response:
                 page = Page(response.status, await response.text(), url, response.headers)
             if page.status not in (302, 303) or not page.location.startswith("/"):
                 self.page = page
                 return page
             method, url, data = "GET", self._base.join(URL(page.location, encoded=True)), None
+            options = {}
 
     async def sign_in(self, user: str = "", password: str = PASSWORD) -> Page:
         """Fill in the form of the sign-in page, wherever that has been reached."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import pytest_asyncio
 from canonicaljson import encode_canonical_json
 from nacl.signing import SigningKey
+from PIL import Image
 
 from tests.conftest import TestPostgres
 from tests.integration.oauth_people import (
@@ -20,6 +22,7 @@ from tests.integration.oauth_people import (
     PASSWORD,
     Browser,
     Client,
+    Page,
     scope,
     shared_instance,
     somebody,
@@ -178,6 +181,75 @@ async def test_a_profile_is_changed(one: Instance, browser: Browser) -> None:
     assert "<b>" not in saved.text
     await browser.submit(name="")
     assert "displayname" not in await one.call("GET", f"/profile/@{browser.user}:one.test")
+
+
+def png() -> bytes:
+    """A picture."""
+    file = io.BytesIO()
+    Image.new("RGB", (200, 100), "teal").save(file, "PNG")
+    return file.getvalue()
+
+
+async def test_a_picture_is_taken_shown_and_taken_away(one: Instance, browser: Browser) -> None:
+    await manage(browser, "profile")
+    path = f"/profile/@{browser.user}:one.test"
+
+    saved = await browser.send_file(f"{ACCOUNT}/picture", "picture", png(), "image/png")
+    profile = await one.call("GET", path)
+    picture = await browser.fetch(f"{ACCOUNT}/picture")
+    await browser.open(f"{ACCOUNT}/profile")
+    await browser.submit(f"{ACCOUNT}/no-picture")
+
+    assert "Saved" in saved.text
+    assert profile["avatar_url"].startswith("mxc://one.test/")
+    assert Image.open(io.BytesIO(picture)).size == (96, 96)
+    assert "avatar_url" not in await one.call("GET", path)
+
+
+async def test_what_is_no_picture_is_refused(one: Instance, browser: Browser) -> None:
+    await manage(browser, "profile")
+    path = f"{ACCOUNT}/picture"
+
+    page = await browser.send_file(path, "picture", b"<svg/>", "image/svg+xml")
+    other = await browser.send_file(path, "something", png(), "image/png")
+    plain = await browser.submit(path)
+    browser.page = Page(200, "", page.url, {})
+    forged = await browser.send_file(path, "picture", png(), "image/png")
+
+    statuses = [page.status, other.status, plain.status, forged.status]
+    assert statuses == [400, 400, 400, 403]
+    assert "avatar_url" not in await one.call("GET", f"/profile/@{browser.user}:one.test")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=b", b""),
+        ("multipart/form-data; boundary=b", b"--b"),
+        ("multipart/form-data; boundary=b", b"--b\r\n\r\nx"),
+        ("multipart/form-data; boundary=b", b"--b\r\nbroken\r\n\r\nx\r\n--b--"),
+        ("multipart/form-data; boundary=" + "b" * 100, b"x"),
+        ("multipart/form-data; boundary=b", b"--b\r\nContent-Length: x\r\n\r\nx\r\n--b--"),
+        (
+            "multipart/form-data; boundary=b",
+            b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c--\r\n--b--",
+        ),
+        (
+            "multipart/form-data; boundary=b",
+            b"--b\r\nContent-Encoding: gzip\r\n\r\nx\r\n--b--",
+        ),
+        ("application/x-www-form-urlencoded", b"\xff=%ff"),
+        ("text/plain", b"x"),
+    ],
+)
+async def test_a_form_that_is_broken_is_refused(browser: Browser, kind: str, body: bytes) -> None:
+    await manage(browser, "profile")
+
+    for path in ("picture", "profile", "password", "sign-up"):
+        page = await browser.send(f"{ACCOUNT}/{path}", body, kind)
+
+        assert page.status in (400, 403)
 
 
 async def test_a_device_is_seen_and_logged_out(

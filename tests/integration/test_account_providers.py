@@ -1,0 +1,86 @@
+"""Signing in to the account pages at an OpenID Connect provider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiohttp import ClientSession
+
+from tests.conftest import TestPostgres
+from tests.integration.oauth_people import ACCOUNT, Browser, Client, shared_instance, who
+from tests.services.sign_in.provider import Provider, serving
+
+BASE = "http://chat.test"  # as the provider has been told
+
+
+async def at_provider(browser: Browser, path: str) -> str:
+    """Go to the provider and log in there; the path to which it sends the browser back."""
+    page = await browser.open(path)
+    assert page.status == 302
+    async with ClientSession() as session, session.get(page.location, allow_redirects=False) as at:
+        assert at.status == 302
+        back = urlsplit(at.headers["Location"])
+    return f"{back.path}?{back.query}"
+
+
+async def returned(browser: Browser, path: str) -> str:
+    """Where the browser is sent on from the provider's callback."""
+    page = await browser.open(path)
+    return page.location.removeprefix(BASE)
+
+
+async def test_a_client_is_allowed_by_somebody_who_signs_in_at_a_provider(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    provider = Provider("RS256")
+    async with (
+        serving(provider),
+        shared_instance(
+            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=BASE
+        ) as one,
+        Browser(one) as browser,
+    ):
+        client = await Client.register(one)
+        sign_in = await browser.open(client.request())
+        link = sign_in.way_back
+        back = await returned(browser, await at_provider(browser, link))
+        consent = await browser.open(back)
+        code = (await browser.submit(answer="allow")).answer()["code"]
+        tokens = await client.redeem(code)
+        password = await browser.open(f"{ACCOUNT}/password")
+
+        assert "Sign in with Example Work" in sign_in.text
+        assert link.startswith(f"{ACCOUNT}/provider/work?then=")
+        assert "Allow A client?" in consent.text
+        assert (await who(one, tokens["access_token"]))["user_id"] == "@ann:one.test"
+        assert (password.status, "by another service" in password.text) == (404, True)
+
+
+async def test_a_link_that_signs_in_as_somebody_else_signs_nobody_in(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    provider = Provider("RS256")
+    async with (
+        serving(provider),
+        shared_instance(
+            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=BASE
+        ) as one,
+        Browser(one) as mallory,
+        Browser(one) as victim,
+    ):
+        back = await returned(mallory, await at_provider(mallory, f"{ACCOUNT}/provider/work"))
+        await victim.open(f"{ACCOUNT}/sign-in")
+
+        refused = await victim.open(back)
+        bare = await victim.open(f"{ACCOUNT}/provider-return?loginToken=x")
+
+        assert (refused.status, bare.status) == (403, 403)
+        assert "Sign in" in (await victim.open(ACCOUNT)).text
+
+
+async def test_a_provider_that_there_is_not_is_said(postgres: TestPostgres, tmp_path: Path) -> None:
+    async with shared_instance(postgres, tmp_path) as one, Browser(one) as browser:
+        page = await browser.open(f"{ACCOUNT}/provider/elsewhere")
+
+    assert (page.status, "no such provider" in page.text) == (404, True)
