@@ -135,6 +135,8 @@ class Connection:
         self.step: Step | None = None
         self.acknowledged = 0
         """The number of the last answer that the client has."""
+        self.is_behind = True
+        """Whether there were answers after it, which the client does not have."""
         self.turn = 0
         """Counts requests: of two at once only the later one may move the connection on."""
 
@@ -143,9 +145,10 @@ class Connection:
         if pos is not None and pos == self.next_pos and self.step is not None:
             self.state.apply(self.step)
             self.pos, self.next_pos, self.step = pos, None, None
-            self.acknowledged = self.number
+            self.acknowledged, self.is_behind = self.number, False
             return True
         if pos == self.pos:
+            self.is_behind = self.step is not None or self.acknowledged == 0
             self.next_pos, self.step = None, None
             return True
         return False

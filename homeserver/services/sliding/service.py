@@ -78,7 +78,8 @@ class SlidingSync:
         connection = await self.connections.resume(key, request.pos)
         if connection.state.moment.position > self._recent.position:
             raise UnknownPos  # of before a backup was restored: what it knew of is lost
-        self._parts.begin(user_id, _name(request), connection.acknowledged)
+        if connection.is_behind:
+            self._parts.begin(user_id, _name(request), connection.acknowledged)
         connection.turn += 1
         turn = connection.turn
         earlier = self._waiters.get(id(connection))

@@ -25,8 +25,8 @@ from homeserver.storage import sliding as storage
 from homeserver.storage.database import Database
 from homeserver.storage.rooms import MembershipRow
 
-CACHED_USERS = 5_000
-CACHED_FILTERS = 20
+CACHED_ROOMS = 500_000  # of all users together
+CACHED_FILTERS = 8
 DIRECT = "m.direct"
 
 Invites = Mapping[str, tuple[MembershipRow, bool]]
@@ -76,6 +76,7 @@ class _User:
 
     def __init__(self, rooms: UserRooms) -> None:
         self.rooms = rooms
+        self.size = 1  # in rooms, when they were read
         self.order = RoomOrder()
         self.gone: dict[str, Gone] = {}
         self.upto = 0
@@ -103,6 +104,7 @@ class SlidingRooms:
         self._account_data = account_data
         self._traits = traits
         self._users: OrderedDict[str, _User] = OrderedDict()
+        self._size = 0
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def get(
@@ -173,9 +175,12 @@ class SlidingRooms:
                 user.gone[row.room_id] = Gone(row, was_removed=True)
                 activity[row.room_id] = row.position
         user.order.reset(activity)
+        before = self._users.pop(user_id, None)
+        user.size = len(user.order) + 1
+        self._size += user.size - (before.size if before is not None else 0)
         self._users[user_id] = user
-        if len(self._users) > CACHED_USERS:
-            self._users.popitem(last=False)
+        while self._size > CACHED_ROOMS and len(self._users) > 1:
+            self._size -= self._users.popitem(last=False)[1].size
         return user
 
     async def _take_moves(self, user_id: str, user: _User, rooms: UserRooms) -> None:
