@@ -11,9 +11,10 @@ from homeserver.storage.database import Queryable
 # goes before that of their ruleset.
 SELECT_PAGE = """
 SELECT DISTINCT ON (found.position) found.* FROM (
-    SELECT n.* FROM unnest($1::text[]) AS wanted (room_id) CROSS JOIN LATERAL (
+    SELECT n.* FROM unnest($1::text[]) AS wanted (room_id)
+    CROSS JOIN unnest($3::text[]) AS heard (audience) CROSS JOIN LATERAL (
         SELECT room_id, position, event_id, thread_id, highlight, audience FROM notifications
-        WHERE room_id = wanted.room_id AND audience = ANY($3::text[]) AND position < $4
+        WHERE room_id = wanted.room_id AND audience = heard.audience AND position < $4
             AND sender <> $2 AND (highlight OR NOT $5)
         ORDER BY position DESC LIMIT $6
     ) n ORDER BY n.position DESC LIMIT $6

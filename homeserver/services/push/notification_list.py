@@ -102,7 +102,7 @@ class NotificationList:
         limit = min(limit, MOST_AT_ONCE)
         joined = (await self._rooms_of.get(user_id)).joined
         readers = await self._readers.readers(joined, user_id)
-        audiences = (self._rulesets.ruleset_name(user_id), user_id)
+        audiences = sorted({self._rulesets.ruleset_name(user_id), user_id})
         shown: list[_Notified] = []
         more = True
         for _ in range(MOST_PAGES):
