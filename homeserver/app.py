@@ -74,6 +74,7 @@ def build_app(wiring: Wiring) -> web.Application:
     wiring.conversations.provide(app)
     wiring.push_parts.provide(app)
     wiring.app_services.provide(app)
+    wiring.administration.provide(app)
     add_all_routes(app)
     return app
 

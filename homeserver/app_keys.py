@@ -90,6 +90,7 @@ from homeserver.services.sliding.service import SlidingSync
 from homeserver.services.spaces.hierarchy import Hierarchies
 from homeserver.services.spaces.mutual import MutualRooms
 from homeserver.services.spaces.summaries import Summaries
+from homeserver.services.statistics import StatisticsService
 from homeserver.services.sync import SyncService
 from homeserver.services.terms import Terms
 from homeserver.services.third_party_bindings import ThirdPartyBindings
@@ -187,6 +188,7 @@ ROOMS = web.AppKey("ROOMS", Rooms)
 
 SLIDING_SYNC = web.AppKey("SLIDING_SYNC", SlidingSync)
 OLD_SYNC = web.AppKey("OLD_SYNC", OldSync)
+STATISTICS = web.AppKey("STATISTICS", StatisticsService)
 SYNC = web.AppKey("SYNC", SyncService)
 HIERARCHIES = web.AppKey("HIERARCHIES", Hierarchies)
 MUTUAL_ROOMS = web.AppKey("MUTUAL_ROOMS", MutualRooms)

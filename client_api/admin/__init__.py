@@ -18,10 +18,14 @@ from client_api.admin import (
     policy,
     policy_lists,
     policy_server,
+    registration_tokens,
     room_acls,
+    server,
     server_blocks,
     server_notices,
+    users,
 )
+from client_api.admin.api import AdminApi
 from client_api.admin.routing import AdminRoutes
 
 
@@ -31,6 +35,13 @@ class AdminModule(Protocol):
     routes: AdminRoutes
 
 
+class AdminFamily(Protocol):
+    """A module whose operations are declared."""
+
+    api: AdminApi
+
+
+FAMILIES: tuple[AdminFamily, ...] = (registration_tokens, server, users)
 MODULES: tuple[AdminModule, ...] = (
     app_services,
     applications,
@@ -45,5 +56,6 @@ MODULES: tuple[AdminModule, ...] = (
     server_notices,
 )
 ALL_ROUTES: list[web.RouteDef] = [
-    definition for module in MODULES for definition in module.routes.definitions
+    *(definition for family in FAMILIES for definition in family.api.definitions),
+    *(definition for module in MODULES for definition in module.routes.definitions),
 ]

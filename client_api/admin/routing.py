@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import web
 
+from client_api.admin.audit import audited_handler
 from client_api.auth import access_token, require_user
 from client_api.routing import PrefixRoutes
 from homeserver.app_keys import ADMIN_TOKENS
 from homeserver.errors import Forbidden
+from homeserver.web import Handler
 
 PREFIX = "/_comity/admin/v1"
 COMMAND_LINE = "command line"
@@ -18,6 +22,15 @@ class AdminRoutes(PrefixRoutes):
 
     def __init__(self) -> None:
         super().__init__(PREFIX)
+
+    def _add(self, method: str, path: str) -> Callable[[Handler], Handler]:
+        register = super()._add(method, path)
+
+        def register_audited(handler: Handler) -> Handler:
+            register(handler if method == "GET" else audited_handler(handler))
+            return handler
+
+        return register_audited
 
 
 async def require_admin(request: web.Request) -> str:

@@ -125,7 +125,9 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
+class Options:
+    """How an operation is answered."""
+
     scope: str | None
     status: int
     idempotent: bool  # by the generic store; else by the handler, or by nature
@@ -147,7 +149,7 @@ class Api:
         self, path: str, *, scope: str | None, media_type: str | None = None
     ) -> Callable[[Handler], Handler]:
         """Answer GET; what is no list, and no raw answer, gets an ETag."""
-        return self._add("GET", path, _Options(scope, 200, False, media_type))
+        return self._add("GET", path, Options(scope, 200, False, media_type))
 
     def post(
         self,
@@ -161,19 +163,19 @@ class Api:
     ) -> Callable[[Handler], Handler]:
         """Answer POST, once for each idempotency key.  Not ``idempotent``: the handler sees to it,
         or nothing is changed.  ``takes``: the type of a body that the handler reads itself."""
-        return self._add("POST", path, _Options(scope, status, idempotent, media_type, takes))
+        return self._add("POST", path, Options(scope, status, idempotent, media_type, takes))
 
     def put(self, path: str, *, scope: str | None) -> Callable[[Handler], Handler]:
         """Answer PUT."""
-        return self._add("PUT", path, _Options(scope, 200, False, None))
+        return self._add("PUT", path, Options(scope, 200, False, None))
 
     def patch(self, path: str, *, scope: str | None) -> Callable[[Handler], Handler]:
         """Answer PATCH."""
-        return self._add("PATCH", path, _Options(scope, 200, False, None))
+        return self._add("PATCH", path, Options(scope, 200, False, None))
 
     def delete(self, path: str, *, scope: str | None) -> Callable[[Handler], Handler]:
         """Answer DELETE."""
-        return self._add("DELETE", path, _Options(scope, 200, False, None))
+        return self._add("DELETE", path, Options(scope, 200, False, None))
 
     def raw(
         self,
@@ -187,11 +189,11 @@ class Api:
     ) -> Callable[[Handler], Handler]:
         """Answer with the ``web.StreamResponse`` that the handler makes; the body is not read.
         ``media_type``: the answer's, ``""`` for none; ``takes``: the body's."""
-        return self._add(method, path, _Options(scope, status, False, media_type, takes))
+        return self._add(method, path, Options(scope, status, False, media_type, takes))
 
-    def _add(self, method: str, path: str, options: _Options) -> Callable[[Handler], Handler]:
+    def _add(self, method: str, path: str, options: Options) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
-            operation = _operation(self.tag, method, path, handler, options)
+            operation = declared(self.tag, method, path, handler, options)
             self.operations.append(operation)
             route = web.route(method, PREFIX + path, _endpoint(operation, handler, options))
             self.definitions.append(route)
@@ -200,7 +202,10 @@ class Api:
         return register
 
 
-def _operation(tag: str, method: str, path: str, handler: Handler, options: _Options) -> Operation:
+def declared(
+    tag: str, method: str, path: str, handler: Callable[..., Any], options: Options
+) -> Operation:
+    """What a handler's annotations and docstring say of its operation."""
     hints = get_type_hints(handler, include_extras=True)
     answer = hints.pop("return")
     (call,) = hints.values()
@@ -229,17 +234,17 @@ def _given(kind: Any) -> Any:
 
 
 def _endpoint(
-    operation: Operation, handler: Handler, options: _Options
+    operation: Operation, handler: Handler, options: Options
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     decoder = msgspec.json.Decoder(operation.body) if operation.body is not None else None
-    repeated = _repeated(operation.query)
+    repeated = repeated_in(operation.query)
     has_tag = operation.method == "GET" and not _is_page(operation.answer)
     scope = operation.scope
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
         caller = await authorise(request, scope) if scope is not None else None
-        body = await _read(request, decoder) if decoder is not None else None
-        query = _parse_query(request, operation.query, repeated)
+        body = await read_shape(request, decoder) if decoder is not None else None
+        query = parse_query(request, operation.query, repeated)
         call: Call[Any, Any] = Call(request, caller, body, query)
         if not options.idempotent:
             return await answered(call)
@@ -263,7 +268,8 @@ def _is_page(answer: Any) -> bool:
     return getattr(answer, "__origin__", answer) is Page
 
 
-async def _read(request: web.Request, decoder: msgspec.json.Decoder[Any]) -> Any:
+async def read_shape(request: web.Request, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """The body as its shape.  Raises :class:`Problem`, and what :func:`parse_json` raises."""
     body = await read_body(request)
     try:
         return decoder.decode(body or b"{}")
@@ -286,14 +292,16 @@ def invalid(error: msgspec.ValidationError) -> Problem:
     return Problem("invalid_body", detail, status=422, **({"field": field} if field else {}))
 
 
-def _repeated(query: Any) -> frozenset[str]:
+def repeated_in(query: Any) -> frozenset[str]:
+    """The parameters of a query that may be given several times."""
     if query is None:
         return frozenset()
     hints = get_type_hints(query)
     return frozenset(name for name, kind in hints.items() if "list" in str(kind))
 
 
-def _parse_query(request: web.Request, kind: Any, repeated: frozenset[str]) -> Any:
+def parse_query(request: web.Request, kind: Any, repeated: frozenset[str]) -> Any:
+    """The query as its shape.  Raises :class:`Problem`."""
     if kind is None:
         return None
     given = request.query

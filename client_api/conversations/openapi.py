@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import msgspec
 
-from client_api.conversations.api import PREFIX, Api, Operation
+from client_api.conversations.api import PREFIX, Operation
 from client_api.conversations.idempotency import IDEMPOTENCY_KEY
 from homeserver.protocol.events import JsonObject
 from homeserver.services.conversations.shapes.base import Shape, Sparse
@@ -51,18 +52,50 @@ def openapi_path(path: str) -> str:
     return _PART.sub(r"{\1}", path)
 
 
-def document(apis: Sequence[Api], base_url: str) -> JsonObject:
+class Family(Protocol):
+    """Operations that belong together."""
+
+    tag: str
+    description: str
+    operations: list[Operation]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a document says of the whole API."""
+
+    prefix: str
+    title: str
+    description: str
+    problem: type[msgspec.Struct]
+    problem_type: str  # its media type
+    token: str  # what tokens it takes
+    idempotent: bool  # a POST takes an idempotency key
+
+
+CONVERSATIONS = About(
+    PREFIX,
+    TITLE,
+    DESCRIPTION,
+    ProblemDetails,
+    "application/problem+json",
+    "An access token of a session, or an application's token",
+    idempotent=True,
+)
+
+
+def document(apis: Sequence[Family], base_url: str, about: About = CONVERSATIONS) -> JsonObject:
     """The whole document of these APIs, for an instance at an address."""
     operations = [operation for api in apis for operation in api.operations]
     kinds = [kind for o in operations for kind in (o.body, o.query, o.answer) if kind is not None]
-    kinds.append(ProblemDetails)
+    kinds.append(about.problem)
     schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)
     _require_what_is_always_there(components)
     by_kind = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     paths: dict[str, JsonObject] = {}
     for operation in operations:
-        entry = paths.setdefault(openapi_path(PREFIX + operation.path), {})
-        entry[operation.method.lower()] = _operation(operation, by_kind, components)
+        entry = paths.setdefault(openapi_path(about.prefix + operation.path), {})
+        entry[operation.method.lower()] = _operation(operation, by_kind, components, about)
     queries = {
         schema["$ref"].rpartition("/")[2]
         for o in operations
@@ -71,7 +104,7 @@ def document(apis: Sequence[Api], base_url: str) -> JsonObject:
     }
     made = {
         "openapi": "3.1.1",
-        "info": {"title": TITLE, "version": "1", "description": DESCRIPTION},
+        "info": {"title": about.title, "version": "1", "description": about.description},
         "servers": [{"url": base_url}],
         "security": [{"token": []}],
         "tags": [{"name": tag, "description": about} for tag, about in _tags(apis).items()],
@@ -82,7 +115,7 @@ def document(apis: Sequence[Api], base_url: str) -> JsonObject:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An access token of a session, or an application's token",
+                    "description": about.token,
                 }
             },
         },
@@ -90,7 +123,7 @@ def document(apis: Sequence[Api], base_url: str) -> JsonObject:
     return _with_readable_names(made)
 
 
-def _tags(apis: Sequence[Api]) -> dict[str, str]:
+def _tags(apis: Sequence[Family]) -> dict[str, str]:
     """The families; one may be in several modules."""
     tags: dict[str, str] = {}
     for api in apis:
@@ -120,7 +153,10 @@ def _with_readable_names(made: JsonObject) -> JsonObject:
 
 
 def _operation(
-    operation: Operation, by_kind: dict[int, JsonObject], components: dict[str, Any]
+    operation: Operation,
+    by_kind: dict[int, JsonObject],
+    components: dict[str, Any],
+    about: About,
 ) -> JsonObject:
     made: JsonObject = {
         "operationId": operation.name,
@@ -134,7 +170,7 @@ def _operation(
             str(operation.status): _answer(operation, by_kind),
             "default": {
                 "description": "A problem",
-                "content": {"application/problem+json": {"schema": by_kind[id(ProblemDetails)]}},
+                "content": {about.problem_type: {"schema": by_kind[id(about.problem)]}},
             },
         },
     }
@@ -144,7 +180,8 @@ def _operation(
         made["security"] = []
     else:
         made["x-scope"] = operation.scope
-    if operation.method == "POST" and operation.scope and operation.media_type is None:
+    takes_key = about.idempotent and operation.method == "POST" and operation.scope
+    if takes_key and operation.media_type is None:
         made["parameters"].append(
             {
                 "name": IDEMPOTENCY_KEY,

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from client_api.admin.audit import audited_handler
 from client_api.admin.routing import require_admin
 from client_api.auth import require_user
 from client_api.matrix.parsing import path_user_id
@@ -48,6 +49,7 @@ async def get_admin_lock_user(request: web.Request) -> web.Response:
 
 
 @routes.put("/admin/lock/{user_id}", versions=V1)
+@audited_handler
 async def put_admin_lock_user(request: web.Request) -> web.Response:
     """Lock an account, or unlock it."""
     by = await require_admin(request)
@@ -66,6 +68,7 @@ async def get_admin_suspend_user(request: web.Request) -> web.Response:
 
 
 @routes.put("/admin/suspend/{user_id}", versions=V1)
+@audited_handler
 async def put_admin_suspend_user(request: web.Request) -> web.Response:
     """Suspend an account, or no longer."""
     by = await require_admin(request)

@@ -24,6 +24,7 @@ class LazyGroup(click.Group):
     modules: ClassVar[dict[str, str]] = {
         "application": "homeserver.cli.application",
         "appservice": "homeserver.cli.appservice",
+        "audit": "homeserver.cli.server",
         "backup": "homeserver.cli.backup",
         "config": "homeserver.cli.config",
         "consent": "homeserver.cli.consent",
@@ -36,6 +37,7 @@ class LazyGroup(click.Group):
         "policy-server": "homeserver.cli.policy_server",
         "registration-token": "homeserver.cli.registration_token",
         "restore": "homeserver.cli.backup",
+        "statistics": "homeserver.cli.server",
         "up": "homeserver.cli.up",
         "user": "homeserver.cli.user",
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -12,6 +14,7 @@ import click
 from homeserver.config import Config
 
 TIMEOUT_SECONDS = 60
+PAGE = 500
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -44,6 +47,30 @@ def ask(config: Config, method: str, path: str, body: Any = None) -> Any:
         raise click.ClickException(
             f"The server does not answer at {address}: {error}. Is it running?"
         ) from None
+
+
+def ask_for_all(
+    config: Config, path: str, query: Mapping[str, Any], most: int
+) -> Iterator[dict[str, Any]]:
+    """The items of a list, page after page, up to ``most``; parts of the query may be None."""
+    given = {name: _plain(value) for name, value in query.items() if value is not None}
+    while most > 0:
+        given["limit"] = str(min(most, PAGE))
+        answer = ask(config, "GET", f"{path}?{urllib.parse.urlencode(given)}")
+        yield from answer["items"]
+        most -= len(answer["items"])
+        if answer["next"] is None:
+            return
+        given["cursor"] = answer["next"]
+
+
+def part(text: str) -> str:
+    """A text as one part of a path."""
+    return urllib.parse.quote(text, safe="")
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

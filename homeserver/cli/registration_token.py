@@ -68,3 +68,21 @@ def revoke(token: str, config_path: Path | None) -> None:
     if not with_database(load(config_path), work):
         raise click.ClickException("There is no such token")
     click.echo("revoked")
+
+
+@registration_token.command()
+@click.argument("token")
+@click.option("--uses", type=click.IntRange(min=0), help="How often it may be used; else any.")
+@click.option("--days", type=click.IntRange(min=0), help="How long from now; else for ever.")
+@config_option
+def change(token: str, uses: int | None, days: int | None, config_path: Path | None) -> None:
+    """Set how often, and until when, TOKEN is good."""
+    now = time.time_ns() // 1_000_000
+
+    async def work(database: Database) -> bool:
+        expires_at = now + days * 86_400_000 if days is not None else None
+        return await storage.set_limits(database, token, uses_allowed=uses, expires_at=expires_at)
+
+    if not with_database(load(config_path), work):
+        raise click.ClickException("There is no such token")
+    click.echo("changed")

@@ -9,9 +9,11 @@ import click
 
 from homeserver.cli import config_option
 from homeserver.cli.loading import load, with_database
+from homeserver.cli.user_admin import COMMANDS
 from homeserver.config import Config
 from homeserver.errors import MatrixError
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId, parse_address
+from homeserver.storage.admin_audit import note_deed
 from homeserver.storage.database import Database
 from homeserver.wiring import Wiring
 
@@ -20,10 +22,20 @@ COMMAND_LINE = "command line"
 
 @click.group()
 def user() -> None:
-    """Make, list and change accounts; works while the server runs and while it does not."""
+    """Make, list and change accounts; works while the server runs and while it does not.
+
+    Those that say so need the running server.
+    """
 
 
-def _with_wiring(config: Config, work: Callable[[Wiring], Awaitable[None]]) -> None:
+for _command in COMMANDS:
+    user.add_command(_command)
+
+
+def _with_wiring(
+    config: Config, work: Callable[[Wiring], Awaitable[None]], deed: tuple[str, str] | None = None
+) -> None:
+    """Work on the database; ``deed``, an action and whose account, goes to the audit trail."""
     from homeserver.app import load_signing_keys
     from homeserver.cli.up import prepare_signing_key
 
@@ -34,6 +46,8 @@ def _with_wiring(config: Config, work: Callable[[Wiring], Awaitable[None]]) -> N
         await wiring.log.start()
         try:
             await work(wiring)
+            if deed is not None:
+                await note_deed(database, COMMAND_LINE, *deed)
         except MatrixError as error:
             raise click.ClickException(error.text) from error
         finally:
@@ -67,7 +81,7 @@ def add(name: str, admin: bool, password: str, config_path: Path | None) -> None
         user_id = await wiring.accounts.create(name, password, admin)
         click.echo(f"made {user_id}")
 
-    _with_wiring(load(config_path), work)
+    _with_wiring(load(config_path), work, ("create_user", name))
 
 
 @user.command("list")
@@ -106,7 +120,7 @@ def deactivate(name: str, erase: bool, config_path: Path | None) -> None:
         await wiring.account_deletion.settle()
         click.echo(f"deactivated {user_id}")
 
-    _with_wiring(load(config_path), work)
+    _with_wiring(load(config_path), work, ("deactivate_user", name))
 
 
 @user.command()
@@ -121,7 +135,7 @@ def admin(name: str, revoke: bool, config_path: Path | None) -> None:
         await wiring.accounts.set_admin(user_id, not revoke)
         click.echo(f"{user_id} is {'no longer an' if revoke else 'an'} admin")
 
-    _with_wiring(load(config_path), work)
+    _with_wiring(load(config_path), work, ("change_user", name))
 
 
 def _set_standing(
@@ -134,7 +148,7 @@ def _set_standing(
         await work(wiring, user_id)
         done.append(user_id)
 
-    _with_wiring(load(config_path), run)
+    _with_wiring(load(config_path), run, ("change_user", name))
     return done[0]
 
 

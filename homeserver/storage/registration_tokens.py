@@ -24,6 +24,9 @@ WHERE token = $1 AND (uses_allowed IS NULL OR uses_completed < uses_allowed)
     AND (expires_at IS NULL OR expires_at > $2)
 RETURNING token
 """
+SET_LIMITS = """
+UPDATE registration_tokens SET uses_allowed = $2, expires_at = $3 WHERE token = $1 RETURNING token
+"""
 DELETE_TOKEN = "DELETE FROM registration_tokens WHERE token = $1 RETURNING token"
 
 
@@ -70,6 +73,13 @@ async def get_tokens(db: Queryable) -> list[RegistrationToken]:
 async def use_token(db: Queryable, token: str, now: int) -> bool:
     """Use a token once.  False if it is unknown, expired or used up."""
     return await db.fetchval(USE_TOKEN, token, now) is not None
+
+
+async def set_limits(
+    db: Queryable, token: str, *, uses_allowed: int | None, expires_at: int | None
+) -> bool:
+    """Set how often and until when a token is good.  False if there is none of that name."""
+    return await db.fetchval(SET_LIMITS, token, uses_allowed, expires_at) is not None
 
 
 async def delete_token(db: Queryable, token: str) -> bool:

@@ -60,6 +60,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.log import Log
 from homeserver.wiring.account_access import AccountAccess, mailer_and_standing
 from homeserver.wiring.accounts import AccountParts, make_exports
+from homeserver.wiring.administration import AdministrationParts
 from homeserver.wiring.appservices import AppServiceParts
 from homeserver.wiring.basics import clock_ms, random_id
 from homeserver.wiring.checks import CheckParts
@@ -138,6 +139,8 @@ class Wiring:
         self.app_services: AppServiceParts = AppServiceParts(self)
         self.account_access: AccountAccess = AccountAccess(self, self.interactive_auth)
         self.push_parts = PushParts(self)
+        self.administration: AdministrationParts = AdministrationParts(self)
+        self.account_access = AccountAccess(self, self.interactive_auth)
 
     # ------------------------------------------------------------ rooms
 
