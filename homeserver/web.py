@@ -30,6 +30,7 @@ from homeserver.errors import (
     Unrecognized,
 )
 from homeserver.metrics import REQUEST_SECONDS, REQUESTS
+from homeserver.storage.database import is_unstorable
 
 logger = structlog.get_logger(__name__)
 
@@ -249,6 +250,8 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except Exception as error:
         if isinstance(error, ConnectionError) and _is_gone(request):
             return web.Response(status=CLIENT_GONE)  # nobody reads it
+        if is_unstorable(error):
+            return told(InvalidParam("The request has a NUL character where there must be none"))
         logger.exception("request failed")
         return told(
             MatrixError("Something went wrong on this server; it has been logged", status=500)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from client_api.auth import find_user, require_active, require_user
+from client_api.matrix import parsing
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import (
@@ -40,7 +41,7 @@ async def set_room_alias(request: web.Request) -> web.Response:
 
     request.app[APP_SERVICES].check_alias(alias, requester.app_service)
     await request.app[DIRECTORY].create_alias(
-        requester.user_id, alias, required(body, "room_id", str)
+        requester.user_id, alias, parsing.room_id(required(body, "room_id", str))
     )
     return json_response({})
 

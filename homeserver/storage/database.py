@@ -62,6 +62,11 @@ async def _leave_as_it_is(connection: Any) -> None:
     """
 
 
+def is_unstorable(error: BaseException) -> bool:
+    """Whether a statement failed because a text has a NUL character, which no text may have."""
+    return isinstance(error, asyncpg.CharacterNotInRepertoireError)
+
+
 class Database:
     """A pool of connections."""
 

@@ -41,6 +41,14 @@ MODULES = (keys, to_device, receipts, typing, presence)
 ALICES, BOBS = bearer("alice/LAPTOP"), bearer("bob/PHONE")
 
 
+class NoOAuth:
+    """Nobody has logged in by the OAuth 2.0 API."""
+
+    async def uses_oauth(self, user_id: str, device_id: str) -> bool:
+        """Never."""
+        return False
+
+
 @dataclass
 class Stage:
     """A client, and what stands behind the server."""
@@ -80,6 +88,8 @@ async def stage(database):
         remote=peers,
     )
     parts: dict[Any, Any] = {
+        app_keys.OAUTH_TOKENS: NoOAuth(),
+        app_keys.APPROVALS: NoOAuth(),
         app_keys.DEVICE_LISTS: lists,
         app_keys.END_TO_END_KEYS: end_to_end,
         app_keys.CROSS_SIGNING: CrossSigningService(

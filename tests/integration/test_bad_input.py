@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, is_unstorable
 from tests.integration.single import Instance, running
 
 BODIES: list[bytes] = [
@@ -129,3 +129,23 @@ async def test_an_unsigned_federation_request_is_refused(
                 (path, *_) = paths(canonical)
                 async with one.client.request(method, path, json={}) as response:
                     assert response.status == 401, (method, path)
+
+
+async def test_a_nul_where_the_database_takes_none_is_refused(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        for path in ("/directory/room/%23tea:one.test", "/directory/room/%23x:one.test"):
+            refused = await one.call("PUT", path, {"room_id": "!a\0b"}, token=alice, status=400)
+
+            assert refused["errcode"] == "M_INVALID_PARAM"
+
+
+async def test_a_nul_that_nobody_looked_for_is_known_by_the_databases_error(
+    database: Database,
+) -> None:
+    with pytest.raises(Exception, match="0x00") as failed:
+        await database.fetchval("SELECT $1::text", "a\0b")
+
+    assert is_unstorable(failed.value)

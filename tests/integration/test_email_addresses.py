@@ -476,3 +476,25 @@ async def test_a_client_that_does_not_know_the_stage_opens_a_page(world: World) 
     made = await world.one.call("POST", "/register", {**request, "auth": auth})
 
     assert await world.addresses(made["access_token"]) == [CANONICAL]
+
+
+async def test_the_older_spelling_adds_an_address_too(world: World) -> None:
+    token = await world.one.register("alice")
+    creds = await world.credentials("/account/3pid")
+    auth = {"type": "m.login.password", "password": "sesame"}
+    body = {"three_pid_creds": creds, "auth": auth}
+
+    await world.one.call("POST", "/account/3pid", body, token=token)
+
+    assert await world.addresses(token) == [CANONICAL]
+
+
+async def test_what_no_identity_server_knows_stays_the_accounts(world: World) -> None:
+    token = await world.one.register("alice")
+    await world.add(token)
+    body = {"medium": "email", "address": ADDRESS}
+
+    answer = await world.one.call("POST", "/account/3pid/unbind", body, token=token)
+
+    assert answer["id_server_unbind_result"] in ("success", "no-support")
+    assert await world.addresses(token) == [CANONICAL]

@@ -30,7 +30,13 @@ These operations are answered with the specification's error:
 
 """
 
+NO_NUMBERS = "telephone numbers are not taken: the server sends no text messages"
 ALWAYS_REFUSED: dict[str, str] = {
+    "requestTokenTo3PIDMSISDN": NO_NUMBERS,
+    "requestTokenToResetPasswordMSISDN": NO_NUMBERS,
+    "requestTokenToRegisterMSISDN": NO_NUMBERS,
+    "getUrlPreview": "previews of web pages are not offered",
+    "getUrlPreviewAuthed": "previews of web pages are not offered",
     "federation:queryInfo": "there are no queries but directory and profile, which are operations"
     " of their own",
 }
