@@ -8,9 +8,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from homeserver.web import Handler
+
 from .bundle import Operation, plain_path
 from .contract import JSON, by_key, contract
 
+LARGEST_EVENT = 65_536
 SENDING = {"sendMessage", "setRoomStateWithKey", "setAccountData", "setAccountDataPerRoom"}
 
 
@@ -23,20 +26,29 @@ def observe(app: web.Application) -> web.Application:
             if found:
                 handlers[route.handler] = found
 
+    def operations_of(request: web.Request) -> list[Operation]:
+        route = request.match_info.route
+        return by_key().get(
+            (request.method, plain_path(route.resource.canonical if route.resource else ""))
+        ) or handlers.get(route.handler, [])
+
+    @web.middleware
+    async def note_malformed(request: web.Request, handler: Handler) -> web.StreamResponse:
+        # before it is sent: others may be shown it before its sender has the answer
+        if (request.content_length or 0) <= LARGEST_EVENT:
+            await _note_malformed(request, operations_of(request))
+        return await handler(request)
+
     async def on_answer(request: web.Request, response: web.StreamResponse) -> None:
         if not request.path.startswith(("/_matrix/", "/.well-known/matrix/")):
             return
         if request.method in ("HEAD", "OPTIONS"):
             return
-        route = request.match_info.route
-        candidates = by_key().get(
-            (request.method, plain_path(route.resource.canonical if route.resource else ""))
-        ) or handlers.get(route.handler, [])
+        candidates = operations_of(request)
         if is_another_operation(request, response, candidates):
             candidates = []
         if len(candidates) > 1:
             candidates = [await _told_apart(request, candidates)]
-        await _note_malformed(request, candidates)
 
         def check(body: Any) -> None:
             contract().check(
@@ -54,6 +66,7 @@ def observe(app: web.Application) -> web.Application:
         else:
             check(None)
 
+    app.middlewares.append(note_malformed)
     app.on_response_prepare.append(on_answer)
     return app
 
