@@ -140,7 +140,6 @@ class Wiring:
         self.account_access: AccountAccess = AccountAccess(self, self.interactive_auth)
         self.push_parts = PushParts(self)
         self.administration: AdministrationParts = AdministrationParts(self)
-        self.account_access = AccountAccess(self, self.interactive_auth)
 
     # ------------------------------------------------------------ rooms
 
