@@ -114,11 +114,12 @@ async def upload_cross_signing_keys(request: web.Request) -> web.Response:
 
 async def _authenticate_reset(request: web.Request, body: JsonObject, requester: Requester) -> None:
     """By the account page for devices of the OAuth 2.0 API.  Spec: OAuth authentication."""
-    device_id = requester.device_id
-    tokens, approvals = request.app[OAUTH_TOKENS], request.app[APPROVALS]
+    device_id, tokens = requester.device_id, request.app[OAUTH_TOKENS]
     if device_id is None or not await tokens.uses_oauth(requester.user_id, device_id):
         await authenticate_interactively(request, body, requester)
-    elif not await approvals.take(requester.user_id, device_id):
+        return
+    approvals = request.app[APPROVALS]
+    if not await approvals.take(requester.user_id, device_id):
         await authenticate_interactively(
             request,
             body,

@@ -43,6 +43,12 @@ FROM scheduled_sends WHERE user_id = $1 ORDER BY due_at
     "account/sign_in.jsonl": """
 SELECT provider, created_at FROM external_identities WHERE user_id = $1 ORDER BY provider
 """,
+    "account/oauth_sessions.jsonl": """
+SELECT s.device_id, c.metadata ->> 'client_name' AS client_name,
+    c.metadata ->> 'client_uri' AS client_uri, s.scope, s.created_at
+FROM oauth_sessions s JOIN oauth_clients c USING (client_id)
+WHERE s.user_id = $1 ORDER BY s.created_at
+""",
     "account/api_tokens.jsonl": """
 SELECT name, prefix, scopes, created_at, expires_at, last_used_at FROM api_tokens
 WHERE user_id = $1 ORDER BY created_at

@@ -49,6 +49,7 @@ from homeserver.services.interactive_auth import (
 )
 from homeserver.services.invitations import Invitations, Limits
 from homeserver.services.mail import Mailer
+from homeserver.services.oauth.approvals import Approvals
 from homeserver.services.oauth.clients import Clients
 from homeserver.services.oauth.refresh_tokens import RefreshTokens
 from homeserver.services.oauth.tokens import OAuthTokens
@@ -323,6 +324,9 @@ def build(
         identities=others,
         database=database,
         clock_ms=clock,
+    )
+    app[app_keys.APPROVALS] = Approvals(
+        public_base_url="https://one.test", database=database, clock_ms=clock
     )
     app[app_keys.OAUTH_TOKENS] = OAuthTokens(
         database=database,

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from homeserver.app_keys import ACCOUNT_STANDING, APP_SERVICES, SESSIONS
+from homeserver.app_keys import ACCOUNT_STANDING, APP_SERVICES, OAUTH_TOKENS, SESSIONS
 from homeserver.errors import UnknownToken
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.requester import Requester
@@ -45,6 +45,14 @@ class Standing:
         """They are."""
 
 
+class NoOAuth:
+    """Nobody has logged in by OAuth 2.0."""
+
+    async def uses_oauth(self, user_id: str, device_id: str | None) -> bool:
+        """No."""
+        return False
+
+
 class Sessions:
     """Knows callers by tokens of the form ``alice/DEVICE``."""
 
@@ -72,6 +80,7 @@ async def serve(
     app[SESSIONS] = Sessions()  # type: ignore[misc]
     app[APP_SERVICES] = NoAppServices()  # type: ignore[misc]
     app[ACCOUNT_STANDING] = Standing()  # type: ignore[misc]
+    app[OAUTH_TOKENS] = NoOAuth()  # type: ignore[misc]
     for key, part in parts.items():
         app[key] = part
     app.add_routes(list(routes))
