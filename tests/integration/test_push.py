@@ -484,3 +484,19 @@ async def test_a_locked_account_is_told_nothing(database: Database, tmp_path: Pa
 
         (notification,) = await gateway.take()
         assert notification["event_id"] == last["event_id"]
+
+
+async def test_all_apps_of_a_user_are_told_the_same_counts(
+    database: Database, tmp_path: Path
+) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        for key in ("1", "2", "3"):
+            await one.call("POST", "/pushers/set", pusher(gateway.url, pushkey=key), token=bob)
+
+        for number in range(1, 4):
+            await one.say(alice, room_id, str(number))
+            told = await gateway.take(3)
+
+            assert [each["counts"] for each in told] == [{"unread": number}] * 3
+            assert {each["devices"][0]["pushkey"] for each in told} == {"1", "2", "3"}

@@ -6,10 +6,12 @@ counted again.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from homeserver.services.unread import Unread
 from homeserver.storage import notification_list as storage
@@ -78,12 +80,19 @@ class Badges:
         self._rooms = rooms
         self._of_user: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._stale: dict[str, set[str]] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.told: dict[int, Badge] = {}
         """What each pusher's gateway was told last, as far as this process knows."""
         log.subscribe(self._on_notice)
 
     async def get(self, user_id: str) -> Badge:
         """What a user has not read."""
+        # One at a time for each user: else the second would take for counted what the first counts.
+        lock = self._locks.setdefault(user_id, asyncio.Lock())
+        async with lock:
+            return await self._get(user_id)
+
+    async def _get(self, user_id: str) -> Badge:
         joined = (await self._rooms.get(user_id)).joined
         known = self._of_user.setdefault(user_id, {})
         self._of_user.move_to_end(user_id)
