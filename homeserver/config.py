@@ -16,6 +16,7 @@ import yaml
 
 from homeserver.config_accounts import (
     EmailConfig,
+    EncryptionConfig,
     RegistrationConfig,
     SupportConfig,
     email_config,
@@ -252,6 +253,7 @@ class Config:
     registration: RegistrationConfig
     email: EmailConfig
     support: SupportConfig
+    encryption: EncryptionConfig
     sign_in: SignInConfig
     oauth: OAuthConfig
     app_services: list[str | dict[str, Any]]  # files, or what is said of one
@@ -387,6 +389,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         registration=registration_config(document["registration"]),
         email=email_config(document["email"], base),
         support=SupportConfig(**document["support"]),
+        encryption=EncryptionConfig(**document["encryption"]),
         sign_in=SignInConfig(
             document["jwt"]["issuers"], document["oidc_providers"], document["sso_redirect_urls"]
         ),

@@ -71,6 +71,13 @@ class SupportConfig:
     identity_server: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class EncryptionConfig:
+    """``encryption``."""
+
+    dehydrated_devices: bool
+
+
 def support_problems(config: SupportConfig) -> Iterator[str]:
     """Contacts who cannot be reached."""
     for number, contact in enumerate(config.contacts):

@@ -25,6 +25,8 @@ async def get_wellknown(request: web.Request) -> web.Response:
             "issuer": told["issuer"],
             "account": told["account_management_uri"],
         }
+    if config.encryption.dehydrated_devices:  # Element keeps none unless it reads this
+        document["org.matrix.msc3814"] = True
     if config.support.identity_server is not None:
         document["m.identity_server"] = {"base_url": config.support.identity_server}
     return json_response(document)

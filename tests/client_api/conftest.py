@@ -29,7 +29,7 @@ from client_api.matrix import (
 )
 from homeserver import app_keys
 from homeserver.config import RateConfig
-from homeserver.config_accounts import SupportConfig
+from homeserver.config_accounts import EncryptionConfig, SupportConfig
 from homeserver.errors import NotFound
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.account_deletion import AccountDeletion
@@ -233,6 +233,7 @@ def build(
         rooms=SimpleNamespace(default_version="12"),
         scheduling=SimpleNamespace(max_delay_ms=1_000, max_per_user=1),
         support=SupportConfig([], None, None),
+        encryption=EncryptionConfig(dehydrated_devices=False),
         voip=SimpleNamespace(rtc_transports=[]),
         oauth=SimpleNamespace(enabled=False),
     )

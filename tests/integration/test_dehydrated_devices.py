@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +96,20 @@ async def test_who_has_none_is_told_so_and_the_feature_is_announced(owner: Owner
     versions = await owner.instance.call("GET", "/_matrix/client/versions")
 
     assert versions["unstable_features"]["org.matrix.msc3814"] is True
+    wellknown = await owner.instance.call("GET", "/.well-known/matrix/client")
+    assert "org.matrix.msc3814" not in wellknown
+
+
+async def test_clients_are_told_to_keep_one_where_the_admin_wants_it(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    database = await Database.connect(await postgres.create_database())
+
+    async with running(database, tmp_path, encryption={"dehydrated_devices": True}) as instance:
+        told = await instance.call("GET", "/.well-known/matrix/client")
+
+    await database.close()
+    assert told["org.matrix.msc3814"] is True
 
 
 async def test_the_device_is_there_with_its_keys_and_can_be_rehydrated(owner: Owner) -> None:
