@@ -580,3 +580,27 @@ async def test_a_timeline_of_no_events_says_that_there_are_some(
 
         assert first["rooms"][room]["name"] == "n" and "timeline" not in first["rooms"][room]
         assert part["limited"] and "timeline" not in part and "prev_batch" in part
+
+
+async def test_a_held_message_comes_when_it_is_released(database: Database, tmp_path: Path) -> None:
+    rule = {"name": "r-hold", "match": {"keywords": ["holdme"]}, "action": "hold"}
+    async with running(database, tmp_path, policy={"rules": [rule]}) as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        await one.wiring.accounts.set_admin("@alice:one.test", True)
+        room = await one.room(alice)
+        await one.call("POST", f"/join/{room}", {}, token=bob)
+        client = SlidingClient(one, bob)
+        client.list("all", 99)
+        await client.sync()
+        await one.say(alice, room, "holdme")
+        await one.say(alice, room, "after")
+        held = await client.sync()
+        path = "/_comity/admin/v1/moderation/queue/release"
+        await one.call("POST", path, {"rule": "r-hold", "note": "fine"}, token=alice)
+
+        released = await client.sync(timeout=30_000)
+        again = await client.sync()
+
+        assert texts(held["rooms"][room]) == ["after"]
+        assert texts(released["rooms"][room]) == ["holdme"]
+        assert again["rooms"] == {}
