@@ -432,6 +432,16 @@ BAD_BODIES: list[dict[str, Any]] = [
 ]
 
 
+async def test_a_transaction_id_is_not_sent_back(database: Database, tmp_path: Path) -> None:
+    """matrix-rust-sdk would take it to mean that extensions need not be asked for again."""
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+
+        answer = await one.call("POST", LEGACY, {"txn_id": "x"}, token=alice)
+
+        assert set(answer) == {"pos", "lists", "rooms", "extensions"}
+
+
 async def test_what_makes_no_sense_is_refused(database: Database, tmp_path: Path) -> None:
     async with running(database, tmp_path) as one:
         alice = await one.register("alice")

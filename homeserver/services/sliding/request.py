@@ -5,6 +5,9 @@ The accepted text (``v4``) has everything in the body, ``range``, and an object 
 ``timeout`` in the query, ``ranges``, and pairs with ``*``, ``$ME`` and ``$LAZY``.  Both are taken
 at either address.
 
+Nothing is remembered from one request to the next.  A ``txn_id`` is not sent back: matrix-rust-sdk
+takes it for the word of a server that does remember, and leaves its extensions out from then on.
+
 Spec: MSC4186, request body; MSC4508, common extension semantics.
 """
 
@@ -112,7 +115,6 @@ class SlidingRequest:
     pos: str | None = None
     timeout_ms: int = 0
     set_presence: str = "online"
-    txn_id: str | None = None
     lists: Mapping[str, ListRequest] = field(default_factory=dict)
     subscriptions: Mapping[str, RoomConfig] = field(default_factory=dict)
     extensions: Mapping[str, ExtensionRequest] = field(default_factory=dict)
@@ -147,7 +149,6 @@ def parse_request(
         pos=pos or None,
         timeout_ms=_timeout(body, query),
         set_presence=set_presence,
-        txn_id=_text(body, "txn_id"),
         lists={_list_name(name): _list(name, value, me) for name, value in lists.items()},
         subscriptions={
             room_id: _config(f"room_subscriptions.{room_id}", value, me)

@@ -175,8 +175,6 @@ class SlidingSync:
             "rooms": news.rooms,
             "extensions": told.sections,
         }
-        if request.txn_id is not None:
-            body["txn_id"] = request.txn_id
         return _Answer(body, step, bool(news.rooms) or told.is_news)
 
     async def _rules(self, request: SlidingRequest, shown: ShownRooms) -> Rules:
