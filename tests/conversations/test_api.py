@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from client_api.conversations.answers import check_unchanged, problem_answer
 from client_api.conversations.api import Api, Call
 from client_api.conversations.keys import IDEMPOTENCY
-from homeserver.app_keys import SESSIONS, TERMS
+from homeserver.app_keys import ACCOUNT_STANDING, SESSIONS, TERMS
 from homeserver.errors import MatrixError, NotFound
 from homeserver.services.conversations.shapes.base import Input, Shape
 from homeserver.services.conversations.shapes.pages import Page
@@ -197,6 +197,7 @@ async def counted(instance: Instance, alice: ApiUser) -> AsyncIterator[Counted]:
     app[ERROR_FORMATS] = formats
     app[SESSIONS] = wiring.sessions
     app[TERMS] = wiring.account_parts.terms
+    app[ACCOUNT_STANDING] = wiring.standing
     app[IDEMPOTENCY] = wiring.conversations.idempotency
     app.add_routes(api.definitions)
     async with TestClient(TestServer(app)) as client:
