@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from aiohttp import hdrs, web
-from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Error
+from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, OAuth2Error
 from authlib.oauth2.rfc7591 import InvalidClientMetadataError
 
 from client_api.auth import origin
@@ -25,7 +25,7 @@ from homeserver.app_keys import (
     REGISTRATION,
 )
 from homeserver.callers import caller_key
-from homeserver.errors import Forbidden, LimitExceeded, MatrixError
+from homeserver.errors import Forbidden, LimitExceeded, MatrixError, UserLocked
 from homeserver.services.oauth.errors import TemporarilyUnavailable
 from homeserver.services.oauth.metadata import ENDPOINTS, issuer_of, server_metadata
 from homeserver.web import Handler, json_response, read_body, read_json
@@ -54,6 +54,10 @@ def oauth_errors(handler: Handler) -> Handler:
             answer = _refusal(TemporarilyUnavailable("Too many requests: try again later"))
             answer.headers[hdrs.RETRY_AFTER] = str(-(-error.extra["retry_after_ms"] // 1000))
             return answer
+        except (
+            UserLocked
+        ) as error:  # who logs in; a refresh goes on, lest clients forget their keys
+            return _refusal(InvalidGrantError(error.text))
         except OAuth2Error as error:
             return _refusal(error)
 

@@ -220,6 +220,7 @@ class SessionService:
         device = device_id or new_device_id()
         if not new_device:
             await self.check_device_id(user_id, device)
+        self.may_enter(user_id)
         made = self._new_tokens(user_id, device, f"cmr_{_secret()}" if refreshable else None)
         async with self._database.transaction() as connection:
             tokens = await self._open(connection, made, display_name, origin, known=not new_device)
@@ -247,6 +248,7 @@ class SessionService:
 
         After the commit the caller has to :meth:`forget` the device.
         """
+        self.may_enter(user_id)
         made = self._new_tokens(user_id, device_id, refresh_token, lifetime_ms)
         return await self._open(connection, made, display_name, origin, known=True)
 
@@ -277,7 +279,6 @@ class SessionService:
         refresh_token: str | None,
         lifetime_ms: int | None = None,
     ) -> tuple[Tokens, NewToken]:
-        self.may_enter(user_id)
         now = self._clock_ms()
         access_token = f"cmt_{_secret()}"
         if refresh_token is None:
@@ -305,6 +306,7 @@ class SessionService:
                 raise UnknownToken("This refresh token is not known here, or was used before")
             if old.client_id is not None:
                 raise UnknownToken("This refresh token is for the token endpoint of OAuth 2.0")
+            self.may_enter(old.user_id)
             tokens, voided = await self.renew(connection, old, f"cmr_{_secret()}")
         self.drop(voided)
         return tokens
@@ -318,6 +320,7 @@ class SessionService:
     ) -> tuple[Tokens, list[bytes]]:
         """A new pair of tokens in the place of an old one, inside a transaction.
 
+        For whoever has the old one, :attr:`may_enter` or not: the caller asks that.
         The second value goes to :meth:`drop` after the commit.
         """
         tokens, row = self._new_tokens(

@@ -16,6 +16,7 @@ from canonicaljson import encode_canonical_json
 from nacl.signing import SigningKey
 from PIL import Image
 
+from homeserver.protocol.identifiers import UserId
 from tests.conftest import TestPostgres
 from tests.integration.oauth_people import (
     ACCOUNT,
@@ -323,6 +324,42 @@ async def test_an_account_is_ended_by_who_has_just_proved_who_they_are(
     await who(one, tokens["access_token"], 401)
     await browser.open(f"{ACCOUNT}/sign-in")
     assert (await browser.sign_in()).status == 403
+
+
+async def test_a_locked_account_is_let_nowhere_and_not_logged_out(
+    one: Instance, browser: Browser, client: Client
+) -> None:
+    tokens = await client.log_in(browser)
+    code = await client.code(browser, scope=scope("OTHER"))
+    user_id = UserId(f"@{browser.user}:one.test")
+    standing = one.wiring.account_access.standing
+    await standing.set_locked(user_id, True, by="@admin:one.test")
+
+    page = await browser.open(ACCOUNT)
+    consent = await browser.open(client.request())
+    refused = await who(one, tokens["access_token"], 401)
+    tokens = await client.refresh(tokens["refresh_token"])
+    denied = await client.redeem(code, 400)
+    await standing.set_locked(user_id, False, by="@admin:one.test")
+
+    assert (page.status, consent.status) == (401, 401)
+    assert "locked" in page.text
+    assert denied["error"] == "invalid_grant"
+    assert (refused["errcode"], refused["soft_logout"]) == ("M_USER_LOCKED", True)
+    await who(one, tokens["access_token"])
+
+
+async def test_an_admin_is_told_what_a_client_could_do(
+    one: Instance, browser: Browser, client: Client
+) -> None:
+    await browser.open(client.request())
+    before = await browser.sign_in()
+    await one.wiring.accounts.set_admin(f"@{browser.user}:one.test", True)
+
+    after = await browser.open(client.request())
+
+    assert "administer this server" not in before.text
+    assert "administer this server" in after.text
 
 
 async def test_signing_out_signs_out(browser: Browser) -> None:
