@@ -163,7 +163,7 @@ class DeviceListService:
         Spec: client-server API, extensions to /sync (``device_lists``), and ``/keys/changes``.
         """
         changed = await storage.get_changed(self._database, user_id, since, upto)
-        rooms_joined, rooms_left = await shared_rooms.get_rooms_moved(
+        rooms_joined, rooms_left, rooms_before = await shared_rooms.get_rooms_moved(
             self._database, user_id, since, upto
         )
         joined, left = await shared_rooms.get_members_moved(
@@ -173,6 +173,8 @@ class DeviceListService:
             joined |= await shared_rooms.get_joined_members(self._database, rooms_joined)
         if rooms_left:
             left |= await shared_rooms.get_joined_members(self._database, rooms_left)
+        if rooms_before:  # who left them, too, while the reader was not there to see it
+            left |= await shared_rooms.get_members_left(self._database, rooms_before, since, upto)
         left -= {user_id}
         if left:
             left -= await shared_rooms.sharing_rooms(self._database, user_id, left)

@@ -56,6 +56,11 @@ GROUP BY c.room_id
 SELECT_JOINED_MEMBERS = """
 SELECT DISTINCT user_id FROM memberships WHERE room_id = ANY($1::text[]) AND membership = 'join'
 """
+SELECT_MEMBERS_LEFT = """
+SELECT DISTINCT user_id FROM memberships
+WHERE room_id = ANY($1::text[]) AND membership IN ('leave', 'ban')
+    AND position > $2 AND position <= $3
+"""
 # Members whose membership moved in a room of the reader's; ``event_id`` is what moved it.
 SELECT_MEMBERS_MOVED = """
 SELECT theirs.room_id, theirs.user_id, theirs.membership, theirs.event_id FROM memberships theirs
@@ -132,8 +137,8 @@ async def sharing_rooms(db: Queryable, reader: str, among: Iterable[str]) -> set
 
 async def get_rooms_moved(
     db: Queryable, reader: str, since: int, upto: int
-) -> tuple[list[str], list[str]]:
-    """The rooms that the reader has joined, and those they have left, since a position.
+) -> tuple[list[str], list[str], list[str]]:
+    """The rooms that the reader joined, those they left, and those of both they were in before.
 
     Who left and is back has joined: what happened in between was not told here.
     """
@@ -144,12 +149,20 @@ async def get_rooms_moved(
         if row["now"] and (row["gone_meanwhile"] or not row["before"])
     ]
     left = [row["room_id"] for row in rows if row["before"] and not row["now"]]
-    return joined, left
+    return joined, left, [row["room_id"] for row in rows if row["before"]]
 
 
 async def get_joined_members(db: Queryable, room_ids: Iterable[str]) -> set[str]:
     """Everybody joined to any of these rooms."""
     rows = await db.fetch(SELECT_JOINED_MEMBERS, list(room_ids))
+    return {row["user_id"] for row in rows}
+
+
+async def get_members_left(
+    db: Queryable, room_ids: Iterable[str], since: int, upto: int
+) -> set[str]:
+    """Who left any of these rooms since a position."""
+    rows = await db.fetch(SELECT_MEMBERS_LEFT, list(room_ids), since, upto)
     return {row["user_id"] for row in rows}
 
 
