@@ -19,6 +19,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 
 from .spec.contract import contract
+from .spec.events import Malformed
 
 # How long an example takes to make says only how busy the machine is.
 settings.register_profile("comity", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -109,6 +110,12 @@ class TestPostgres:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is said about all tests is said after all of them."""
     items.sort(key=lambda item: item.path.name == "test_zz_contract.py")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def malformed_events() -> None:
+    """What the clients of other tests sent is no excuse for what is answered in these."""
+    contract().malformed = Malformed()
 
 
 @pytest.fixture(autouse=True)

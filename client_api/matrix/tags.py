@@ -32,8 +32,8 @@ async def set_room_tag(request: web.Request) -> web.Response:
     """Give a room a tag, or another place among those with it."""
     user_id = await _user(request)
     about = await read_json(request, optional=True)
-    order = about.get("order")
-    if isinstance(order, bool) or not isinstance(order, int | float | None):
+    order = about.get("order", 0)
+    if isinstance(order, bool) or not isinstance(order, int | float):
         raise BadJson("'order' must be a number")
     tag = request.match_info["tag"]
 

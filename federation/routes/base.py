@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from aiohttp import web
@@ -18,6 +19,7 @@ class FederationRoutes:
 
     def _add(self, method: str, path: str) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
+            @functools.wraps(handler)
             async def verified(request: web.Request) -> web.StreamResponse:
                 await authenticate_request(request)
                 async with take_turn(request):

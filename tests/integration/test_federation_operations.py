@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from homeserver.storage.server_keys import ServerKey, save_keys
 from .single import Instance, running
 from .test_lying_peer import DAY_MS, KEY, MALLORY, PEER, LyingPeer
 
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
 V1 = "/_matrix/federation/v1"
 V2 = "/_matrix/federation/v2"
 
@@ -44,12 +48,19 @@ class World:
         assert status == 200, answer
         return answer
 
+    async def open_and_join(self) -> None:
+        """Anybody may join from now on, and the peer does."""
+        path = f"/rooms/{self.room_id}/state/m.room.join_rules"
+        await self.one.call("PUT", path, {"join_rule": "public"}, token=self.alice)
+        await self.peer.join(self.room_id)
+
 
 @pytest.fixture
 async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     """An instance with a listed room on which anybody may knock."""
     consent = {"cross_instance": "implied"}
-    async with running(database, tmp_path, consent=consent) as one:
+    settings: dict[str, Any] = {"consent": consent, "well_known_server": "one.test:443"}
+    async with running(database, tmp_path, **settings) as one:
         now = time.time_ns() // 1_000_000
         key = ServerKey(PEER, KEY.key_id, KEY.verify_key.data, now + DAY_MS, None, now)
         await save_keys(database, [key], None, direct=True)
@@ -128,13 +139,7 @@ async def test_the_directory_names_and_profiles_are_told(world: World) -> None:
 
 
 async def test_spaces_and_times_of_a_room_are_told(world: World) -> None:
-    await world.one.call(
-        "PUT",
-        f"/rooms/{world.room_id}/state/m.room.join_rules",
-        {"join_rule": "public"},
-        token=world.alice,
-    )
-    await world.peer.join(world.room_id)
+    await world.open_and_join()
 
     space = await world.get(f"{V1}/hierarchy/{world.room}")
     first = await world.get(f"{V1}/timestamp_to_event/{world.room}?ts=0&dir=f")
@@ -150,3 +155,97 @@ async def test_keys_are_passed_on_to_those_who_ask(world: World) -> None:
         answer = await response.json()
 
     assert [key["server_name"] for key in answer["server_keys"]] == ["one.test"]
+
+
+async def test_the_graph_of_a_room_is_told_to_who_is_in_it(world: World) -> None:
+    await world.open_and_join()
+    said = (await world.one.say(world.alice, world.room_id, "hello"))["event_id"]
+    event = quote(said, safe="")
+
+    backfilled = await world.get(f"{V1}/backfill/{world.room}?v={event}&limit=3")
+    state = await world.get(f"{V1}/state/{world.room}?event_id={event}")
+    ids = await world.get(f"{V1}/state_ids/{world.room}?event_id={event}")
+    auth = await world.get(f"{V1}/event_auth/{world.room}/{event}")
+    one = await world.get(f"{V1}/event/{event}")
+    body = {"earliest_events": world.peer.tip, "latest_events": [said], "limit": 5}
+    status, missing = await world.peer.ask("POST", f"{V1}/get_missing_events/{world.room}", body)
+
+    assert len(backfilled["pdus"]) == 3
+    assert len(state["pdus"]) == len(ids["pdu_ids"]) > 3
+    assert auth["auth_chain"]
+    assert [pdu["content"]["body"] for pdu in one["pdus"]] == ["hello"]
+    assert (status, missing) == (200, {"events": []})
+
+
+async def test_devices_and_keys_are_told_to_who_shares_a_room(world: World) -> None:
+    await world.open_and_join()
+    who = await world.one.call("GET", "/account/whoami", token=world.alice)
+    device_id, user_id = who["device_id"], who["user_id"]
+    keys = {
+        "user_id": user_id,
+        "device_id": device_id,
+        "algorithms": ["m.olm.v1.curve25519-aes-sha2"],
+        "keys": {f"ed25519:{device_id}": "x", f"curve25519:{device_id}": "y"},
+        "signatures": {user_id: {f"ed25519:{device_id}": "z"}},
+    }
+    one_time = {"signed_curve25519:A": {"key": "a", "signatures": {}}}
+    body = {"device_keys": keys, "one_time_keys": one_time}
+    await world.one.call("POST", "/keys/upload", body, token=world.alice)
+
+    devices = await world.get(f"{V1}/user/devices/{quote(user_id, safe='')}")
+    _, queried = await world.peer.ask(
+        "POST", f"{V1}/user/keys/query", {"device_keys": {user_id: []}}
+    )
+    wanted = {"one_time_keys": {user_id: {device_id: "signed_curve25519"}}}
+    _, claimed = await world.peer.ask("POST", f"{V1}/user/keys/claim", wanted)
+
+    assert [device["device_id"] for device in devices["devices"]] == [device_id]
+    assert queried["device_keys"][user_id][device_id]["keys"] == keys["keys"]
+    assert claimed["one_time_keys"] == {user_id: {device_id: one_time}}
+
+
+async def test_media_are_given_to_other_instances(world: World) -> None:
+    headers = {"Authorization": f"Bearer {world.alice}", "Content-Type": "image/png"}
+    async with world.one.client.post(
+        "/_matrix/media/v3/upload", data=PIXEL, headers=headers
+    ) as response:
+        media_id = (await response.json())["content_uri"].rpartition("/")[2]
+    event = {"msgtype": "m.image", "body": "dot", "url": f"mxc://one.test/{media_id}"}
+    await world.one.say(world.alice, world.room_id, **{"text": "dot", **event})
+
+    for path in (f"download/{media_id}", f"thumbnail/{media_id}?width=1&height=1"):
+        uri = f"{V1}/media/{path}"
+        signed = {"Authorization": world.peer.signed("GET", uri)}
+        async with world.one.client.get(uri, headers=signed) as response:
+            assert response.status == 200
+            assert response.content_type == "multipart/mixed"
+
+
+async def test_what_needs_no_signature_is_told_to_anybody(world: World) -> None:
+    asked = await world.one.call(
+        "POST", "/user/@alice:one.test/openid/request_token", {}, token=world.alice
+    )
+    found = {}
+    for path in (
+        f"{V1}/version",
+        "/_matrix/key/v2/server",
+        "/.well-known/matrix/server",
+        "/_matrix/key/v2/query/one.test",
+        f"{V1}/openid/userinfo?access_token={asked['access_token']}",
+    ):
+        async with world.one.client.get(path) as response:
+            assert response.status == 200, path
+            name = "/".join(path.partition("?")[0].split("/")[-2:])
+            found[name] = await response.json()
+
+    assert found["v1/version"]["server"]["name"]
+    assert found["v2/server"]["server_name"] == "one.test"
+    assert found["matrix/server"] == {"m.server": "one.test:443"}
+    assert [key["server_name"] for key in found["query/one.test"]["server_keys"]] == ["one.test"]
+    assert found["openid/userinfo"] == {"sub": "@alice:one.test"}
+
+
+async def test_questions_that_there_are_not_are_refused(world: World) -> None:
+    status, answer = await world.peer.ask("GET", f"{V1}/query/horoscope")
+
+    assert (status, answer["errcode"]) in ((404, "M_NOT_FOUND"), (404, "M_UNRECOGNIZED"))

@@ -60,3 +60,15 @@ async def test_impossible_tags_and_others_rooms_are_refused(
         await one.call("GET", path, token=bob, status=403)
 
         assert refused["errcode"] == "M_INVALID_PARAM"
+
+
+async def test_the_place_of_a_tag_is_a_number(database: Database, tmp_path: Path) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room_id = await one.room(alice)
+        path = f"/user/@alice:one.test/rooms/{room_id}/tags/u.x"
+
+        for order in ("0.5", None, True, []):
+            refused = await one.call("PUT", path, {"order": order}, token=alice, status=400)
+
+            assert refused["errcode"] == "M_BAD_JSON"

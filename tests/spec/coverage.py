@@ -11,6 +11,7 @@ from aiohttp import web
 from homeserver.app import add_all_routes
 
 from .bundle import Operation, operations, plain_path
+from .mistakes import MISTAKES
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "spec_coverage.md"
 TITLES = {"client-server": "Client-Server API", "server-server": "Server-Server API"}
@@ -27,6 +28,11 @@ REFUSED = """
 ## Always refused
 
 These operations are answered with the specification's error:
+
+"""
+
+WRONG = """
+## Where the specification's own files are not taken at their word
 
 """
 
@@ -60,7 +66,10 @@ def page() -> str:
     """``docs/spec_coverage.md``."""
     tables = [_table(api, title) for api, title in TITLES.items()]
     refused = [f"- `{name}`: {reason}" for name, reason in sorted(ALWAYS_REFUSED.items())]
-    return HEAD + "".join(tables) + REFUSED + "\n".join(refused) + "\n"
+    mistakes = [f"- {reason}" for reason in dict.fromkeys(m.reason for m in MISTAKES)]
+    return "".join(
+        (HEAD, *tables, REFUSED, "\n".join(refused), "\n", WRONG, "\n".join(mistakes), "\n")
+    )
 
 
 def _table(api: str, title: str) -> str:

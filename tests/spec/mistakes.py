@@ -54,13 +54,13 @@ def _answer_property(name: str, key: str) -> Callable[[dict[str, Any]], dict[str
 
 MISTAKES: tuple[Mistake, ...] = (
     Mistake(
-        "an event is an object like any content: with oneOf no event would do",
+        "`getRoomStateWithKey`: an event is an object as any content is: `oneOf` lets none pass",
         _answer("getRoomStateWithKey"),
         {"oneOf": None, "anyOf": [{"type": "object"}]},
     ),
     *(
         Mistake(
-            "backups of algorithms that came later are kept, too: only clients know them",
+            "`getRoomKeysVersion`: backups of algorithms that came later are kept, too",
             _answer_property(name, "algorithm"),
             {"enum": None},
         )

@@ -13,25 +13,18 @@ from .contract import contract
 from .coverage import missing, report
 
 TESTS = Path(__file__).parent.parent
-ELSEWHERE = ("interop", "browser", "crash", "attack", "clients", "conversations")
-"""Directories whose tests run by themselves: see the Makefile."""
+WHOLE = ("client_api", "integration")
+"""The directories whose tests exercise everything, by themselves; others run in other processes."""
 
 
 def why_not_all(session: pytest.Session) -> str:
     """Why this run is not of all tests; empty if it is."""
-    there = {
-        path
-        for path in TESTS.rglob("test_*.py")
-        if path.relative_to(TESTS).parts[0] not in ELSEWHERE
-    }
+    there = {path for name in WHOLE for path in (TESTS / name).rglob("test_*.py")}
     if left_out := there - {item.path for item in session.items}:
         return f"{len(left_out)} files of tests were not run"
     options = session.config.option
-    if (
-        options.keyword
-        or options.markexpr
-        or any("::" in argument for argument in options.file_or_dir)
-    ):
+    by_name = any("::" in argument for argument in options.file_or_dir)
+    if by_name or options.keyword or options.markexpr or options.deselect:
         return "some tests were left out"
     return "some tests failed" if session.testsfailed else ""
 
