@@ -8,10 +8,12 @@ import re
 from collections.abc import Sequence
 
 from aiohttp import hdrs, web
+from aiohttp.http import HttpProcessingError
+from multidict import MultiDictProxy
 
 from client_api.web.static_files import PAGE_HEADERS
 from homeserver.app_keys import CONFIG
-from homeserver.errors import MatrixError
+from homeserver.errors import InvalidParam, MatrixError
 from homeserver.services.terms import Document
 from homeserver.web import Handler
 
@@ -101,11 +103,19 @@ def tick_boxes(
     return "\n".join(boxes)
 
 
+async def _posted(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:
+    """What a form says.  Raises :class:`InvalidParam` for what is none."""
+    try:
+        return await request.post()
+    except (ValueError, AssertionError, HttpProcessingError) as error:
+        raise InvalidParam("That is no form of this page") from error
+
+
 async def form_fields(request: web.Request) -> dict[str, str]:
-    """What a form says, files left out."""
-    return {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
+    """What a form says, files left out.  Raises :class:`InvalidParam` for what is no form."""
+    return {key: value for key, value in (await _posted(request)).items() if isinstance(value, str)}
 
 
 async def ticked_boxes(request: web.Request) -> list[str]:
     """Which boxes of :func:`tick_boxes` a form has ticked."""
-    return [v for v in (await request.post()).getall("accepted", []) if isinstance(v, str)]
+    return [v for v in (await _posted(request)).getall("accepted", []) if isinstance(v, str)]

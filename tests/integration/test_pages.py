@@ -92,3 +92,22 @@ async def test_what_is_wrong_with_the_signed_link_is_said_on_a_page(
             assert (response.status, response.content_type) == (403, "text/html")
             assert words in text
             assert "@alice:one.test" not in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=b", b"--b\r\nbroken\r\n\r\nx\r\n--b--"),
+        ("multipart/form-data; boundary=b", b"--b\r\n\r\nx\r\n--b--"),
+    ],
+)
+async def test_what_is_no_form_is_refused(
+    database: Database, tmp_path: Path, kind: str, body: bytes
+) -> None:
+    headers = {"Content-Type": kind}
+    async with (
+        running(database, tmp_path) as one,
+        one.client.post("/_comity/email/confirm", data=body, headers=headers) as response,
+    ):
+        assert response.status in (400, 404)
