@@ -11,6 +11,7 @@ from homeserver.config import Config
 from homeserver.services.account_data import AccountDataService
 from homeserver.services.account_standing import AccountStanding
 from homeserver.services.accounts import AccountService
+from homeserver.services.admin_jobs import AdminJobs
 from homeserver.services.admin_tokens import AdminTokens
 from homeserver.services.appservices.registry import AppServices
 from homeserver.services.appservices.room_lists import NetworkRooms
@@ -27,6 +28,7 @@ from homeserver.services.device_lists import DeviceListService
 from homeserver.services.devices import DeviceService
 from homeserver.services.directory import Directory
 from homeserver.services.end_to_end_keys import EndToEndKeyService
+from homeserver.services.event_store import EventStore
 from homeserver.services.exports.jobs import Exports
 from homeserver.services.external_checks.links import CheckLinks
 from homeserver.services.filters import FilterService
@@ -75,6 +77,9 @@ from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.reports import Reports
 from homeserver.services.retention import Retention
 from homeserver.services.room_acls import RoomAcls
+from homeserver.services.room_blocks import RoomBlocks
+from homeserver.services.room_deletion import RoomDeletion
+from homeserver.services.room_figures import RoomFigures
 from homeserver.services.room_tags import RoomTags
 from homeserver.services.rooms import Rooms
 from homeserver.services.scheduling.delayed_events import DelayedEvents
@@ -188,6 +193,11 @@ ROOMS = web.AppKey("ROOMS", Rooms)
 
 SLIDING_SYNC = web.AppKey("SLIDING_SYNC", SlidingSync)
 OLD_SYNC = web.AppKey("OLD_SYNC", OldSync)
+EVENT_STORE = web.AppKey("EVENT_STORE", EventStore)
+ADMIN_JOBS = web.AppKey("ADMIN_JOBS", AdminJobs)
+ROOM_BLOCKS = web.AppKey("ROOM_BLOCKS", RoomBlocks)
+ROOM_DELETION = web.AppKey("ROOM_DELETION", RoomDeletion)
+ROOM_FIGURES = web.AppKey("ROOM_FIGURES", RoomFigures)
 STATISTICS = web.AppKey("STATISTICS", StatisticsService)
 SYNC = web.AppKey("SYNC", SyncService)
 HIERARCHIES = web.AppKey("HIERARCHIES", Hierarchies)

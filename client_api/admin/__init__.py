@@ -14,12 +14,14 @@ from client_api.admin import (
     applications,
     consent,
     held_media,
+    jobs,
     moderation,
     policy,
     policy_lists,
     policy_server,
     registration_tokens,
     room_acls,
+    rooms,
     server,
     server_blocks,
     server_notices,
@@ -41,7 +43,7 @@ class AdminFamily(Protocol):
     api: AdminApi
 
 
-FAMILIES: tuple[AdminFamily, ...] = (registration_tokens, server, users)
+FAMILIES: tuple[AdminFamily, ...] = (jobs, registration_tokens, rooms, server, users)
 MODULES: tuple[AdminModule, ...] = (
     app_services,
     applications,

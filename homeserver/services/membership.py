@@ -310,6 +310,13 @@ class Membership:
         await self.require_leave(user_id, room_id)
         await self._leave(user_id, room_id, reason)
 
+    async def take_out(self, user_id: UserId, room_id: str, reason: str | None) -> None:
+        """Have a local user leave, reject an invite or take back a knock, by an admin's order.
+
+        Nobody is asked; rooms that users have to keep are left, too.
+        """
+        await self._leave(user_id, room_id, reason, gated=False)
+
     async def require_leave(self, user_id: UserId, room_id: str) -> None:
         """Refuse to let a user leave a room that they have to keep.
 
@@ -321,7 +328,9 @@ class Membership:
         if room is not None:
             await self.check_leave(user_id, room_id, room.membership(user_id))
 
-    async def _leave(self, user_id: UserId, room_id: str, reason: str | None) -> None:
+    async def _leave(
+        self, user_id: UserId, room_id: str, reason: str | None, *, gated: bool = True
+    ) -> None:
         content: JsonObject = {"membership": "leave"}
         if reason is not None:
             content["reason"] = reason
@@ -330,7 +339,8 @@ class Membership:
         if room is not None and room.joined_local:
             if room.membership(user_id) == "leave":
                 return
-            await self._rooms.send(room_id, Draft(user_id, "m.room.member", content, user_id))
+            draft = Draft(user_id, "m.room.member", content, user_id)
+            await self._rooms.send(room_id, draft, gated=gated)
         elif row is None:
             raise NotFound("You are not in that room")
         elif row.membership in ("invite", "knock"):

@@ -18,6 +18,7 @@ from homeserver.services.live_room import LiveRoom
 from homeserver.services.policy import Policy
 from homeserver.services.policy.subject import UnseenRoom
 from homeserver.services.policy_lists.gate import ListGate, with_flags
+from homeserver.services.room_blocks import RoomBlocks
 from homeserver.services.rooms import Draft
 
 MOST_ASKED_ABOUT_KNOCKS = 50
@@ -38,6 +39,7 @@ class OutgoingGate:
         *,
         server_name: str,
         standing: AccountStanding,
+        room_blocks: RoomBlocks,
         policy: Policy,
         lists: ListGate,
         consent: Consent,
@@ -46,6 +48,7 @@ class OutgoingGate:
     ) -> None:
         self._server_name = server_name
         self._standing = standing
+        self._room_blocks = room_blocks
         self._policy = policy
         self._lists = lists
         self._consent = consent
@@ -59,6 +62,7 @@ class OutgoingGate:
         Leaving a room needs nobody's consent, nor does what stays on this instance.
         """
         await self._standing.check_send(draft)
+        self._room_blocks.check_send(room, draft)
         flags = self._lists.check_send(room, draft)
         judgement = with_flags(await self._policy.judge_send(room, draft), flags)
         if room.destinations and not self._is_departure(draft):
@@ -73,6 +77,7 @@ class OutgoingGate:
     async def check_remote_join(self, user_id: UserId, room_id: str, server_name: str) -> None:
         """Lists, and consent to joining a room on another instance, or knocking there."""
         self._standing.require_active(user_id)
+        self._room_blocks.check(room_id)
         self._lists.check_entry(user_id, room_id)
         await self._consent.require_federation(user_id, (server_name,))
 
@@ -95,6 +100,7 @@ class OutgoingGate:
 
     async def may_be_invited(self, invitee: UserId, inviter: UserId, room_id: str) -> None:
         """Raise what :meth:`check_incoming_invite` would raise; leaves no trace but for lists."""
+        self._room_blocks.check(room_id)
         self._lists.check_inviter(inviter, room_id)
         await self._requests.may_invite(invitee, inviter, is_direct=False)
 
@@ -106,6 +112,7 @@ class OutgoingGate:
         Raises ``M_INVITE_BLOCKED``, ``M_CONSENT_NOT_GIVEN``, ``M_LIMIT_EXCEEDED``.
         """
         self._standing.require_active(inviter)
+        self._room_blocks.check(room_id)
         self._lists.check_invitee(inviter, invitee, room_id)
         answer = Answer.ALLOW
         if invitee.server_name != self._server_name:
@@ -127,6 +134,7 @@ class OutgoingGate:
         who invite too often cost nothing more.  Raises :class:`Forbidden`, ``M_LIMIT_EXCEEDED``.
         """
         assert event.state_key is not None
+        self._room_blocks.check(event.room_id)
         self._lists.check_inviter(event.sender, event.room_id, *_aliases(room_state))
         inviter = UserId(event.sender)
         with self._recording(inviter, event.room_id):
@@ -139,6 +147,7 @@ class OutgoingGate:
         Raises ``M_INVITE_BLOCKED``, ``M_LIMIT_EXCEEDED``; ``M_FORBIDDEN`` for what lists name.
         """
         assert event.state_key is not None
+        self._room_blocks.check(event.room_id)
         self._lists.check_inviter(event.sender, event.room_id)
         return await self._answer(
             UserId(event.sender),
@@ -210,6 +219,7 @@ class OutgoingGate:
         alone to say.
         """
         self._standing.require_active(user_id)
+        self._room_blocks.check(room.room_id)
         levels = room.power_levels
         may_answer = [user for user in room.joined_local if levels.user(user) >= levels.invite]
         if room.destinations or not may_answer or len(may_answer) > MOST_ASKED_ABOUT_KNOCKS:

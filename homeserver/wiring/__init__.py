@@ -46,6 +46,7 @@ from homeserver.services.profiles import ProfileService
 from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.registration import RegistrationService
+from homeserver.services.room_blocks import RoomBlocks
 from homeserver.services.room_facts import RoomFacts
 from homeserver.services.room_import import RoomImport
 from homeserver.services.room_tags import RoomTags
@@ -164,9 +165,11 @@ class Wiring:
             config, policy=self.policy, store=self.store, client=self.transport.client
         )
         self.list_gates = ListGates(config, database, self.server_blocks, self.policy)
+        self.room_blocks = RoomBlocks(database=database, clock_ms=clock_ms)
         self.send_gate = OutgoingGate(
             server_name=config.server_name,
             standing=self.standing,
+            room_blocks=self.room_blocks,
             policy=self.policy,
             lists=self.list_gates.gate,
             consent=self.consent,
@@ -427,6 +430,7 @@ class Wiring:
         await self.transport.own_keys.start()
         await self.transport.health.start()
         await self.server_blocks.start()
+        await self.room_blocks.start()
         await self.list_gates.lists.start()
         await self.push_rules.start()
         await self.sessions.start()

@@ -7,19 +7,53 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from homeserver import app_keys
+from homeserver.services.admin_jobs import AdminJobs
+from homeserver.services.daily import DailyPruning
+from homeserver.services.room_deletion import RoomDeletion
+from homeserver.services.room_figures import RoomFigures
 from homeserver.services.statistics import StatisticsService
+from homeserver.storage.admin_jobs import delete_old_jobs
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
 
+JOBS_KEPT_MS = 90 * 24 * 3_600_000
+
 
 class AdministrationParts:
-    """Figures about the server."""
+    """Figures, and jobs in the background."""
 
     def __init__(self, wiring: Wiring) -> None:
-        self.statistics = StatisticsService(database=wiring.database, clock_ms=clock_ms)
+        database, caretaker = wiring.database, wiring.ends.caretaker
+        self._wiring = wiring
+        self.statistics = StatisticsService(database=database, clock_ms=clock_ms)
+        self.jobs = AdminJobs(database=database, wake=caretaker.wake, clock_ms=clock_ms)
+        self.figures = RoomFigures(
+            database=database,
+            store=wiring.store,
+            states=wiring.states,
+            wake=caretaker.wake,
+            clock_ms=clock_ms,
+        )
+        self.room_deletion = RoomDeletion(
+            database=database,
+            jobs=self.jobs,
+            contents=wiring.ends.deletion,
+            departures=wiring.membership,
+            events=wiring.store,
+            clock_ms=clock_ms,
+        )
+        pruning = DailyPruning(
+            delete_old_jobs, kept_ms=JOBS_KEPT_MS, database=database, clock_ms=clock_ms
+        )
+        caretaker.add(self.jobs, self.figures, pruning)
 
     def provide(self, app: web.Application) -> None:
         """Put them under their keys."""
         app[app_keys.STATISTICS] = self.statistics
+        app[app_keys.EVENT_STORE] = self._wiring.store
+        app[app_keys.ADMIN_JOBS] = self.jobs
+        app[app_keys.ROOM_BLOCKS] = self._wiring.room_blocks
+        app[app_keys.ROOM_DELETION] = self.room_deletion
+        app[app_keys.ROOM_FIGURES] = self.figures
