@@ -46,7 +46,6 @@ from homeserver.services.profiles import ProfileService
 from homeserver.services.push_rules import PushRuleService
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.registration import RegistrationService
-from homeserver.services.room_blocks import RoomBlocks
 from homeserver.services.room_facts import RoomFacts
 from homeserver.services.room_import import RoomImport
 from homeserver.services.room_tags import RoomTags
@@ -99,7 +98,7 @@ class Wiring:
         self.store = EventStore(database)
         self.log.subscribe(self.store.on_notice)
         self.erased = ErasedAccounts(database)
-        self.mailer, self.standing = mailer_and_standing(self)
+        self.mailer, self.standing, self.room_blocks = mailer_and_standing(self)
         self.rate_limits = RateLimits(
             rates=config.rate_limits.rates, enabled=config.rate_limits.enabled
         )
@@ -165,7 +164,6 @@ class Wiring:
             config, policy=self.policy, store=self.store, client=self.transport.client
         )
         self.list_gates = ListGates(config, database, self.server_blocks, self.policy)
-        self.room_blocks = RoomBlocks(database=database, clock_ms=clock_ms)
         self.send_gate = OutgoingGate(
             server_name=config.server_name,
             standing=self.standing,
@@ -430,7 +428,6 @@ class Wiring:
         await self.transport.own_keys.start()
         await self.transport.health.start()
         await self.server_blocks.start()
-        await self.room_blocks.start()
         await self.list_gates.lists.start()
         await self.push_rules.start()
         await self.sessions.start()

@@ -18,6 +18,7 @@ from homeserver.services.interactive_auth import (
     PasswordStage,
 )
 from homeserver.services.mail import Mailer
+from homeserver.services.room_blocks import RoomBlocks
 from homeserver.services.third_party_bindings import ThirdPartyBindings
 from homeserver.services.third_party_ids import Settings, ThirdPartyIds
 from homeserver.wiring.basics import clock_ms
@@ -27,15 +28,16 @@ if TYPE_CHECKING:
     from homeserver.wiring import Wiring
 
 
-def mailer_and_standing(wiring: Wiring) -> tuple[Mailer, AccountStanding]:
-    """What others are built upon: mail, and who is locked or suspended."""
+def mailer_and_standing(wiring: Wiring) -> tuple[Mailer, AccountStanding, RoomBlocks]:
+    """What others are built upon: mail, who is locked or suspended, which rooms are blocked."""
     standing = AccountStanding(
         server_name=wiring.config.server_name,
         database=wiring.database,
         store=wiring.store,
         clock_ms=clock_ms,
     )
-    return make_mailer(wiring.config, wiring.database), standing
+    room_blocks = RoomBlocks(database=wiring.database, clock_ms=clock_ms)
+    return make_mailer(wiring.config, wiring.database), standing, room_blocks
 
 
 class AccountAccess:
@@ -43,6 +45,7 @@ class AccountAccess:
 
     def __init__(self, wiring: Wiring, auth: InteractiveAuth) -> None:
         self._mailer = wiring.mailer
+        self._room_blocks = wiring.room_blocks
         self.standing = standing = wiring.standing
         services: AppServices = wiring.app_services.services
         standing.on_changed += [wiring.sessions.forget, services.forget]
@@ -107,6 +110,7 @@ class AccountAccess:
     async def start(self) -> None:
         """Begin what runs in the background."""
         await self.standing.start()
+        await self._room_blocks.start()
         await self.guests.start()
         await self._mailer.start()
 
