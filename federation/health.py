@@ -167,6 +167,12 @@ class DestinationHealth:
         if server_name in self._failing:
             self.heard_from(server_name)
 
+    def forget(self, server_name: str) -> None:
+        """Treat an instance as if it had never failed."""
+        self._unsaved.pop(server_name, None)
+        if self._failing.pop(server_name, None) is not None:
+            self._tell(server_name)
+
     def _tell(self, server_name: str) -> None:
         for listener in self._listeners:
             listener(server_name)

@@ -28,6 +28,7 @@ from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.globs import glob_to_regex
 from homeserver.protocol.server_names import host_of
 from homeserver.storage import outbox as storage
+from homeserver.storage.admin_destinations import clear_failure
 from homeserver.storage.database import Connection, Database
 from homeserver.storage.erasures import ErasureRecord
 from homeserver.storage.event_records import EventRecord
@@ -210,6 +211,12 @@ class Outbox:
     def try_now(self, server_name: str) -> None:
         """Do not wait any longer until a destination that did not answer is tried again."""
         self._health.try_now(server_name)
+        self._with_queue(server_name, DestinationQueue.schedule)
+
+    async def reset(self, server_name: str) -> None:
+        """Treat a destination as if it had never failed, and try it at once."""
+        await clear_failure(self._database, server_name)
+        self._health.forget(server_name)
         self._with_queue(server_name, DestinationQueue.schedule)
 
     def may_send_to(self, server_name: str) -> bool:

@@ -24,6 +24,7 @@ from homeserver.services.consent.requests import MessageRequests
 from homeserver.services.creation import RoomCreation
 from homeserver.services.cross_signing import CrossSigningService
 from homeserver.services.dehydrated_devices import DehydratedDevices
+from homeserver.services.destinations import Destinations
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.devices import DeviceService
 from homeserver.services.directory import Directory
@@ -40,6 +41,7 @@ from homeserver.services.key_backup import KeyBackupService
 from homeserver.services.mail import Mailer
 from homeserver.services.media import MediaService
 from homeserver.services.media_gate import MediaGate
+from homeserver.services.media_removal import MediaRemoval
 from homeserver.services.membership import Membership
 from homeserver.services.message_views import MessageViews
 from homeserver.services.moderation import Moderation
@@ -194,6 +196,8 @@ ROOMS = web.AppKey("ROOMS", Rooms)
 SLIDING_SYNC = web.AppKey("SLIDING_SYNC", SlidingSync)
 OLD_SYNC = web.AppKey("OLD_SYNC", OldSync)
 EVENT_STORE = web.AppKey("EVENT_STORE", EventStore)
+DESTINATIONS = web.AppKey("DESTINATIONS", Destinations)
+MEDIA_REMOVAL = web.AppKey("MEDIA_REMOVAL", MediaRemoval)
 ADMIN_JOBS = web.AppKey("ADMIN_JOBS", AdminJobs)
 ROOM_BLOCKS = web.AppKey("ROOM_BLOCKS", RoomBlocks)
 ROOM_DELETION = web.AppKey("ROOM_DELETION", RoomDeletion)

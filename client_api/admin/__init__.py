@@ -13,13 +13,16 @@ from client_api.admin import (
     app_services,
     applications,
     consent,
+    destinations,
     held_media,
     jobs,
+    media,
     moderation,
     policy,
     policy_lists,
     policy_server,
     registration_tokens,
+    reports,
     room_acls,
     rooms,
     server,
@@ -43,7 +46,16 @@ class AdminFamily(Protocol):
     api: AdminApi
 
 
-FAMILIES: tuple[AdminFamily, ...] = (jobs, registration_tokens, rooms, server, users)
+FAMILIES: tuple[AdminFamily, ...] = (
+    destinations,
+    jobs,
+    media,
+    registration_tokens,
+    reports,
+    rooms,
+    server,
+    users,
+)
 MODULES: tuple[AdminModule, ...] = (
     app_services,
     applications,

@@ -11,6 +11,7 @@ import click
 from homeserver.cli import config_option
 from homeserver.cli.admin_client import ask
 from homeserver.cli.loading import load
+from homeserver.cli.media_admin import COMMANDS as ADMIN_COMMANDS
 from homeserver.cli.media_keys import drop_key, list_keys, new_key, reencrypt
 from homeserver.protocol.media_uris import MediaUri, parse_media_uri
 
@@ -22,7 +23,7 @@ def media() -> None:
     """Look at files, and at those that content policy withholds; keys of media on disk."""
 
 
-for _command in (list_keys, new_key, reencrypt, drop_key):
+for _command in (list_keys, new_key, reencrypt, drop_key, *ADMIN_COMMANDS):
     media.add_command(_command)
 
 

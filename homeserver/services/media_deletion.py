@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -77,6 +78,20 @@ class MediaDeletion:
             alone = await storage.delete_media(connection, media, known.sha256)
             if alone and not await asyncio.to_thread(self._files.delete, known.sha256):
                 logger.info("the bytes of deleted media stay: they were just sent again")
+        return True
+
+    async def delete_whatever_needs_it(self, uri: MediaUri) -> bool:
+        """Delete a file by an admin's order; False if there is none, or it is quarantined."""
+        media = GivenUp(*uri, "")
+        async with self._database.transaction() as connection:
+            known = await storage.lock_media(connection, media)
+            if known is None or known.quarantined_by is not None:
+                return False
+            alone = await storage.delete_media(connection, media, known.sha256)
+            if alone:
+                with contextlib.suppress(FileNotFoundError):
+                    if not await asyncio.to_thread(self._files.delete, known.sha256):
+                        logger.info("the bytes of deleted media stay: they were just sent again")
         return True
 
     async def next_due(self) -> int | None:

@@ -9,6 +9,8 @@ from aiohttp import web
 from homeserver import app_keys
 from homeserver.services.admin_jobs import AdminJobs
 from homeserver.services.daily import DailyPruning
+from homeserver.services.destinations import Destinations
+from homeserver.services.media_removal import MediaRemoval
 from homeserver.services.room_deletion import RoomDeletion
 from homeserver.services.room_figures import RoomFigures
 from homeserver.services.statistics import StatisticsService
@@ -44,6 +46,10 @@ class AdministrationParts:
             events=wiring.store,
             clock_ms=clock_ms,
         )
+        self.media_removal = MediaRemoval(
+            database=database, jobs=self.jobs, files=wiring.ends.media_deletion
+        )
+        self.destinations = Destinations(database=database, sending=wiring.transport.outbox)
         pruning = DailyPruning(
             delete_old_jobs, kept_ms=JOBS_KEPT_MS, database=database, clock_ms=clock_ms
         )
@@ -54,6 +60,8 @@ class AdministrationParts:
         app[app_keys.STATISTICS] = self.statistics
         app[app_keys.EVENT_STORE] = self._wiring.store
         app[app_keys.ADMIN_JOBS] = self.jobs
+        app[app_keys.DESTINATIONS] = self.destinations
+        app[app_keys.MEDIA_REMOVAL] = self.media_removal
         app[app_keys.ROOM_BLOCKS] = self._wiring.room_blocks
         app[app_keys.ROOM_DELETION] = self.room_deletion
         app[app_keys.ROOM_FIGURES] = self.figures

@@ -1,0 +1,118 @@
+"""The commands of ``comity media`` that ask the running server for files and their removal."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from homeserver.cli import config_option
+from homeserver.cli.admin_client import ask, ask_for_all, part
+from homeserver.cli.loading import load
+from homeserver.cli.tables import table
+from homeserver.cli.times import shown_time
+from homeserver.cli.user_admin import user_path
+from homeserver.config import Config
+from homeserver.protocol.media_uris import parse_media_uri
+
+DAY_MS = 86_400_000
+
+
+@click.command("of-user")
+@click.argument("name")
+@click.option("--most", type=click.IntRange(min=1), default=100, show_default=True)
+@config_option
+def of_user(name: str, most: int, config_path: Path | None) -> None:
+    """Show what the user NAME uploaded; needs the running server."""
+    config = load(config_path)
+    rows = [
+        (
+            f"mxc://{one['origin']}/{one['media_id']}",
+            one["content_type"],
+            str(one["size_bytes"]),
+            shown_time(one["created_at"]),
+            "quarantined" if one["quarantined_by"] is not None else "",
+        )
+        for one in ask_for_all(config, f"{user_path(config, name)}/media", {}, most)
+    ]
+    click.echo(table(("file", "type", "bytes", "uploaded", ""), rows))
+
+
+@click.command()
+@click.argument("what")
+@config_option
+def quarantine(what: str, config_path: Path | None) -> None:
+    """Let nobody have the file, a user's files, or a room's; needs the running server.
+
+    WHAT: an mxc:// URI, a user ID, or a room ID.
+    """
+    config = load(config_path)
+    ask(config, "PUT", f"{_path(config, what)}/quarantine")
+    click.echo("quarantined")
+
+
+@click.command()
+@click.argument("what")
+@config_option
+def unquarantine(what: str, config_path: Path | None) -> None:
+    """Let people have files again; WHAT as for quarantine; needs the running server."""
+    config = load(config_path)
+    ask(config, "DELETE", f"{_path(config, what)}/quarantine")
+    click.echo("no longer quarantined")
+
+
+@click.command()
+@click.argument("uri", required=False)
+@click.option("--user", help="What this user uploaded.")
+@click.option("--days", type=click.IntRange(min=0), help="What was uploaded longer ago.")
+@click.confirmation_option(prompt="The files will be gone for good. Go on?")
+@config_option
+def delete(uri: str | None, user: str | None, days: int | None, config_path: Path | None) -> None:
+    """Delete the file URI, or many uploads by a job; needs the running server."""
+    config = load(config_path)
+    if uri is not None:
+        if user is not None or days is not None:
+            raise click.ClickException("Name a file, or say --user or --days")
+        ask(config, "DELETE", _path(config, uri))
+        click.echo("deleted")
+        return
+    body: dict[str, Any] = {}
+    if user is not None:
+        body["user_id"] = user if "@" in user else f"@{user}:{config.server_name}"
+    if days is not None:
+        body["before"] = _days_ago(days)
+    _begun(ask(config, "POST", "/media/delete", body))
+
+
+@click.command("purge-cache")
+@click.option("--days", type=click.IntRange(min=0), required=True, help="Unused for so long.")
+@config_option
+def purge_cache(days: int, config_path: Path | None) -> None:
+    """Delete copies of other servers' files; needs the running server."""
+    body = {"unused_since": _days_ago(days)}
+    _begun(ask(load(config_path), "POST", "/media/purge_cache", body))
+
+
+def _days_ago(days: int) -> int:
+    return time.time_ns() // 1_000_000 - days * DAY_MS
+
+
+def _begun(begun: dict[str, Any]) -> None:
+    click.echo(f"job {begun['job_id']} has begun: comity job show {begun['job_id']}")
+
+
+def _path(config: Config, what: str) -> str:
+    """Where the API has a file, or a user's or a room's files."""
+    if what.startswith("!"):
+        return f"/rooms/{part(what)}/media"
+    uri = parse_media_uri(what)
+    if uri is not None:
+        return f"/media/{part(uri.origin)}/{part(uri.media_id)}"
+    if "@" in what:
+        return f"{user_path(config, what)}/media"
+    raise click.ClickException(f"'{what}' is no mxc:// URI, user ID or room ID")
+
+
+COMMANDS = (of_user, quarantine, unquarantine, delete, purge_cache)
