@@ -49,7 +49,7 @@ async def set_room_alias(request: web.Request) -> web.Response:
 @routes.delete("/directory/room/{alias}")
 async def delete_room_alias(request: web.Request) -> web.Response:
     """Remove an alias."""
-    requester = await require_user(request)
+    requester = await require_active(request)
     alias = request.match_info["alias"]
 
     service = requester.app_service

@@ -10,6 +10,7 @@ from client_api.auth import require_sender, require_user
 from client_api.matrix.parsing import body_user_id, path_room_id, room_servers, third_party_address
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import (
+    ACCOUNT_STANDING,
     DIRECTORY,
     GUESTS,
     LIST_GATE,
@@ -108,6 +109,7 @@ async def invite_user(request: web.Request) -> web.Response:
     body = await read_json(request)
     request.app[RATE_LIMITS].check("invite", requester.user_id)
     if "user_id" not in body and "medium" in body:
+        request.app[ACCOUNT_STANDING].require_active(requester.user_id)
         await request.app[THIRD_PARTY_INVITES].invite(
             requester.user_id,
             path_room_id(request),

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from client_api.auth import require_user
 from client_api.matrix.parsing import path_room_id
-from client_api.matrix.room_reading import token
+from client_api.matrix.room_reading import no_difference, token
 from client_api.routing import V1, ClientRoutes
 from homeserver.app_keys import RELATIONS
 from homeserver.errors import InvalidParam
@@ -41,11 +41,11 @@ async def get_relating_events(request: web.Request) -> web.Response:
         backwards=direction == "b",
         recurse=query_bool(request, "recurse"),
     )
-    return json_response(
-        await request.app[RELATIONS].children(
+    with no_difference():
+        children = await request.app[RELATIONS].children(
             requester, path_room_id(request), request.match_info["event_id"], wanted
         )
-    )
+    return json_response(children)
 
 
 @routes.get("/rooms/{room_id}/threads", versions=V1)

@@ -5,13 +5,16 @@ Spec: client-server API, getting events for a room; room event context.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from aiohttp import web
 
 from client_api.auth import require_user
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import V1, ClientRoutes
 from homeserver.app_keys import TIMELINE, TIMELINE_DATES, TIMELINE_STATE
-from homeserver.errors import BadJson, InvalidParam, MissingParam
+from homeserver.errors import BadJson, Forbidden, InvalidParam, MissingParam, NotFound
 from homeserver.protocol.filters import BadFilter, RoomEventFilter
 from homeserver.services.sync_token import parse_timeline_token
 from homeserver.services.timeline import NO_FILTER, PageRequest
@@ -24,6 +27,15 @@ DEFAULT_LIMIT = 10
 LARGEST_LIMIT = 1_000
 LARGEST_CONTEXT = 100
 MEMBERSHIPS = ("join", "invite", "knock", "leave", "ban")
+
+
+@contextmanager
+def no_difference() -> Iterator[None]:
+    """An event that may not be read is answered as one that is not there is: with 404."""
+    try:
+        yield
+    except Forbidden as error:
+        raise NotFound("There is no such event, or you may not read it") from error
 
 
 def _direction(request: web.Request) -> bool:
@@ -94,11 +106,11 @@ async def get_event_context(request: web.Request) -> web.Response:
 async def get_event(request: web.Request) -> web.Response:
     """One event."""
     requester = await require_user(request)
-    return json_response(
-        await request.app[TIMELINE].event(
+    with no_difference():
+        event = await request.app[TIMELINE].event(
             requester, path_room_id(request), request.match_info["event_id"]
         )
-    )
+    return json_response(event)
 
 
 @routes.get("/rooms/{room_id}/timestamp_to_event", versions=V1)

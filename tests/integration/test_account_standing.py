@@ -120,6 +120,9 @@ async def test_a_suspended_user_neither_writes_nor_comes_to_rooms(world: World) 
     await world.refused("PUT", f"/profile/{ALICE}/displayname", {"displayname": "A"})
     await world.refused("DELETE", f"/profile/{ALICE}/displayname")
     await world.refused("PUT", "/directory/room/%23a:one.test", {"room_id": world.room_id})
+    await world.refused("DELETE", "/directory/room/%23b:one.test")
+    by_mail = {"medium": "email", "address": "a@b.test", "id_server": "c", "id_access_token": "d"}
+    await world.refused("POST", f"{room}/invite", by_mail)
     async with world.one.client.post(
         "/_matrix/media/v3/upload", data=b"x", headers={"Authorization": f"Bearer {token}"}
     ) as response:

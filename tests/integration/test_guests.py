@@ -97,6 +97,8 @@ async def test_what_the_spec_lists_is_for_guests(one: Instance) -> None:
 
     for path in ("state", "members", "messages?dir=b"):
         await one.call("GET", f"/rooms/{room_id}/{path}", token=token)
+    for path in ("/publicRooms", f"/_matrix/client/v1/room_summary/{room_id}"):
+        await one.call("GET", path, token=token)
     for path in ("/sync", "/devices", "/capabilities", f"/profile/{guest_id}"):
         await one.call("GET", path, token=token)
     name = {"displayname": "Passer-by"}
