@@ -326,6 +326,12 @@ async def read_as_client(world: World, who: str) -> dict[str, tuple[bool, str]]:
         "search": (False, "/search"),
         "notifications": (False, "/notifications"),
         "public rooms": (False, "/publicRooms"),
+        "summary": (False, f"/_matrix/client/v1/room_summary/{world.room_id}"),
+        "initial sync": (True, "/initialSync?limit=100"),
+        "initial sync, archived": (True, "/initialSync?limit=100&archived=true"),
+        "initial sync of the room": (True, f"{room}/initialSync?limit=100"),
+        "events": (bool(world.since), f"/events?from={world.since}&timeout=0"),
+        "peeking": (False, f"/events?room_id={world.room_id}&from={world.since}&timeout=0"),
         **api_paths(world),
     }
     answers = {way: (shows, await raw(world, who, path)) for way, (shows, path) in paths.items()}
