@@ -22,7 +22,7 @@ from homeserver.app_keys import (
 )
 from homeserver.app_keys import TERMS as TERMS_KEY
 from homeserver.callers import caller_key
-from homeserver.errors import MatrixError, NotFound
+from homeserver.errors import Forbidden, MatrixError, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.services.interactive_auth import (
     DUMMY,
@@ -139,7 +139,11 @@ async def show_auth_fallback(request: web.Request) -> web.Response:
     if request.match_info["auth_type"] == SSO:
         return await _redirect_to_provider(request)
     stage = _stage(request)
-    await request.app[INTERACTIVE_AUTH].get_session(request.query.get("session", ""))
+    session_id = request.query.get("session", "")
+    try:
+        await request.app[INTERACTIVE_AUTH].get_session_for(session_id, stage)
+    except Forbidden as error:
+        return _page(request, ERROR.format(text=html.escape(error.text)), error.status)
     return _form(request, stage)
 
 

@@ -32,9 +32,9 @@ async def take(request: web.Request, session_id: str, fields: Mapping[str, str])
     """Go one step on with what a form says: the next form's fields; None once it is done.
 
     Raises: what asking for a mail raises; :class:`~homeserver.errors.NotFound` for a session that
-    is over.
+    is over; :class:`~homeserver.errors.Forbidden` for one that nobody may complete here.
     """
-    session = await request.app[INTERACTIVE_AUTH].get_session(session_id)
+    session = await request.app[INTERACTIVE_AUTH].get_session_for(session_id, EMAIL_IDENTITY)
     if "sid" not in fields:
         request.app[RATE_LIMITS].check("email_request", caller_key(request))
         purpose = REGISTER if "/register" in session.operation else PASSWORD

@@ -36,6 +36,8 @@ TERMS = "m.login.terms"
 EMAIL_IDENTITY = "m.login.email.identity"
 # What was shown has to be known: these go only with the session that showed it.
 AFTER_CHALLENGE = frozenset({TERMS})
+# What shows whose an account is.
+IDENTIFYING = frozenset({PASSWORD, EMAIL_IDENTITY, "m.login.sso"})
 
 SESSION_LIFETIME_MS = 30 * 60_000
 PRUNE_EVERY_MS = 10 * 60_000
@@ -79,8 +81,14 @@ def _digest(value: JsonObject) -> bytes:
 class NotYet(MatrixError):
     """A stage may be completed meanwhile, elsewhere: the client asks again with the session alone.
 
+    ``proof``: what of the ``auth`` object is needed then, and no more, as it is kept; None: waiting
+    is of no use.
     Spec: user-interactive API in the REST API.
     """
+
+    def __init__(self, text: str, proof: JsonObject | None = None) -> None:
+        super().__init__(text)
+        self.proof = proof
 
 
 class AuthenticationRequired(MatrixError):
@@ -115,6 +123,15 @@ class _Attempt:
     results: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """What a stage waits for outside; ``created_at`` in milliseconds."""
+
+    stage: str
+    proof: JsonObject
+    created_at: int
+
+
 class InteractiveAuth:
     """Runs sessions of user-interactive authentication."""
 
@@ -125,8 +142,8 @@ class InteractiveAuth:
         self._stages = dict(stages)
         self._clock_ms = clock_ms
         self._pruned_at = 0
-        self._pending: OrderedDict[str, tuple[str, JsonObject]] = OrderedDict()
-        """What is tried again when a client asks with the session alone."""
+        self._pending: OrderedDict[str, _Waiting] = OrderedDict()
+        """What is tried again when a client asks with the session alone; the oldest first."""
 
     def add_stage(self, name: str, stage: Stage) -> None:
         """Know a stage, or know it otherwise."""
@@ -143,9 +160,9 @@ class InteractiveAuth:
         if auth and auth.get("type") is not None:
             await self._try_stage(operation, attempt, str(auth["type"]), auth)
         elif attempt.stored and attempt.session.session_id in self._pending:
-            stage, proof = self._pending[attempt.session.session_id]
+            waiting = self._pending[attempt.session.session_id]
             with suppress(AuthenticationRequired):
-                await self._try_stage(operation, attempt, stage, proof)
+                await self._try_stage(operation, attempt, waiting.stage, waiting.proof)
         completed = attempt.session.completed
         if any(all(s in completed for s in stages) for stages in operation.flows):
             if await self._finish(attempt):
@@ -157,15 +174,15 @@ class InteractiveAuth:
     async def complete(self, session_id: str, stage: str, auth: JsonObject) -> None:
         """Complete a stage outside of the request, on the fallback page.
 
-        Raises: :class:`NotFound` for an unknown session, and what the stage raises.
+        Raises: what :meth:`get_session_for` raises, and what the stage raises.
         """
-        session = await self.get_session(session_id)
+        session = await self.get_session_for(session_id, stage)
         result = await self._stages[stage](auth, session.user_id)
         await storage.complete_stage(self._database, session_id, stage, result)
 
     async def note(self, session_id: str, stage: str, result: Any) -> None:
-        """A stage was completed elsewhere.  Raises :class:`NotFound` for an unknown session."""
-        await self.get_session(session_id)
+        """A stage was completed elsewhere.  Raises what :meth:`get_session_for` raises."""
+        await self.get_session_for(session_id, stage)
         await storage.complete_stage(self._database, session_id, stage, result)
 
     async def get_session(self, session_id: str) -> UiaSession:
@@ -173,6 +190,20 @@ class InteractiveAuth:
         session = await self._find(session_id)
         if session is None:
             raise NotFound("This session is unknown or has expired: begin again in your client")
+        return session
+
+    async def get_session_for(self, session_id: str, stage: str) -> UiaSession:
+        """A session under way, a stage of which is to be completed outside of its request.
+
+        Who begins a session without a token has not said whose account it is about: a link to it
+        would have whoever follows the link prove that it is theirs, for somebody else to use.
+
+        Raises: :class:`NotFound`, :class:`Forbidden` for such a proof.
+        """
+        session = await self.get_session(session_id)
+        registers = session.operation.partition(" ")[2].split(" ")[0].endswith("/register")
+        if session.user_id is None and stage in IDENTIFYING and not registers:
+            raise Forbidden("Nobody is logged in there: give this proof in your client, not here")
         return session
 
     # ------------------------------------------------------------ steps
@@ -224,15 +255,21 @@ class InteractiveAuth:
             raise
         except MatrixError as error:
             await self._store(attempt)
-            if isinstance(error, NotYet):
-                self._wait_for(attempt.session.session_id, stage, auth)
+            if isinstance(error, NotYet) and error.proof is not None:
+                self._wait_for(attempt.session, stage, error.proof)
             raise AuthenticationRequired(operation, attempt.session, error) from error
         attempt.session.completed[stage] = result
         attempt.results[stage] = result
 
-    def _wait_for(self, session_id: str, stage: str, auth: JsonObject) -> None:
-        self._pending[session_id] = (stage, auth)
-        self._pending.move_to_end(session_id)
+    def _wait_for(self, session: UiaSession, stage: str, proof: JsonObject) -> None:
+        over = self._clock_ms() - SESSION_LIFETIME_MS
+        while self._pending and next(iter(self._pending.values())).created_at <= over:
+            self._pending.popitem(last=False)
+        known = self._pending.get(session.session_id)
+        if known is not None:
+            known.stage, known.proof = stage, proof
+            return
+        self._pending[session.session_id] = _Waiting(stage, proof, self._clock_ms())
         if len(self._pending) > MOST_PENDING:
             self._pending.popitem(last=False)
 

@@ -84,8 +84,10 @@ class ThirdPartyAuthFailed(NotYet):
 
     errcode, status = "M_THREEPID_AUTH_FAILED", 401
 
-    def __init__(self) -> None:
-        super().__init__("The address has not been confirmed: follow the link in the mail first")
+    def __init__(self, proof: JsonObject | None = None) -> None:
+        super().__init__(
+            "The address has not been confirmed: follow the link in the mail first", proof
+        )
 
 
 class Sender(Protocol):
@@ -291,7 +293,7 @@ class ThirdPartyIds:
         sid, secret = credentials.get("sid"), credentials.get("client_secret")
         if not isinstance(sid, str) or not isinstance(secret, str):
             raise InvalidParam("'sid' and 'client_secret' are required")
-        if _SECRET.fullmatch(sid) is None:
+        if _SECRET.fullmatch(sid) is None or _SECRET.fullmatch(secret) is None:
             raise ThirdPartyAuthFailed()
         session = await storage.get_session(self._database, sid)
         if (
@@ -302,7 +304,8 @@ class ThirdPartyIds:
             or session.validated_at is None
             or self._is_over(session)
         ):
-            raise ThirdPartyAuthFailed()
+            again = {"threepid_creds": {"sid": sid, "client_secret": secret}}
+            raise ThirdPartyAuthFailed(again)
         return session
 
     async def stage(self, auth: JsonObject, _user_id: str | None) -> str:

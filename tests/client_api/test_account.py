@@ -144,6 +144,26 @@ async def test_a_stage_completed_on_the_page_lets_the_request_through(server: Se
     await server.log_in("alice", "open")
 
 
+async def test_the_page_takes_no_password_for_a_session_that_somebody_began_without_a_token(
+    server: Server,
+):
+    alice = await server.new_account("alice")
+    challenge = await change(server, None, None, status=401)
+    page = f"/_matrix/client/v3/auth/m.login.password/fallback/web?session={challenge['session']}"
+
+    async with server.client.get(page) as response:
+        assert response.status == 403
+        assert "<form" not in await response.text()
+    async with server.client.post(page, data={"user": "alice", "password": "sesame"}) as response:
+        assert response.status == 403
+        assert "onAuthDone" not in await response.text()
+    refused = await change(server, None, {"session": challenge["session"]}, status=401)
+
+    assert "completed" not in refused
+    await server.log_in("alice", "sesame")
+    await server.get("/account/whoami", token=alice.token)
+
+
 async def test_the_page_knows_only_sessions_and_stages_of_this_server(server: Server):
     for path in ("m.login.dummy/fallback/web?session=x", "m.login.sso/fallback/web"):
         await server.get(f"/auth/{path}", status=404)

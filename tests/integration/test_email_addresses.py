@@ -450,7 +450,44 @@ async def test_a_client_may_ask_again_with_the_session_alone(world: World) -> No
     assert later["completed"] == [STAGE]
 
 
+async def test_of_a_proof_that_is_waited_for_only_what_is_needed_is_kept_and_not_for_ever(
+    world: World,
+) -> None:
+    request: dict[str, Any] = {"username": "alice", "password": "sesame"}
+    interactive = world.one.wiring.interactive_auth
+    creds = {"sid": "guess", "client_secret": "guess", "more": "x" * 10_000}
+    auth: dict[str, Any] = {"type": STAGE, "threepid_creds": creds, "more": "x" * 10_000}
+    long = {**auth, "threepid_creds": {"sid": "guess", "client_secret": "x" * 10_000}}
+
+    first = await world.one.call("POST", "/register", {**request, "auth": auth}, status=401)
+    await world.one.call("POST", "/register", {**request, "auth": long}, status=401)
+
+    kept = {session: waiting.proof for session, waiting in interactive._pending.items()}
+    assert kept == {
+        first["session"]: {"threepid_creds": {"sid": "guess", "client_secret": "guess"}}
+    }
+    interactive._pending[first["session"]].created_at -= 31 * 60_000
+    second = await world.one.call("POST", "/register", {**request, "auth": auth}, status=401)
+    assert list(interactive._pending) == [second["session"]]
+
+
 # ---------------------------------------------------------------- pages
+
+
+async def test_a_mail_from_the_page_sets_no_password_for_whoever_sent_the_link(
+    world: World,
+) -> None:
+    token = await world.one.register("alice")
+    await world.add(token)
+    request = {"new_password": "stolen"}
+    session = (await world.one.call("POST", "/account/password", request, status=401))["session"]
+    path = f"/_matrix/client/v3/auth/{STAGE}/fallback/web?session={session}"
+    mails = len(world.box.mails)
+
+    async with world.one.client.post(path, data={"email": ADDRESS}) as response:
+        assert response.status == 403
+
+    assert len(world.box.mails) == mails
 
 
 async def test_a_client_that_does_not_know_the_stage_opens_a_page(world: World) -> None:
