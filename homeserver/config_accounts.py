@@ -100,6 +100,15 @@ def email_config(section: Mapping[str, Any], base: Path) -> EmailConfig:
     return EmailConfig(**values)
 
 
+def fits_many_hosts(url: str) -> bool:
+    """Whether a listed address is a beginning (it ends with ``*``) that does not fix the host."""
+    return (
+        url.endswith("*")
+        and url.lower().startswith(("http:", "https:"))
+        and "/" not in url.partition("://")[2]
+    )
+
+
 def email_problems(config: EmailConfig) -> Iterator[str]:
     """Values that are possible one by one but not together."""
     if config.host is not None and config.sender is None:
@@ -115,3 +124,8 @@ def email_problems(config: EmailConfig) -> Iterator[str]:
     if (config.user is None) != (config.password is None):
         missing = "user" if config.user is None else "password"
         yield f"email.{missing}: missing; a user and a password go together"
+    for url in filter(fits_many_hosts, config.next_link_urls):
+        yield (
+            f"email.next_link_urls: '{url}' fits many hosts: end its host with a /, as in "
+            "https://app/*"
+        )

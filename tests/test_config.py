@@ -58,6 +58,15 @@ def test_what_is_wrong_is_named(
     assert allowed in message
 
 
+def test_a_beginning_of_links_in_mails_fixes_the_host(tmp_path: Path) -> None:
+    text = "server_name: a.test\nemail: {next_link_urls: ['%s']}"
+
+    message = problems(tmp_path, text % "https://app.test*")
+
+    assert "email.next_link_urls: 'https://app.test*' fits many hosts" in message
+    assert load(tmp_path, text % "https://app.test/*").email.next_link_urls
+
+
 def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
     message = problems(tmp_path, "server_name: a.test\nlog: {format: xml, levl: info}")
 

@@ -17,6 +17,7 @@ from homeserver.web import Handler
 
 ACTOR = web.RequestKey("admin_actor", str)
 SECRET = frozenset({"password"})
+SECRET_IN_PATHS = ("token",)
 MAX_TARGET_LENGTH = 1_000
 _PREFIX = re.compile(r"^/_comity/admin/v1|^/_matrix/client/[^/]+")
 
@@ -35,7 +36,7 @@ async def audited(
         now_ms=time.time_ns() // 1_000_000,
         actor=actor,
         action=action,
-        target=_PREFIX.sub("", request.path)[:MAX_TARGET_LENGTH],
+        target=_target(request),
         details=details,
     )
     status = 500
@@ -50,12 +51,23 @@ async def audited(
         await storage.end(database, audit_id, status)
 
 
+def _target(request: web.Request) -> str:
+    """The path, with the name of a parameter in the place of one that is a secret."""
+    path = _PREFIX.sub("", request.path)
+    for name in SECRET_IN_PATHS:
+        if name in request.match_info:
+            path = path.replace("/" + request.match_info[name], f"/{{{name}}}")
+    return path[:MAX_TARGET_LENGTH]
+
+
 def details_of(body: Any, query: Any) -> dict[str, Any]:
-    """What a call says, without what must not be kept."""
+    """What a call says, without what must not be kept: the ``secret_fields`` of its types, too."""
     said: dict[str, Any] = {}
     for part in (query, body):
         if part is not None:
             said |= msgspec.to_builtins(part)
+            for name in getattr(part, "secret_fields", ()):
+                said.pop(name, None)
     return {
         name: value
         for name, value in said.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -25,6 +25,8 @@ Time = Annotated[int, Meta(ge=0, le=2**53 - 1, description="ms")]
 
 class NewToken(Input, kw_only=True, frozen=True):
     """A token to make; an unguessable one, if it is not named.  Null: no limit."""
+
+    secret_fields: ClassVar = frozenset({"name"})
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,64}$")] | None = None
     uses_allowed: Uses | None = None

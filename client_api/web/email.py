@@ -71,6 +71,6 @@ async def confirm(request: web.Request) -> web.StreamResponse:
         return plain_page.page(request, TITLE, DONE)
     if addresses.leads_on(link):
         raise web.HTTPFound(link)
-    host = urlsplit(link).netloc
+    host = urlsplit(link).hostname or ""
     onward = ONWARD.format(link=html.escape(link), host=html.escape(host))
     return plain_page.page(request, TITLE, DONE + onward)

@@ -64,8 +64,8 @@ class _Session:
 
 
 def hash_token(token: str) -> bytes:
-    """What is stored of a token."""
-    return hashlib.sha256(token.encode()).digest()
+    """What is stored of a token, whatever bytes a header had that are no UTF-8."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 class SessionService:

@@ -421,10 +421,18 @@ def _digest(token: str) -> bytes:
 
 
 def _check_link(link: str) -> None:
-    """Refuse what is no web address: other schemes could run in the reader's browser."""
+    """Refuse what is no web address: other schemes could run in the reader's browser.
+
+    What stands before an @ is no host, but looks like one.
+    """
     try:
         parts = urlsplit(link)
-        wrong = parts.scheme not in ("http", "https") or not parts.hostname
+        wrong = (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or "@" in parts.netloc
+            or "\\" in link  # which browsers read as /
+        )
     except ValueError:
         wrong = True
     if wrong or len(link) > LONGEST_LINK or not link.isprintable() or " " in link:

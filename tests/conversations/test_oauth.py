@@ -161,7 +161,9 @@ async def test_login_tokens_go_to_listed_places_only(
         assert location == ""
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", "x", "https://"])
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "data:text/html,x", "x", "https://", "https://["]
+)
 async def test_matrix_clients_name_no_place_that_would_run(
     database: Database, tmp_path: Path, url: str
 ) -> None:

@@ -141,6 +141,29 @@ async def test_registration_tokens_are_made_changed_and_deleted(
         assert (await admin.call("GET", f"{path}/welcome"))["uses_completed"] == 0
 
 
+async def test_the_audit_trail_names_no_registration_token(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        admin = Admin(one)
+        path = "/registration_tokens"
+
+        await admin.call("POST", path, {"name": "welc~ome", "uses_allowed": 2}, status=201)
+        await admin.call("PUT", f"{path}/welc~ome", {"uses_allowed": 5, "expires_at": None})
+        await admin.call("DELETE", f"{path}/welc%7Eome")
+
+        noted = [
+            (entry["target"], entry["details"])
+            for entry in (await admin.call("GET", "/audit"))["items"]
+            if entry["target"].startswith(path)
+        ]
+        assert noted == [
+            (f"{path}/{{token}}", {}),
+            (f"{path}/{{token}}", {"uses_allowed": 5}),
+            (path, {"uses_allowed": 2}),
+        ]
+
+
 async def test_statistics_count_users_rooms_and_files(database: Database, tmp_path: Path) -> None:
     async with running(database, tmp_path) as one:
         bob = await one.register("bob")

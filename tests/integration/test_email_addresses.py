@@ -199,6 +199,9 @@ async def test_a_link_is_good_for_a_time_only(world: World) -> None:
         ({"next_link": "javascript:alert(1)"}, "M_INVALID_PARAM"),
         ({"next_link": "https://a.test/\r\nX: y"}, "M_INVALID_PARAM"),
         ({"next_link": "//a.test"}, "M_INVALID_PARAM"),
+        ({"next_link": "https://app.test@evil.test/"}, "M_INVALID_PARAM"),
+        ({"next_link": "https://evil.test\\@app.test/"}, "M_INVALID_PARAM"),
+        ({"next_link": "https://app.test\\.evil.test/"}, "M_INVALID_PARAM"),
         ({"email": None}, "M_MISSING_PARAM"),
     ],
 )

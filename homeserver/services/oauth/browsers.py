@@ -72,7 +72,8 @@ class Browsers:
 
     def form_token(self, cookie: str) -> str:
         """What a form of ours has in it, for one browser."""
-        return hmac.new(self._key, cookie.encode(), hashlib.sha256).hexdigest()
+        letters = cookie.encode("utf-8", "surrogatepass")
+        return hmac.new(self._key, letters, hashlib.sha256).hexdigest()
 
     def check_form(self, cookie: str | None, token: str) -> None:
         """Refuse a form that another site has sent.  Raises :class:`Forbidden`."""

@@ -106,7 +106,10 @@ class OidcLogins:
 
     def parse_return(self, url: str, parameter: str, *, state: str | None = None) -> Return:
         """Where an application wants the login token.  Raises :class:`InvalidParam`."""
-        parts = urlsplit(url) if len(url) <= MAX_URL_LENGTH else None
+        try:
+            parts = urlsplit(url) if len(url) <= MAX_URL_LENGTH else None
+        except ValueError:
+            parts = None
         if (
             parts is None
             or not parts.scheme

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from homeserver.config import ConfigError
+from homeserver.config_accounts import fits_many_hosts
 from homeserver.services.sign_in.mapping import claims_of
 
 LEAST_SECRET_BYTES = 32
@@ -191,10 +192,7 @@ def check_redirect_urls(urls: Sequence[str]) -> None:
     """Raise :class:`ConfigError` for a beginning of addresses that does not fix the host."""
     problems = [
         f"sso_redirect_urls: '{url}' fits many hosts: end its host with a /, as in https://app/*"
-        for url in urls
-        if url.endswith("*")
-        and url.lower().startswith(("http:", "https:"))
-        and "/" not in url.partition("://")[2]
+        for url in filter(fits_many_hosts, urls)
     ]
     if problems:
         raise ConfigError(problems)
