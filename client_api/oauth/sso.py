@@ -43,8 +43,11 @@ def _return(request: web.Request) -> Return:
 @routes.get(PATH)
 @visits.pages
 async def show_sso(request: web.Request) -> web.StreamResponse:
-    """Ask whether to go on; not for places that the admin has listed."""
-    visit = await visits.require_session(request)
+    """Ask whether to go on; not for places that the admin has listed.
+
+    The login that comes of it is a proof of who the user is: so they are asked for one.
+    """
+    visit = await visits.require_session(request, recent=True)
     to = _return(request)
     if to.trusted:
         return await _go_on(request, visit.user_id, to)
@@ -63,7 +66,7 @@ async def show_sso(request: web.Request) -> web.StreamResponse:
 @visits.pages
 async def answer_sso(request: web.Request) -> web.StreamResponse:
     """Go on."""
-    visit = await visits.require_session(request)
+    visit = await visits.require_session(request, recent=True)
     await visits.read_form(visit)
     return await _go_on(request, visit.user_id, _return(request))
 

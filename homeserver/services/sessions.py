@@ -250,7 +250,7 @@ class SessionService:
         """
         self.may_enter(user_id)
         made = self._new_tokens(user_id, device_id, refresh_token, lifetime_ms)
-        return await self._open(connection, made, display_name, origin, known=True)
+        return await self._open(connection, made, display_name, origin, known=True, proved=False)
 
     async def _open(
         self,
@@ -260,13 +260,14 @@ class SessionService:
         origin: Origin | None,
         *,
         known: bool,
+        proved: bool = True,
     ) -> Tokens:
         tokens, row = made
         origin = origin or Origin()
         sighting = Sighting(
             row.user_id, row.device_id, row.created_at, origin.ip, origin.user_agent
         )
-        await device_storage.put_device(connection, sighting, display_name)
+        await device_storage.put_device(connection, sighting, display_name, proved=proved)
         if known:
             await storage.delete_tokens(connection, row.user_id, [row.device_id])
         await storage.insert_token(connection, row)

@@ -11,7 +11,7 @@ from homeserver.storage.database import Queryable
 INSERT_DEVICE = """
 INSERT INTO devices (user_id, device_id, display_name, created_at, last_seen_at, last_seen_ip,
     user_agent, authenticated_at)
-VALUES ($1, $2, $3, $4, $4, $5, $6, $4)
+VALUES ($1, $2, $3, $4, $4, $5, $6, CASE WHEN $7 THEN $4::bigint END)
 ON CONFLICT (user_id, device_id) DO UPDATE SET last_seen_at = EXCLUDED.last_seen_at,
     last_seen_ip = EXCLUDED.last_seen_ip, user_agent = EXCLUDED.user_agent,
     authenticated_at = EXCLUDED.authenticated_at
@@ -39,7 +39,8 @@ FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
 WHERE d.user_id = seen.user_id AND d.device_id = seen.device_id
 """
 SELECT_AUTHENTICATED_AT = """
-SELECT authenticated_at FROM devices WHERE user_id = $1 AND device_id = $2
+SELECT authenticated_at FROM devices d WHERE user_id = $1 AND device_id = $2 AND NOT EXISTS (
+    SELECT 1 FROM oauth_sessions s WHERE s.user_id = d.user_id AND s.device_id = d.device_id)
 """
 IS_CROSS_SIGNING_KEY = """
 SELECT EXISTS (
@@ -70,8 +71,13 @@ class Sighting:
     user_agent: str | None
 
 
-async def put_device(db: Queryable, sighting: Sighting, display_name: str | None) -> None:
-    """Add a device that logs in, or note that a known one did."""
+async def put_device(
+    db: Queryable, sighting: Sighting, display_name: str | None, *, proved: bool = True
+) -> None:
+    """Add a device that logs in, or note that a known one did.
+
+    ``proved``: by its user to the device itself, and not to a page that let the device in.
+    """
     await db.execute(
         INSERT_DEVICE,
         sighting.user_id,
@@ -80,6 +86,7 @@ async def put_device(db: Queryable, sighting: Sighting, display_name: str | None
         sighting.at,
         sighting.ip,
         sighting.user_agent,
+        proved,
     )
 
 
@@ -123,6 +130,10 @@ async def is_cross_signing_key(db: Queryable, user_id: str, device_id: str) -> b
 
 
 async def get_authenticated_at(db: Queryable, user_id: str, device_id: str) -> int | None:
-    """When a user last logged in with a device (ms); None where that is not known."""
+    """When a user last logged in with a device (ms).
+
+    None where that is not known, and for a device of the OAuth 2.0 API: a browser that was signed
+    in long ago lets such a device in.
+    """
     at: int | None = await db.fetchval(SELECT_AUTHENTICATED_AT, user_id, device_id)
     return at

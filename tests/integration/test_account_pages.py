@@ -55,6 +55,17 @@ async def client(one: Instance) -> Client:
     return await Client.register(one)
 
 
+async def conversations(
+    one: Instance, path: str, body: dict[str, Any], *, token: str, status: int
+) -> dict[str, Any]:
+    """A call of the Conversations API, whose status is checked."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with one.client.post(f"/api/v1{path}", json=body, headers=headers) as response:
+        answer: dict[str, Any] = await response.json()
+        assert response.status == status, answer
+        return answer
+
+
 async def manage(browser: Browser, action: str, **query: str) -> Any:
     """Open what a client leads to, and sign in."""
     page = await browser.open(ACCOUNT, action=ACTION + action, **query)
@@ -470,6 +481,38 @@ async def test_what_needs_a_password_is_done_on_the_pages(
     await who(one, token)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/me/password", {"new_password": "taken over"}),
+        ("/me/delete", {}),
+        ("/devices/sign-out", {}),
+    ],
+)
+async def test_a_client_that_was_let_in_has_to_prove_who_its_user_is(
+    one: Instance, browser: Browser, client: Client, path: str, body: dict[str, Any]
+) -> None:
+    token = (await client.log_in(browser))["access_token"]
+
+    refused = await conversations(one, path, body, token=token, status=403)
+    by_guess = await conversations(one, path, {**body, "password": "x"}, token=token, status=403)
+
+    assert refused["type"].endswith("proof_required")
+    assert "Wrong user name or password" in str(by_guess)
+    await who(one, token)
+
+
+async def test_a_client_that_was_let_in_makes_no_api_token(
+    one: Instance, browser: Browser, client: Client
+) -> None:
+    token = (await client.log_in(browser))["access_token"]
+    body = {"name": "A program", "scopes": ["messages:read"]}
+
+    refused = await conversations(one, "/tokens", body, token=token, status=403)
+
+    assert "http://one.test/_comity/account" in str(refused)
+
+
 # ---------------------------------------------------------------- clients of the legacy API
 
 
@@ -491,6 +534,26 @@ async def test_a_legacy_client_that_knows_of_oauth_logs_in_by_the_pages(
     assert [f["oauth_aware_preferred"] for f in flows if f["type"] == "m.login.sso"] == [True]
     assert "element.test" in asked.text
     assert answer["user_id"] == f"@{browser.user}:one.test"
+
+
+async def test_a_browser_of_long_ago_gets_no_login_without_a_proof(
+    one: Instance, browser: Browser
+) -> None:
+    await browser.open(f"{ACCOUNT}/sign-in")
+    await browser.sign_in()
+    shown = await browser.open(f"{ACCOUNT}/sso", redirectUrl="https://element.test/")
+    await one.wiring.database.execute(
+        "UPDATE account_sessions SET authenticated_at = 1 WHERE user_id = $1",
+        f"@{browser.user}:one.test",
+    )
+
+    asked_again = await browser.submit()
+    await browser.sign_in()
+    sent_on = await browser.submit()
+
+    assert "Continue to" in shown.text
+    assert "prove again" in asked_again.text
+    assert "loginToken=" in sent_on.location
 
 
 async def test_such_a_client_leads_to_the_sign_up_too(one: Instance) -> None:

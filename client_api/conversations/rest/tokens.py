@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from client_api.auth import refuse_oauth
 from client_api.conversations.api import Api, Call
 from client_api.conversations.keys import API_TOKENS
 from homeserver.services.conversations.scopes import SESSION
@@ -24,6 +25,7 @@ async def create_token(call: Call[NewToken]) -> MadeToken:
     The token is shown this once. To make one takes a session of your own: an API token cannot make
     another. It is good until it expires or is revoked, or your account ends.
     """
+    await refuse_oauth(call.request, call.requester)
     body = call.body
     expires_at = parse_time(body.expires_at, "expires_at") if body.expires_at is not None else None
     text, token = await call.app[API_TOKENS].create(
