@@ -107,6 +107,7 @@ class RoomNewsFinder:
             sent = state.sent.get(room_id)
             if sent is None or room_id in state.behind or _differs(sent, config):
                 wanted[room_id] = config
+        await self._find_absences(look, wanted, changes)
         return await self._tell(look, wanted, changes, step)
 
     def _leave_behind(self, look: Look, room_id: str, changes: _Changes, step: Step) -> None:
@@ -115,6 +116,24 @@ class RoomNewsFinder:
             step.sent[room_id] = step.behind[room_id] = None
         elif room_id not in look.state.behind and look.asker.position is not None:
             step.behind[room_id] = look.asker.position
+
+    async def _find_absences(
+        self, look: Look, wanted: Mapping[str, RoomConfig], changes: _Changes
+    ) -> None:
+        """Which rooms that are shown again the user was out of since the client knew them.
+
+        What happened there meanwhile may not be theirs to see, so these are told anew.
+        """
+        behind, joined = look.state.behind, look.shown.rooms.joined
+        since = {r: behind[r] for r in wanted if r in behind and r in joined}
+        user_id = look.asker.user_id
+        if not since or not self._recent.memberships.changed(user_id, min(since.values())):
+            return
+        for row in await room_storage.get_membership_changes(
+            self._database, user_id, min(since.values()), look.asker.upto
+        ):
+            if row.membership != "join" and row.position > since.get(row.room_id, row.position):
+                changes.away.add(row.room_id)
 
     # ------------------------------------------------------------ what changed
 
