@@ -32,7 +32,7 @@ from homeserver.protocol.identifiers import UserId
 from homeserver.services.appservices.registration import AppService
 from homeserver.services.sessions import Tokens
 from homeserver.services.sign_in.proofs import JWT, SSO
-from homeserver.services.usernames import identified_user
+from homeserver.services.usernames import identified_address, identified_user
 from homeserver.web import json_response, optional, read_json, required
 
 routes = ClientRoutes()
@@ -122,7 +122,9 @@ def check_may_log_in(service: AppService) -> None:
 async def _check_password(request: web.Request, body: JsonObject) -> UserId:
     password = required(body, "password", str)
     named = await request.app[THIRD_PARTY_IDS].identified(body)
-    return await request.app[PASSWORD_LOGIN].sign_in(named, password)
+    return await request.app[PASSWORD_LOGIN].sign_in(
+        named, password, address=identified_address(body)
+    )
 
 
 def logged_in(request: web.Request, tokens: Tokens) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError, UserLocked
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.sign_in.oidc import Return
+from homeserver.services.usernames import identified_address
 
 routes = web.RouteTableDef()
 
@@ -107,8 +108,11 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
     name = fields.get("user", "").strip()
     try:
         request.app[RATE_LIMITS].check("login", caller_key(request))
-        named = await request.app[THIRD_PARTY_IDS].identified({"identifier": _identifier(name)})
-        user_id = await request.app[PASSWORD_LOGIN].sign_in(named, fields.get("password", ""))
+        body = {"identifier": _identifier(name)}
+        named = await request.app[THIRD_PARTY_IDS].identified(body)
+        user_id = await request.app[PASSWORD_LOGIN].sign_in(
+            named, fields.get("password", ""), address=identified_address(body)
+        )
     except LimitExceeded:
         raise
     except MatrixError as error:

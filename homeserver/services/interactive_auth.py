@@ -24,7 +24,8 @@ from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.accounts import AccountService
 from homeserver.services.rate_limits import RateLimits
-from homeserver.services.usernames import identified_user
+from homeserver.services.sign_in.passwords import PasswordLogin
+from homeserver.services.usernames import identified_address, identified_user
 from homeserver.storage import uia as storage
 from homeserver.storage.database import Database
 from homeserver.storage.uia import UiaSession
@@ -321,8 +322,7 @@ class PasswordStage:
     ) -> None:
         """``identified``: whom an ``auth`` object names, where accounts have addresses."""
         self._server_name = server_name
-        self._accounts = accounts
-        self._rate_limits = rate_limits
+        self._passwords = PasswordLogin(accounts=accounts, rate_limits=rate_limits)
         self._identified = identified
 
     async def __call__(self, auth: JsonObject, user_id: str | None) -> str:
@@ -338,11 +338,7 @@ class PasswordStage:
             named = UserId(user_id)
         if user_id is not None and named != user_id:
             raise Forbidden("Give the password of the user who is logged in")
-        if named is not None:
-            self._rate_limits.check("login_account", named)
-        confirmed = await self._accounts.check_password(named, password)
-        self._rate_limits.reset("login_account", confirmed)
-        return confirmed
+        return await self._passwords.sign_in(named, password, address=identified_address(auth))
 
 
 async def dummy_stage(_auth: JsonObject, _user_id: str | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 from homeserver.errors import MatrixError
+from homeserver.protocol.email_addresses import InvalidEmailAddress, canonical_email
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import (
     InvalidIdentifier,
@@ -74,3 +75,17 @@ def identified_user(body: JsonObject, server_name: str) -> UserId | None:
     if user_id is None or user_id.server_name != server_name:
         return None
     return user_id
+
+
+def identified_address(body: JsonObject) -> str | None:
+    """The e-mail address that an ``identifier`` names, be it an account's or not."""
+    identifier = body.get("identifier")
+    if not isinstance(identifier, dict):
+        identifier = body
+    address = identifier.get("address")
+    if identifier.get("medium") != "email" or not isinstance(address, str):
+        return None
+    try:
+        return canonical_email(address)
+    except InvalidEmailAddress:
+        return None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.config import RateConfig
 from homeserver.storage.database import Database
 from tests.harness.mailbox import Mailbox, mailbox, settings
 from tests.integration.single import Instance, running
@@ -472,6 +473,44 @@ async def test_of_a_proof_that_is_waited_for_only_what_is_needed_is_kept_and_not
     interactive._pending[first["session"]].created_at -= 31 * 60_000
     second = await world.one.call("POST", "/register", {**request, "auth": auth}, status=401)
     assert list(interactive._pending) == [second["session"]]
+
+
+@pytest.mark.parametrize("by_authentication", [False, True])
+async def test_refusals_do_not_tell_whether_an_address_is_an_accounts(
+    world: World, by_authentication: bool
+) -> None:
+    await world.add(await world.one.register("alice"))
+    limits = world.one.wiring.rate_limits
+    limits._rates["login"] = RateConfig(per_second=1_000, burst=1_000)
+    limits._rates["login_account"] = RateConfig(per_second=0.001, burst=2)
+    limits._enabled = True
+
+    async def guess(address: str) -> int:
+        identifier = {"type": "m.id.thirdparty", "medium": "email", "address": address}
+        proof = {"type": "m.login.password", "identifier": identifier, "password": "wrong"}
+        body: dict[str, Any] = {"new_password": "other", "auth": proof}
+        where, request = ("account/password", body) if by_authentication else ("login", proof)
+        path = f"/_matrix/client/v3/{where}"
+        async with world.one.client.post(path, json=request) as response:
+            return response.status
+
+    known = [await guess(spelling) for spelling in (ADDRESS, CANONICAL, ADDRESS)]
+    unknown = [await guess(f"{name}@example.org") for name in ("nobody", "Nobody", "nobody")]
+
+    refused = 401 if by_authentication else 403
+    assert known == unknown == [refused, refused, 429]
+
+
+async def test_logging_in_by_address_is_not_counted_as_a_guess(world: World) -> None:
+    await world.add(await world.one.register("alice"))
+    limits = world.one.wiring.rate_limits
+    limits._rates["login"] = RateConfig(per_second=1_000, burst=1_000)
+    limits._rates["login_account"] = RateConfig(per_second=0.001, burst=2)
+    limits._enabled = True
+
+    answers = [await world.log_in("sesame") for _ in range(4)]
+
+    assert {answer["user_id"] for answer in answers} == {"@alice:one.test"}
 
 
 # ---------------------------------------------------------------- pages

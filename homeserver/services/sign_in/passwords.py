@@ -14,13 +14,20 @@ class PasswordLogin:
         self._accounts = accounts
         self._rate_limits = rate_limits
 
-    async def sign_in(self, named: UserId | None, password: str) -> UserId:
+    async def sign_in(
+        self, named: UserId | None, password: str, *, address: str | None = None
+    ) -> UserId:
         """The user, if that is their password; None can be nobody.
+
+        ``address``: the e-mail address they were named by.  It is counted, too, be it an account's
+        or not: else being refused would tell which of the two it is.
 
         Raises: :class:`~homeserver.errors.Forbidden`, :class:`~homeserver.errors.LimitExceeded`.
         """
-        if named is not None:
-            self._rate_limits.check("login_account", named)
+        counted = [key for key in (address, named) if key is not None]
+        for key in counted:
+            self._rate_limits.check("login_account", key)
         user_id = await self._accounts.check_password(named, password)
-        self._rate_limits.reset("login_account", user_id)
+        for key in counted:
+            self._rate_limits.reset("login_account", key)
         return user_id
