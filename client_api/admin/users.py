@@ -9,7 +9,13 @@ from msgspec import Meta
 
 from client_api.admin.api import AdminApi, AdminCall
 from client_api.admin.lists import Flag, ListQuery, Text, page
-from homeserver.app_keys import ACCOUNT_STANDING, ACCOUNTS, DATABASE, DEVICES
+from homeserver.app_keys import (
+    ACCOUNT_STANDING,
+    ACCOUNTS,
+    DATABASE,
+    DEVICES,
+    SESSIONS,
+)
 from homeserver.errors import InvalidParam, NotFound
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.conversations.shapes.base import Input
@@ -189,6 +195,7 @@ async def sign_out_user(call: AdminCall[DeviceList]) -> Devices:
     devices = call.app[DEVICES]
     if wanted.all:
         await devices.remove_all(user_id)
+        await call.app[SESSIONS].revoke(user_id, None)
     else:
         await devices.remove(user_id, wanted.device_ids)
     return Devices(devices=await devices.list_devices(user_id))

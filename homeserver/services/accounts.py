@@ -19,6 +19,7 @@ from homeserver.services.sessions import SessionService
 from homeserver.services.usernames import new_user_id
 from homeserver.storage import accounts as storage
 from homeserver.storage import profiles as profile_storage
+from homeserver.storage import tokens as token_storage
 from homeserver.storage.accounts import Account
 from homeserver.storage.database import Connection, Database
 
@@ -165,14 +166,20 @@ class AccountService:
     async def set_password(
         self, user_id: UserId, password: str, *, keep_device: str | None, logout_devices: bool
     ) -> None:
-        """Change a password, and log out the other devices if asked to.
+        """Change a password, and log out the other devices and programs if asked to.
 
+        What was let in with the old one and is not in yet is void in any case.
         Spec: client-server API, ``POST /account/password``.
         """
         password_hash = await self._passwords.hash(password)
-        if not await storage.set_password_hash(self._database, user_id, password_hash):
-            raise NotFound("There is no such account on this server")
+        async with self._database.transaction() as connection:
+            await token_storage.delete_granted(connection, user_id)
+            if logout_devices:
+                await token_storage.delete_api_tokens(connection, user_id)
+            if not await storage.set_password_hash(connection, user_id, password_hash):
+                raise NotFound("There is no such account on this server")
         if logout_devices:
+            self._sessions.forget_programs(user_id)
             await self._devices.remove_all(user_id, keep=keep_device)
             for listener in self.on_logged_out:
                 await listener(user_id)

@@ -87,6 +87,8 @@ class SessionService:
         self._revocations = 0
         self.on_revoked: Callable[[str], None] = lambda _user_id: None
         """Told of a user some of whose tokens may be void now."""
+        self.on_all_revoked: list[Callable[[str], None]] = []
+        """Told of a user all of whose tokens are void, and those of their programs."""
         self.may_enter: Callable[[str], None] = lambda _user_id: None
         """Raises for a user who gets no tokens now."""
         self._sightings: dict[tuple[str, str], Sighting] = {}
@@ -360,10 +362,20 @@ class SessionService:
     # ------------------------------------------------------------ revoking
 
     async def revoke(self, user_id: str, device_ids: Sequence[str] | None) -> None:
-        """Make the tokens of these devices void; of all the user's devices, for None."""
+        """Make the tokens of these devices void.
+
+        For None: of all the user's devices, browsers and programs, and codes not used yet.
+        """
         async with self._database.transaction() as connection:
             await storage.delete_tokens(connection, user_id, device_ids)
         self.forget(user_id, device_ids)
+        if device_ids is None:
+            self.forget_programs(user_id)
+
+    def forget_programs(self, user_id: str) -> None:
+        """Ask the database again about a user's personal API tokens."""
+        for listener in self.on_all_revoked:
+            listener(user_id)
 
     def forget(self, user_id: str, device_ids: Sequence[str] | None = None) -> None:
         """Ask the database again about these devices' tokens."""

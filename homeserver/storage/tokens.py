@@ -67,7 +67,14 @@ INSERT INTO login_tokens (token_hash, user_id, expires_at) VALUES ($1, $2, $3)
 TAKE_LOGIN_TOKEN = """
 DELETE FROM login_tokens WHERE token_hash = $1 RETURNING user_id, expires_at
 """
-DELETE_USER_LOGIN_TOKENS = "DELETE FROM login_tokens WHERE user_id = $1"
+# What a user has let in that is not in yet.  The first two are what the token endpoint locks first.
+DELETE_GRANTED = (
+    "DELETE FROM oauth_authorizations WHERE user_id = $1 AND used_at IS NULL",
+    "DELETE FROM oauth_device_codes WHERE user_id = $1",
+    "DELETE FROM oauth_approvals WHERE user_id = $1",
+    "DELETE FROM login_tokens WHERE user_id = $1",
+)
+DELETE_USER_API_TOKENS = "DELETE FROM api_tokens WHERE user_id = $1"
 DELETE_USER_ACCOUNT_SESSIONS = "DELETE FROM account_sessions WHERE user_id = $1"
 
 
@@ -146,14 +153,34 @@ async def get_access_token(db: Queryable, token_hash: bytes) -> AccessToken | No
 
 
 async def delete_tokens(db: Queryable, user_id: str, device_ids: Sequence[str] | None) -> None:
-    """Revoke the tokens of these devices; of all of them, and in browsers too, for None."""
+    """Revoke the tokens of these devices.
+
+    For None: of all of them, of browsers and of programs, and what could become one.
+    """
     ids = list(device_ids) if device_ids is not None else None
+    if device_ids is None:
+        await delete_granted(db, user_id)
+        await delete_api_tokens(db, user_id)
     await db.execute(DELETE_ACCESS_TOKENS, user_id, ids)
     await db.execute(DELETE_REFRESH_TOKENS, user_id, ids)
     await db.execute(DELETE_OAUTH_SESSIONS, user_id, ids)
     if device_ids is None:
-        await db.execute(DELETE_USER_LOGIN_TOKENS, user_id)
         await db.execute(DELETE_USER_ACCOUNT_SESSIONS, user_id)
+
+
+async def delete_granted(db: Queryable, user_id: str) -> None:
+    """Void the codes, confirmations and login tokens of a user that were not used yet.
+
+    Comes before their devices' tokens are deleted: a code that is being used right now is waited
+    for, and what it gave out is deleted then, too.
+    """
+    for statement in DELETE_GRANTED:
+        await db.execute(statement, user_id)
+
+
+async def delete_api_tokens(db: Queryable, user_id: str) -> None:
+    """Revoke a user's personal API tokens."""
+    await db.execute(DELETE_USER_API_TOKENS, user_id)
 
 
 # ---------------------------------------------------------------- refreshing

@@ -71,6 +71,7 @@ class ApplicationParts:
         )
         wiring.registration.reserve(self.applications)
         wiring.accounts.on_ended.append(self.tokens.account_ended)
+        wiring.sessions.on_all_revoked.append(lambda user_id: self.tokens.forget(user_id=user_id))
         wiring.accounts.after_ended += (self.applications.forget_user, self._forget_tokens)
 
     def on_tokens_changed(self, listener: Callable[[], None]) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from homeserver.protocol.identifiers import UserId
 from tests.conftest import TestPostgres
+from tests.integration.admin_world import Admin
 from tests.integration.oauth_people import (
     ACCOUNT,
     PASSWORD,
@@ -64,6 +65,12 @@ async def conversations(
         answer: dict[str, Any] = await response.json()
         assert response.status == status, answer
         return answer
+
+
+def password_login(user: str) -> dict[str, Any]:
+    """What the legacy API takes."""
+    identifier = {"type": "m.id.user", "user": user}
+    return {"type": "m.login.password", "identifier": identifier, "password": PASSWORD}
 
 
 async def manage(browser: Browser, action: str, **query: str) -> Any:
@@ -511,6 +518,40 @@ async def test_a_client_that_was_let_in_makes_no_api_token(
     refused = await conversations(one, "/tokens", body, token=token, status=403)
 
     assert "http://one.test/_comity/account" in str(refused)
+
+
+@pytest.mark.parametrize("way", ["password", "logout", "admin"])
+async def test_who_signs_out_everywhere_leaves_no_way_in(
+    one: Instance, browser: Browser, client: Client, way: str
+) -> None:
+    user_id = f"@{browser.user}:one.test"
+    token = (await one.call("POST", "/login", password_login(browser.user)))["access_token"]
+    body = {"name": "A program", "scopes": ["conversations:read"]}
+    made = await conversations(one, "/tokens", body, token=token, status=201)
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    before = await one.client.get("/api/v1/conversations", headers=headers)
+    code = await client.code(browser)
+    login_token, _ = await one.wiring.sessions.new_login_token(UserId(user_id))
+    television = await client.token_of_device()
+    await one.wiring.database.execute(
+        "UPDATE oauth_device_codes SET user_id = $1, granted = true WHERE user_id IS NULL", user_id
+    )
+
+    if way == "password":
+        await conversations(one, "/me/password", {"new_password": "new"}, token=token, status=200)
+    elif way == "logout":
+        await one.call("POST", "/logout/all", {}, token=token)
+    else:
+        await Admin(one).call("POST", f"/users/{user_id}/sign_out", {"all": True})
+
+    after = await one.client.get("/api/v1/conversations", headers=headers)
+    left = await browser.open(f"{ACCOUNT}/profile")
+    assert (before.status, after.status) == (200, 401)
+    assert (await client.redeem(code, 400))["error"] == "invalid_grant"
+    assert (await client.poll(television["device_code"], 400))["error"] == "invalid_grant"
+    login = {"type": "m.login.token", "token": login_token}
+    await one.call("POST", "/login", login, status=403)
+    assert "Sign in" in left.text
 
 
 # ---------------------------------------------------------------- clients of the legacy API
