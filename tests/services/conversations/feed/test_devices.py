@@ -97,7 +97,8 @@ async def test_a_device_is_told_that_its_keys_run_low(
     world: World, alice: Person, bob: Person
 ) -> None:
     device = await first_device(bob)
-    keys = {f"signed_curve25519:{n}": {"key": str(n)} for n in range(21)}
+    signed = {"signatures": {bob.user_id: {f"ed25519:{device}": "sig"}}}
+    keys = {f"signed_curve25519:{n}": {"key": str(n), **signed} for n in range(21)}
     await bob.call("POST", "/keys/upload", {"one_time_keys": keys})
     ear = await hear(bob, device)
     claim = {"one_time_keys": {bob.user_id: {device: "signed_curve25519"}}}
