@@ -100,6 +100,7 @@ class PushParts:
             rulesets=wiring.push_rules,
             readers=reading.visibility,
             reader_filter=reading.hidden_events,
+            invites=wiring.consent_parts.requests,
             is_locked=wiring.standing.is_locked,
         )
         self.sending: PushSending = PushSending(

@@ -26,7 +26,13 @@ class SpaceParts:
     """What is told of rooms to those who may not be in them."""
 
     def __init__(self, wiring: Wiring) -> None:
-        local = LocalRooms(rooms=wiring.rooms, store=wiring.store, descriptions=wiring.directory)
+        local = LocalRooms(
+            database=wiring.database,
+            rooms=wiring.rooms,
+            store=wiring.store,
+            descriptions=wiring.directory,
+            invites=wiring.consent_parts.requests,
+        )
         remote = RemoteHierarchies(wiring.transport.client)
         self.hierarchies = Hierarchies(database=wiring.database, local=local, remote=remote)
         self.summaries = Summaries(

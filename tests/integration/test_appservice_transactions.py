@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp.test_utils import TestServer
 
-from homeserver.storage.database import Database
+from homeserver.services.appservices import delivering
+from homeserver.storage import appservices as storage
+from homeserver.storage.database import Connection, Database
 from tests.integration.appservice_world import BOT, Bridged, Service, bridged
 from tests.integration.single import running
 
@@ -331,3 +334,28 @@ async def test_a_service_without_an_address_is_told_nothing_and_acts_all_the_sam
 
         assert await world.one.texts(alice, room_id) == ["hello"]
         assert not world.one.wiring.app_services.workers.any
+
+
+async def test_a_commit_whose_answer_was_lost_does_not_stop_the_queue(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bridged(database, tmp_path) as world:
+        alice, _, room_id = await portal(world)
+        await world.service.until(lambda: len(world.service.told()) == 2)
+        put, lost = storage.put_transaction, []
+
+        async def put_and_lose(_: Connection, *values: Any) -> None:
+            async with database.transaction() as connection:
+                await put(connection, *values)
+            if not lost:
+                lost.append(values)
+                raise ConnectionError("the answer to COMMIT did not arrive")
+
+        monkeypatch.setattr(delivering, "AFTER_FAILURE_SECONDS", 0)
+        monkeypatch.setattr(storage, "put_transaction", put_and_lose)
+        await world.one.say(alice, room_id, "first")
+        await world.service.until(lambda: "first" in world.service.texts())
+        await world.one.say(alice, room_id, "second")
+        await world.service.until(lambda: "second" in world.service.texts())
+
+        assert world.service.texts() == ["first", "second"]

@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from homeserver.services.push.gateway import Outcome
 from homeserver.storage.database import Database
 from tests.harness.push_gateway import PushGateway, push_gateway
 from tests.integration.single import Instance, running
@@ -500,3 +503,58 @@ async def test_all_apps_of_a_user_are_told_the_same_counts(
 
             assert [each["counts"] for each in told] == [{"unread": number}] * 3
             assert {each["devices"][0]["pushkey"] for each in told} == {"1", "2", "3"}
+
+
+async def test_an_invite_is_not_pushed_once_its_sender_is_unwanted(
+    database: Database, tmp_path: Path
+) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, room_id = await two_in_a_room(one)
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        gateway.status = 502
+        second = await one.room(alice, name="Second")
+        await one.call("POST", f"/rooms/{second}/invite", {"user_id": "@bob:one.test"}, token=alice)
+        await gateway.until(lambda gateway: gateway.attempts == 1)
+
+        ignored = {"ignored_users": {"@alice:one.test": {}}}
+        path = "/user/@bob:one.test/account_data/m.ignored_user_list"
+        await one.call("PUT", path, ignored, token=bob)
+        gateway.status = 200
+        carol = await one.register("carol")
+        await one.call("POST", f"/rooms/{room_id}/join", {}, token=carol)
+        last = await one.say(carol, room_id, "the end")
+
+        (notification,) = await gateway.take()
+        assert notification["event_id"] == last["event_id"]
+
+
+async def test_what_is_read_while_the_badge_is_on_its_way_is_told_too(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pushing(database, tmp_path) as (one, gateway):
+        alice, bob, first = await two_in_a_room(one)
+        second = await one.room(alice)
+        await one.call("POST", f"/rooms/{second}/join", {}, token=bob)
+        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        said = {room: (await one.say(alice, room, "text"))["event_id"] for room in (first, second)}
+        await gateway.take(2)
+        await settled(one)
+        parts = one.wiring.push_parts
+        notify, held = parts.sending._gateway.notify, []
+
+        async def read(room_id: str) -> None:
+            path = f"/rooms/{room_id}/receipt/m.read/{said[room_id]}"
+            await one.call("POST", path, {}, token=bob)
+
+        async def slowly(url: str, body: bytes) -> Outcome:
+            if not held:
+                held.append(body)
+                await read(second)
+                await parts.following.follower.caught_up()
+            return await notify(url, body)
+
+        monkeypatch.setattr(parts.sending._gateway, "notify", slowly)
+        await read(first)
+
+        told = await gateway.take(2)
+        assert [notification["counts"]["unread"] for notification in told] == [1, 0]

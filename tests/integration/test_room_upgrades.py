@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from homeserver.errors import Forbidden
+from homeserver.protocol.events import Event
+from homeserver.services.live_room import LiveRoom
 from homeserver.storage import timed_mutes
 from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
@@ -330,3 +332,28 @@ async def test_names_that_were_redacted_stay_away_and_encryption_does_not(
         found = await state(one, ada, new_id)
         assert ("m.room.name", "") not in found
         assert ("m.room.encryption", "") in found
+
+
+async def test_what_changes_while_an_upgrade_is_planned_is_carried_too(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database, tmp_path) as one:
+        ada, bob = await one.register("ada"), await one.register("bob")
+        room_id = await one.room(ada)
+        await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
+        upgrades = one.wiring.upgrade_parts.upgrades
+        bans, planned = upgrades._bans, []
+
+        async def then_banned(old: LiveRoom) -> list[Event]:
+            found = await bans(old)
+            planned.append(found)
+            if len(planned) == 1:
+                await one.call("POST", f"/rooms/{room_id}/ban", {"user_id": BOB}, token=ada)
+            return found
+
+        monkeypatch.setattr(upgrades, "_bans", then_banned)
+        new_id = (await upgrade(one, ada, room_id, "12"))["replacement_room"]
+
+        new = await state(one, ada, new_id)
+        assert new[("m.room.member", BOB)] == {"membership": "ban"}
+        assert await database.fetchval("SELECT count(*) FROM rooms") == 2

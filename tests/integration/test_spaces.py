@@ -194,3 +194,30 @@ async def test_mutual_rooms_are_those_that_both_are_joined_to(
         assert stranger == {"joined": [], "count": 0}
         for wrong in ("user_id=@ada:one.test", "user_id=bob", "user_id=@bob:one.test&from=x", ""):
             await one.call("GET", f"{V1}/mutual_rooms?{wrong}", token=ada, status=400)
+
+
+async def test_an_invite_that_waits_for_consent_shows_nothing_of_the_room(
+    database: Database, tmp_path: Path
+) -> None:
+    consent = {"defaults": {"group": "ask"}}
+    async with running(database, tmp_path, consent=consent) as one:
+        ada, bob = await one.register("ada"), await one.register("bob")
+        private = await one.room(ada, preset="private_chat", name="A text of hers")
+        public = await one.room(ada, preset="public_chat")
+        invite = {"user_id": "@bob:one.test"}
+        for room_id in (private, public):
+            await one.call("POST", f"/rooms/{room_id}/invite", invite, token=ada)
+        summary = f"{V1}/room_summary/{private}"
+
+        await one.call("GET", summary, token=bob, status=404)
+        await one.call("GET", f"{V1}/rooms/{private}/hierarchy", token=bob, status=403)
+        of_public = await one.call("GET", f"{V1}/room_summary/{public}", token=bob)
+        await one.call(
+            "PUT",
+            "/_comity/client/v1/consent/group/@ada:one.test",
+            {"state": "granted"},
+            token=bob,
+        )
+
+        assert of_public["membership"] == "leave"
+        assert (await one.call("GET", summary, token=bob))["name"] == "A text of hers"

@@ -213,7 +213,15 @@ class Delivering:
                 await self._begin_again()
 
     async def _begin_again(self) -> None:
-        """Go back to what is on disk: nothing that was to be told lies between, unless it is."""
+        """Go back to what is on disk: nothing that was to be told lies between, unless it is.
+
+        It is read again: whoever lost the connection does not know whether the commit was done.
+        """
+        with suppress(Exception):
+            row = await storage.get_service(self._database, self.service.id, self._row_position)
+            pending = await storage.get_transaction(self._database, self.service.id)
+            self._row_position, self._pending = row.position, pending
+            self.fare.accepted = row.accepted
         self.fare.position = self._row_position
         self.interest.forget()
         with suppress(Exception):

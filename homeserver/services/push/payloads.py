@@ -18,8 +18,9 @@ from homeserver.services.event_store import EventStore
 from homeserver.services.push.badges import Badge
 from homeserver.services.push.pushers import EVENT_ID_ONLY
 from homeserver.services.unread import DEFAULT, SENT
-from homeserver.services.visibility import Reader, ReaderFilter
+from homeserver.services.visibility import InviteFilter, Reader, ReaderFilter, plainly_shown
 from homeserver.storage import notification_list
+from homeserver.storage import rooms as room_storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.push_queue import QueuedPush
@@ -71,6 +72,7 @@ class PushableEvents:
         rulesets: Rulesets,
         readers: Readers,
         reader_filter: ReaderFilter,
+        invites: InviteFilter,
         is_locked: Callable[[str], bool],
     ) -> None:
         """``is_locked``: whether an account is; nothing is said to its user then."""
@@ -79,6 +81,7 @@ class PushableEvents:
         self._rulesets = rulesets
         self._readers = readers
         self._reader_filter = reader_filter
+        self._invites = invites
         self._is_locked = is_locked
 
     async def get(self, pusher: Pusher, push: QueuedPush) -> PushedEvent | None:
@@ -92,10 +95,21 @@ class PushableEvents:
         event = stored.event
         if event.type == "m.room.member" and event.state_key == pusher.user_id:
             reader = await self._readers.reader(event.room_id, pusher.user_id)
-            return PushedEvent(event, actions) if reader.membership == event.membership else None
+            if reader.membership != event.membership:
+                return None
+            if event.membership == "invite" and not await self._is_shown(pusher.user_id, event):
+                return None
+            return PushedEvent(event, actions)
         if not await self._is_news(pusher.user_id, stored):
             return None
         return PushedEvent(shown_event(stored), actions)
+
+    async def _is_shown(self, user_id: str, invite: Event) -> bool:
+        """Whether a sync shows the invite, and it is no request that waits to be answered."""
+        row = await room_storage.get_membership(self._database, invite.room_id, user_id)
+        if row is None or row.membership != "invite":
+            return False
+        return bool(await plainly_shown(self._invites, user_id, {row.room_id: row}))
 
     async def _is_news(self, user_id: str, stored: StoredEvent) -> bool:
         """Whether the user is still in the room, may see the event, and has not read it."""

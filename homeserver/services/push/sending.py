@@ -21,7 +21,7 @@ from homeserver.services.push.pushers import Pushers
 from homeserver.storage import push_queue as storage
 from homeserver.storage import pushers as pusher_storage
 from homeserver.storage.database import Database
-from homeserver.storage.push_queue import QueuedPush
+from homeserver.storage.push_queue import NewPush, QueuedPush
 from homeserver.storage.pushers import HTTP, Pusher
 
 logger = structlog.get_logger(__name__)
@@ -154,7 +154,7 @@ class PushSending:
         badge = await self._badges.get(pusher.user_id)
         body = await self._body(pusher, push, badge)
         if body is None:
-            await storage.delete_items(self._database, [push.queue_id])
+            await self._done(pusher, push, badge)
             return self._pushers.get(pusher.pusher_id) is pusher
         async with self._slots_of(pusher.user_id), self._slots:
             outcome = await self._gateway.notify(pusher.data["url"], body)
@@ -166,11 +166,21 @@ class PushSending:
         if outcome.error is not None:
             await self._failed(pusher, push, outcome)
             return False
-        await storage.delete_items(self._database, [push.queue_id])
+        await self._done(pusher, push, badge)
         self._badges.told[pusher.pusher_id] = badge
         if pusher.failures:
             await self._note(pusher, 0, None)
         return self._pushers.get(pusher.pusher_id) is pusher
+
+    async def _done(self, pusher: Pusher, push: QueuedPush, badge: Badge) -> None:
+        """Take it off the queue; counts that changed on its way are queued again.
+
+        While a row for the counts is there, no second one is queued.
+        """
+        await storage.delete_items(self._database, [push.queue_id])
+        if push.event_id is None and await self._badges.get(pusher.user_id) != badge:
+            again = [NewPush(pusher.pusher_id)]
+            await storage.insert(self._database, again, self._clock_ms())
 
     def _slots_of(self, user_id: str) -> asyncio.Semaphore:
         slots = self._user_slots.get(user_id)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import orjson
+
 from homeserver.errors import Forbidden, InvalidParam, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
@@ -36,6 +38,7 @@ LARGEST_LIMIT = 100
 DEEPEST = 20
 MOST_ROOMS = 10_000  # of one walk, all pages together
 MOST_SUMMARIES = 200  # of children, in an answer to another instance
+MOST_CHILD_BYTES = 2 * 1024 * 1024  # of children's events, in such an answer
 AHEAD = 8  # rooms of other instances that are asked for at a time
 PAGE_SECONDS = 20.0
 KEPT_SECONDS = 600.0
@@ -144,7 +147,7 @@ class Hierarchies:
         """The space itself, and whom to ask for it if we are not in it."""
         servers = [server_name_of(room_id)] if ":" in room_id else []
         row = await storage.get_membership(self._database, room_id, user_id)
-        if row is not None and row.membership == "invite":
+        if row is not None and await self._local.shows_invite(user_id, row):
             servers.insert(0, server_name_of(row.sender))
         return _Step(room_id, 0, tuple(dict.fromkeys(servers)))
 
@@ -171,12 +174,20 @@ class Hierarchies:
     async def _walk(self, walk: _Walk, user_id: str, limit: int) -> list[JsonObject]:
         """Go on until the page is full, time is up, or nothing is left."""
         rows = await storage.get_user_rooms(self._database, user_id, ("invite", "ban"))
-        memberships = {row.room_id: row.membership for row in rows}
+        shown = await self._local.shown_invites(user_id, rows)
+        memberships = {
+            row.room_id: row.membership
+            for row in rows
+            if row.membership == "ban" or row.room_id in shown
+        }
         rooms: list[JsonObject] = []
         deadline = self._clock() + PAGE_SECONDS
+        goes_on = bool(walk.entered)  # such a page may be empty; the first has the space itself
+        steps = 0
         while walk.left and len(rooms) < limit and len(walk.entered) < MOST_ROOMS:
-            if rooms and self._clock() > deadline:
+            if steps and (rooms or goes_on) and self._clock() > deadline:
                 break
+            steps += 1
             await self._look_ahead(walk)
             step = walk.left.pop()
             if step.room_id in walk.entered:
@@ -244,7 +255,7 @@ class Hierarchies:
     ) -> bool:
         """Whether a user may see a room that another instance told us of.
 
-        ``membership``: what we know of the user's own, from an invite or a ban.
+        ``membership``: what we know of the user's own, a ban, or an invite that is shown to them.
         """
         if membership == "ban":
             return False
@@ -266,19 +277,20 @@ class Hierarchies:
         room = await self._local.find(room_id)
         if room is None or not await self._local.server_may_see(room, server_name):
             raise NotFound("This server does not know that room, or yours may not see it")
-        children = [
-            child
-            for child in await self._local.children(room)
-            if child.suggested or not suggested_only
-        ]
+        children = bounded(
+            [
+                child
+                for child in await self._local.children(room)
+                if child.suggested or not suggested_only
+            ]
+        )
         summaries, inaccessible = [], []
         for child in children[:MOST_SUMMARIES]:
             below = await self._local.find(child.room_id)
             if below is None:
                 continue
             if await self._local.server_may_see(below, server_name):
-                of_child = await self._local.children(below)
-                summaries.append(with_children(await self._local.summary(below), of_child))
+                summaries.append(await self._local.summary(below))
             else:
                 inaccessible.append(child.room_id)
         return {
@@ -286,3 +298,14 @@ class Hierarchies:
             "children": summaries,
             "inaccessible_children": inaccessible,
         }
+
+
+def bounded(children: Sequence[Child]) -> list[Child]:
+    """The first of some children, as many as an answer to another instance has room for."""
+    left, taken = MOST_CHILD_BYTES, []
+    for child in children:
+        left -= len(orjson.dumps(child.event))
+        if left < 0:
+            break
+        taken.append(child)
+    return taken

@@ -25,6 +25,10 @@ from homeserver.services.spaces.summary import (
     allowed_room_ids,
     child_of,
 )
+from homeserver.services.visibility import InviteFilter, plainly_shown
+from homeserver.storage import rooms as storage
+from homeserver.storage.database import Database
+from homeserver.storage.rooms import MembershipRow
 
 ENCRYPTION = ("m.room.encryption", "")
 
@@ -39,10 +43,20 @@ class RoomDescriptions(Protocol):
 class LocalRooms:
     """Summaries of rooms with members of ours."""
 
-    def __init__(self, *, rooms: Rooms, store: EventStore, descriptions: RoomDescriptions) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        rooms: Rooms,
+        store: EventStore,
+        descriptions: RoomDescriptions,
+        invites: InviteFilter,
+    ) -> None:
+        self._database = database
         self._rooms = rooms
         self._store = store
         self._descriptions = descriptions
+        self._invites = invites
 
     async def find(self, room_id: str) -> LiveRoom | None:
         """A room whose present state we have: somebody of ours is in it."""
@@ -76,7 +90,7 @@ class LocalRooms:
 
     async def may_see(self, room: LiveRoom, user_id: str) -> bool:
         """Whether a user is in a room, or may join, knock at or read it."""
-        membership = room.membership(user_id)
+        membership = await self.known_membership(room, user_id)
         if membership in ("join", "invite"):
             return True
         if membership == "ban":
@@ -84,6 +98,24 @@ class LocalRooms:
         return open_to_all(room) or await self._lets_in(
             room, lambda other: other.is_joined(user_id)
         )
+
+    async def known_membership(self, room: LiveRoom, user_id: str) -> str:
+        """A user's membership as they know of it: an invite that is not shown to them is none."""
+        membership = room.membership(user_id)
+        if membership != "invite":
+            return membership
+        row = await storage.get_membership(self._database, room.room_id, user_id)
+        shown = row is not None and await self.shows_invite(user_id, row)
+        return "invite" if shown else "leave"
+
+    async def shows_invite(self, user_id: str, row: MembershipRow) -> bool:
+        """Whether a user is shown an invite with all it says."""
+        return bool(await self.shown_invites(user_id, [row]))
+
+    async def shown_invites(self, user_id: str, rows: Sequence[MembershipRow]) -> set[str]:
+        """The rooms of those invites that a user is shown with all they say."""
+        found = {row.room_id: row for row in rows if row.membership == "invite"}
+        return await plainly_shown(self._invites, user_id, found) if found else set()
 
     async def server_may_see(self, room: LiveRoom, server_name: str) -> bool:
         """Whether some user of another instance may."""

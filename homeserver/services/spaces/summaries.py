@@ -52,6 +52,9 @@ class Summaries:
         row = None
         if user_id is not None:
             row = await storage.get_membership(self._database, room_id, user_id)
+        if user_id is not None and row is not None and row.membership == "invite":
+            # One that is not shown to them is as if it were not there.
+            row = row if await self._local.shows_invite(user_id, row) else None
         membership = row.membership if row is not None else None
         asked = list(servers)
         if row is not None and membership in ("invite", "knock"):
@@ -78,7 +81,8 @@ class Summaries:
         knocked = room.membership(user_id) == "knock"
         if not knocked and not await self._local.may_see(room, user_id):
             raise not_found()
-        return {**await self._local.summary(room), "membership": room.membership(user_id)}
+        membership = await self._local.known_membership(room, user_id)
+        return {**await self._local.summary(room), "membership": membership}
 
 
 def not_found() -> NotFound:

@@ -72,6 +72,7 @@ class _Plan:
     content: JsonObject
     drafts: Sequence[Draft]
     left_alias: JsonObject | None
+    snapshot_id: int | None  # of the state that it was made of
 
 
 class RoomUpgrades:
@@ -131,6 +132,7 @@ class RoomUpgrades:
     async def _plan(
         self, old: LiveRoom, user_id: UserId, version: RoomVersion, additional: Sequence[UserId]
     ) -> _Plan:
+        snapshot_id = old.snapshot_id
         create = old.event(CREATE)
         assert create is not None
         last = next(reversed(old.extremities))
@@ -164,7 +166,7 @@ class RoomUpgrades:
         ]
         if levels.last is not None:
             drafts.append(state(POWER_LEVELS[0], levels.last))
-        return _Plan(version, content, drafts, left_alias)
+        return _Plan(version, content, drafts, left_alias, snapshot_id)
 
     def _levels(
         self,
@@ -211,7 +213,7 @@ class RoomUpgrades:
                 new,
                 new_records,
             ),
-            self._held(old),
+            self._held(old, plan.snapshot_id),
         ):
             old_records = await self._end(old, user_id, new.room_id, plan)
             listing = RoomListing(new.room_id, user_id, replaces=old.room_id)
@@ -220,10 +222,13 @@ class RoomUpgrades:
         return new.room_id
 
     @asynccontextmanager
-    async def _held(self, old: LiveRoom) -> AsyncIterator[None]:
-        """The old room, for changes that are dropped if anything fails."""
+    async def _held(self, old: LiveRoom, snapshot_id: int | None) -> AsyncIterator[None]:
+        """The old room, for changes that are dropped if anything fails.
+
+        Raises :class:`RoomMoved` if its state is not that of ``snapshot_id`` any more.
+        """
         async with old.lock:
-            if not self._rooms.is_current(old):
+            if not self._rooms.is_current(old) or old.snapshot_id != snapshot_id:
                 raise RoomMoved(old.room_id)
             try:
                 yield

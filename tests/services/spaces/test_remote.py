@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from homeserver.services.spaces.local import LocalRooms
 from homeserver.services.spaces.summaries import Summaries
 from homeserver.services.spaces.summary import RemoteSpace, parse_remote_space, parse_summary
 from homeserver.storage.database import Database
+from homeserver.storage.rooms import MembershipRow
 from tests.services.room_world import RoomWorld
 
 QUERY = HierarchyQuery()
@@ -67,6 +68,15 @@ class Elsewhere:
         return parse_remote_space(room_id, answer) if answer is not None else None
 
 
+class AllInvites:
+    """Shows every invite."""
+
+    async def shown_invites(
+        self, user_id: str, rows: Mapping[str, MembershipRow], since: int | None
+    ) -> Mapping[str, tuple[MembershipRow, bool]]:
+        return {room_id: (row, False) for room_id, row in rows.items()}
+
+
 class Spaces:
     """A server with a space of its own, and other instances."""
 
@@ -74,7 +84,10 @@ class Spaces:
         self.world = world
         self.elsewhere = Elsewhere()
         nowhere: Any = None
+        self.now = 0.0
         local = LocalRooms(
+            database=world.database,
+            invites=AllInvites(),
             rooms=world.rooms,
             store=world.store,
             descriptions=Directory(
@@ -85,7 +98,12 @@ class Spaces:
                 remote=nowhere,
             ),
         )
-        self.hierarchies = Hierarchies(database=world.database, local=local, remote=self.elsewhere)
+        self.hierarchies = Hierarchies(
+            database=world.database,
+            local=local,
+            remote=self.elsewhere,
+            clock=lambda: self.now,
+        )
         self.summaries = Summaries(
             database=world.database,
             local=local,
@@ -222,11 +240,48 @@ async def test_other_instances_are_told_of_what_their_users_may_see(spaces: Spac
     suggested = await spaces.hierarchies.for_server("two.test", root, suggested_only=True)
 
     assert [room["room_id"] for room in answer["children"]] == [public]
+    assert "children_state" not in answer["children"][0]
     assert answer["inaccessible_children"] == [private]
     assert len(answer["room"]["children_state"]) == 3
     assert (suggested["children"], suggested["room"]["children_state"]) == ([], [])
     with pytest.raises(NotFound):
         await spaces.hierarchies.for_server("two.test", private, suggested_only=False)
+
+
+async def test_an_answer_to_another_instance_has_no_more_children_than_it_has_room_for(
+    spaces: Spaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = await spaces.space(THERE, "!other:two.test", "!more:two.test")
+    monkeypatch.setattr("homeserver.services.spaces.hierarchy.MOST_CHILD_BYTES", 400)
+
+    answer = await spaces.hierarchies.for_server("two.test", root, suggested_only=False)
+
+    assert [child["state_key"] for child in answer["room"]["children_state"]] == [
+        THERE,
+        "!other:two.test",
+    ]
+
+
+async def test_a_later_page_ends_in_time_though_nobody_answers(
+    spaces: Spaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = [f"!{number}:two.test" for number in range(30)]
+    root = await spaces.space(*silent)
+    query = HierarchyQuery(limit=1)
+    first = await spaces.hierarchies.page(spaces.ada, root, query, None)
+
+    async def slow(room_id: str, servers: Sequence[str]) -> None:
+        spaces.elsewhere.asked.append(room_id)
+        spaces.now += 30
+
+    monkeypatch.setattr(spaces.elsewhere, "space", slow)
+    second = await spaces.hierarchies.page(spaces.ada, root, query, first["next_batch"])
+    asked = len(set(spaces.elsewhere.asked))
+    third = await spaces.hierarchies.page(spaces.ada, root, query, second["next_batch"])
+
+    assert (second["rooms"], third["rooms"]) == ([], [])
+    assert asked <= 8
+    assert len(set(spaces.elsewhere.asked)) > asked
 
 
 async def test_walks_that_are_kept_are_bounded_and_the_oldest_goes(
