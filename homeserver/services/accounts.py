@@ -185,9 +185,16 @@ class AccountService:
                 await listener(user_id)
 
     async def set_admin(self, user_id: str, admin: bool) -> None:
-        """Make a user an admin of this instance, or no longer."""
-        if not await storage.set_admin(self._database, user_id, admin):
-            raise NotFound("There is no such account on this server")
+        """Make a user an admin of this instance, or no longer.
+
+        Clients that they let in before by OAuth 2.0 are not an admin's; nor is one that they have
+        let in and that is not in yet: it has to ask again.
+        """
+        async with self._database.transaction() as connection:
+            if admin:
+                await token_storage.delete_granted(connection, user_id)
+            if not await storage.set_admin(connection, user_id, admin):
+                raise NotFound("There is no such account on this server")
         self._sessions.forget(user_id)
 
     # ------------------------------------------------------------ ending

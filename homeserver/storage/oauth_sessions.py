@@ -8,7 +8,8 @@ from homeserver.storage.database import Queryable
 
 SESSION = "user_id, device_id, client_id, grant_id, scope, family, generation, created_at"
 INSERT_SESSION = f"""
-INSERT INTO oauth_sessions ({SESSION}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO oauth_sessions ({SESSION}, as_admin)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, (SELECT admin FROM accounts WHERE user_id = $1))
 """
 SELECT_SESSION = f"SELECT {SESSION} FROM oauth_sessions WHERE user_id = $1 AND device_id = $2"
 SELECT_BY_FAMILY = f"SELECT {SESSION} FROM oauth_sessions WHERE family = $1 FOR UPDATE"

@@ -11,8 +11,11 @@ INSERT_ACCESS_TOKEN = """
 INSERT INTO access_tokens (token_hash, user_id, device_id, created_at, expires_at,
     refresh_token_hash) VALUES ($1, $2, $3, $4, $5, $6)
 """
+# A client is an admin's where an admin has let it in, not where its user became one later.
 SELECT_ACCESS_TOKEN = """
-SELECT t.token_hash, t.user_id, t.device_id, t.expires_at, t.refresh_token_hash, a.admin, a.guest
+SELECT t.token_hash, t.user_id, t.device_id, t.expires_at, t.refresh_token_hash, a.guest,
+    a.admin AND NOT EXISTS (SELECT 1 FROM oauth_sessions s
+        WHERE s.user_id = t.user_id AND s.device_id = t.device_id AND NOT s.as_admin) AS admin
 FROM access_tokens t JOIN accounts a USING (user_id)
 WHERE t.token_hash = $1 AND a.deactivated_at IS NULL
 """

@@ -380,6 +380,22 @@ async def test_an_admin_is_told_what_a_client_could_do(
     assert "administer this server" in after.text
 
 
+async def test_what_was_let_in_before_its_user_became_an_admin_is_not_an_admins(
+    one: Instance, browser: Browser, client: Client
+) -> None:
+    before = (await client.log_in(browser))["access_token"]
+    code = await client.code(browser, scope=scope("OTHER"))
+    await one.wiring.accounts.set_admin(f"@{browser.user}:one.test", True)
+
+    refused = await one.call("GET", "/_comity/admin/v1/users", token=before, status=403)
+    late = await client.redeem(code, 400)
+    after = (await client.log_in(browser, scope=scope("NEW")))["access_token"]
+
+    assert "for admins" in refused["error"]
+    assert late["error"] == "invalid_grant"
+    await one.call("GET", "/_comity/admin/v1/users", token=after)
+
+
 async def test_signing_out_signs_out(browser: Browser) -> None:
     await browser.open(ACCOUNT)
     await browser.sign_in()
