@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
-from homeserver.errors import InvalidParam, MatrixError, NotFound
+from homeserver.errors import Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.protocol.email_addresses import (
     InvalidEmailAddress,
     canonical_email,
@@ -32,8 +32,10 @@ from homeserver.services.mail import MailDisabled
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.third_party_mails import ADD, PASSWORD, REGISTER, Written
 from homeserver.services.usernames import identified_user
+from homeserver.storage import accounts
 from homeserver.storage import third_party_ids as storage
 from homeserver.storage.database import Database, Queryable
+from homeserver.storage.external_identities import get_providers
 from homeserver.storage.third_party_ids import ThirdPartyId, ValidationSession
 
 EMAIL = "email"
@@ -344,7 +346,9 @@ class ThirdPartyIds:
     async def owner_for_reset(self, sid: str) -> UserId:
         """Whose password is to be set anew; the session is used up.
 
-        Raises: :class:`ThirdPartyAuthFailed`, :class:`ThirdPartyNotFound`.
+        Whom a provider vouches for and who has no password is given none: the provider decides who
+        signs in.  Raises: :class:`ThirdPartyAuthFailed`, :class:`ThirdPartyNotFound`,
+        :class:`Forbidden`.
         """
         session = await self.session_of(sid, PASSWORD)
         if not await storage.delete_session(self._database, sid):
@@ -352,6 +356,11 @@ class ThirdPartyIds:
         owner = await storage.get_owner(self._database, EMAIL, session.address)
         if owner is None:
             raise ThirdPartyNotFound()
+        account = await accounts.get_account(self._database, owner)
+        if (account is None or account.password_hash is None) and await get_providers(
+            self._database, owner
+        ):
+            raise Forbidden("This account has no password: sign in where you usually do")
         return UserId(owner)
 
     # ------------------------------------------------------------ a user's addresses

@@ -475,6 +475,33 @@ async def test_of_a_proof_that_is_waited_for_only_what_is_needed_is_kept_and_not
     assert list(interactive._pending) == [second["session"]]
 
 
+async def test_who_signs_in_at_a_provider_alone_is_given_no_password_by_mail(
+    world: World,
+) -> None:
+    token = await world.one.register("alice")
+    await world.add(token)
+    await world.one.wiring.database.execute("UPDATE accounts SET password_hash = NULL")
+    request: dict[str, Any] = {"new_password": "another"}
+
+    async def reset(secret: str, status: int) -> dict[str, Any]:
+        creds = await world.credentials("/account/password", client_secret=secret)
+        auth = {"type": STAGE, "threepid_creds": creds}
+        body = {**request, "auth": auth}
+        return await world.one.call("POST", "/account/password", body, status=status)
+
+    await world.one.wiring.database.execute(
+        "INSERT INTO external_identities (provider, subject_hash, user_id, created_at) "
+        "VALUES ('oidc:work', 'x', '@alice:one.test', 1)"
+    )
+    refused = await reset("1", 403)
+    await world.log_in("another", 403)
+    await world.one.wiring.database.execute("DELETE FROM external_identities")
+    await reset("2", 200)
+
+    assert "no password" in refused["error"]
+    await world.log_in("another")
+
+
 @pytest.mark.parametrize("by_authentication", [False, True])
 async def test_refusals_do_not_tell_whether_an_address_is_an_accounts(
     world: World, by_authentication: bool
