@@ -58,6 +58,11 @@ SELECT_ERASURES = """
 SELECT room_id, event_ids FROM erasures
 WHERE room_id = ANY($1::text[]) AND position > $2 AND position <= $3 ORDER BY position
 """
+SELECT_ROOMS_WITH_ERASURES = """
+SELECT DISTINCT e.room_id FROM erasures e WHERE e.position > $2 AND e.position <= $3 AND EXISTS (
+    SELECT 1 FROM memberships m
+    WHERE m.room_id = e.room_id AND m.user_id = $1 AND m.membership = 'join')
+"""
 DELETE_OLD_ERASURES = "DELETE FROM erasures WHERE erased_at < $1"
 
 
@@ -114,6 +119,12 @@ async def get_erasures(
     for row in await db.fetch(SELECT_ERASURES, list(room_ids), since, upto):
         found.setdefault(row["room_id"], []).extend(row["event_ids"])
     return found
+
+
+async def get_rooms_with_erasures(db: Queryable, user_id: str, since: int, upto: int) -> list[str]:
+    """The user's rooms in which messages ended at ``since < position <= upto``."""
+    rows = await db.fetch(SELECT_ROOMS_WITH_ERASURES, user_id, since, upto)
+    return [row["room_id"] for row in rows]
 
 
 async def delete_old_erasures(db: Queryable, before: int) -> None:

@@ -20,6 +20,9 @@ from homeserver.services.sliding.wanted import RequiredState, RoomConfig, StateP
 
 NOTHING: frozenset[str] = frozenset()
 
+Member = tuple[str, str, str]
+"""A room, a user, and the event ID of the user's membership there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -106,13 +109,17 @@ class State:
 
 @dataclass(slots=True)
 class Step:
-    """What an answer adds to what the client has.  In ``sent``, None: begin anew with the room."""
+    """What an answer adds to what the client has.  In ``sent``, None: begin anew with the room.
+
+    ``members``: the member events that it bears; not kept on disk.
+    """
 
     moment: Moment
     sent: dict[str, Sent | None] = field(default_factory=dict)
     behind: dict[str, int | None] = field(default_factory=dict)
     receipts: StreamStep = field(default_factory=StreamStep)
     account_data: StreamStep = field(default_factory=StreamStep)
+    members: list[Member] = field(default_factory=list)
 
 
 def _move(behind: dict[str, int], changes: Mapping[str, int | None]) -> None:

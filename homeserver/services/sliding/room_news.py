@@ -20,9 +20,10 @@ from homeserver.services.sliding.connection import Sent, State, Step
 from homeserver.services.sliding.rooms import Asker, RoomAsk, RoomPart, SlidingRoomParts
 from homeserver.services.sliding.rules import Rules
 from homeserver.services.sliding.user_rooms import ShownRooms
-from homeserver.services.sliding.wanted import RoomConfig
+from homeserver.services.sliding.wanted import MEMBER, RoomConfig
 from homeserver.services.sync_extras import SyncExtras
 from homeserver.services.visibility import InviteFilter
+from homeserver.storage import erasures as erasure_storage
 from homeserver.storage import rooms as room_storage
 from homeserver.storage import sync as sync_storage
 from homeserver.storage.database import Database
@@ -95,6 +96,8 @@ class RoomNewsFinder:
                 wanted[room_id] = config
             elif room_id in state.sent:
                 self._leave_behind(look, room_id, changes, step)
+        for room_id in look.shown.forgotten:
+            step.sent[room_id] = step.behind[room_id] = None
         key = rules.key
         step.moment.checked = key
         candidates: Iterable[str] = [room_id for room_id in state.behind if room_id not in wanted]
@@ -150,7 +153,11 @@ class RoomNewsFinder:
             )
         changes.rooms.update(room_id for room_id in found if room_id in joined)
         ended = self._recent.erasures.since(position)
-        changes.rooms.update(r for r in (joined if ended is None else ended) if r in joined)
+        if ended is None:
+            ended = await erasure_storage.get_rooms_with_erasures(
+                self._database, user_id, position, asker.upto
+            )
+        changes.rooms.update(room_id for room_id in ended if room_id in joined)
         if self._recent.memberships.changed(user_id, position):
             rows = await room_storage.get_membership_changes(
                 self._database, user_id, position, asker.upto
@@ -222,6 +229,11 @@ class RoomNewsFinder:
             lists = look.rules.lists(room_id)
             if lists:
                 body["lists"] = lists
+        step.members.extend(
+            (room_id, stored.event.state_key, stored.event.event_id)
+            for stored in part.state
+            if stored.event.type == MEMBER and stored.event.state_key is not None
+        )
         news.rooms[room_id] = body
         if part.reaches_back:
             news.shown[room_id] = {stored.event.event_id for stored in part.timeline}

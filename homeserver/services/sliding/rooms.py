@@ -14,7 +14,7 @@ from homeserver.protocol.events import JsonObject, StateKey
 from homeserver.protocol.filters import RoomEventFilter, SyncFilter
 from homeserver.services.client_events import shown_event
 from homeserver.services.event_store import EventStore
-from homeserver.services.sliding.connection import Sent
+from homeserver.services.sliding.connection import Member, Sent
 from homeserver.services.sliding.room_state import StateChanges, StateReader
 from homeserver.services.sliding.traits import BumpStamps
 from homeserver.services.sliding.wanted import MEMBER, RoomConfig
@@ -74,6 +74,8 @@ class RoomPart:
     timeline: Sequence[StoredEvent] = ()
     reaches_back: bool = False
     """Whether the timeline may have events from before what the client knew."""
+    state: Sequence[StoredEvent] = ()
+    """The required state that is told."""
 
 
 class SlidingRoomParts:
@@ -114,6 +116,13 @@ class SlidingRoomParts:
             self._members.forget_after((user_id, connection), acknowledged)
         else:
             self._members.forget((user_id, connection))
+
+    def note_sent(
+        self, user_id: str, connection: str, members: Iterable[Member], number: int
+    ) -> None:
+        """The answer of that number, which bears these member events, is sent."""
+        for room_id, member, event_id in members:
+            self._members.note((user_id, connection), room_id, member, event_id, number)
 
     # ------------------------------------------------------------ rooms that the user is in
 
@@ -178,7 +187,7 @@ class SlidingRoomParts:
             body["highlight_count"] = unread.highlights
         body["bump_stamp"] = await self._bumps.get(ask.room_id, asker.withheld)
         known = self._sent(ask, changed_span, expands)
-        return RoomPart(body, known, span.timeline, since is None or is_older)
+        return RoomPart(body, known, span.timeline, since is None or is_older, state.events)
 
     def _sent(self, ask: RoomAsk, span: Span, expands: bool) -> Sent:
         """What the client knows then.  A gap leaves it the events after the gap alone."""
@@ -232,7 +241,7 @@ class SlidingRoomParts:
             body["required_state"] = await self._rooms.state_json(view, ask.room_id, state)
         if not reader.ever_joined and not asker.legacy:
             body["stripped_state"] = []
-        return RoomPart(body, sent, span.timeline)
+        return RoomPart(body, sent, span.timeline, state=state)
 
     # ------------------------------------------------------------ timeline
 
@@ -293,7 +302,6 @@ class SlidingRoomParts:
             ids.update(await self._lazy_members(asker, ask, span))
         found = await self._store.get_many(ids.values()) if ids else {}
         events = [found[event_id] for event_id in ids.values() if event_id in found]
-        self._note_members(asker, ask.room_id, events)
         return WantedState(events, deleted)
 
     async def _lazy_members(self, asker: Asker, ask: RoomAsk, span: Span) -> Mapping[StateKey, str]:
@@ -315,18 +323,6 @@ class SlidingRoomParts:
                 (asker.user_id, asker.connection), ask.room_id, user_id, event_id, asker.number
             )
         }
-
-    def _note_members(self, asker: Asker, room_id: str, events: Iterable[StoredEvent]) -> None:
-        for stored in events:
-            event = stored.event
-            if event.type == MEMBER and event.state_key is not None:
-                self._members.note(
-                    (asker.user_id, asker.connection),
-                    room_id,
-                    event.state_key,
-                    event.event_id,
-                    asker.number + 1,
-                )
 
     # ------------------------------------------------------------ name, picture, counts
 

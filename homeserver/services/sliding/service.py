@@ -99,6 +99,8 @@ class SlidingSync:
         body = answer.body
         if connection.turn == turn:
             body["pos"] = connection.answer(answer.step)
+            members = answer.step.members
+            self._parts.note_sent(user_id, _name(request), members, connection.number)
         else:  # nobody reads this: another request of the connection has come meanwhile
             body = {"pos": request.pos or "superseded", "lists": {}, "rooms": {}, "extensions": {}}
         return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)

@@ -27,6 +27,7 @@ from homeserver.storage.rooms import MembershipRow
 
 CACHED_ROOMS = 500_000  # of all users together
 CACHED_FILTERS = 8
+REMEMBERED_MISSES = 1000  # of a user
 DIRECT = "m.direct"
 
 Invites = Mapping[str, tuple[MembershipRow, bool]]
@@ -58,6 +59,8 @@ class ShownRooms:
     hidden: frozenset[str]
     """Of the order's rooms, those that are not shown."""
     dms: frozenset[str]
+    forgotten: frozenset[str] = frozenset()
+    """Rooms that the connection was told of and that the user has forgotten since."""
 
     def membership(self, room_id: str) -> str | None:
         """The user's membership of a room that is shown; None of one that is not."""
@@ -79,6 +82,8 @@ class _User:
         self.size = 1  # in rooms, when they were read
         self.order = RoomOrder()
         self.gone: dict[str, Gone] = {}
+        self.missing: set[str] = set()
+        """Rooms that were asked for, which the user has not been in, or has forgotten."""
         self.upto = 0
         self.tags: dict[str, frozenset[str]] | None = None
         self.tags_upto = 0
@@ -138,9 +143,9 @@ class SlidingRooms:
         }
         hidden = [room_id for room_id in rooms.invited if room_id not in invites]
         hidden.extend(room_id for room_id in user.gone if room_id not in listed)
-        return ShownRooms(
-            rooms, invites, gone, user.order, frozenset(hidden), await self._dms(user_id, user)
-        )
+        forgotten = frozenset(room_id for room_id in user.missing if room_id in sent)
+        dms = await self._dms(user_id, user)
+        return ShownRooms(rooms, invites, gone, user.order, frozenset(hidden), dms, forgotten)
 
     # ------------------------------------------------------------ following
 
@@ -150,6 +155,8 @@ class SlidingRooms:
         if user is not None:
             self._users.move_to_end(user_id)
             changed = self._recent.rooms.since(user.upto) if upto > user.upto else []
+            if user.missing and self._recent.memberships.changed(user_id, user.upto):
+                user.missing.clear()
         if user is None or changed is None:
             user = await self._load(user_id, rooms)
         else:
@@ -205,13 +212,18 @@ class SlidingRooms:
 
     async def _find_left(self, user_id: str, user: _User, sent: Set[str]) -> None:
         """Rooms that the connection knows and that were left before the user's rooms were read."""
-        unknown = [room_id for room_id in sent if room_id not in user.order]
+        unknown = {r for r in sent if r not in user.order and r not in user.missing}
         if not unknown:
             return
+        missing = set(unknown)
         for row in await storage.get_gone(self._database, user_id, unknown):
+            missing.discard(row.room_id)
             if user.rooms.membership(row.room_id) == "leave":
                 user.gone[row.room_id] = Gone(row, was_removed=False)
                 user.order.touch(row.room_id, row.position)
+        if len(user.missing) + len(missing) > REMEMBERED_MISSES:
+            user.missing.clear()
+        user.missing.update(missing)
 
     async def _dms(self, user_id: str, user: _User) -> frozenset[str]:
         content = await self._account_data.get(user_id, DIRECT)
