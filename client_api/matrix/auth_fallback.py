@@ -13,6 +13,7 @@ from client_api.matrix import email_fallback
 from client_api.routing import ClientRoutes
 from client_api.web import oauth_cookie, plain_page
 from homeserver.app_keys import (
+    BROWSERS,
     CONFIG,
     INTERACTIVE_AUTH,
     OIDC_LOGINS,
@@ -29,8 +30,10 @@ from homeserver.services.interactive_auth import (
     EMAIL_IDENTITY,
     PASSWORD,
     REGISTRATION_TOKEN,
+    SESSION_LIFETIME_MS,
     TERMS,
 )
+from homeserver.services.oauth.browsers import MAX_COOKIE_LENGTH, new_cookie
 from homeserver.services.sign_in.proofs import SSO
 
 routes = ClientRoutes()
@@ -82,6 +85,15 @@ FIELDS = {
         'autocomplete="current-password">'
     ),
 }
+CONFIRM = """<p>An application wants to do this with your account:</p>
+<p><strong>{operation}</strong></p>
+<p>Go on only if you have just asked for it there. Otherwise close this page.</p>
+<form method="post">
+<input type="hidden" name="form_token" value="{token}">
+<button>Continue</button>
+</form>"""
+COOKIE = "comity_confirm"
+POLICY = "Content-Security-Policy"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
@@ -137,7 +149,7 @@ def _form(
 async def show_auth_fallback(request: web.Request) -> web.Response:
     """Ask for what the stage needs."""
     if request.match_info["auth_type"] == SSO:
-        return await _redirect_to_provider(request)
+        return await _ask_before_provider(request)
     stage = _stage(request)
     session_id = request.query.get("session", "")
     try:
@@ -147,24 +159,64 @@ async def show_auth_fallback(request: web.Request) -> web.Response:
     return _form(request, stage)
 
 
-async def _redirect_to_provider(request: web.Request) -> web.Response:
-    """Have the provider confirm it.  Spec: SSO during user-interactive authentication."""
+async def _ask_before_provider(request: web.Request) -> web.Response:
+    """Name what the provider is to confirm, and ask for a press of the button.
+
+    The provider may ask nothing of who is signed in there: a link would be all it takes.
+    """
+    session_id, _, operation = await _confirmable(request)
+    cookie = new_cookie()
+    token = request.app[BROWSERS].form_token(f"{cookie} {session_id}")
+    content = CONFIRM.format(operation=html.escape(operation), token=token)
+    response = _page(request, content)
+    # Browsers hold the redirection to the provider, and on from there, against the policy.
+    response.headers[POLICY] = HEADERS[POLICY].replace("form-action 'self'", "form-action *")
+    response.set_cookie(
+        COOKIE,
+        cookie,
+        max_age=SESSION_LIFETIME_MS // 1000,
+        path="/_matrix/client",
+        secure=request.app[CONFIG].public_base_url.startswith("https:"),
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
+
+
+async def _confirmable(request: web.Request) -> tuple[str, str, str]:
+    """A session, the provider that can confirm it, and the operation."""
     request.app[RATE_LIMITS].check("challenge", caller_key(request))
     session_id = request.query.get("session", "")
     session = await request.app[INTERACTIVE_AUTH].get_session(session_id)
     provider_id = await request.app[PROOFS].provider_of(session.user_id or "")
     if provider_id is None:
         raise NotFound("This user has no provider that could confirm it")
+    return session_id, provider_id, " ".join(session.operation.split(" ")[:2])
+
+
+async def _redirect_to_provider(request: web.Request) -> web.Response:
+    """Have the provider confirm it.  Spec: SSO during user-interactive authentication."""
+    session_id, provider_id, _ = await _confirmable(request)
+    cookie = request.cookies.get(COOKIE, "")[:MAX_COOKIE_LENGTH]
+    token = (await plain_page.form_fields(request)).get("form_token", "")
+    try:
+        request.app[BROWSERS].check_form(f"{cookie} {session_id}" if cookie else None, token)
+    except Forbidden as error:
+        return _page(request, ERROR.format(text=html.escape(error.text)), error.status)
     to = request.app[OIDC_LOGINS].here()
     beginning = await request.app[OIDC_LOGINS].begin(
         provider_id, to, browser=oauth_cookie.read(request), uia_session=session_id
     )
-    return oauth_cookie.redirect(request, beginning)
+    response = oauth_cookie.redirect(request, beginning)
+    response.set_status(303)
+    return response
 
 
 @routes.post(PATH)
 async def complete_auth_fallback(request: web.Request) -> web.Response:
     """Check it, and have the page tell the client that the stage is completed."""
+    if request.match_info["auth_type"] == SSO:
+        return await _redirect_to_provider(request)
     stage = _stage(request)
     if stage == EMAIL_IDENTITY:
         return await _complete_by_mail(request)

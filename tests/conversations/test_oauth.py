@@ -45,6 +45,27 @@ class Browser:
             back = urlsplit(response.headers["Location"])
         return f"{back.path}?{back.query}"
 
+    async def confirm(self, path: str, *, form_token: str = "") -> tuple[str, str | None]:
+        """Press the button of the page that asks first: the page, and where that leads."""
+        status, location, page = await self.get(path)
+        assert (status, location) == (200, "")
+        token = form_token or page.partition('name="form_token" value="')[2].partition('"')[0]
+        url = str(self.instance.client.make_url("")).rstrip("/") + path
+        async with self.session.post(
+            url, data={"form_token": token}, allow_redirects=False
+        ) as response:
+            assert response.status in (303, 403), await response.text()
+            return page, response.headers.get("Location")
+
+    async def confirmed_at_provider(self, path: str) -> str:
+        """Press that button, and log in at the provider; where it sends the browser back."""
+        _, location = await self.confirm(path)
+        assert location is not None
+        async with self.session.get(location, allow_redirects=False) as response:
+            assert response.status == 302, await response.text()
+            back = urlsplit(response.headers["Location"])
+        return f"{back.path}?{back.query}"
+
     async def log_in(self, begin: str = BEGIN) -> dict[str, str]:
         """Log in; what the application is told."""
         status, location, text = await self.get(await self.at_provider(begin))
@@ -353,13 +374,16 @@ async def test_a_user_without_password_proves_it_at_the_provider(
         await instance.call("DELETE", path, {"auth": forged}, token=mine, status=401)
         fallback = "/_matrix/client/v3/auth/m.login.sso/fallback/web?session=" + asked["session"]
         provider.person["sub"] = "u2"
-        status, _, _ = await browser.get(await browser.at_provider(fallback))
+        shown, unasked = await browser.confirm(fallback, form_token="guess")
+        status, _, _ = await browser.get(await browser.confirmed_at_provider(fallback))
         await instance.call("DELETE", path, {"auth": auth}, token=mine, status=401)
         provider.person["sub"] = "u1"
-        done, _, page = await browser.get(await browser.at_provider(fallback))
+        done, _, page = await browser.get(await browser.confirmed_at_provider(fallback))
         await instance.call("DELETE", path, {"auth": auth}, token=mine)
 
         assert asked["flows"] == [{"stages": ["m.login.sso"]}]
+        assert f"DELETE /_matrix/client/v3{path}" in shown
+        assert unasked is None
         assert status == 403
         assert done == 200
         assert "authDone" in page
