@@ -212,12 +212,8 @@ async def test_an_invite_that_waits_for_consent_shows_nothing_of_the_room(
         await one.call("GET", summary, token=bob, status=404)
         await one.call("GET", f"{V1}/rooms/{private}/hierarchy", token=bob, status=403)
         of_public = await one.call("GET", f"{V1}/room_summary/{public}", token=bob)
-        await one.call(
-            "PUT",
-            "/_comity/client/v1/consent/group/@ada:one.test",
-            {"state": "granted"},
-            token=bob,
-        )
+        accept = {"answer": "accept", "sender": "@ada:one.test"}
+        await one.call("POST", "/_comity/client/v1/requests/answer", accept, token=bob)
 
         assert of_public["membership"] == "leave"
         assert (await one.call("GET", summary, token=bob))["name"] == "A text of hers"
