@@ -29,31 +29,21 @@ routes = web.RouteTableDef()
 TITLE = "Make an account"
 KNOWN = frozenset({stages.DUMMY, stages.REGISTRATION_TOKEN, stages.TERMS})
 WHY = "An account here needs an e-mail address."
-FORM = """{notice}
+FORM = (
+    """{notice}
 <p>Your account will be on <strong>{server}</strong>.</p>
 <form method="post" autocomplete="on">
 {token}
 {proof}
-<div class="field">
-<label for="username">Choose a user name</label>
-<input id="username" name="username" value="{username}" required maxlength="200"
-  autocomplete="username" autocapitalize="none" spellcheck="false" aria-describedby="name-hint">
-<p class="hint" id="name-hint">Small letters, digits and . _ = - / +. Others write to you at
-@name:{server}. It cannot be changed later.</p>
-</div>
-<div class="field">
-<label for="password">Choose a password</label>
-<input id="password" name="password" type="password" required autocomplete="new-password">
-</div>
-<div class="field">
-<label for="repeated">The password once more</label>
-<input id="repeated" name="repeated" type="password" required autocomplete="new-password">
-</div>
+"""
+    + plain_page.NEW_ACCOUNT_FIELDS
+    + """
 {code}
 {boxes}
 <button>Make my account</button>
 </form>
 <p class="quiet">You have an account already? <a href="{sign_in}">Sign in</a></p>"""
+)
 CODE = """<div class="field">
 <label for="code">{label}</label>
 <input id="code" name="code" value="{value}" maxlength="64" autocomplete="off"

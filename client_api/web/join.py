@@ -30,31 +30,21 @@ CLIENTS = (
     ("Cinny", "browser and desktop: app.cinny.in"),
     ("Nheko", "desktop"),
 )
-FORM = """<p><strong><bdi>{inviter_name}</bdi></strong> (<bdi>{inviter}</bdi>) invites you to
+FORM = (
+    """<p><strong><bdi>{inviter_name}</bdi></strong> (<bdi>{inviter}</bdi>) invites you to
 <strong>{server}</strong>, a server for messages over Matrix. With an account here you can write to
 people on this server and, if you want to, on others.</p>
 {notice}
 <form method="post" autocomplete="on">
-<div class="field">
-<label for="username">Choose a user name</label>
-<input id="username" name="username" value="{username}" required maxlength="200"
-  autocomplete="username" autocapitalize="none" spellcheck="false" aria-describedby="name-hint">
-<p class="hint" id="name-hint">Small letters, digits and . _ = - / +. Others write to you at
-@name:{server}. It cannot be changed later.</p>
-</div>
-<div class="field">
-<label for="password">Choose a password</label>
-<input id="password" name="password" type="password" required autocomplete="new-password">
-</div>
-<div class="field">
-<label for="repeated">The password once more</label>
-<input id="repeated" name="repeated" type="password" required autocomplete="new-password">
-</div>
+"""
+    + plain_page.NEW_ACCOUNT_FIELDS
+    + """
 {boxes}
 <button>Make my account</button>
 </form>
 <h2>You have an account here already?</h2>
 <p>Then you need no invitation: open your Matrix client and write to <bdi>{inviter}</bdi>.</p>"""
+)
 DONE = """<p class="note" role="status">Your account is ready. You and
 <strong><bdi>{inviter_name}</bdi></strong> are in touch already.</p>
 <p>Now sign in with any Matrix client:</p>

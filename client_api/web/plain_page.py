@@ -39,6 +39,22 @@ FRAME = """<!doctype html>
 HEADERS = {**PAGE_HEADERS, hdrs.CACHE_CONTROL: "no-store"}
 ALERT = '<p class="note bad" role="alert">{text}</p>'
 STATUS = '<p class="note" role="status">{text}</p>'
+# Of a form that makes an account; to be filled in: ``username`` and ``server``, both as HTML.
+NEW_ACCOUNT_FIELDS = """<div class="field">
+<label for="username">Choose a user name</label>
+<input id="username" name="username" value="{username}" required maxlength="200"
+  autocomplete="username" autocapitalize="none" spellcheck="false" aria-describedby="name-hint">
+<p class="hint" id="name-hint">Small letters, digits and . _ = - / +. Others write to you at
+@name:{server}. It cannot be changed later.</p>
+</div>
+<div class="field">
+<label for="password">Choose a password</label>
+<input id="password" name="password" type="password" required autocomplete="new-password">
+</div>
+<div class="field">
+<label for="repeated">The password once more</label>
+<input id="repeated" name="repeated" type="password" required autocomplete="new-password">
+</div>"""
 TICK = (
     '<p class="tick"><label><input type="checkbox" name="accepted" value="{key}" required{ticked}>'
     ' I accept: <a href="{url}" target="_blank" rel="noopener noreferrer" lang="{lang}" '

@@ -139,17 +139,17 @@ def admin(name: str, revoke: bool, config_path: Path | None) -> None:
 
 
 def _set_standing(
-    name: str, config_path: Path | None, work: Callable[[Wiring, UserId], Awaitable[None]]
-) -> UserId:
-    done: list[UserId] = []
-
-    async def run(wiring: Wiring) -> None:
+    name: str,
+    config_path: Path | None,
+    said: str,
+    change: Callable[[Wiring, UserId], Awaitable[None]],
+) -> None:
+    async def work(wiring: Wiring) -> None:
         user_id = _user_id(wiring, name)
-        await work(wiring, user_id)
-        done.append(user_id)
+        await change(wiring, user_id)
+        click.echo(f"{said} {user_id}")
 
-    _with_wiring(load(config_path), run, ("change_user", name))
-    return done[0]
+    _with_wiring(load(config_path), work, ("change_user", name))
 
 
 @user.command()
@@ -161,10 +161,12 @@ def lock(name: str, config_path: Path | None) -> None:
     A running server knows within seconds.
     """
 
-    async def work(wiring: Wiring, user_id: UserId) -> None:
-        await wiring.standing.set_locked(user_id, True, by=COMMAND_LINE)
-
-    click.echo(f"locked {_set_standing(name, config_path, work)}")
+    _set_standing(
+        name,
+        config_path,
+        "locked",
+        lambda wiring, user_id: wiring.standing.set_locked(user_id, True, by=COMMAND_LINE),
+    )
 
 
 @user.command()
@@ -173,10 +175,12 @@ def lock(name: str, config_path: Path | None) -> None:
 def unlock(name: str, config_path: Path | None) -> None:
     """Unlock the account NAME."""
 
-    async def work(wiring: Wiring, user_id: UserId) -> None:
-        await wiring.standing.set_locked(user_id, False, by=COMMAND_LINE)
-
-    click.echo(f"unlocked {_set_standing(name, config_path, work)}")
+    _set_standing(
+        name,
+        config_path,
+        "unlocked",
+        lambda wiring, user_id: wiring.standing.set_locked(user_id, False, by=COMMAND_LINE),
+    )
 
 
 @user.command()
@@ -188,10 +192,12 @@ def suspend(name: str, config_path: Path | None) -> None:
     A running server knows within seconds.
     """
 
-    async def work(wiring: Wiring, user_id: UserId) -> None:
-        await wiring.standing.set_suspended(user_id, True, by=COMMAND_LINE)
-
-    click.echo(f"suspended {_set_standing(name, config_path, work)}")
+    _set_standing(
+        name,
+        config_path,
+        "suspended",
+        lambda wiring, user_id: wiring.standing.set_suspended(user_id, True, by=COMMAND_LINE),
+    )
 
 
 @user.command()
@@ -200,7 +206,9 @@ def suspend(name: str, config_path: Path | None) -> None:
 def unsuspend(name: str, config_path: Path | None) -> None:
     """Let the account NAME write and join again."""
 
-    async def work(wiring: Wiring, user_id: UserId) -> None:
-        await wiring.standing.set_suspended(user_id, False, by=COMMAND_LINE)
-
-    click.echo(f"unsuspended {_set_standing(name, config_path, work)}")
+    _set_standing(
+        name,
+        config_path,
+        "unsuspended",
+        lambda wiring, user_id: wiring.standing.set_suspended(user_id, False, by=COMMAND_LINE),
+    )
