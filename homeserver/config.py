@@ -6,6 +6,7 @@ the classes here give the values names and types.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ from homeserver.durations import parse_duration_ms
 ENVIRONMENT_PREFIX = "COMITY_"
 SEPARATOR = "__"
 MEDIA_KEYS = "media.keys"
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ConfigError(Exception):
@@ -82,6 +85,7 @@ class ListenConfig:
     client: Address
     federation: Address
     tls: TlsConfig
+    trusted_proxies: tuple[IPNetwork, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,6 +389,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
             client,
             server,
             TlsConfig(path(listen["tls"]["certificate"]), path(listen["tls"]["key"])),
+            tuple(map(ipaddress.ip_network, listen["trusted_proxies"])),
         ),
         registration=registration_config(document["registration"]),
         email=email_config(document["email"], base),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib import resources
@@ -38,12 +39,18 @@ def check(document: dict[str, Any]) -> list[str]:
     """What is wrong with a document, a line each; empty if nothing is."""
     import jsonschema  # slow to import, and only needed at the start
 
-    validator = jsonschema.Draft202012Validator(schema())
+    formats = jsonschema.FormatChecker(formats=())
+    formats.checks("ip-network", raises=ValueError)(_is_network)
+    validator = jsonschema.Draft202012Validator(schema(), format_checker=formats)
     return [
         line
         for error in sorted(validator.iter_errors(document), key=lambda e: list(map(str, e.path)))
         for line in _explain(error)
     ]
+
+
+def _is_network(value: object) -> bool:
+    return not isinstance(value, str) or bool(ipaddress.ip_network(value))
 
 
 def _explain(error: Any) -> Iterator[str]:
@@ -74,6 +81,8 @@ def _allowed(error: Any) -> str:
             return " or ".join(value) if isinstance(value, list) else str(value)
         case "pattern":
             return f"{error.schema.get('description', 'text')} (it must match {value})"
+        case "format":
+            return "a network, as 10.0.0.0/8 or 2001:db8::/32, with no bits set behind its length"
         case "minimum" | "exclusiveMinimum":
             return f"at least {value}"
         case "maximum":

@@ -42,6 +42,12 @@ def test_a_name_is_all_that_must_be_set(tmp_path: Path) -> None:
         ("server_name: 'a b'", "server_name", "a b", "after the colon"),
         ("server_name: a.test\nlisten: {client: here}", "listen.client", "here", "address"),
         ("server_name: a.test\nlisten: {client: '::1:0'}", "listen.client", "::1:0", "address"),
+        (
+            "server_name: a.test\nlisten: {trusted_proxies: [10.0.0.1/8]}",
+            "0: found",
+            "/8",
+            "network",
+        ),
         ("server_name: a.test\ndata_dir: 7", "data_dir", "7", "string"),
         ("server_name: a.test\nrate_limits: {enabled: 3}", "rate_limits.enabled", "3", "boolean"),
         ("{}", "server_name", "missing", "must be set"),
