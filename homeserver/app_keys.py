@@ -38,6 +38,7 @@ from homeserver.services.hidden_events import HiddenEvents
 from homeserver.services.interactive_auth import InteractiveAuth
 from homeserver.services.invitations import Invitations
 from homeserver.services.key_backup import KeyBackupService
+from homeserver.services.long_polls import LongPolls
 from homeserver.services.mail import Mailer
 from homeserver.services.media import MediaService
 from homeserver.services.media_gate import MediaGate
@@ -194,6 +195,7 @@ ROOM_CREATION = web.AppKey("ROOM_CREATION", RoomCreation)
 ROOMS = web.AppKey("ROOMS", Rooms)
 
 SLIDING_SYNC = web.AppKey("SLIDING_SYNC", SlidingSync)
+LONG_POLLS = web.AppKey("LONG_POLLS", LongPolls)
 OLD_SYNC = web.AppKey("OLD_SYNC", OldSync)
 EVENT_STORE = web.AppKey("EVENT_STORE", EventStore)
 DESTINATIONS = web.AppKey("DESTINATIONS", Destinations)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from client_api.auth import require_user
+from client_api.long_polls import waiting
 from client_api.matrix.parsing import path_room_id, room_id
 from client_api.matrix.sync import LONGEST_TIMEOUT_MS
 from client_api.routing import ClientRoutes
@@ -28,16 +29,17 @@ async def get_events(request: web.Request) -> web.Response:
     """What happens from a token on: in all rooms of the user, or in one that they may read."""
     requester = await require_user(request)
     since, room = request.query.get("from"), request.query.get("room_id")
-    wait = Wait(
-        query_int(request, "timeout", 0, most=LONGEST_TIMEOUT_MS),
-        lambda: request.transport is None or request.transport.is_closing(),
-    )
+    timeout = query_int(request, "timeout", 0, most=LONGEST_TIMEOUT_MS)
     old_sync = request.app[OLD_SYNC]
-    if room is not None:
-        after = parse_timeline_token(since) if since else None
-        return json_response(await old_sync.peek(requester, room_id(room), after, wait))
-    token = SyncToken.parse(since, "from") if since else None
-    return json_response(await old_sync.events(requester, token, wait))
+    with waiting(request, requester) as poll:
+        wait = Wait(timeout, poll.is_over)
+        if room is not None:
+            after = parse_timeline_token(since) if since else None
+            answer = await old_sync.peek(requester, room_id(room), after, wait)
+        else:
+            token = SyncToken.parse(since, "from") if since else None
+            answer = await old_sync.events(requester, token, wait)
+    return json_response(answer)
 
 
 @routes.get("/events/{event_id}")

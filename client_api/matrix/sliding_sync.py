@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from client_api.auth import require_user
+from client_api.long_polls import waiting
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import ACCOUNT_STANDING, SLIDING_SYNC
-from homeserver.errors import UserLocked
+from homeserver.app_keys import SLIDING_SYNC
 from homeserver.services.sliding.request import parse_request
 from homeserver.web import read_json
 
@@ -31,14 +31,8 @@ async def simplified_sliding_sync(request: web.Request) -> web.Response:
 
 async def _answer(request: web.Request, *, legacy: bool) -> web.Response:
     requester = await require_user(request)
-    wanted = parse_request(
-        requester,
-        await read_json(request, optional=True),
-        request.query,
-        legacy=legacy,
-        is_gone=lambda: request.transport is None or request.transport.is_closing(),
-    )
-    answer = await request.app[SLIDING_SYNC].sync(wanted)
-    if request.app[ACCOUNT_STANDING].is_locked(requester.user_id):
-        raise UserLocked()  # while it waited
+    body = await read_json(request, optional=True)
+    with waiting(request, requester) as poll:
+        wanted = parse_request(requester, body, request.query, legacy=legacy, is_gone=poll.is_over)
+        answer = await request.app[SLIDING_SYNC].sync(wanted)
     return web.Response(body=answer, content_type="application/json")

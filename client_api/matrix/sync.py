@@ -5,9 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from client_api.auth import require_user
+from client_api.long_polls import waiting
 from client_api.routing import ClientRoutes
-from homeserver.app_keys import ACCOUNT_STANDING, FILTERS, SYNC
-from homeserver.errors import InvalidParam, UserLocked
+from homeserver.app_keys import FILTERS, SYNC
+from homeserver.errors import InvalidParam
 from homeserver.protocol.filters import EMPTY_FILTER
 from homeserver.services.sync import SyncRequest
 from homeserver.services.sync_token import SyncToken
@@ -28,20 +29,19 @@ async def sync(request: web.Request) -> web.Response:
     set_presence = query.get("set_presence", "online")
     if set_presence not in PRESENCES:
         raise InvalidParam("'set_presence' must be online, offline or unavailable")
-    answer = await request.app[SYNC].sync(
-        SyncRequest(
-            requester,
-            since=SyncToken.parse(since) if since else None,
-            filter=await request.app[FILTERS].resolve(requester.user_id, filter_text)
-            if filter_text
-            else EMPTY_FILTER,
-            timeout_ms=query_int(request, "timeout", 0, most=LONGEST_TIMEOUT_MS),
-            full_state=query_bool(request, "full_state"),
-            use_state_after=query_bool(request, "use_state_after"),
-            set_presence=set_presence,
-            is_gone=lambda: request.transport is None or request.transport.is_closing(),
+    with waiting(request, requester) as poll:
+        answer = await request.app[SYNC].sync(
+            SyncRequest(
+                requester,
+                since=SyncToken.parse(since) if since else None,
+                filter=await request.app[FILTERS].resolve(requester.user_id, filter_text)
+                if filter_text
+                else EMPTY_FILTER,
+                timeout_ms=query_int(request, "timeout", 0, most=LONGEST_TIMEOUT_MS),
+                full_state=query_bool(request, "full_state"),
+                use_state_after=query_bool(request, "use_state_after"),
+                set_presence=set_presence,
+                is_gone=poll.is_over,
+            )
         )
-    )
-    if request.app[ACCOUNT_STANDING].is_locked(requester.user_id):
-        raise UserLocked()  # while it waited
     return web.Response(body=answer, content_type="application/json")

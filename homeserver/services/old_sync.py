@@ -52,7 +52,7 @@ class Wait:
     """How long somebody waits for news."""
 
     timeout_ms: int
-    is_gone: Callable[[], bool] = lambda: False  # whether the client has hung up
+    is_gone: Callable[[], bool] = lambda: False  # whether nobody is there for the answer
 
 
 class OldSync:
@@ -147,7 +147,7 @@ class OldSync:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait.timeout_ms / 1000
         start = point = self._recent.position if after is None else after
-        with self._watch.watcher(room_id) as watcher:
+        with self._watch.watcher(room_id, requester.user_id) as watcher:
             while True:
                 watcher.reset()
                 upto = self._recent.position
@@ -155,7 +155,12 @@ class OldSync:
                 found = await self._timeline.messages(requester, room_id, page)
                 end = found.get("end", timeline_token(max(point, upto)))
                 left = deadline - loop.time()
-                if found["chunk"] or not await watcher.wait(left) or wait.is_gone():
+                if (
+                    found["chunk"]
+                    or wait.is_gone()
+                    or not await watcher.wait(left)
+                    or wait.is_gone()
+                ):
                     return {"start": timeline_token(start), "chunk": found["chunk"], "end": end}
                 point = max(point, upto)
 

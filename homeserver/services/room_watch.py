@@ -6,7 +6,7 @@ Nobody is looked for where nobody watches, so that it costs a commit nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from homeserver.storage.log import Log, Notice
@@ -15,8 +15,9 @@ from homeserver.storage.log import Log, Notice
 class Watcher:
     """One who waits.  Register it before looking for news, so that none is missed."""
 
-    def __init__(self, watch: RoomWatch) -> None:
+    def __init__(self, watch: RoomWatch, user_id: str) -> None:
         self._watch = watch
+        self.user_id = user_id
         self._event = asyncio.Event()
 
     def reset(self) -> None:
@@ -49,9 +50,9 @@ class RoomWatch:
         log.subscribe(self._on_notice)
 
     @contextmanager
-    def watcher(self, room_id: str) -> Iterator[Watcher]:
+    def watcher(self, room_id: str, user_id: str) -> Iterator[Watcher]:
         """Somebody who waits for a room, as long as the context lasts."""
-        watcher = Watcher(self)
+        watcher = Watcher(self, user_id)
         watchers = self._watchers.setdefault(room_id, set())
         watchers.add(watcher)
         try:
@@ -60,6 +61,14 @@ class RoomWatch:
             watchers.discard(watcher)
             if not watchers and self._watchers.get(room_id) is watchers:
                 del self._watchers[room_id]
+
+    def wake(self, user_ids: Iterable[str]) -> None:
+        """Have users look whether they are to go on waiting."""
+        wanted = frozenset(user_ids)
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                if watcher.user_id in wanted:
+                    watcher.wake()
 
     def close(self) -> None:
         """Answer all who wait."""

@@ -87,6 +87,9 @@ class SessionService:
         self._revocations = 0
         self.on_revoked: Callable[[str], None] = lambda _user_id: None
         """Told of a user some of whose tokens may be void now."""
+        self.on_forgotten: list[Callable[[str, Collection[str] | None], None]] = []
+        """Told of a user and of the devices (None: all) that may not be let in any more; not of
+        tokens that a client has itself replaced by refreshing them."""
         self.on_all_revoked: list[Callable[[str], None]] = []
         """Told of a user all of whose tokens are void, and those of their programs."""
         self.may_enter: Callable[[str], None] = lambda _user_id: None
@@ -385,6 +388,8 @@ class SessionService:
             if device_ids is None or requester.device_id in device_ids:
                 self._drop(token_hash)
         self.on_revoked(user_id)
+        for listener in self.on_forgotten:
+            listener(user_id, device_ids)
 
 
 def _secret() -> str:

@@ -53,7 +53,7 @@ class SyncRequest:
     full_state: bool = False
     use_state_after: bool = False
     set_presence: str = "online"
-    is_gone: Callable[[], bool] = lambda: False  # whether the client has hung up
+    is_gone: Callable[[], bool] = lambda: False  # whether nobody is there for the answer
 
 
 @dataclass(slots=True)
@@ -126,9 +126,9 @@ class SyncService:
             waiter.woken = False
             answer, is_news = await self._answer(request)
             left = deadline - loop.time()
-            if is_news or not waits or left <= 0 or not await waiter.wait(left):
+            if is_news or not waits or left <= 0 or request.is_gone():
                 return answer
-            if request.is_gone():
+            if not await waiter.wait(left) or request.is_gone():
                 return answer
 
     # ------------------------------------------------------------ one answer

@@ -24,6 +24,15 @@ SELECT t.token_hash FROM access_tokens t JOIN accounts a USING (user_id)
 WHERE t.token_hash = ANY($1::bytea[]) AND a.deactivated_at IS NULL AND a.locked_at IS NULL
     AND (t.expires_at IS NULL OR t.expires_at > $2)
 """
+SELECT_LOGGED_OUT = """
+SELECT d.user_id, d.device_id
+FROM unnest($1::text[], $2::text[]) AS d (user_id, device_id) LEFT JOIN accounts a USING (user_id)
+WHERE a.deactivated_at IS NOT NULL OR NOT (
+    EXISTS (SELECT 1 FROM access_tokens t
+        WHERE t.user_id = d.user_id AND t.device_id = d.device_id)
+    OR EXISTS (SELECT 1 FROM refresh_tokens t
+        WHERE t.user_id = d.user_id AND t.device_id = d.device_id))
+"""
 # With `$2` null: all of the user's tokens.
 DELETE_ACCESS_TOKENS = """
 DELETE FROM access_tokens
@@ -147,6 +156,15 @@ async def get_good(db: Queryable, token_hashes: Collection[bytes], now: int) -> 
     """Those of some access tokens that are known and have not expired (``now`` in ms)."""
     rows = await db.fetch(SELECT_GOOD, list(token_hashes), now)
     return [row["token_hash"] for row in rows]
+
+
+async def get_logged_out(
+    db: Queryable, devices: Sequence[tuple[str, str | None]]
+) -> list[tuple[str, str]]:
+    """Those of some users' devices that have no tokens any more."""
+    users, names = [user for user, _ in devices], [name for _, name in devices]
+    rows = await db.fetch(SELECT_LOGGED_OUT, users, names)
+    return [(row["user_id"], row["device_id"]) for row in rows]
 
 
 async def get_access_token(db: Queryable, token_hash: bytes) -> AccessToken | None:

@@ -17,6 +17,7 @@ from homeserver.services.interactive_auth import (
     InteractiveAuth,
     PasswordStage,
 )
+from homeserver.services.long_polls import LongPolls
 from homeserver.services.mail import Mailer
 from homeserver.services.room_blocks import RoomBlocks
 from homeserver.services.third_party_bindings import ThirdPartyBindings
@@ -57,6 +58,9 @@ class AccountAccess:
                 raise UserLocked()
 
         wiring.sessions.may_enter = may_enter
+        self.long_polls = LongPolls(database=wiring.database, sessions=wiring.sessions)
+        self.long_polls.keepers += [wiring.reading.notifier, wiring.reading.room_watch]
+        wiring.sessions.on_forgotten.append(self.long_polls.changed)
         self._third_party(wiring, auth)
         self.guests = Guests(
             enabled=wiring.config.registration.guests,
@@ -103,6 +107,7 @@ class AccountAccess:
         """Put each part under its key."""
         app[app_keys.ACCOUNT_STANDING] = self.standing
         app[app_keys.GUESTS] = self.guests
+        app[app_keys.LONG_POLLS] = self.long_polls
         app[app_keys.MAILER] = self._mailer
         app[app_keys.THIRD_PARTY_IDS] = self.third_party_ids
         app[app_keys.THIRD_PARTY_BINDINGS] = self.bindings
@@ -110,6 +115,7 @@ class AccountAccess:
     async def start(self) -> None:
         """Begin what runs in the background."""
         await self.standing.start()
+        await self.long_polls.start()
         await self._room_blocks.start()
         await self.guests.start()
         await self._mailer.start()
@@ -118,4 +124,5 @@ class AccountAccess:
         """Stop it."""
         await self._mailer.close()
         await self.guests.close()
+        await self.long_polls.close()
         await self.standing.close()

@@ -12,6 +12,8 @@ import pytest
 from client_api.matrix import relations, room_reading, sync
 from homeserver import app_keys
 from homeserver.services.filters import FilterService
+from homeserver.services.long_polls import LongPolls
+from homeserver.services.sessions import SessionService
 from homeserver.storage.database import Database
 from tests.client_api.stage import bearer, serve
 from tests.services.reading_world import Client, ReadingWorld
@@ -53,6 +55,10 @@ class Http:
 async def http(world: ReadingWorld) -> AsyncIterator[Http]:
     parts = {
         app_keys.SYNC: world.reading.sync,
+        app_keys.LONG_POLLS: LongPolls(
+            database=world.database,
+            sessions=SessionService(database=world.database, clock_ms=lambda: 0),
+        ),
         app_keys.FILTERS: FilterService(database=world.database),
         app_keys.TIMELINE: world.reading.timeline,
         app_keys.TIMELINE_DATES: world.reading.dates,

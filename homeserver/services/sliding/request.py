@@ -119,7 +119,7 @@ class SlidingRequest:
     subscriptions: Mapping[str, RoomConfig] = field(default_factory=dict)
     extensions: Mapping[str, ExtensionRequest] = field(default_factory=dict)
     legacy: bool = False
-    is_gone: Callable[[], bool] = lambda: False  # whether the client has hung up
+    is_gone: Callable[[], bool] = lambda: False  # whether nobody is there for the answer
 
 
 def parse_request(

@@ -121,6 +121,8 @@ class SlidingSync:
             left = deadline - loop.time()
             if answer.is_news or not waits or left <= 0 or connection.turn != turn:
                 return answer
+            if request.is_gone():
+                return answer
             if not await waiter.wait(left) or connection.turn != turn or request.is_gone():
                 return answer
 
