@@ -181,6 +181,9 @@ class SessionService:
         )
         for token_hash in voided:
             self._drop(token_hash)
+        if not await storage.is_known(self._database, token.token_hash):
+            # Whoever has the pair before it was quicker, and has got another one.
+            raise UnknownToken("This access token was replaced by a newer one")
 
     # ------------------------------------------------------------ last seen
 
@@ -335,7 +338,7 @@ class SessionService:
         voided = await storage.delete_predecessors(
             connection, old.user_id, old.device_id, old.token_hash
         )
-        await storage.replace_successor(connection, old, row)
+        voided += await storage.replace_successor(connection, old, row)
         return tokens, voided
 
     def drop(self, token_hashes: Iterable[bytes]) -> None:

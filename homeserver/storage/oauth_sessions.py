@@ -19,6 +19,12 @@ SELECT s.user_id, s.device_id, s.client_id, s.grant_id, s.scope, s.family, s.gen
     s.created_at
 FROM access_tokens t JOIN oauth_sessions s USING (user_id, device_id) WHERE t.token_hash = $1
 """
+SELECT_BY_REFRESH_TOKEN = """
+SELECT s.user_id, s.device_id, s.client_id, s.grant_id, s.scope, s.family, s.generation,
+    s.created_at
+FROM refresh_tokens t JOIN oauth_sessions s USING (user_id, device_id) WHERE t.token_hash = $1
+FOR UPDATE OF s
+"""
 SET_GENERATION = "UPDATE oauth_sessions SET generation = $3 WHERE user_id = $1 AND device_id = $2"
 
 APPROVE = """
@@ -82,6 +88,12 @@ async def get_by_grant(db: Queryable, grant_id: str) -> OAuthSession | None:
 async def get_by_access_token(db: Queryable, token_hash: bytes) -> OAuthSession | None:
     """The session that an access token, expired or not, belongs to."""
     row = await db.fetchrow(SELECT_BY_ACCESS_TOKEN, token_hash)
+    return OAuthSession(**row) if row is not None else None
+
+
+async def get_by_refresh_token(db: Queryable, token_hash: bytes) -> OAuthSession | None:
+    """The session of a refresh token that is good, locked until the transaction ends."""
+    row = await db.fetchrow(SELECT_BY_REFRESH_TOKEN, token_hash)
     return OAuthSession(**row) if row is not None else None
 
 

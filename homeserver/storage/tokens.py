@@ -19,6 +19,7 @@ SELECT t.token_hash, t.user_id, t.device_id, t.expires_at, t.refresh_token_hash,
 FROM access_tokens t JOIN accounts a USING (user_id)
 WHERE t.token_hash = $1 AND a.deactivated_at IS NULL
 """
+SELECT_KNOWN = "SELECT 1 FROM access_tokens WHERE token_hash = $1"
 SELECT_GOOD = """
 SELECT t.token_hash FROM access_tokens t JOIN accounts a USING (user_id)
 WHERE t.token_hash = ANY($1::bytea[]) AND a.deactivated_at IS NULL AND a.locked_at IS NULL
@@ -60,10 +61,10 @@ WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2::text[]))
 """
 SET_NEXT_TOKEN = "UPDATE refresh_tokens SET next_token_hash = $2 WHERE token_hash = $1"
 # A pair whose successor was never used is void once its predecessor is used again.
-DELETE_UNUSED_PAIR = (
-    "DELETE FROM access_tokens WHERE refresh_token_hash = $1",
-    "DELETE FROM refresh_tokens WHERE token_hash = $1",
-)
+DELETE_UNUSED_REFRESH_TOKEN = "DELETE FROM refresh_tokens WHERE token_hash = $1"
+DELETE_UNUSED_ACCESS_TOKEN = """
+DELETE FROM access_tokens WHERE refresh_token_hash = $1 RETURNING token_hash
+"""
 # The first use of a token voids the pair before it.
 DELETE_PREDECESSORS = """
 WITH gone AS (
@@ -173,6 +174,11 @@ async def get_access_token(db: Queryable, token_hash: bytes) -> AccessToken | No
     return AccessToken(**row) if row is not None else None
 
 
+async def is_known(db: Queryable, token_hash: bytes) -> bool:
+    """Whether there is an access token."""
+    return await db.fetchval(SELECT_KNOWN, token_hash) is not None
+
+
 async def delete_tokens(db: Queryable, user_id: str, device_ids: Sequence[str] | None) -> None:
     """Revoke the tokens of these devices.
 
@@ -182,9 +188,10 @@ async def delete_tokens(db: Queryable, user_id: str, device_ids: Sequence[str] |
     if device_ids is None:
         await delete_granted(db, user_id)
         await delete_api_tokens(db, user_id)
-    await db.execute(DELETE_ACCESS_TOKENS, user_id, ids)
-    await db.execute(DELETE_REFRESH_TOKENS, user_id, ids)
+    # In the order in which a refresh locks them.
     await db.execute(DELETE_OAUTH_SESSIONS, user_id, ids)
+    await db.execute(DELETE_REFRESH_TOKENS, user_id, ids)
+    await db.execute(DELETE_ACCESS_TOKENS, user_id, ids)
     if device_ids is None:
         await db.execute(DELETE_USER_ACCOUNT_SESSIONS, user_id)
 
@@ -213,13 +220,19 @@ async def get_refresh_token(db: Queryable, token_hash: bytes) -> RefreshToken | 
     return RefreshToken(**row) if row is not None else None
 
 
-async def replace_successor(db: Queryable, token: RefreshToken, successor: NewToken) -> None:
-    """Store the pair that a refresh gives out; one given out before and never used is void."""
+async def replace_successor(db: Queryable, token: RefreshToken, successor: NewToken) -> list[bytes]:
+    """Store the pair that a refresh gives out; one given out before and never used is void.
+
+    The hashes of access tokens that are void by this.
+    """
+    voided = []
     if token.next_token_hash is not None:
-        for statement in DELETE_UNUSED_PAIR:
-            await db.execute(statement, token.next_token_hash)
+        await db.execute(DELETE_UNUSED_REFRESH_TOKEN, token.next_token_hash)
+        rows = await db.fetch(DELETE_UNUSED_ACCESS_TOKEN, token.next_token_hash)
+        voided = [row["token_hash"] for row in rows]
     await insert_token(db, successor)
     await db.execute(SET_NEXT_TOKEN, token.token_hash, successor.refresh_token_hash)
+    return voided
 
 
 async def delete_predecessors(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from homeserver.protocol.identifiers import UserId
+from homeserver.services.sessions import Origin
 from homeserver.storage.database import Database
 from tests.conftest import TestPostgres
 from tests.integration.oauth_people import (
@@ -283,6 +285,74 @@ async def test_a_used_refresh_token_that_comes_back_ends_the_session(
     stolen = await client.refresh(first["refresh_token"], 400)
 
     assert stolen["error"] == "invalid_grant"
+    await who(one, second["access_token"], 401)
+    await client.refresh(second["refresh_token"], 400)
+
+
+async def test_two_who_have_the_same_refresh_token_cannot_both_go_on(
+    one: Instance, browser: Browser, client: Client
+) -> None:
+    first = await client.log_in(browser)
+    thief = await client.refresh(first["refresh_token"])
+    owner = await client.refresh(first["refresh_token"])  # so what the thief has is void
+
+    late = await client.refresh(thief["refresh_token"], 400)
+
+    assert late["error"] == "invalid_grant"
+    await who(one, owner["access_token"], 401)
+    await client.refresh(owner["refresh_token"], 400)
+    await client.refresh(first["refresh_token"], 400)
+
+
+async def test_old_and_new_refresh_tokens_used_at_once_leave_nobody_in(
+    one: Instance, browser: Browser, client: Client
+) -> None:
+    first = await client.log_in(browser)
+    second = await client.refresh(first["refresh_token"])
+
+    async def refresh(token: str) -> tuple[int, str]:
+        fields = {
+            "grant_type": "refresh_token",
+            "refresh_token": token,
+            "client_id": client.client_id,
+        }
+        async with one.client.post(f"{OAUTH}/token", data=fields) as response:
+            return response.status, (await response.json()).get("access_token", "")
+
+    async def use(token: str) -> tuple[int, str]:
+        headers = {"Authorization": f"Bearer {token}"}
+        path = "/_matrix/client/v3/account/whoami"
+        async with one.client.get(path, headers=headers) as response:
+            return response.status, ""
+
+    answers = await asyncio.gather(
+        *(refresh(pair["refresh_token"]) for pair in [first, second] * 4),
+        *(use(second["access_token"]) for _ in range(3)),
+    )
+
+    assert {status for status, _ in answers} <= {200, 400, 401}
+    for pair in (first, second):
+        await client.refresh(pair["refresh_token"], 400)
+    for _, token in answers:
+        await who(one, token or "none", 401)
+
+
+async def test_who_comes_back_with_a_stolen_token_is_out_though_the_process_dies(
+    one: Instance, browser: Browser, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await client.log_in(browser)
+    second = await client.refresh(first["refresh_token"])
+    await who(one, second["access_token"])
+
+    async def die(_session: object) -> None:
+        raise asyncio.CancelledError
+
+    tokens = one.wiring.oauth.tokens
+    with monkeypatch.context() as patched, suppress(asyncio.CancelledError):
+        patched.setattr(tokens, "end", die)
+        form = {"grant_type": ["refresh_token"], "refresh_token": [first["refresh_token"]]}
+        await tokens.exchange({**form, "client_id": [client.client_id]}, Origin())
+
     await who(one, second["access_token"], 401)
     await client.refresh(second["refresh_token"], 400)
 

@@ -106,16 +106,22 @@ class OAuthTokens:
             else:
                 token = values.get("refresh_token", "")
                 outcome = await self._refresh(connection, parameters, facts, token)
+            if outcome.stolen is not None:
+                # In here, so that nothing which happens later leaves it to who has stolen it.
+                stolen = outcome.stolen
+                await token_storage.delete_tokens(connection, stolen.user_id, [stolen.device_id])
         return await self._conclude(outcome)
 
     async def _conclude(self, outcome: _Outcome) -> JsonObject:
-        if outcome.stolen is not None:
+        stolen = outcome.stolen
+        if stolen is not None:
             logger.warning(
                 "a used code or refresh token was presented again: its session ends",
-                user_id=outcome.stolen.user_id,
-                device_id=outcome.stolen.device_id,
+                user_id=stolen.user_id,
+                device_id=stolen.device_id,
             )
-            await self.end(outcome.stolen)
+            self._sessions.forget(stolen.user_id, [stolen.device_id])
+            await self.end(stolen)
         tokens = outcome.tokens
         if tokens is None:
             raise outcome.error or InvalidGrantError("Nobody has granted this")
@@ -247,18 +253,23 @@ class OAuthTokens:
     async def _refresh(
         self, connection: Connection, parameters: Parameters, facts: Facts, token: str
     ) -> _Outcome:
+        """The last pair, or the one before it until the last was used, becomes a new one.
+
+        Whoever repeats a refresh voids what it gave out before; if that is presented after all,
+        two have used the same token, and the session ends for both.
+        """
+        lineage = self._refresh_tokens.read(token)
+        # The session's row is locked first, so that its refreshes come one after the other.
+        session = await self._locked_session(connection, lineage, token)
         row = await token_storage.get_refresh_token(connection, hash_token(token))
-        stolen = await self._stolen(connection, token) if row is None else None
         facts.refresh_token = None if row is not None and self._has_lapsed(row, facts.now) else row
         outcome = await self._judge(connection, parameters, facts)
-        outcome.stolen = stolen
-        if outcome.error is not None or row is None:
+        if row is None and session is not None and lineage is not None:
+            # Not one from after what was restored from a backup.
+            outcome.stolen = session if lineage.generation < session.generation else None
+        if outcome.error is not None or row is None or session is None:
             return outcome
-        session = await session_storage.get_session(connection, row.user_id, row.device_id)
-        if session is None:
-            return outcome
-        lineage = self._refresh_tokens.read(token)
-        generation = (lineage.generation if lineage is not None else session.generation) + 1
+        generation = session.generation + 1
         await session_storage.set_generation(connection, row.user_id, row.device_id, generation)
         outcome.tokens, voided = await self._sessions.renew(
             connection,
@@ -273,15 +284,13 @@ class OAuthTokens:
         lifetime = self._refresh_lifetime_ms
         return lifetime is not None and row.created_at + lifetime <= now
 
-    async def _stolen(self, connection: Connection, token: str) -> OAuthSession | None:
-        """The session that a token was once good for, if it has gone on without it."""
-        lineage = self._refresh_tokens.read(token)
-        if lineage is None:
-            return None
-        session = await session_storage.get_by_family(connection, lineage.family)
-        if session is None or lineage.generation >= session.generation:
-            return None
-        return session
+    async def _locked_session(
+        self, connection: Connection, lineage: Lineage | None, token: str
+    ) -> OAuthSession | None:
+        if lineage is not None:
+            return await session_storage.get_by_family(connection, lineage.family)
+        # Made before the server had another key.
+        return await session_storage.get_by_refresh_token(connection, hash_token(token))
 
     # ------------------------------------------------------------ ending
 
