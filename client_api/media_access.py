@@ -19,14 +19,20 @@ AUTHENTICATED_CACHING: dict[str, str] = {hdrs.CACHE_CONTROL: "private, max-age=8
 NO_CACHING: dict[str, str] = {hdrs.CACHE_CONTROL: "no-store"}
 
 
-def check_length(request: web.Request) -> None:
+async def check_length(request: web.Request, uploader: str) -> None:
     """Refuse an upload that says itself that it is too large, before reading it.
 
-    Raises :class:`TooLarge`.
+    Raises :class:`TooLarge`, :class:`~homeserver.services.media_limits.QuotaExceeded`.
     """
-    most = request.app[MEDIA].max_upload_bytes
-    if request.content_length is not None and request.content_length > most:
+    limits, length = request.app[MEDIA].limits, request.content_length
+    if length is None:
+        return
+    usage = await limits.require_room(uploader)
+    most = usage.allowance.max_upload_bytes
+    if length > most:
         raise TooLarge(f"A file may have at most {most} bytes")
+    if length > usage.room:
+        raise limits.bytes_exceeded(usage)
 
 
 async def find_media(

@@ -34,13 +34,13 @@ from homeserver.config_limits import (
     WebhooksConfig,
     WebSocketConfig,
 )
+from homeserver.config_media import MediaConfig, media_config
 from homeserver.config_schema import check, leaves, schema, shown, yaml_loader
 from homeserver.config_sign_in import OAuthConfig, SignInConfig
 from homeserver.durations import parse_duration_ms
 
 ENVIRONMENT_PREFIX = "COMITY_"
 SEPARATOR = "__"
-MEDIA_KEYS = "media.keys"
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -194,28 +194,6 @@ class PresenceConfig:
     """``presence``."""
 
     enabled: bool
-
-
-@dataclass(frozen=True, slots=True)
-class UploadsConfig:
-    """``media.uploads``: those that are not finished, of each user."""
-
-    expire_after_ms: int
-    max_unfinished: int
-    max_unfinished_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class MediaConfig:
-    """``media``; ``quota_bytes`` None: no limit."""
-
-    max_upload_bytes: int
-    unauthenticated_downloads: bool
-    delete_redacted_after_ms: int
-    encryption_at_rest: bool
-    encryption_key_file: Path
-    quota_bytes: int | None
-    uploads: UploadsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,7 +392,9 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         policy_server=PolicyServerConfig(**document["policy_server"]),
         third_party_invites=ThirdPartyInvitesConfig(**document["third_party_invites"]),
         presence=PresenceConfig(**document["presence"]),
-        media=_media(document["media"], path(document["media"]["encryption_key_file"]), data_dir),
+        media=media_config(
+            document["media"], path(document["media"]["encryption_key_file"]), data_dir
+        ),
         retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),
         server_notices=ServerNoticesConfig(**document["server_notices"]),
         scheduling=SchedulingConfig(**_in_ms(document["scheduling"], "max_delay", "keep_finished")),
@@ -429,15 +409,6 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         log=LogConfig(**document["log"]),
         source=source,
     )
-
-
-def _media(values: dict[str, Any], key_file: Path | None, data_dir: Path) -> MediaConfig:
-    values = {
-        **values,
-        "encryption_key_file": key_file or data_dir / MEDIA_KEYS,
-        "uploads": UploadsConfig(**_in_ms(values["uploads"], "expire_after")),
-    }
-    return MediaConfig(**_in_ms(values, "delete_redacted_after"))
 
 
 def _in_ms(section: dict[str, Any], *names: str) -> dict[str, Any]:

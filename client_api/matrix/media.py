@@ -49,7 +49,8 @@ async def create_content(request: web.Request) -> web.Response:
 async def upload_content(request: web.Request) -> web.Response:
     """Store a file.  Spec: ``POST /media/v3/upload``."""
     requester = await require_active(request)
-    check_length(request)
+    request.app[MEDIA].limits.admit(requester.user_id)
+    await check_length(request, requester.user_id)
     media_id = await request.app[MEDIA].upload(
         requester.user_id,
         request.content.iter_chunked(CHUNK_BYTES),
@@ -64,7 +65,8 @@ async def upload_content_to_mxc(request: web.Request) -> web.Response:
     requester = await require_active(request)
     if request.match_info["server_name"] != request.app[MEDIA].server_name:
         raise Forbidden("That media ID is of another server")
-    check_length(request)
+    request.app[MEDIA].limits.admit(requester.user_id)
+    await check_length(request, requester.user_id)
     await request.app[MEDIA].upload_to(
         request.match_info["media_id"],
         requester.user_id,
@@ -137,9 +139,10 @@ async def get_content_thumbnail_authed(request: web.Request) -> web.StreamRespon
 
 @routes.get("/media/config", versions=V1)
 async def get_config_authed(request: web.Request) -> web.Response:
-    """The upload limit.  Spec: ``GET /client/v1/media/config``."""
-    await require_user(request)
-    return json_response({"m.upload.size": request.app[MEDIA].max_upload_bytes})
+    """How large a file the caller may upload.  Spec: ``GET /client/v1/media/config``."""
+    requester = await require_user(request)
+    usage = await request.app[MEDIA].limits.usage(requester.user_id)
+    return json_response({"m.upload.size": usage.allowance.largest})
 
 
 @routes.get("/media/preview_url", versions=V1)

@@ -141,8 +141,9 @@ async def show_picture(request: web.Request) -> web.StreamResponse:
 async def save_picture(request: web.Request) -> web.StreamResponse:
     """Take another picture."""
     visit = await visits.require_session(request)
-    check_length(request)
     try:
+        request.app[MEDIA].limits.admit(visit.user_id)
+        await check_length(request, visit.user_id)
         media_id = await _receive(visit)
     except MatrixError as error:
         return await _form(visit, plain_page.alert(error.text), error.status)

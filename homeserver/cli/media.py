@@ -13,6 +13,7 @@ from homeserver.cli.admin_client import ask
 from homeserver.cli.loading import load
 from homeserver.cli.media_admin import COMMANDS as ADMIN_COMMANDS
 from homeserver.cli.media_keys import drop_key, list_keys, new_key, reencrypt
+from homeserver.cli.media_limits import limits
 from homeserver.protocol.media_uris import MediaUri, parse_media_uri
 
 PATH = "/moderation/held_media"
@@ -23,7 +24,7 @@ def media() -> None:
     """Look at files, and at those that content policy withholds; keys of media on disk."""
 
 
-for _command in (list_keys, new_key, reencrypt, drop_key, *ADMIN_COMMANDS):
+for _command in (list_keys, new_key, reencrypt, drop_key, limits, *ADMIN_COMMANDS):
     media.add_command(_command)
 
 

@@ -19,6 +19,7 @@ from homeserver.errors import Forbidden, LimitExceeded, MatrixError, NotFound, T
 from homeserver.protocol.identifiers import is_valid_server_name
 from homeserver.services.media_blobs import MediaBlob, damaged
 from homeserver.services.media_files import MediaFiles, StoredFile
+from homeserver.services.media_limits import CREATE, Allowance, MediaLimits, QuotaExceeded
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.services.thumbnails import Thumbnail, Thumbnails, ThumbnailSpec
 from homeserver.storage import media as storage
@@ -29,8 +30,6 @@ from homeserver.storage.stripped_media import is_stripped
 logger = structlog.get_logger(__name__)
 
 UNKNOWN_TYPE = "application/octet-stream"
-PENDING_FOR_MS = 24 * 3_600_000
-MAX_PENDING = 20
 DEFAULT_WAIT_MS = 20_000
 LONGEST_WAIT_MS = 60_000
 POLL_SECONDS = 1.0
@@ -58,13 +57,6 @@ class RemoteTooLarge(MatrixError):
     """Another instance's media exceeds the limit here."""
 
     errcode, status = "M_TOO_LARGE", 502
-
-
-class QuotaExceeded(Forbidden):
-    """The user has uploaded as much as one may here."""
-
-    def __init__(self, quota_bytes: int) -> None:
-        super().__init__(f"Your files may have {quota_bytes} bytes in all: delete some first")
 
 
 class RemoteFile(Protocol):
@@ -106,6 +98,14 @@ class MediaJudge(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PendingLimits:
+    """For media IDs given out first: for how long (ms), and how many to one user at once."""
+
+    expire_after_ms: int = 24 * 3_600_000
+    most: int = 20
+
+
+@dataclass(frozen=True, slots=True)
 class MediaFile:
     """A file that can be served."""
 
@@ -128,9 +128,10 @@ class MediaService:
         unauthenticated_downloads: bool,
         clock_ms: Callable[[], int],
         gate: MediaJudge | None = None,
-        quota_bytes: int | None = None,
+        limits: MediaLimits | None = None,
+        pending: PendingLimits = PendingLimits(),
     ) -> None:
-        """``quota_bytes``: how much each user may have uploaded; None: any amount."""
+        """``max_upload_bytes``: the largest file that is fetched; ``limits``: of uploads."""
         self.server_name = server_name
         self._database = database
         self._files = files
@@ -141,7 +142,10 @@ class MediaService:
         """Whether what was uploaded here may be had without a token, as before v1.11."""
         self._clock_ms = clock_ms
         self._gate = gate
-        self._quota_bytes = quota_bytes
+        self.limits = limits or MediaLimits(
+            database=database, default=Allowance(None, None, max_upload_bytes)
+        )
+        self._pending = pending
         self._uploads: dict[str, asyncio.Event] = {}
         self._fetches: dict[tuple[str, str], asyncio.Task[MediaRow]] = {}
 
@@ -162,12 +166,16 @@ class MediaService:
     async def create(self, uploader: str) -> PendingMedia:
         """Give out an ID whose content comes later.  Spec: ``POST /media/v1/create``.
 
-        Raises :class:`LimitExceeded`.
+        Raises :class:`LimitExceeded`, :class:`~homeserver.errors.UserSuspended`.
         """
+        self.limits.admit(uploader, CREATE)
         now = self._clock_ms()
-        pending = PendingMedia(new_media_id(), uploader, now + PENDING_FOR_MS)
-        if not await storage.insert_pending(self._database, pending, now, MAX_PENDING):
-            raise LimitExceeded(60_000)
+        pending = PendingMedia(new_media_id(), uploader, now + self._pending.expire_after_ms)
+        first_expiry = await storage.insert_pending(
+            self._database, pending, now, self._pending.most
+        )
+        if first_expiry is not None:
+            raise LimitExceeded(max(1_000, first_expiry - now))
         return pending
 
     async def upload(
@@ -181,8 +189,9 @@ class MediaService:
     ) -> str:
         """Store a file; its media ID.  Spec: ``POST /media/v3/upload``.
 
-        Raises :class:`TooLarge`, :class:`QuotaExceeded`, and :class:`Forbidden` if content policy
-        refuses it.
+        Raises :class:`TooLarge`, :class:`~homeserver.services.media_limits.QuotaExceeded`,
+        :class:`~homeserver.errors.UserSuspended`, and :class:`Forbidden` if content policy refuses
+        it.  Whether it comes too soon after others the caller asks (:attr:`limits`).
         """
         row = await self.receive(uploader, chunks, content_type, upload_name, media_id=media_id)
         await self.keep(row)
@@ -211,8 +220,26 @@ class MediaService:
         )
 
     async def keep(self, row: MediaRow) -> None:
-        """Make a file that was received a medium."""
-        await storage.insert_media(self._database, row)
+        """Make a file that was received a medium.
+
+        Raises :class:`~homeserver.services.media_limits.QuotaExceeded`,
+        :class:`CannotOverwrite`; then it is discarded.
+        """
+        await self._keep(row)
+
+    async def _keep(self, row: MediaRow, *, fills: bool = False) -> None:
+        """``fills``: its ID was given out before."""
+        try:
+            async with self._database.transaction() as connection:
+                if not await storage.insert_media(connection, row):
+                    raise CannotOverwrite("This media ID has content already")
+                if row.uploader is not None:
+                    await self.limits.count_in(connection, row.uploader, row.size_bytes)
+                if fills:
+                    await storage.delete_pending(connection, row.media_id)
+        except (QuotaExceeded, CannotOverwrite):
+            await self.discard(row)
+            raise
 
     async def discard(self, row: MediaRow) -> None:
         """Delete a file that was received, unless it is a medium or was sent again."""
@@ -241,17 +268,14 @@ class MediaService:
             content_type=content_type,
             upload_name=upload_name,
         )
-        if not await storage.insert_media(self._database, row):
-            raise CannotOverwrite("This media ID has content already")
-        await storage.delete_pending(self._database, media_id)
+        await self._keep(row, fills=True)
         if media_id in self._uploads:
             self._uploads[media_id].set()
 
     async def _check_pending(self, media_id: str, uploader: str) -> None:
         pending = await storage.get_pending(self._database, media_id)
         if pending is None or pending.expires_at <= self._clock_ms():
-            row = await storage.get_media(self._database, self.server_name, media_id)
-            if row is not None and row.uploader == uploader:
+            if await storage.get_media(self._database, self.server_name, media_id) is not None:
                 raise CannotOverwrite("This media ID has content already")
             raise NotFound("This media ID was not given out, or it has expired")
         if pending.uploader != uploader:
@@ -285,25 +309,16 @@ class MediaService:
             if self._gate is not None:
                 await self._gate.check_new(row(stored), blob)
 
-        left = await self.quota_left(uploader) if uploader is not None else None
-        if left is None or left > self.max_upload_bytes:
+        if uploader is None:
             return row(await self._files.receive(chunks, self.max_upload_bytes, inspect))
+        self.limits.require_active(uploader)
+        usage = await self.limits.require_room(uploader)
         try:
-            return row(await self._files.receive(chunks, left, inspect))
+            return row(await self._files.receive(chunks, usage.room, inspect))
         except TooLarge:
-            raise QuotaExceeded(self._quota_bytes or 0) from None
-
-    async def quota_left(self, uploader: str) -> int | None:
-        """How many bytes a user may still upload; None: any number.
-
-        Raises :class:`QuotaExceeded` if there are none left.
-        """
-        if self._quota_bytes is None:
-            return None
-        left = self._quota_bytes - await storage.get_uploaded_bytes(self._database, uploader)
-        if left <= 0:
-            raise QuotaExceeded(self._quota_bytes)
-        return left
+            if usage.room == usage.allowance.max_upload_bytes:
+                raise
+            raise self.limits.bytes_exceeded(usage) from None
 
     # ------------------------------------------------------------ giving out
 

@@ -75,7 +75,7 @@ class MediaDeletion:
                 raise NotFound("There is no such file of yours")
             if await self._is_needed(connection, media):
                 return False
-            alone = await storage.delete_media(connection, media, known.sha256)
+            alone = await storage.delete_media(connection, media, known)
             if alone and not await asyncio.to_thread(self._files.delete, known.sha256):
                 logger.info("the bytes of deleted media stay: they were just sent again")
         return True
@@ -87,7 +87,7 @@ class MediaDeletion:
             known = await storage.lock_media(connection, media)
             if known is None or known.quarantined_by is not None:
                 return False
-            alone = await storage.delete_media(connection, media, known.sha256)
+            alone = await storage.delete_media(connection, media, known)
             if alone:
                 with contextlib.suppress(FileNotFoundError):
                     if not await asyncio.to_thread(self._files.delete, known.sha256):
@@ -124,7 +124,7 @@ class MediaDeletion:
             if not theirs or await self._is_needed(connection, media):
                 await storage.delete_given_up(connection, media)
                 return
-            alone = await storage.delete_media(connection, media, known.sha256)
+            alone = await storage.delete_media(connection, media, known)
             # Before the commit: should the process die here, it is done again.
             if alone and not await asyncio.to_thread(self._files.delete, known.sha256):
                 raise _SentAgain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from homeserver.storage.database import Queryable
+from homeserver.storage.database import Database, Queryable
 
 INSERT_MEDIA = """
 INSERT INTO media (origin, media_id, uploader, content_type, upload_name, size_bytes, sha256,
@@ -27,17 +27,17 @@ FROM media WHERE origin = $1 AND media_id = $2
 """
 SELECT_IS_KNOWN = "SELECT EXISTS (SELECT 1 FROM media WHERE sha256 = $1)"
 LOCK_CONTENT = "SELECT 1 FROM media WHERE sha256 = $1 FOR KEY SHARE"
-SELECT_UPLOADED_BYTES = "SELECT coalesce(sum(size_bytes), 0)::bigint FROM media WHERE uploader = $1"
 TOUCH_MEDIA = """
 UPDATE media SET last_access_at = $3
 WHERE origin = $1 AND media_id = $2 AND coalesce(last_access_at, 0) < $3::bigint - $4::bigint
 """
-INSERT_PENDING = """
-INSERT INTO media_pending (media_id, uploader, expires_at)
-SELECT $1, $2, $3
-WHERE (SELECT count(*) FROM media_pending WHERE uploader = $2 AND expires_at > $4) < $5
+LOCK_PENDING = "SELECT pg_advisory_xact_lock(hashtext('media_pending'), hashtext($1))"
+SELECT_WAITING = """
+SELECT count(*) AS number, min(expires_at) AS first_expiry FROM media_pending
+WHERE uploader = $1 AND expires_at > $2
 """
-DELETE_EXPIRED = "DELETE FROM media_pending WHERE uploader = $1 AND expires_at <= $2"
+INSERT_PENDING = "INSERT INTO media_pending (media_id, uploader, expires_at) VALUES ($1, $2, $3)"
+DELETE_EXPIRED = "DELETE FROM media_pending WHERE expires_at <= $1"
 SELECT_PENDING = "SELECT media_id, uploader, expires_at FROM media_pending WHERE media_id = $1"
 DELETE_PENDING = "DELETE FROM media_pending WHERE media_id = $1"
 
@@ -107,12 +107,6 @@ async def lock_content(db: Queryable, sha256: bytes) -> None:
     await db.fetch(LOCK_CONTENT, sha256)
 
 
-async def get_uploaded_bytes(db: Queryable, uploader: str) -> int:
-    """How many bytes the files of a user have in all."""
-    total: int = await db.fetchval(SELECT_UPLOADED_BYTES, uploader)
-    return total
-
-
 async def touch_media(
     db: Queryable, origin: str, media_id: str, now: int, precision_ms: int = 3_600_000
 ) -> None:
@@ -120,13 +114,25 @@ async def touch_media(
     await db.execute(TOUCH_MEDIA, origin, media_id, now, precision_ms)
 
 
-async def insert_pending(db: Queryable, pending: PendingMedia, now: int, limit: int) -> bool:
-    """Give out an ID; False if its owner has ``limit`` of them waiting already."""
-    await db.execute(DELETE_EXPIRED, pending.uploader, now)
-    status = await db.execute(
-        INSERT_PENDING, pending.media_id, pending.uploader, pending.expires_at, now, limit
-    )
-    return not status.endswith(" 0")
+async def insert_pending(db: Database, pending: PendingMedia, now: int, limit: int) -> int | None:
+    """Give out an ID, unless its owner has ``limit`` of them waiting already: then, and only then,
+    when the first of those expires (ms)."""
+    async with db.transaction() as connection:
+        await connection.execute(LOCK_PENDING, pending.uploader)
+        waiting = await connection.fetchrow(SELECT_WAITING, pending.uploader, now)
+        assert waiting is not None
+        if waiting["number"] >= limit:
+            first: int = waiting["first_expiry"]
+            return first
+        await connection.execute(
+            INSERT_PENDING, pending.media_id, pending.uploader, pending.expires_at
+        )
+    return None
+
+
+async def delete_expired_pending(db: Queryable, before: int) -> None:
+    """Forget IDs whose content did not come before a time (ms)."""
+    await db.execute(DELETE_EXPIRED, before)
 
 
 async def get_pending(db: Queryable, media_id: str) -> PendingMedia | None:

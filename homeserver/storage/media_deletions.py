@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage.database import Queryable
 from homeserver.storage.erasures import GIVE_UP_MEDIA
+from homeserver.storage.media_limits import count_out
 
 INSERT = """
 INSERT INTO media_deletions (origin, media_id, sender)
@@ -31,7 +32,8 @@ SELECT EXISTS (SELECT 1 FROM profiles WHERE fields->>'avatar_url' = $2)
         AND position(convert_to($2, 'UTF8') IN e.pdu) > 0)
 """
 SELECT_MEDIA = """
-SELECT uploader, sha256, quarantined_by FROM media WHERE origin = $1 AND media_id = $2 FOR UPDATE
+SELECT uploader, sha256, size_bytes, quarantined_by FROM media
+WHERE origin = $1 AND media_id = $2 FOR UPDATE
 """
 DELETE_MEDIA = "DELETE FROM media WHERE origin = $1 AND media_id = $2"
 SELECT_IS_SHARED = "SELECT EXISTS (SELECT 1 FROM media WHERE sha256 = $1)"
@@ -76,6 +78,7 @@ class MediaToDelete:
 
     uploader: str | None
     sha256: bytes
+    size_bytes: int
     quarantined_by: str | None
 
 
@@ -115,13 +118,15 @@ async def lock_media(db: Queryable, media: GivenUp) -> MediaToDelete | None:
     return MediaToDelete(**row) if row is not None else None
 
 
-async def delete_media(db: Queryable, media: GivenUp, sha256: bytes) -> bool:
+async def delete_media(db: Queryable, media: GivenUp, known: MediaToDelete) -> bool:
     """Forget a file; True if nothing else has the same content, so that it may leave the disk."""
     await db.execute(DELETE_MEDIA, media.origin, media.media_id)
     await db.execute(DELETE_VERDICT, media.origin, media.media_id)
-    if await db.fetchval(SELECT_IS_SHARED, sha256):
+    if known.uploader is not None:
+        await count_out(db, known.uploader, known.size_bytes)
+    if await db.fetchval(SELECT_IS_SHARED, known.sha256):
         return False
-    await db.execute(DELETE_FACTS, sha256)
+    await db.execute(DELETE_FACTS, known.sha256)
     return True
 
 

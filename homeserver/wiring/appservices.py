@@ -47,6 +47,8 @@ class AppServiceParts:
             wiring.accounts.check_name = self.services.check_user
             wiring.rate_limits.is_exempt = self.services.is_exempt_from_rates
             wiring.consent.programs = self.services
+            if not config.media.limit_app_services:
+                wiring.device_parts.media.limits.is_exempt = self.services.is_user
         self.client = ServiceClient()
         self.questions = Questions(
             services=self.services, client=self.client, database=wiring.database

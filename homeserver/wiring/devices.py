@@ -17,8 +17,9 @@ from homeserver.services.delivery.progress import DeviceProgress
 from homeserver.services.device_sharing import DeviceSharing
 from homeserver.services.end_to_end_keys import EndToEndKeyService
 from homeserver.services.key_backup import KeyBackupService
-from homeserver.services.media import MediaService
+from homeserver.services.media import MediaService, PendingLimits
 from homeserver.services.media_files import MediaFiles
+from homeserver.services.media_limits import Allowance, MediaLimits
 from homeserver.services.people_index import PeopleIndex
 from homeserver.services.people_search import PeopleSearch
 from homeserver.services.presence import PresenceService
@@ -130,6 +131,15 @@ class DeviceParts:
         config = wiring.config
         self.media_files: MediaFiles = wiring.check_parts.files
         self.thumbnails = Thumbnails(self.media_files)
+        limits = MediaLimits(
+            database=wiring.database,
+            default=Allowance(
+                config.media.quota_bytes, config.media.max_files, config.media.max_upload_bytes
+            ),
+            standing=wiring.standing,
+            rates=wiring.rate_limits,
+            info_uri=config.media.limits_info_uri,
+        )
         self.media = MediaService(
             server_name=config.server_name,
             database=wiring.database,
@@ -140,5 +150,8 @@ class DeviceParts:
             unauthenticated_downloads=config.media.unauthenticated_downloads,
             clock_ms=clock_ms,
             gate=wiring.check_parts.gate,
-            quota_bytes=config.media.quota_bytes,
+            limits=limits,
+            pending=PendingLimits(
+                config.media.create.expire_after_ms, config.media.create.max_pending
+            ),
         )

@@ -10,6 +10,8 @@ from client_api.conversations import keys
 from homeserver.services.conversations.media_links import MediaLinks
 from homeserver.services.conversations.upload_slots import UploadSlots
 from homeserver.services.conversations.uploads import UploadLimits, Uploads
+from homeserver.services.daily import DailyPruning
+from homeserver.storage.media import delete_expired_pending
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
@@ -35,7 +37,10 @@ class MediaParts:
             wake=wiring.ends.caretaker.wake,
             clock_ms=clock_ms,
         )
-        wiring.ends.caretaker.add(self.uploads)
+        never_filled = DailyPruning(
+            delete_expired_pending, kept_ms=0, database=wiring.database, clock_ms=clock_ms
+        )
+        wiring.ends.caretaker.add(self.uploads, never_filled)
         wiring.account_deletion.also(self.uploads.forget)
 
     def provide(self, app: web.Application) -> None:

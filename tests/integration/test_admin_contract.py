@@ -102,6 +102,10 @@ async def _federation(one: Instance, admin: Admin) -> None:
 
 
 async def _media(admin: Admin, room: str, file: str) -> None:
+    limits = f"/users/{BOB}/media/limits"
+    await admin.call("GET", limits)
+    await admin.call("PUT", limits, {"quota_bytes": None, "max_files": 5})
+    await admin.call("DELETE", limits)
     await admin.call("GET", f"/users/{BOB}/media")
     await admin.call("GET", f"/media{file}")
     for path in (f"/media{file}", f"/users/{BOB}/media", f"/rooms/{room}/media"):

@@ -27,7 +27,7 @@ from homeserver.services.conversations.shapes.media import (
     thumbnail_url,
 )
 from homeserver.services.conversations.shapes.times import rfc3339
-from homeserver.services.media import QuotaExceeded
+from homeserver.services.media_limits import QuotaExceeded
 from homeserver.services.requester import Requester
 from homeserver.services.thumbnails import CONTENT_TYPES, ThumbnailSpec
 from homeserver.storage.media import MediaRow
@@ -121,8 +121,9 @@ async def upload_media(call: Call[None, NewFile]) -> Media:
     """
     request, media = call.request, call.app[MEDIA]
     key = call.idempotency_key
-    check_length(request)
+    media.limits.admit(call.user_id)
     with policy_problems():
+        await check_length(request, call.user_id)
         row = await media.receive(
             call.user_id,
             request.content.iter_chunked(CHUNK_BYTES),
@@ -131,7 +132,8 @@ async def upload_media(call: Call[None, NewFile]) -> Media:
         )
 
     async def keep() -> web.StreamResponse:
-        await media.keep(row)
+        with policy_problems():
+            await media.keep(row)
         return json_answer(await describe(call.app, row), status=201)
 
     if key is None:

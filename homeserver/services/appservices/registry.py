@@ -105,6 +105,10 @@ class AppServices:
     def _exclusively(self, kind: str, name: str) -> AppService | None:
         return next((service for service in self.all if service.has_alone(kind, name)), None)
 
+    def is_user(self, user_id: str) -> bool:
+        """Whether a user is an application service's."""
+        return self.owner(user_id) is not None
+
     def is_exempt_from_rates(self, user_id: str) -> bool:
         """Whether a user's requests are not limited: their application service says so."""
         owner = self.owner(user_id)

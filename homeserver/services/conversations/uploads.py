@@ -16,13 +16,8 @@ from dataclasses import dataclass, replace
 from homeserver.errors import Forbidden, NotFound, TooLarge
 from homeserver.services.conversations.problems import Problem
 from homeserver.services.conversations.upload_slots import Interrupted, Slot, UploadSlots, in_thread
-from homeserver.services.media import (
-    MediaService,
-    QuotaExceeded,
-    clean_content_type,
-    clean_name,
-    new_media_id,
-)
+from homeserver.services.media import MediaService, clean_content_type, clean_name, new_media_id
+from homeserver.services.media_limits import QuotaExceeded
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.services.sealing.upload_file import UploadFile
 from homeserver.storage import media as media_storage
@@ -86,11 +81,6 @@ class Uploads:
         self._wake = wake
         self._clock_ms = clock_ms
 
-    @property
-    def max_bytes(self) -> int:
-        """How large an upload may be."""
-        return self._media.max_upload_bytes
-
     async def close(self) -> None:
         """Close the files."""
         await self._slots.close()
@@ -100,9 +90,11 @@ class Uploads:
     async def create(self, owner: str, new: NewUpload) -> UploadRow:
         """Begin an upload; one that is joined of others is whole, and stored, on return.
 
-        Raises :class:`TooLarge`, :class:`Problem` for limits, and what :meth:`append` raises at
-        the end of an upload.
+        Raises :class:`TooLarge`, :class:`Problem` for limits, what
+        :meth:`~homeserver.services.media_limits.MediaLimits.admit` raises, and what :meth:`append`
+        raises at the end of an upload.
         """
+        self._media.limits.admit(owner)
         parts = await self._whole_parts(owner, new.parts) if new.parts is not None else []
         length = sum(part.length or 0 for part in parts) if parts else new.length
         await self._check_length(owner, length)
@@ -134,14 +126,17 @@ class Uploads:
         return row
 
     async def _check_length(self, owner: str, length: int | None) -> None:
-        if length is not None and length > self.max_bytes:
-            raise TooLarge(f"A file may have at most {self.max_bytes} bytes")
         try:
-            left = await self._media.quota_left(owner)
+            usage = await self._media.limits.require_room(owner)
         except QuotaExceeded as error:
             raise Problem("quota_exceeded", error.text, status=403) from error
-        if left is not None and length is not None and length > left:
-            raise Problem("quota_exceeded", f"You may upload {left} more bytes", status=403)
+        if length is None:
+            return
+        most = usage.allowance.max_upload_bytes
+        if length > most:
+            raise TooLarge(f"A file may have at most {most} bytes")
+        if length > usage.room:
+            raise Problem("quota_exceeded", f"You may upload {usage.room} more bytes", status=403)
 
     async def _whole_parts(self, owner: str, upload_ids: Sequence[str]) -> list[UploadRow]:
         if not 0 < len(upload_ids) <= MAX_PARTS:
@@ -221,8 +216,10 @@ class Uploads:
         Whatever arrives is kept, also of a request that breaks off, unless it has a checksum.
         ``length``: of the whole upload, if that was not known before.  Raises :class:`NotFound`,
         :class:`TooLarge`, and :class:`Problem`: ``upload_expired``, ``offset_mismatch``,
-        ``checksum_mismatch``, ``upload_locked``, ``policy_refused``, ``quota_exceeded``.
+        ``checksum_mismatch``, ``upload_locked``, ``policy_refused``, ``quota_exceeded``; and
+        :class:`~homeserver.errors.UserSuspended`.
         """
+        self._media.limits.require_active(owner)
         await self.get(owner, upload_id)  # nobody else takes it over
         async with self._slots.hold(upload_id) as slot:
             row = await self.get(owner, upload_id)
@@ -306,7 +303,8 @@ class Uploads:
             return row.length - offset
         unfinished = await storage.get_unfinished_bytes(self._database, row.owner, self._clock_ms())
         room = self._limits.most_bytes - (unfinished - row.received)
-        return max(0, min(self.max_bytes, room) - offset)
+        usage = await self._media.limits.usage(row.owner)
+        return max(0, min(usage.room, room) - offset)
 
     async def _note(self, row: UploadRow, slot: Slot) -> UploadRow:
         """Make sure of what has come, and note that the upload goes on."""

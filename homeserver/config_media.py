@@ -1,0 +1,73 @@
+"""The section ``media`` of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from homeserver.durations import parse_duration_ms
+
+MEDIA_KEYS = "media.keys"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsConfig:
+    """``media.uploads``: those that are not finished, of each user."""
+
+    expire_after_ms: int
+    max_unfinished: int
+    max_unfinished_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateConfig:
+    """``media.create``: media IDs given out before their content comes, of each user."""
+
+    expire_after_ms: int
+    max_pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteConfig:
+    """``media.remote``: copies of other servers' files; None: for ever, and any amount."""
+
+    keep_ms: int | None
+    max_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaConfig:
+    """``media``; ``quota_bytes``, ``max_files`` None: no limit."""
+
+    max_upload_bytes: int
+    unauthenticated_downloads: bool
+    delete_redacted_after_ms: int
+    encryption_at_rest: bool
+    encryption_key_file: Path
+    quota_bytes: int | None
+    max_files: int | None
+    limits_info_uri: str | None
+    limit_app_services: bool
+    uploads: UploadsConfig
+    create: CreateConfig
+    remote: RemoteConfig
+
+
+def media_config(values: dict[str, Any], key_file: Path | None, data_dir: Path) -> MediaConfig:
+    """The section, as the schema has checked it."""
+    values = {
+        **values,
+        "encryption_key_file": key_file or data_dir / MEDIA_KEYS,
+        "uploads": UploadsConfig(**_in_ms(values["uploads"], "expire_after")),
+        "create": CreateConfig(**_in_ms(values["create"], "expire_after")),
+        "remote": RemoteConfig(**_in_ms(values["remote"], "keep")),
+    }
+    return MediaConfig(**_in_ms(values, "delete_redacted_after"))
+
+
+def _in_ms(section: dict[str, Any], name: str) -> dict[str, Any]:
+    """A section in which one key is a duration: ``keep: 30d`` becomes ``keep_ms``."""
+    text = section[name]
+    rest = {key: value for key, value in section.items() if key != name}
+    return {**rest, f"{name}_ms": None if text is None else parse_duration_ms(text)}
