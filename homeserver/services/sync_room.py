@@ -149,6 +149,9 @@ class SyncRooms:
             leave = await self._store.get(row.event_id)
             span.shown = [leave] if leave is not None and leave.shown else []
             span.released, span.limited = (), True
+        elif not reader.ever_joined:
+            # What they might have seen from their invite on is for who accepts it.
+            await self._only_own(span, view, row, in_silence=in_silence)
         elif stay_end is not None and (view.since is None or stay_end > view.since):
             # What happened to the state after they left is not for them.
             span.end_snapshot = await self._states.snapshot_at(row.room_id, stay_end)
@@ -156,7 +159,7 @@ class SyncRooms:
                 span.since = None
             state = await self._state(view, span, [])
         elif not was_joined:
-            # Never joined, or the leave was told before: only what became of it is new.
+            # The leave was told before: only what became of it is new.
             span.shown = [s for s in span.shown if view.since is None or s.order > view.since]
             leave = await self._store.get(row.event_id)
             if in_silence:
@@ -168,6 +171,20 @@ class SyncRooms:
             self._state_name(view): await self._state_part(view, span, state),
             "account_data": {"events": account_data} if account_data else NO_EVENTS,
         }
+
+    async def _only_own(
+        self, span: Span, view: View, row: MembershipRow, *, in_silence: bool
+    ) -> None:
+        """Leave in a span nothing but what became of the reader, who was never in the room."""
+        own = (MEMBER, view.user_id)
+        new = [s for s in span.shown if view.since is None or s.order > view.since]
+        span.shown = [s for s in new if s.event.key == own]
+        span.released, span.limited = (), False
+        leave = await self._store.get(row.event_id)
+        if in_silence:
+            span.shown = []
+        elif leave is not None and leave.shown and not span.shown:
+            span.shown = [leave]
 
     async def read_span(
         self, view: View, room_id: str, since: int | None, upto: int, reader: Reader | None

@@ -31,8 +31,15 @@ WHERE room_id = ANY($1::text[]) AND snapshot_id IS NOT NULL
 """
 # Rooms that somebody has left or was thrown out of, with the state as it was then.
 SELECT_LEFT_ROOMS = """
-SELECT m.room_id, r.room_version, e.snapshot_after AS snapshot_id, m.position
-FROM memberships m JOIN rooms r USING (room_id) JOIN events e ON e.event_id = m.event_id
+SELECT m.room_id, r.room_version, e.snapshot_after AS snapshot_id, left_then.position
+FROM memberships m JOIN rooms r USING (room_id) CROSS JOIN LATERAL (
+    SELECT event_id, position FROM membership_changes c
+    WHERE c.room_id = m.room_id AND c.user_id = m.user_id AND c.position > (
+        SELECT max(position) FROM membership_changes j
+        WHERE j.room_id = m.room_id AND j.user_id = m.user_id AND j.membership = 'join'
+    )
+    ORDER BY position LIMIT 1
+) left_then JOIN events e ON e.event_id = left_then.event_id
 WHERE m.user_id = $1 AND m.membership IN ('leave', 'ban') AND NOT m.forgotten
     AND ($2::text[] IS NULL OR m.room_id = ANY($2::text[]))
     AND e.snapshot_after IS NOT NULL AND e.timeline_order IS NOT NULL
@@ -135,7 +142,10 @@ async def get_rooms(db: Queryable, room_ids: Collection[str]) -> list[RoomState]
 async def get_left_rooms(
     db: Queryable, user_id: str, room_ids: Collection[str] | None = None
 ) -> list[RoomState]:
-    """Rooms that somebody is not in any longer and has not forgotten, as they were then."""
+    """Rooms that somebody was in and is not any longer, and has not forgotten.
+
+    As they were when the last stay ended: what came after it, a later ban too, changes nothing.
+    """
     wanted = list(room_ids) if room_ids is not None else None
     return [RoomState(**row) for row in await db.fetch(SELECT_LEFT_ROOMS, user_id, wanted)]
 
