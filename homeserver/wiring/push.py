@@ -23,7 +23,7 @@ from homeserver.services.push.payloads import Payloads, PushableEvents
 from homeserver.services.push.pruning import NotificationPruning
 from homeserver.services.push.pushers import Pushers
 from homeserver.services.push.sending import PushSending
-from homeserver.storage.pushers import EMAIL
+from homeserver.storage.pushers import EMAIL, Pusher
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class PushParts:
 
     def __init__(self, wiring: Wiring) -> None:
         database, reading = wiring.database, wiring.reading
+        self.mailing: MailPushers | None = None
         addresses = AccountAddresses(database) if wiring.mailer.enabled else None
         self.pushers: Pushers = Pushers(
             database=database,
@@ -72,8 +73,9 @@ class PushParts:
         )
         self._caretaker.add(self.pruning)
         if addresses is not None:
-            self._caretaker.add(self._mail_pushers(wiring, addresses))
-        self.pushers.on_changed = lambda pushers: self._queued([p.pusher_id for p in pushers])
+            self.mailing = self._mail_pushers(wiring, addresses)
+            self._caretaker.add(self.mailing)
+        self.pushers.on_changed = self._changed
         wiring.devices.on_removed.append(self.pushers.refresh)
         wiring.accounts.on_logged_out.append(self.pushers.remove_unbound)
         wiring.account_deletion.also(self.pushers.forget)
@@ -156,8 +158,15 @@ class PushParts:
     def _queued(self, pusher_ids: Collection[int]) -> None:
         self.sending.wake(pusher_ids)
         pushers = map(self.pushers.get, pusher_ids)
-        if any(pusher is not None and pusher.kind == EMAIL for pusher in pushers):
+        mailed = [p.pusher_id for p in pushers if p is not None and p.kind == EMAIL]
+        if mailed and self.mailing is not None and self.mailing.queued(mailed):
             self._caretaker.wake()
+
+    def _changed(self, pushers: Collection[Pusher]) -> None:
+        pusher_ids = [pusher.pusher_id for pusher in pushers]
+        if self.mailing is not None:
+            self.mailing.changed(pusher_ids)
+        self._queued(pusher_ids)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""

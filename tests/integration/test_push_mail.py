@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from homeserver.services.push.mail_bounds import MOST_OF_A_THREAD, TRIM_EVERY
 from homeserver.storage.database import Database
 from tests.harness.mailbox import Mailbox, mailbox, settings
 from tests.integration.single import Instance, running
@@ -169,3 +170,55 @@ async def test_an_address_that_is_not_ones_own_is_refused_and_forgotten(
         assert refused["errcode"] == "M_INVALID_PARAM"
         assert after == {"pushers": []}
         assert box.mails == []
+
+
+async def test_what_waits_for_a_mail_is_bounded_and_the_mail_comes_in_time(
+    database: Database, tmp_path: Path
+) -> None:
+    async with mailing(database, tmp_path, email_after="1h") as (one, box):
+        alice, bob, room_id = await two_in_a_room(one)
+        other = await one.room(alice)
+        await one.call("POST", f"/join/{other}", {}, token=bob)
+        await bind(one, "@bob:one.test", BOB)
+        await one.call("POST", "/pushers/set", PUSHER, token=bob)
+        await one.say(alice, other, "first")
+        await taken_in(one)
+        await database.execute("UPDATE push_queue SET queued_at = queued_at - 3590000")
+        for number in range(TRIM_EVERY):
+            await one.say(alice, room_id, f"message {number}")
+            if number % 20 == 0:
+                await taken_in(one)
+        await taken_in(one)
+        waiting = await database.fetchval("SELECT count(*) FROM push_queue")
+
+        await database.execute("UPDATE push_queue SET queued_at = queued_at - 10000")
+        await taken_in(one)
+
+        await box.wait_for(1)
+        assert waiting <= MOST_OF_A_THREAD + 2
+        assert "alice: first" in said(box)
+        assert f"alice: message {TRIM_EVERY - 2}" in said(box)
+        assert await database.fetchval("SELECT count(*) FROM push_queue") == 0
+
+
+async def test_a_mail_that_finds_no_place_in_the_queue_is_written_later(
+    database: Database, tmp_path: Path
+) -> None:
+    async with mailing(database, tmp_path) as (one, box):
+        alice, bob, room_id = await two_in_a_room(one)
+        await bind(one, "@bob:one.test", BOB)
+        await one.call("POST", "/pushers/set", PUSHER, token=bob)
+        full = one.wiring.mailer._max_queued
+        one.wiring.mailer._max_queued = 0
+        await one.say(alice, room_id, "Hello")
+        await taken_in(one)
+        kept = await database.fetchval("SELECT count(*) FROM push_queue")
+        sent_at = await database.fetchval("SELECT sent_at FROM pushers")
+
+        one.wiring.mailer._max_queued = full
+        await database.execute("UPDATE pushers SET retry_at = 0")
+        await taken_in(one)
+
+        assert (kept, sent_at) == (1, None)
+        assert len(await box.wait_for(1)) == 1
+        assert "alice: Hello" in said(box)

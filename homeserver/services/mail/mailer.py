@@ -17,7 +17,7 @@ from homeserver.protocol.email_addresses import InvalidEmailAddress, shown_email
 from homeserver.services.mail.composing import Mail, compose
 from homeserver.services.mail.smtp import MailDisabled, MailFailed, Smtp
 from homeserver.storage import mail as storage
-from homeserver.storage.database import Database
+from homeserver.storage.database import Connection, Database
 from homeserver.storage.mail import QueuedMail
 
 logger = structlog.get_logger(__name__)
@@ -92,15 +92,18 @@ class Mailer:
         finally:
             self._waiting -= 1
 
-    async def queue(self, to: str, subject: str, text: str, html: str) -> None:
+    async def queue(
+        self, to: str, subject: str, text: str, html: str, *, connection: Connection | None = None
+    ) -> None:
         """Have a mail sent as soon as the SMTP server takes it, for a day at most.
 
+        ``connection``: in its transaction; after the commit the caller is to :meth:`wake`.
         Raises: :class:`MailDisabled`, :class:`MailFailed` if too many wait already.
         """
         if not self.enabled:
             raise MailDisabled()
         stored = await storage.insert_mail(
-            self._database,
+            connection or self._database,
             to,
             subject.replace("\0", ""),
             text.replace("\0", ""),
@@ -111,6 +114,11 @@ class Mailer:
         if not stored:
             logger.error("mail dropped: too many wait for the SMTP server", to=shown_email(to))
             raise MailFailed("the queue is full", temporary=True)
+        if connection is None:
+            self.wake()
+
+    def wake(self) -> None:
+        """There is mail in the queue."""
         self._wake.set()
 
     async def _send(self, mail: Mail) -> None:

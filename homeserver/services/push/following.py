@@ -16,6 +16,7 @@ from homeserver.services.event_store import stored_event as stored_of_record
 from homeserver.services.follower import Follower
 from homeserver.services.push.audience import Happening, PushAudience, Told
 from homeserver.services.push.badges import Badges
+from homeserver.services.push.mail_bounds import MailBounds
 from homeserver.services.push.pushers import Pushers
 from homeserver.services.unread import DEFAULT
 from homeserver.storage import push_queue as storage
@@ -23,7 +24,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord, MembershipChange
 from homeserver.storage.log import Log, Notice
 from homeserver.storage.push_queue import LoggedEvent, NewPush
-from homeserver.storage.pushers import HTTP, Pusher
+from homeserver.storage.pushers import EMAIL, HTTP, Pusher
 from homeserver.storage.receipts import READ, READ_PRIVATE, ReceiptRecord
 from homeserver.storage.rooms import MembershipRow
 
@@ -78,6 +79,7 @@ class PushFollowing:
         self._readers: set[str] = set()
         self._reached = self._written = 0
         self._behind = False
+        self._bounds = MailBounds()
         self.follower = Follower("push", self._fill, gather_seconds=GATHER_SECONDS)
         log.subscribe(self._on_notice)
 
@@ -233,6 +235,7 @@ class PushFollowing:
         if new:
             async with self._database.transaction() as connection:
                 await storage.insert(connection, new, self._clock_ms())
+                await self._bounds.added(connection, self._mailed(new))
                 await storage.set_position(connection, upto)
             self._written = upto
             self._queued({push.pusher_id for push in new})
@@ -240,6 +243,11 @@ class PushFollowing:
             await storage.set_position(self._database, upto)
             self._written = upto
         self._reached = max(self._reached, upto)
+
+    def _mailed(self, new: Iterable[NewPush]) -> list[int]:
+        """The e-mail pushers among those for which something is queued."""
+        found = (self._pushers.get(push.pusher_id) for push in new)
+        return [pusher.pusher_id for pusher in found if pusher and pusher.kind == EMAIL]
 
     async def _queue_badges(self, user_id: str) -> None:
         """Have the counts alone pushed to those of a user's apps that know others."""

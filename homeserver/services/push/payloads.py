@@ -6,7 +6,7 @@ not pushed any more, and counts are those of the moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -86,23 +86,41 @@ class PushableEvents:
 
     async def get(self, pusher: Pusher, push: QueuedPush) -> PushedEvent | None:
         """The event; None if there is nothing to be said of it any more."""
-        if self._is_locked(pusher.user_id):
-            return None
-        stored = await self._store.get(push.event_id or "")
-        actions = Actions.parse(push.actions or ())
-        if stored is None or actions is None or stored.redacted_by is not None or stored.erased:
-            return None
+        found = await self.get_many(pusher, [push])
+        return found[0] if found else None
+
+    async def get_many(self, pusher: Pusher, pushes: Sequence[QueuedPush]) -> list[PushedEvent]:
+        """The events of which there is still something to be said, in this order."""
+        user_id = pusher.user_id
+        if self._is_locked(user_id):
+            return []
+        events = await self._store.get_many({push.event_id for push in pushes if push.event_id})
+        candidates: list[tuple[StoredEvent, Actions]] = []
+        for push in pushes:
+            stored = events.get(push.event_id or "")
+            actions = Actions.parse(push.actions or ())
+            if stored is None or actions is None or stored.redacted_by is not None or stored.erased:
+                continue
+            if await self._is_for(user_id, stored):
+                candidates.append((stored, actions))
+        read = await self._read(
+            user_id, [stored for stored, _ in candidates if not _is_own(user_id, stored)]
+        )
+        return [
+            PushedEvent(stored.event if _is_own(user_id, stored) else shown_event(stored), actions)
+            for stored, actions in candidates
+            if stored.event.event_id not in read
+        ]
+
+    async def _is_for(self, user_id: str, stored: StoredEvent) -> bool:
+        """Whether the user is to be told of an event, unless they have read it."""
         event = stored.event
-        if event.type == "m.room.member" and event.state_key == pusher.user_id:
-            reader = await self._readers.reader(event.room_id, pusher.user_id)
-            if reader.membership != event.membership:
-                return None
-            if event.membership == "invite" and not await self._is_shown(pusher.user_id, event):
-                return None
-            return PushedEvent(event, actions)
-        if not await self._is_news(pusher.user_id, stored):
-            return None
-        return PushedEvent(shown_event(stored), actions)
+        if not _is_own(user_id, stored):
+            return await self._is_seen(user_id, stored)
+        reader = await self._readers.reader(event.room_id, user_id)
+        if reader.membership != event.membership:
+            return False
+        return event.membership != "invite" or await self._is_shown(user_id, event)
 
     async def _is_shown(self, user_id: str, invite: Event) -> bool:
         """Whether a sync shows the invite, and it is no request that waits to be answered."""
@@ -111,19 +129,27 @@ class PushableEvents:
             return False
         return bool(await plainly_shown(self._invites, user_id, {row.room_id: row}))
 
-    async def _is_news(self, user_id: str, stored: StoredEvent) -> bool:
-        """Whether the user is still in the room, may see the event, and has not read it."""
+    async def _is_seen(self, user_id: str, stored: StoredEvent) -> bool:
+        """Whether the user is still in the room, and may see the event."""
         event = stored.event
         if not stored.shown or (await self._reader_filter.withheld(user_id)).hides(event):
             return False
         reader = await self._readers.reader(event.room_id, user_id)
-        if reader.membership != "join" or not reader.sees_whole(stored):
-            return False
+        return reader.membership == "join" and reader.sees_whole(stored)
+
+    async def _read(self, user_id: str, events: Sequence[StoredEvent]) -> set[str]:
+        """Those of some events that the user has read."""
+        if not events:
+            return set()
         audiences = (DEFAULT, user_id, self._rulesets.ruleset_name(user_id), SENT + user_id)
-        read = await notification_list.get_read(
-            self._database, user_id, [event.event_id], audiences
+        return await notification_list.get_read(
+            self._database, user_id, [stored.event.event_id for stored in events], audiences
         )
-        return event.event_id not in read
+
+
+def _is_own(user_id: str, stored: StoredEvent) -> bool:
+    """Whether an event is of the user's own membership."""
+    return stored.event.type == "m.room.member" and stored.event.state_key == user_id
 
 
 class Payloads:
