@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from homeserver.storage.database import Database
-from tests.conftest import TestPostgres
 from tests.integration.oauth_people import (
     METADATA,
     Browser,
     Client,
     scope,
-    shared_instance,
-    somebody,
     who,
 )
 from tests.integration.single import Instance
@@ -24,25 +17,6 @@ BASE = "http://one.test"
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def one(
-    postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Instance]:
-    async with shared_instance(postgres, tmp_path_factory.mktemp("oauth")) as instance:
-        yield instance
-
-
-@pytest.fixture
-def database(one: Instance) -> Database:
-    return one.wiring.database
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def browser(one: Instance) -> AsyncIterator[Browser]:
-    async with somebody(one) as browser:
-        yield browser
 
 
 async def test_metadata_say_where_everything_is(one: Instance) -> None:

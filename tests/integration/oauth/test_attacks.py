@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.sessions import Origin
@@ -33,30 +31,6 @@ EVIL = "https://evil.test/callback"
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def one(
-    postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Instance]:
-    async with shared_instance(postgres, tmp_path_factory.mktemp("oauth")) as instance:
-        yield instance
-
-
-@pytest.fixture
-def database(one: Instance) -> Database:
-    return one.wiring.database
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def browser(one: Instance) -> AsyncIterator[Browser]:
-    async with somebody(one) as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(one: Instance) -> Client:
-    return await Client.register(one)
 
 
 # ---------------------------------------------------------------- redirect URIs

@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import secrets
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-import pytest_asyncio
 from canonicaljson import encode_canonical_json
 from nacl.signing import SigningKey
 from PIL import Image
@@ -35,25 +33,6 @@ from tests.integration.single import Instance
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RESET = "/_matrix/client/v3/keys/device_signing/upload"
 ACTION = "org.matrix."
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def one(
-    postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Instance]:
-    async with shared_instance(postgres, tmp_path_factory.mktemp("oauth")) as instance:
-        yield instance
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def browser(one: Instance) -> AsyncIterator[Browser]:
-    async with somebody(one) as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(one: Instance) -> Client:
-    return await Client.register(one)
 
 
 async def conversations(

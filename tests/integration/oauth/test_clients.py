@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from homeserver.storage.database import Database
 from tests.conftest import TestPostgres
@@ -20,37 +18,12 @@ from tests.integration.oauth_people import (
     post,
     scope,
     shared_instance,
-    somebody,
     who,
 )
 from tests.integration.single import Instance
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 REGISTER = f"{OAUTH}/register"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def one(
-    postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Instance]:
-    async with shared_instance(postgres, tmp_path_factory.mktemp("oauth")) as instance:
-        yield instance
-
-
-@pytest.fixture
-def database(one: Instance) -> Database:
-    return one.wiring.database
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def browser(one: Instance) -> AsyncIterator[Browser]:
-    async with somebody(one) as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(one: Instance) -> Client:
-    return await Client.register(one)
 
 
 # ---------------------------------------------------------------- registration
