@@ -7,6 +7,7 @@ import functools
 from aiohttp import web
 
 from client_api.oauth import (
+    access,
     account,
     authorize,
     contacts,
@@ -23,6 +24,7 @@ from homeserver.errors import Unrecognized
 from homeserver.web import Handler
 
 MODULES = (
+    access,
     account,
     authorize,
     contacts,

@@ -32,7 +32,7 @@ from homeserver.services.oauth.metadata import ACCOUNT
 routes = web.RouteTableDef()
 
 PROFILE, PASSWORD = visits.path_of("profile"), visits.path_of("password")
-CONTACTS = visits.path_of("contacts")
+CONTACTS, ACCESS = visits.path_of("contacts"), visits.path_of("access")
 DEVICE_LIST, DEVICE = visits.path_of("devices"), visits.path_of("device")
 REMOVE_DEVICE = visits.path_of("remove-device")
 END, RESET = visits.path_of("deactivate"), visits.path_of("reset-identity")
@@ -50,6 +50,7 @@ OVERVIEW = """<p>You are <strong>{user}</strong>.</p>
 <li><a href="{profile}">Profile</a>: your name and picture, as others see them</li>
 <li><a href="{contacts}">E-mail addresses</a></li>
 <li><a href="{devices}">Devices</a>: where you are logged in</li>
+<li><a href="{access}">Browsers and programs</a>: what else can use your account</li>
 <li><a href="{password}">Password</a></li>
 <li><a href="{reset}">Encryption identity</a>: begin anew when you have lost all your devices</li>
 <li><a href="/_comity/me">Privacy</a>: who may write to you, and your data (sign in there)</li>
@@ -124,6 +125,7 @@ async def show_account(request: web.Request) -> web.StreamResponse:
         profile=PROFILE,
         contacts=CONTACTS,
         devices=DEVICE_LIST,
+        access=ACCESS,
         password=PASSWORD,
         reset=RESET,
         end=END,

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from client_api.oauth import visits
-from client_api.oauth.account import BACK, DEVICE, DEVICE_LIST, REMOVE_DEVICE
+from client_api.oauth.account import ACCESS, BACK, DEVICE, DEVICE_LIST, REMOVE_DEVICE
 from client_api.oauth.visits import Visit
 from client_api.web import plain_page
 from homeserver.app_keys import DEVICES
@@ -22,7 +22,12 @@ from homeserver.storage.devices import Device
 routes = web.RouteTableDef()
 
 ITEM = '<li><a href="{url}">{name}</a><br><span class="quiet">{seen}</span></li>'
-LIST = "<p>You are logged in with {count}.</p>\n<ul>\n{items}\n</ul>\n{back}"
+LIST = """<p>You are logged in with {count}.</p>
+<ul>
+{items}
+</ul>
+<p><a href="{access}">Browsers and programs that can use your account</a></p>
+{back}"""
 DETAILS = """<dl>
 <dt>Device ID</dt><dd><code>{device_id}</code></dd>
 <dt>Last seen</dt><dd>{seen}</dd>
@@ -63,7 +68,7 @@ async def _list(visit: Visit, notice: str = "") -> web.Response:
         for d in devices
     )
     count = "1 device" if len(devices) == 1 else f"{len(devices) or 'no'} devices"
-    content = notice + LIST.format(count=count, items=items, back=BACK)
+    content = notice + LIST.format(count=count, items=items, access=ACCESS, back=BACK)
     return visits.page(visit, "Your devices", content)
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from client_api.auth import origin
 from client_api.oauth import visits
 from client_api.oauth.endpoints import can_sign_up
 from client_api.oauth.visits import Visit
@@ -135,7 +136,7 @@ async def enter(visit: Visit, user_id: UserId, then: str) -> web.Response:
     if visit.request.app[ACCOUNT_STANDING].is_locked(user_id):
         raise UserLocked()
     cookie = await visit.request.app[BROWSERS].sign_in(
-        user_id, None if visit.fresh else visit.cookie
+        user_id, None if visit.fresh else visit.cookie, origin(visit.request)
     )
     response = visits.go(then)
     visits.set_cookie(visit.request, response, cookie)

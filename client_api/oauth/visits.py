@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from aiohttp import hdrs, web
 
+from client_api.auth import origin
 from client_api.web import plain_page
 from client_api.web.static_files import CONTENT_SECURITY_POLICY
 from homeserver.app_keys import ACCOUNT_STANDING, BROWSERS, CONFIG
@@ -70,7 +71,7 @@ async def arrive(request: web.Request) -> Visit:
     cookie = request.cookies.get(_cookie_name(request))
     if not cookie or len(cookie) > MAX_COOKIE_LENGTH:
         return Visit(request, new_cookie(), True, None)
-    session = await request.app[BROWSERS].find(cookie)
+    session = await request.app[BROWSERS].find(cookie, lambda: origin(request))
     return Visit(request, cookie, False, session)
 
 

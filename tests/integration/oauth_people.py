@@ -261,3 +261,20 @@ async def post(
 async def who(one: Instance, token: str, status: int = 200) -> dict[str, Any]:
     """Whose access token it is."""
     return await one.call("GET", "/account/whoami", token=token, status=status)
+
+
+async def conversations(
+    one: Instance, path: str, body: dict[str, Any], *, token: str, status: int
+) -> dict[str, Any]:
+    """A call of the Conversations API, whose status is checked."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with one.client.post(f"/api/v1{path}", json=body, headers=headers) as response:
+        answer: dict[str, Any] = await response.json()
+        assert response.status == status, answer
+        return answer
+
+
+def password_login(user: str) -> dict[str, Any]:
+    """What the legacy API takes."""
+    identifier = {"type": "m.id.user", "user": user}
+    return {"type": "m.login.password", "identifier": identifier, "password": PASSWORD}

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.identifiers import UserId
-from homeserver.services.sessions import hash_token
+from homeserver.services.sessions import Origin, hash_token
 from homeserver.storage import account_sessions as storage
 from homeserver.storage.account_sessions import AccountSession
 from homeserver.storage.database import Database
@@ -23,6 +23,7 @@ MAX_COOKIE_LENGTH = 100
 RECENT_MS = 10 * 60_000
 """For how long after a sign-in what is grave needs no password again."""
 PRUNE_EVERY_MS = 10 * 60_000
+SEEN_EVERY_MS = 5 * 60_000
 
 
 def new_cookie() -> str:
@@ -43,7 +44,7 @@ class Browsers:
         self._clock_ms = clock_ms
         self._pruned_at = 0
 
-    async def sign_in(self, user_id: UserId, old_cookie: str | None) -> str:
+    async def sign_in(self, user_id: UserId, old_cookie: str | None, origin: Origin) -> str:
         """Note that a user has proved who they are; the browser's new cookie."""
         now = self._clock_ms()
         if now - self._pruned_at >= PRUNE_EVERY_MS:
@@ -52,19 +53,41 @@ class Browsers:
         cookie = new_cookie()
         if old_cookie is not None:
             await storage.delete_session(self._database, hash_token(old_cookie))
-        await storage.insert_session(self._database, hash_token(cookie), user_id, now)
+        await storage.insert_session(
+            self._database, hash_token(cookie), user_id, now, origin.ip, origin.user_agent
+        )
         return cookie
 
     async def sign_out(self, cookie: str) -> None:
         """End a browser's session."""
         await storage.delete_session(self._database, hash_token(cookie))
 
-    async def find(self, cookie: str | None) -> AccountSession | None:
-        """Who is signed in, if somebody is."""
+    async def find(self, cookie: str | None, origin: Callable[[], Origin]) -> AccountSession | None:
+        """Who is signed in, if somebody is.  ``origin`` is asked only now and then."""
         if cookie is None:
             return None
+        now = self._clock_ms()
+        token_hash = hash_token(cookie)
+        session = await storage.get_session(self._database, token_hash, now - self.lifetime_ms)
+        if session is not None and now - (session.last_seen_at or 0) >= SEEN_EVERY_MS:
+            seen = origin()
+            await storage.set_seen(self._database, token_hash, now, seen.ip, seen.user_agent)
+        return session
+
+    async def list_of(self, user_id: str) -> list[AccountSession]:
+        """The browsers in which a user is signed in, the last seen first."""
         since = self._clock_ms() - self.lifetime_ms
-        return await storage.get_session(self._database, hash_token(cookie), since)
+        return await storage.get_sessions(self._database, user_id, since)
+
+    async def end(self, user_id: str, sessions: Sequence[AccountSession]) -> None:
+        """Sign browsers of a user out."""
+        hashes = [session.token_hash for session in sessions]
+        await storage.delete_sessions(self._database, user_id, hashes)
+
+    @staticmethod
+    def public_id(session: AccountSession) -> str:
+        """What a browser is called in forms: nobody can sign in with it."""
+        return session.token_hash[:12].hex()
 
     def is_recent(self, session: AccountSession) -> bool:
         """Whether the user has proved lately who they are."""

@@ -23,6 +23,8 @@ from tests.integration.oauth_people import (
     Browser,
     Client,
     Page,
+    conversations,
+    password_login,
     scope,
     shared_instance,
     somebody,
@@ -33,23 +35,6 @@ from tests.integration.single import Instance
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RESET = "/_matrix/client/v3/keys/device_signing/upload"
 ACTION = "org.matrix."
-
-
-async def conversations(
-    one: Instance, path: str, body: dict[str, Any], *, token: str, status: int
-) -> dict[str, Any]:
-    """A call of the Conversations API, whose status is checked."""
-    headers = {"Authorization": f"Bearer {token}"}
-    async with one.client.post(f"/api/v1{path}", json=body, headers=headers) as response:
-        answer: dict[str, Any] = await response.json()
-        assert response.status == status, answer
-        return answer
-
-
-def password_login(user: str) -> dict[str, Any]:
-    """What the legacy API takes."""
-    identifier = {"type": "m.id.user", "user": user}
-    return {"type": "m.login.password", "identifier": identifier, "password": PASSWORD}
 
 
 async def manage(browser: Browser, action: str, **query: str) -> Any:
