@@ -32,7 +32,7 @@ CONFIRM = """{notice}
 <form method="post">
 {token}
 {proof}
-<button>I have followed the link</button>
+<button>Go on</button>
 </form>
 {back}"""
 
@@ -88,8 +88,8 @@ async def change_contacts(request: web.Request) -> web.StreamResponse:
             await _remove(visit, fields["remove"])
             return await _list(visit, plain_page.STATUS.format(text="It is taken away."))
         if proof is None:
-            return _confirm(visit, await emails.send(request, ADD, fields.get("email", "")))
-        await emails.confirmed(request, proof)
+            return _confirm(visit, await emails.send(visit, ADD, fields.get("email", "")))
+        await emails.confirmed(visit, proof, fields.get(emails.CODE, ""))
         addresses = request.app[THIRD_PARTY_IDS]
         credentials = {"sid": proof.sid, "client_secret": proof.secret}
         await addresses.add(visit.user_id, await addresses.validated(credentials))

@@ -1,6 +1,7 @@
 """Proving on a page that an e-mail address is one's own: a mail, its link, and on with the form.
 
-What was asked for goes along in the form, as it does with clients; nothing is kept in the browser.
+What was asked for goes along in the form, as it does with clients.  The link counts for the browser
+that has asked for it; opened in another one it shows a code, which is entered here.
 Spec: client-server API, email-based (identity / homeserver).
 """
 
@@ -10,12 +11,12 @@ import html
 import secrets
 from dataclasses import dataclass
 
-from aiohttp import web
-
+from client_api.oauth.visits import Visit
 from client_api.web import plain_page
 from homeserver.app_keys import RATE_LIMITS, THIRD_PARTY_IDS
 from homeserver.callers import caller_key
 from homeserver.errors import MatrixError
+from homeserver.services.sessions import hash_token
 from homeserver.services.third_party_ids import ThirdPartyAuthFailed, TokenRequest
 
 ASK = """{notice}
@@ -28,8 +29,16 @@ ASK = """{notice}
 </div>
 <button>Send me a mail</button>
 </form>"""
+CODE = "link_code"
 HIDDEN = """<input type="hidden" name="sid" value="{sid}">
-<input type="hidden" name="client_secret" value="{secret}">"""
+<input type="hidden" name="client_secret" value="{secret}">
+<div class="field">
+<label for="link_code">The code, if the link shows one</label>
+<input id="link_code" name="link_code" maxlength="20" inputmode="numeric"
+  autocomplete="one-time-code" aria-describedby="link-code-hint">
+<p class="hint" id="link-code-hint">It does so when you open it in another browser,
+such as on your telephone.</p>
+</div>"""
 SENT = plain_page.STATUS.format(
     text="We have sent you a mail. Follow its link first; then go on here."
 )
@@ -43,7 +52,7 @@ class Proof:
     secret: str
 
     def fields(self) -> str:
-        """The hidden fields of the next form."""
+        """The fields of the next form: hidden ones, and that of a code."""
         return HIDDEN.format(sid=html.escape(self.sid), secret=html.escape(self.secret))
 
 
@@ -59,22 +68,31 @@ def proof_of(fields: dict[str, str]) -> Proof | None:
     return Proof(sid, secret) if sid and secret else None
 
 
-async def send(request: web.Request, purpose: str, address: str) -> Proof:
-    """Send a mail with a link.
+async def send(visit: Visit, purpose: str, address: str) -> Proof:
+    """Send a mail with a link that is for this browser.
 
     Raises what :meth:`~homeserver.services.third_party_ids.ThirdPartyIds.request_token` raises.
     """
+    request = visit.request
     request.app[RATE_LIMITS].check("email_request", caller_key(request))
     secret = secrets.token_urlsafe(24)
-    asked = TokenRequest(purpose, secret, address.strip(), 1)
+    browser = hash_token(visit.cookie)
+    asked = TokenRequest(purpose, secret, address.strip(), 1, browser_hash=browser)
     return Proof(await request.app[THIRD_PARTY_IDS].request_token(asked), secret)
 
 
-async def confirmed(request: web.Request, proof: Proof) -> str:
-    """The ID of a session whose link was followed.  Raises: :class:`NotFollowed`."""
+async def confirmed(visit: Visit, proof: Proof, code: str) -> str:
+    """The ID of a session whose link was followed; ``code``: what it has shown, if it did.
+
+    Raises: :class:`NotFollowed`, :class:`~homeserver.errors.Forbidden` for a wrong code.
+    """
+    addresses = visit.request.app[THIRD_PARTY_IDS]
     credentials = {"sid": proof.sid, "client_secret": proof.secret}
     try:
-        return await request.app[THIRD_PARTY_IDS].stage({"threepid_creds": credentials}, None)
+        if code.strip():
+            visit.request.app[RATE_LIMITS].check("email_link", caller_key(visit.request))
+            await addresses.enter_code(proof.sid, proof.secret, code)
+        return await addresses.stage({"threepid_creds": credentials}, None)
     except ThirdPartyAuthFailed as error:
         raise NotFollowed("Follow the link in the mail first, or ask for another one") from error
 

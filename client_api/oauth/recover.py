@@ -67,8 +67,8 @@ async def recover(request: web.Request) -> web.StreamResponse:
     proof = emails.proof_of(fields)
     try:
         if proof is None:
-            return _form(visit, await emails.send(request, PASSWORD, fields.get("email", "")))
-        user_id = await _set_password(request, proof, fields)
+            return _form(visit, await emails.send(visit, PASSWORD, fields.get("email", "")))
+        user_id = await _set_password(visit, proof, fields)
     except LimitExceeded:
         raise
     except MatrixError as error:
@@ -76,14 +76,16 @@ async def recover(request: web.Request) -> web.StreamResponse:
     return await enter(visit, user_id, visits.parse_then(request.query.get("then")))
 
 
-async def _set_password(request: web.Request, proof: Proof, fields: dict[str, str]) -> UserId:
+async def _set_password(visit: Visit, proof: Proof, fields: dict[str, str]) -> UserId:
+    request = visit.request
     password = fields.get("password", "")
     if password != fields.get("repeated", ""):
         raise InvalidParam("The two passwords are not the same")
     check_strength(password)
     request.app[RATE_LIMITS].check("challenge", caller_key(request))
     addresses = request.app[THIRD_PARTY_IDS]
-    user_id = await addresses.owner_for_reset(await emails.confirmed(request, proof))
+    sid = await emails.confirmed(visit, proof, fields.get(emails.CODE, ""))
+    user_id = await addresses.owner_for_reset(sid)
     if request.app[ACCOUNT_STANDING].is_locked(user_id):
         raise UserLocked()
     await request.app[ACCOUNTS].set_password(

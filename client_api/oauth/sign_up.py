@@ -61,6 +61,7 @@ class _Choice:
     code: str = ""
     ticked: tuple[str, ...] = ()
     proof: Proof | None = None
+    link_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +139,13 @@ async def sign_up(request: web.Request) -> web.StreamResponse:
         code=fields.get("code", [""])[0],
         ticked=tuple(fields.get("accepted", ())),
         proof=emails.proof_of({key: values[0] for key, values in fields.items()}),
+        link_code=fields.get(emails.CODE, [""])[0],
     )
     try:
         if _rules(request).email_needed and choice.proof is None:
-            proof = await emails.send(request, REGISTER, fields.get("email", [""])[0])
+            proof = await emails.send(visit, REGISTER, fields.get("email", [""])[0])
             return _form(visit, then, _Choice(proof=proof))
-        user_id = await _register(request, choice)
+        user_id = await _register(visit, choice)
     except LimitExceeded:
         raise
     except MatrixError as error:
@@ -151,7 +153,8 @@ async def sign_up(request: web.Request) -> web.StreamResponse:
     return await enter(visit, user_id, then)
 
 
-async def _register(request: web.Request, choice: _Choice) -> UserId:
+async def _register(visit: Visit, choice: _Choice) -> UserId:
+    request = visit.request
     registration, terms, rules = request.app[REGISTRATION], request.app[TERMS], _rules(request)
     username, code = choice.username.strip(), choice.code.strip()
     if not username:
@@ -165,7 +168,7 @@ async def _register(request: web.Request, choice: _Choice) -> UserId:
     if rules.code_needed or (code and rules.code_possible):
         proof[stages.REGISTRATION_TOKEN] = await registration.token_stage({"token": code}, None)
     if rules.email_needed and choice.proof is not None:
-        proof[stages.EMAIL_IDENTITY] = await emails.confirmed(request, choice.proof)
+        proof[stages.EMAIL_IDENTITY] = await emails.confirmed(visit, choice.proof, choice.link_code)
     user_id = await registration.check_available(username)
     await registration.register(user_id, choice.password, proof, how="page")
     return user_id

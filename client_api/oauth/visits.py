@@ -10,12 +10,12 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from aiohttp import hdrs, web
 
 from client_api.auth import origin
-from client_api.web import plain_page
+from client_api.web import account_cookie, plain_page
 from client_api.web.static_files import CONTENT_SECURITY_POLICY
-from homeserver.app_keys import ACCOUNT_STANDING, BROWSERS, CONFIG
+from homeserver.app_keys import ACCOUNT_STANDING, BROWSERS
 from homeserver.errors import InvalidParam, UserLocked
 from homeserver.protocol.identifiers import UserId
-from homeserver.services.oauth.browsers import MAX_COOKIE_LENGTH, new_cookie
+from homeserver.services.oauth.browsers import new_cookie
 from homeserver.services.oauth.metadata import ACCOUNT, LINK
 from homeserver.storage.account_sessions import AccountSession
 from homeserver.web import Handler, read_body
@@ -57,19 +57,10 @@ class SignInNeeded(Exception):
         self.then = then
 
 
-def _cookie_name(request: web.Request) -> str:
-    """With TLS under a name that no other host, and no page without TLS, can set."""
-    return "__Host-comity_account" if _is_secure(request) else "comity_account"
-
-
-def _is_secure(request: web.Request) -> bool:
-    return request.app[CONFIG].public_base_url.startswith("https:")
-
-
 async def arrive(request: web.Request) -> Visit:
     """Whose browser this is."""
-    cookie = request.cookies.get(_cookie_name(request))
-    if not cookie or len(cookie) > MAX_COOKIE_LENGTH:
+    cookie = account_cookie.read(request)
+    if cookie is None:
         return Visit(request, new_cookie(), True, None)
     session = await request.app[BROWSERS].find(cookie, lambda: origin(request))
     return Visit(request, cookie, False, session)
@@ -132,11 +123,11 @@ def let_form_lead_to(response: web.Response, uri: str) -> web.Response:
 def set_cookie(request: web.Request, response: web.StreamResponse, cookie: str) -> None:
     """Give a browser its cookie."""
     response.set_cookie(
-        _cookie_name(request),
+        account_cookie.name(request),
         cookie,
         max_age=request.app[BROWSERS].lifetime_ms // 1000,
         path="/",
-        secure=_is_secure(request),
+        secure=account_cookie.is_secure(request),
         httponly=True,
         samesite="Lax",
     )

@@ -30,6 +30,7 @@ from homeserver.services import third_party_mails as mails
 from homeserver.services.interactive_auth import NotYet
 from homeserver.services.mail import MailDisabled
 from homeserver.services.rate_limits import RateLimits
+from homeserver.services.third_party_codes import LinkCodes
 from homeserver.services.third_party_mails import ADD, PASSWORD, REGISTER, Written
 from homeserver.services.usernames import identified_user
 from homeserver.storage import accounts
@@ -108,13 +109,14 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What a client asks a mail for."""
+    """What a client asks a mail for; ``browser_hash``: or a browser on our pages, by its cookie."""
 
     purpose: str
     client_secret: str
     email: str
     send_attempt: int
     next_link: str | None = None
+    browser_hash: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ class ThirdPartyIds:
         self.on_removed: list[Callable[[str], Awaitable[None]]] = []
         """Told of a user who has one address less."""
         self._pruned_at = 0
+        self._codes = LinkCodes(secret=settings.secret, database=database, clock_ms=clock_ms)
 
     @property
     def enabled(self) -> bool:
@@ -232,6 +235,7 @@ class ThirdPartyIds:
             token_hash=_digest(self._token(sid)),
             next_link=request.next_link,
             created_at=self._clock_ms(),
+            browser_hash=request.browser_hash,
         )
         await storage.put_session(self._database, session)
         return session, True
@@ -272,11 +276,28 @@ class ThirdPartyIds:
             raise NotFound("This link is not good any more: ask for another mail in your app")
         return session
 
-    async def confirm(self, token: str) -> ValidationSession:
-        """Somebody followed the link, and said that they meant to.  Raises :class:`NotFound`."""
+    async def confirm(
+        self, token: str, browser_hash: bytes | None
+    ) -> tuple[ValidationSession, str | None]:
+        """Somebody followed the link, and said that they meant to.
+
+        Also a code, where the mail was asked for on our pages in another browser than this: the
+        address counts once it is entered there.  Raises :class:`NotFound`.
+        """
         session = await self.find_session(token)
+        if session.validated_at is None and not is_of(session, browser_hash):
+            return session, await self._codes.make(session)
         await storage.validate_session(self._database, session.token_hash, self._clock_ms())
-        return session
+        return session, None
+
+    async def enter_code(self, sid: str, client_secret: str, code: str) -> None:
+        """Take the code that a link has shown in another browser than the one that asked.
+
+        Raises: :class:`ThirdPartyAuthFailed`, :class:`Forbidden` for a wrong one.
+        """
+        session = await self._known({"sid": sid, "client_secret": client_secret})
+        if session.validated_at is None:
+            await self._codes.enter(session, code)
 
     def leads_on(self, link: str) -> bool:
         """Whether people may be sent on to an address by themselves."""
@@ -292,22 +313,20 @@ class ThirdPartyIds:
 
         ``credentials``: ``sid`` and ``client_secret``.  Raises: :class:`ThirdPartyAuthFailed`.
         """
+        session = await self._known(credentials)
+        if session.validated_at is None:
+            raise ThirdPartyAuthFailed(_again(session.sid, session.client_secret))
+        return session
+
+    async def _known(self, credentials: JsonObject) -> ValidationSession:
         sid, secret = credentials.get("sid"), credentials.get("client_secret")
         if not isinstance(sid, str) or not isinstance(secret, str):
             raise InvalidParam("'sid' and 'client_secret' are required")
         if _SECRET.fullmatch(sid) is None or _SECRET.fullmatch(secret) is None:
             raise ThirdPartyAuthFailed()
         session = await storage.get_session(self._database, sid)
-        if (
-            session is None
-            or not hmac.compare_digest(
-                session.client_secret.encode(), secret.encode("utf-8", "replace")
-            )
-            or session.validated_at is None
-            or self._is_over(session)
-        ):
-            again = {"threepid_creds": {"sid": sid, "client_secret": secret}}
-            raise ThirdPartyAuthFailed(again)
+        if session is None or not _same(session.client_secret, secret) or self._is_over(session):
+            raise ThirdPartyAuthFailed(_again(sid, secret))
         return session
 
     async def stage(self, auth: JsonObject, _user_id: str | None) -> str:
@@ -419,6 +438,17 @@ class ThirdPartyIds:
             if owner is not None:
                 return UserId(owner)
         return identified_user(body, self._settings.server_name)
+
+
+def is_of(session: ValidationSession, browser_hash: bytes | None) -> bool:
+    """Whether this browser asked for a session's mail; also where a client did."""
+    if session.browser_hash is None:
+        return True
+    return browser_hash is not None and hmac.compare_digest(session.browser_hash, browser_hash)
+
+
+def _again(sid: str, client_secret: str) -> JsonObject:
+    return {"threepid_creds": {"sid": sid, "client_secret": client_secret}}
 
 
 def _same(known: str, given: str) -> bool:

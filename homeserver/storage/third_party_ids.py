@@ -26,36 +26,44 @@ DELETE FROM third_party_ids WHERE user_id = $1 AND medium = $2 AND address = $3 
 """
 DELETE_OF_USER = "DELETE FROM third_party_ids WHERE user_id = $1"
 
-SELECT_SESSION = """
-SELECT sid, purpose, client_secret, address, send_attempt, token_hash, next_link, created_at,
-    validated_at
-FROM third_party_sessions WHERE sid = $1
+SESSION = """
+sid, purpose, client_secret, address, send_attempt, token_hash, next_link, created_at,
+validated_at, browser_hash
 """
-SELECT_SESSION_FOR = """
-SELECT sid, purpose, client_secret, address, send_attempt, token_hash, next_link, created_at,
-    validated_at
-FROM third_party_sessions WHERE purpose = $1 AND client_secret = $2 AND address = $3
+SELECT_SESSION = f"""
+SELECT {SESSION} FROM third_party_sessions WHERE sid = $1
+"""
+SELECT_SESSION_FOR = f"""
+SELECT {SESSION} FROM third_party_sessions
+WHERE purpose = $1 AND client_secret = $2 AND address = $3
 """
 # A session whose time is over makes place for the new one.
 PUT_SESSION = """
 INSERT INTO third_party_sessions
-    (sid, purpose, client_secret, address, send_attempt, token_hash, next_link, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    (sid, purpose, client_secret, address, send_attempt, token_hash, next_link, created_at,
+    browser_hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (purpose, client_secret, address) DO UPDATE SET sid = excluded.sid,
     send_attempt = excluded.send_attempt, token_hash = excluded.token_hash,
-    next_link = excluded.next_link, created_at = excluded.created_at, validated_at = NULL
+    next_link = excluded.next_link, created_at = excluded.created_at, validated_at = NULL,
+    browser_hash = excluded.browser_hash, code_hash = NULL, code_made_at = NULL, code_tries = 0
 """
 SET_ATTEMPT = """
 UPDATE third_party_sessions SET send_attempt = $2, next_link = $3
 WHERE sid = $1 AND send_attempt < $2 RETURNING sid
 """
-SELECT_BY_TOKEN = """
-SELECT sid, purpose, client_secret, address, send_attempt, token_hash, next_link, created_at,
-    validated_at
-FROM third_party_sessions WHERE token_hash = $1
+SELECT_BY_TOKEN = f"""
+SELECT {SESSION} FROM third_party_sessions WHERE token_hash = $1
 """
 VALIDATE = """
 UPDATE third_party_sessions SET validated_at = coalesce(validated_at, $2) WHERE token_hash = $1
+"""
+SET_CODE = """
+UPDATE third_party_sessions SET code_hash = $2, code_made_at = $3, code_tries = 0 WHERE sid = $1
+"""
+TAKE_TRY = """
+UPDATE third_party_sessions SET code_tries = code_tries + 1
+WHERE sid = $1 AND code_tries < $2 AND code_made_at > $3 RETURNING code_hash
 """
 DELETE_SESSION = "DELETE FROM third_party_sessions WHERE sid = $1 RETURNING sid"
 DELETE_SESSIONS_BEFORE = "DELETE FROM third_party_sessions WHERE created_at < $1"
@@ -88,7 +96,10 @@ class ThirdPartyId:
 
 @dataclass(frozen=True, slots=True)
 class ValidationSession:
-    """A validation of an e-mail address.  Times in ms."""
+    """A validation of an e-mail address.  Times in ms.
+
+    ``browser_hash``: of the cookie of the browser that asked on our pages; None: a client did.
+    """
 
     sid: str
     purpose: str
@@ -99,6 +110,7 @@ class ValidationSession:
     next_link: str | None
     created_at: int
     validated_at: int | None = None
+    browser_hash: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +180,7 @@ async def put_session(db: Queryable, session: ValidationSession) -> None:
         session.token_hash,
         session.next_link,
         session.created_at,
+        session.browser_hash,
     )
 
 
@@ -185,6 +198,17 @@ async def get_session_by_token(db: Queryable, token_hash: bytes) -> ValidationSe
 async def validate_session(db: Queryable, token_hash: bytes, now: int) -> None:
     """The mail has arrived with its owner."""
     await db.execute(VALIDATE, token_hash, now)
+
+
+async def set_code(db: Queryable, sid: str, code_hash: bytes, now: int) -> None:
+    """Note a session's code, in the place of an earlier one."""
+    await db.execute(SET_CODE, sid, code_hash, now)
+
+
+async def take_try(db: Queryable, sid: str, most: int, since: int) -> bytes | None:
+    """Count a try at a code made after a time (ms); its hash, or None after too many."""
+    code_hash: bytes | None = await db.fetchval(TAKE_TRY, sid, most, since)
+    return code_hash
 
 
 async def delete_session(db: Queryable, sid: str) -> bool:

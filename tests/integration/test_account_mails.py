@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import TestPostgres
 from tests.harness.mailbox import Mailbox, mailbox, settings
-from tests.integration.oauth_people import ACCOUNT, Browser, Client, shared_instance, who
+from tests.integration.oauth_people import (
+    ACCOUNT,
+    PASSWORD,
+    Browser,
+    Client,
+    Page,
+    shared_instance,
+    who,
+)
 from tests.integration.single import Instance
 
 ADDRESS = "ann@example.org"
@@ -29,14 +39,45 @@ async def with_mail(
         yield one, box, browser
 
 
-async def follow(browser: Browser, box: Mailbox) -> None:
-    """Follow the link of the last mail, elsewhere, and come back to the page."""
+async def follow(browser: Browser, box: Mailbox) -> Page:
+    """Follow the link of the last mail, in another tab, and come back; what it showed."""
     page = browser.page
     link = box.link()
     await browser.open(link[link.index("/_comity") :])
     shown = await browser.submit()
     assert shown.status == 200
     browser.page = page
+    return shown
+
+
+def code_of(page: Page) -> str:
+    """The code that a link has shown."""
+    found = re.search(r'class="code"><strong>([\d ]+)<', page.text)
+    return found[1] if found is not None else ""
+
+
+@asynccontextmanager
+async def asked_for_a_password(
+    postgres: TestPostgres, directory: Path
+) -> AsyncIterator[tuple[Instance, Mailbox, Browser]]:
+    """Somebody waits for the owner of an address to follow a link."""
+    async with with_mail(postgres, directory) as (one, box, browser):
+        await one.register("alice")
+        await browser.open(f"{ACCOUNT}/contacts")
+        await browser.sign_in()
+        await browser.submit(email=ADDRESS)
+        await follow(browser, box)
+        await browser.submit()
+        async with Browser(one) as waiting:
+            await waiting.open(f"{ACCOUNT}/recover")
+            await waiting.submit(email=ADDRESS)
+            yield one, box, waiting
+
+
+async def signs_in(one: Instance, password: str) -> bool:
+    async with Browser(one) as browser:
+        await browser.open(f"{ACCOUNT}/sign-in")
+        return (await browser.sign_in(password=password)).status == 200
 
 
 async def test_where_an_address_is_needed_the_sign_up_asks_for_it(
@@ -111,6 +152,78 @@ async def test_addresses_are_added_sign_in_and_recover_a_password(
         assert (repeated.status, "@alice:one.test" in page.text) == (200, True)
         assert "Sign in" in signed_out.text
         await who(one, tokens["access_token"])
+
+
+async def test_a_link_that_somebody_else_has_had_sent_gives_them_nothing(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    async with asked_for_a_password(postgres, tmp_path) as (one, box, mallory):
+        async with Browser(one) as owner:
+            shown = await follow(owner, box)
+
+        refused = await mallory.submit(**PASSWORDS)
+
+        assert "Tell it to nobody" in shown.text
+        assert (refused.status, "Follow the link" in refused.text) == (400, True)
+        assert await signs_in(one, PASSWORD)
+
+
+async def test_a_link_opened_on_a_telephone_shows_a_code_to_go_on_with(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    async with asked_for_a_password(postgres, tmp_path) as (one, box, desktop):
+        async with Browser(one) as telephone:
+            first = code_of(await follow(telephone, box))
+            code = code_of(await follow(telephone, box))
+
+        earlier = await desktop.submit(**PASSWORDS, link_code=first)
+        wrong = await desktop.submit(**PASSWORDS, link_code="no code")
+        recovered = await desktop.submit(**PASSWORDS, link_code=code)
+
+        assert earlier.status == (403 if first != code else 200)
+        assert (wrong.status, "not the code" in wrong.text) == (403, True)
+        assert "@alice:one.test" in recovered.text
+        assert await signs_in(one, "new one")
+
+
+async def test_codes_are_not_guessed(postgres: TestPostgres, tmp_path: Path) -> None:
+    async with asked_for_a_password(postgres, tmp_path) as (one, box, mallory):
+        async with Browser(one) as owner:
+            code = code_of(await follow(owner, box))
+
+        for _ in range(5):
+            await mallory.submit(**PASSWORDS, link_code="x")
+        late = await mallory.submit(**PASSWORDS, link_code=code)
+
+        assert (late.status, "open the link in the mail again" in late.text) == (403, True)
+        assert await signs_in(one, PASSWORD)
+
+
+async def test_a_code_is_good_for_a_while(postgres: TestPostgres, tmp_path: Path) -> None:
+    async with asked_for_a_password(postgres, tmp_path) as (one, box, desktop):
+        async with Browser(one) as telephone:
+            code = code_of(await follow(telephone, box))
+        await one.wiring.database.execute(
+            "UPDATE third_party_sessions SET code_made_at = code_made_at - 600001"
+        )
+
+        late = await desktop.submit(**PASSWORDS, link_code=code)
+
+        assert (late.status, "not any more" in late.text) == (403, True)
+
+
+async def test_no_code_stands_in_the_database(postgres: TestPostgres, tmp_path: Path) -> None:
+    async with asked_for_a_password(postgres, tmp_path) as (one, box, _):
+        async with Browser(one) as telephone:
+            code = code_of(await follow(telephone, box)).replace(" ", "")
+
+        row = await one.wiring.database.fetchrow(
+            "SELECT code_hash FROM third_party_sessions WHERE code_hash IS NOT NULL"
+        )
+
+        assert len(code) == 6
+        assert code.encode() not in row["code_hash"]
+        assert row["code_hash"] != sha256(code.encode()).digest()
 
 
 async def test_an_address_is_taken_away_by_who_has_it_alone(
