@@ -20,6 +20,7 @@ from homeserver.protocol.identifiers import is_valid_server_name
 from homeserver.services.media_blobs import MediaBlob, damaged
 from homeserver.services.media_files import MediaFiles, StoredFile
 from homeserver.services.media_limits import CREATE, Allowance, MediaLimits, QuotaExceeded
+from homeserver.services.media_strays import MediaStrays
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.services.thumbnails import Thumbnail, Thumbnails, ThumbnailSpec
 from homeserver.storage import media as storage
@@ -113,6 +114,13 @@ class MediaFile:
     blob: MediaBlob
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedMedia(MediaRow):
+    """A file that is stored and not noted yet.  ``stray_id``: what keeps its bytes meanwhile."""
+
+    stray_id: int = 0
+
+
 class MediaService:
     """Takes media in, finds it, and fetches it from where it comes from."""
 
@@ -122,6 +130,7 @@ class MediaService:
         server_name: str,
         database: Database,
         files: MediaFiles,
+        strays: MediaStrays,
         thumbnails: Thumbnails,
         remote: RemoteMedia,
         max_upload_bytes: int,
@@ -135,6 +144,7 @@ class MediaService:
         self.server_name = server_name
         self._database = database
         self._files = files
+        self._strays = strays
         self._thumbnails = thumbnails
         self._remote = remote
         self.max_upload_bytes = max_upload_bytes
@@ -205,7 +215,7 @@ class MediaService:
         upload_name: str | None,
         *,
         media_id: str | None = None,
-    ) -> MediaRow:
+    ) -> ReceivedMedia:
         """Store a file that is no medium yet: :meth:`keep` it, or :meth:`discard` it.
 
         Raises what :meth:`upload` raises.
@@ -219,7 +229,7 @@ class MediaService:
             upload_name=upload_name,
         )
 
-    async def keep(self, row: MediaRow) -> None:
+    async def keep(self, row: ReceivedMedia) -> None:
         """Make a file that was received a medium.
 
         Raises :class:`~homeserver.services.media_limits.QuotaExceeded`,
@@ -227,7 +237,7 @@ class MediaService:
         """
         await self._keep(row)
 
-    async def _keep(self, row: MediaRow, *, fills: bool = False) -> None:
+    async def _keep(self, row: ReceivedMedia, *, fills: bool = False) -> None:
         """``fills``: its ID was given out before."""
         try:
             async with self._database.transaction() as connection:
@@ -237,14 +247,14 @@ class MediaService:
                     await self.limits.count_in(connection, row.uploader, row.size_bytes)
                 if fills:
                     await storage.delete_pending(connection, row.media_id)
+                await self._strays.settle(connection, row.stray_id)
         except (QuotaExceeded, CannotOverwrite):
             await self.discard(row)
             raise
 
-    async def discard(self, row: MediaRow) -> None:
-        """Delete a file that was received, unless it is a medium or was sent again."""
-        if not await storage.is_content_known(self._database, row.sha256):
-            await asyncio.to_thread(self._files.delete, row.sha256)
+    async def discard(self, row: ReceivedMedia) -> None:
+        """Delete a file that was received, unless it was kept or something else has its content."""
+        await self._strays.remove(row.stray_id)
 
     async def upload_to(
         self,
@@ -290,11 +300,12 @@ class MediaService:
         uploader: str | None,
         content_type: str | None,
         upload_name: str | None,
-    ) -> MediaRow:
-        """Put a file on disk, if content policy allows it; what there is to note of it."""
+    ) -> ReceivedMedia:
+        """Store a file, if content policy allows it; what there is to note of it."""
+        stray_id = 0
 
-        def row(stored: StoredFile) -> MediaRow:
-            return MediaRow(
+        def row(stored: StoredFile) -> ReceivedMedia:
+            return ReceivedMedia(
                 origin=origin,
                 media_id=media_id,
                 uploader=uploader,
@@ -303,11 +314,14 @@ class MediaService:
                 size_bytes=stored.size_bytes,
                 sha256=stored.sha256,
                 created_at=self._clock_ms(),
+                stray_id=stray_id,
             )
 
         async def inspect(stored: StoredFile, blob: MediaBlob) -> None:
+            nonlocal stray_id
             if self._gate is not None:
                 await self._gate.check_new(row(stored), blob)
+            stray_id = await self._strays.reserve(stored.sha256)
 
         if uploader is None:
             return row(await self._files.receive(chunks, self.max_upload_bytes, inspect))
@@ -425,7 +439,9 @@ class MediaService:
                 )
             except TooLarge as error:
                 raise RemoteTooLarge("The other server's file is too large") from error
-        await storage.put_media(self._database, row)
+        async with self._database.transaction() as connection:
+            await storage.put_media(connection, row)
+            await self._strays.settle(connection, row.stray_id)
         return row
 
 

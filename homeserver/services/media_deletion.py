@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 from typing import Protocol
-
-import structlog
 
 from homeserver.errors import NotFound
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage import media_deletions as storage
 from homeserver.storage.database import Connection, Database
-from homeserver.storage.media_deletions import GivenUp
-
-logger = structlog.get_logger(__name__)
+from homeserver.storage.media_deletions import GivenUp, MediaToDelete
 
 AT_ONCE = 20
-AGAIN_MS = 60_000
 
 
-class Files(Protocol):
-    """Where the bytes lie."""
+class Strays(Protocol):
+    """Deletes the bytes that no medium has any more."""
 
-    def delete(self, sha256: bytes) -> bool:
-        """Delete a file and its thumbnails; False if somebody has just sent the same.  Blocks."""
+    async def note_deleted(self, connection: Connection, sha256: bytes) -> int:
+        """A medium with this content is deleted by a transaction."""
+
+    async def remove(self, stray_id: int) -> None:
+        """After it: delete the bytes, unless something else has them."""
 
 
 class MediaDeletion:
@@ -42,17 +38,13 @@ class MediaDeletion:
         *,
         server_name: str,
         database: Database,
-        files: Files,
+        strays: Strays,
         wake: Callable[[], None],
-        clock_ms: Callable[[], int],
     ) -> None:
         self._server_name = server_name
         self._database = database
-        self._files = files
+        self._strays = strays
         self._wake = wake
-        self._clock_ms = clock_ms
-        self._put_off = 0  # how many are left for later, since their file was just sent again
-        self._again_at = 0
 
     async def give_up(self, uris: Iterable[MediaUri], sender: str) -> None:
         """Have media deleted, if nothing needs it, that ``sender`` no longer refers to.
@@ -75,9 +67,8 @@ class MediaDeletion:
                 raise NotFound("There is no such file of yours")
             if await self._is_needed(connection, media):
                 return False
-            alone = await storage.delete_media(connection, media, known)
-            if alone and not await asyncio.to_thread(self._files.delete, known.sha256):
-                logger.info("the bytes of deleted media stay: they were just sent again")
+            stray_id = await self._delete_row(connection, media, known)
+        await self._strays.remove(stray_id)
         return True
 
     async def delete_whatever_needs_it(self, uri: MediaUri) -> bool:
@@ -87,48 +78,38 @@ class MediaDeletion:
             known = await storage.lock_media(connection, media)
             if known is None or known.quarantined_by is not None:
                 return False
-            alone = await storage.delete_media(connection, media, known)
-            if alone:
-                with contextlib.suppress(FileNotFoundError):
-                    if not await asyncio.to_thread(self._files.delete, known.sha256):
-                        logger.info("the bytes of deleted media stay: they were just sent again")
+            stray_id = await self._delete_row(connection, media, known)
+        await self._strays.remove(stray_id)
         return True
 
-    async def next_due(self) -> int | None:
-        """When those that were put off are tried again (ms)."""
-        return self._again_at if self._put_off else None
+    async def next_due(self) -> None:
+        """What is given up wakes the caretaker."""
 
     async def step(self) -> bool:
         """Look at some of what was given up."""
-        if self._put_off and self._clock_ms() >= self._again_at:
-            self._put_off = 0
-        found = await storage.get_given_up(self._database, AT_ONCE, self._put_off)
+        found = await storage.get_given_up(self._database, AT_ONCE)
         for media in found:
-            try:
-                await self._delete(media)
-            except (_SentAgain, OSError) as error:
-                if isinstance(error, OSError):
-                    logger.warning("media was not deleted", uri=media.uri, reason=str(error))
-                self._put_off += 1
-                self._again_at = self._clock_ms() + AGAIN_MS
+            await self._delete(media)
         return bool(found)
 
     async def _delete(self, media: GivenUp) -> None:
         """Delete one, if nothing needs it."""
         async with self._database.transaction() as connection:
+            await storage.delete_given_up(connection, media)
             known = await storage.lock_media(connection, media)
             if known is None or known.quarantined_by is not None:
-                await storage.delete_given_up(connection, media)
                 return
             theirs = media.origin != self._server_name or known.uploader == media.sender
             if not theirs or await self._is_needed(connection, media):
-                await storage.delete_given_up(connection, media)
                 return
-            alone = await storage.delete_media(connection, media, known)
-            # Before the commit: should the process die here, it is done again.
-            if alone and not await asyncio.to_thread(self._files.delete, known.sha256):
-                raise _SentAgain
-            await storage.delete_given_up(connection, media)
+            stray_id = await self._delete_row(connection, media, known)
+        await self._strays.remove(stray_id)
+
+    async def _delete_row(
+        self, connection: Connection, media: GivenUp, known: MediaToDelete
+    ) -> int:
+        await storage.delete_media(connection, media, known)
+        return await self._strays.note_deleted(connection, known.sha256)
 
     async def _is_needed(self, connection: Connection, media: GivenUp) -> bool:
         """Whether a message refers to a file, or it is in use otherwise."""
@@ -136,7 +117,3 @@ class MediaDeletion:
             return True
         ours = media.origin == self._server_name
         return ours and await storage.is_in_use(connection, media)
-
-
-class _SentAgain(Exception):
-    """Somebody has just uploaded the same bytes."""

@@ -25,7 +25,6 @@ BUFFER_BYTES = 256 * 1024
 INCOMING = "incoming"
 INCOMING_DIGITS = 32
 ABANDONED_SECONDS = 24 * 3600
-SETTLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,6 @@ class MediaFiles:
         self.keys = keys
         self.seal = seal and keys is not None
         self._incoming = root / INCOMING
-        self._sent_again: dict[bytes, float] = {}  # content that was here already: when
 
     def prepare(self) -> None:
         """Make the directory, and clear what interrupted uploads left a day ago or earlier."""
@@ -101,10 +99,7 @@ class MediaFiles:
             stored = StoredFile(digest.digest(), size)
             if inspect is not None:
                 await inspect(stored, incoming)
-            target = self.blob(stored.sha256)
-            if target.exists():
-                self._note_sent_again(stored.sha256)
-            await asyncio.to_thread(_keep, writer, target)
+            await asyncio.to_thread(_keep, writer, self.blob(stored.sha256))
         except BaseException:
             writer.close()
             incoming.unlink()
@@ -128,24 +123,13 @@ class MediaFiles:
             writer.close()
         writer.path.replace(blob.sealed_path if self.seal else blob.path)
 
-    def _note_sent_again(self, sha256: bytes) -> None:
-        now = time.monotonic()
-        self._sent_again = {
-            k: at for k, at in self._sent_again.items() if at > now - SETTLE_SECONDS
-        }
-        self._sent_again[sha256] = now
+    def delete(self, sha256: bytes) -> None:
+        """Delete a content and its thumbnails, if they are there.  Blocks.
 
-    def delete(self, sha256: bytes) -> bool:
-        """Delete a file and its thumbnails.  Blocks.
-
-        False, and nothing is deleted, if the same content has just come again: what refers to it
-        may not be on disk yet.
+        Nobody may store the same content meanwhile: see :mod:`homeserver.services.media_strays`.
         """
-        if self._sent_again.get(sha256, -SETTLE_SECONDS) > time.monotonic() - SETTLE_SECONDS:
-            return False
-        shutil.rmtree(self.thumbnail(sha256, "any").path.parent, ignore_errors=True)
         self.blob(sha256).unlink()
-        return True
+        shutil.rmtree(self.thumbnail(sha256, "any").path.parent, ignore_errors=True)
 
 
 class _Sink(Protocol):

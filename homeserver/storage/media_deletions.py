@@ -36,8 +36,6 @@ SELECT uploader, sha256, size_bytes, quarantined_by FROM media
 WHERE origin = $1 AND media_id = $2 FOR UPDATE
 """
 DELETE_MEDIA = "DELETE FROM media WHERE origin = $1 AND media_id = $2"
-SELECT_IS_SHARED = "SELECT EXISTS (SELECT 1 FROM media WHERE sha256 = $1)"
-DELETE_FACTS = "DELETE FROM media_facts WHERE sha256 = $1"
 # That a file was refused is kept: another instance's could be fetched again.
 DELETE_VERDICT = """
 DELETE FROM media_verdicts
@@ -118,16 +116,12 @@ async def lock_media(db: Queryable, media: GivenUp) -> MediaToDelete | None:
     return MediaToDelete(**row) if row is not None else None
 
 
-async def delete_media(db: Queryable, media: GivenUp, known: MediaToDelete) -> bool:
-    """Forget a file; True if nothing else has the same content, so that it may leave the disk."""
+async def delete_media(db: Queryable, media: GivenUp, known: MediaToDelete) -> None:
+    """Forget a file; its bytes may have other users."""
     await db.execute(DELETE_MEDIA, media.origin, media.media_id)
     await db.execute(DELETE_VERDICT, media.origin, media.media_id)
     if known.uploader is not None:
         await count_out(db, known.uploader, known.size_bytes)
-    if await db.fetchval(SELECT_IS_SHARED, known.sha256):
-        return False
-    await db.execute(DELETE_FACTS, known.sha256)
-    return True
 
 
 # ---------------------------------------------------------------- redacted events

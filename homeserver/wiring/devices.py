@@ -20,6 +20,7 @@ from homeserver.services.key_backup import KeyBackupService
 from homeserver.services.media import MediaService, PendingLimits
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.media_limits import Allowance, MediaLimits
+from homeserver.services.media_strays import MediaStrays
 from homeserver.services.people_index import PeopleIndex
 from homeserver.services.people_search import PeopleSearch
 from homeserver.services.presence import PresenceService
@@ -130,6 +131,12 @@ class DeviceParts:
     def _media(self, wiring: Wiring) -> None:
         config = wiring.config
         self.media_files: MediaFiles = wiring.check_parts.files
+        self.media_strays = MediaStrays(
+            database=wiring.database,
+            files=self.media_files,
+            wake=lambda: wiring.ends.caretaker.wake(),  # noqa: PLW0108 - it is made later
+            clock_ms=clock_ms,
+        )
         self.thumbnails = Thumbnails(self.media_files)
         limits = MediaLimits(
             database=wiring.database,
@@ -144,6 +151,7 @@ class DeviceParts:
             server_name=config.server_name,
             database=wiring.database,
             files=self.media_files,
+            strays=self.media_strays,
             thumbnails=self.thumbnails,
             remote=RemoteMediaClient(wiring.transport.client, wiring.transport.connections),
             max_upload_bytes=config.media.max_upload_bytes,

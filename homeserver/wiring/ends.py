@@ -36,9 +36,8 @@ class Ends:
         self.media_deletion: MediaDeletion = MediaDeletion(
             server_name=wiring.config.server_name,
             database=database,
-            files=wiring.device_parts.media_files,
+            strays=wiring.device_parts.media_strays,
             wake=self.caretaker.wake,
-            clock_ms=clock_ms,
         )
         self.deletion = Deletion(
             database=database, log=wiring.log, media=self.media_deletion, clock_ms=clock_ms
@@ -82,6 +81,7 @@ class Ends:
         self.caretaker.add(
             self.views, self.retention, self.media_deletion, pruning, device_messages
         )
+        self.caretaker.add(wiring.device_parts.media_strays)
         wiring.log.subscribe(self._on_notice)
 
     def _redactions(self, wiring: Wiring) -> None:

@@ -21,6 +21,7 @@ from homeserver.services.media_files import MediaFiles
 from homeserver.services.message_views import MessageViews
 from homeserver.services.thumbnails import Thumbnails
 from tests.client_api.stage import bearer, serve
+from tests.services.deleting import strays
 from tests.services.doubles import Clock
 from tests.services.open_consent import OpenConsent
 
@@ -101,6 +102,7 @@ async def stage(database, log, tmp_path):
         server_name="one.example",
         database=database,
         files=files,
+        strays=strays(database, files, clock),
         thumbnails=Thumbnails(files),
         remote=remote,
         max_upload_bytes=LIMIT,

@@ -22,6 +22,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.log import Log
 from tests.client_api.stage import serve
 from tests.client_api.test_media import RemoteMedia, Stage, errcode, png
+from tests.services.deleting import strays
 from tests.services.doubles import Clock
 from tests.services.open_consent import OpenConsent
 
@@ -37,6 +38,7 @@ async def stage(database: Database, log: Log, tmp_path: Path) -> AsyncIterator[S
         server_name="one.example",
         database=database,
         files=files,
+        strays=strays(database, files, clock),
         thumbnails=Thumbnails(files),
         remote=remote,
         max_upload_bytes=300_000,

@@ -22,6 +22,7 @@ from homeserver.services.media_files import MediaFiles
 from homeserver.services.thumbnails import Thumbnails
 from homeserver.storage.database import Database
 from homeserver.web import error_middleware
+from tests.services.deleting import strays
 from tests.services.doubles import Clock
 
 LIMIT = 500_000
@@ -83,6 +84,7 @@ async def stage(postgres, tmp_path, monkeypatch):
             server_name=name,
             database=database,
             files=files,
+            strays=strays(database, files, Clock()),
             thumbnails=Thumbnails(files),
             remote=remote,
             max_upload_bytes=LIMIT,

@@ -7,6 +7,7 @@ from typing import Any
 
 from homeserver.services.deletion import Deletion
 from homeserver.services.media_deletion import MediaDeletion
+from homeserver.services.media_strays import MediaStrays
 from tests.services.room_world import RoomWorld
 
 
@@ -15,13 +16,17 @@ class CountedFiles:
 
     def __init__(self) -> None:
         self.deleted: list[bytes] = []
-        self.busy: set[bytes] = set()  # what somebody has just sent again
+        self.failing = False
 
-    def delete(self, sha256: bytes) -> bool:
-        if sha256 in self.busy:
-            return False
+    def delete(self, sha256: bytes) -> None:
+        if self.failing:
+            raise OSError("no answer")
         self.deleted.append(sha256)
-        return True
+
+
+def strays(database: Any, files: Any, clock_ms: Callable[[], int]) -> MediaStrays:
+    """What deletes bytes without a medium, and is woken by nobody."""
+    return MediaStrays(database=database, files=files, wake=lambda: None, clock_ms=clock_ms)
 
 
 class Deleting:
@@ -30,12 +35,12 @@ class Deleting:
     def __init__(self, world: RoomWorld, clock_ms: Callable[[], int]) -> None:
         database: Any = world.database
         self.files = CountedFiles()
+        self.strays = strays(database, self.files, clock_ms)
         self.media = MediaDeletion(
             server_name=world.server_name,
             database=database,
-            files=self.files,
+            strays=self.strays,
             wake=lambda: None,
-            clock_ms=clock_ms,
         )
         self.deletion = Deletion(
             database=database, log=world.log, media=self.media, clock_ms=clock_ms

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from homeserver.protocol.media_uris import MediaUri
-from homeserver.services.media_deletion import AGAIN_MS
+from homeserver.services.media_strays import AGAIN_MS
 from homeserver.storage.database import Database
 from homeserver.storage.media import MediaRow, get_media, put_media
 from tests.services.deleting import Deleting
@@ -112,18 +112,19 @@ async def test_what_is_quarantined_stays(world: ReadingWorld) -> None:
     assert await disk.has(COPY)
 
 
-async def test_bytes_that_were_just_sent_again_are_looked_at_later(world: ReadingWorld) -> None:
+async def test_bytes_that_could_not_be_deleted_are_deleted_later(world: ReadingWorld) -> None:
     disk = Disk(world)
     alice = world.user("alice")
     await disk.put(OURS, b"1", alice)
-    disk.deleting.files.busy.add(b"1")
+    disk.deleting.files.failing = True
 
     await disk.give_up(OURS, alice)
-    assert await disk.has(OURS)
-    disk.deleting.files.busy.clear()
-    assert not await disk.deleting.media.step()
-    disk.now += AGAIN_MS
-    assert await disk.deleting.media.next_due() == disk.now
-    await disk.work_off()
-
     assert not await disk.has(OURS)
+    disk.deleting.files.failing = False
+    assert not await disk.deleting.strays.step()
+    disk.now += AGAIN_MS
+    assert await disk.deleting.strays.next_due() == disk.now
+    await disk.deleting.strays.step()
+
+    assert disk.deleting.files.deleted == [b"1"]
+    assert await disk.deleting.strays.next_due() is None

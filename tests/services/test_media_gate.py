@@ -19,6 +19,7 @@ from homeserver.services.media_files import MediaFiles
 from homeserver.services.media_gate import WITHHELD, CheckedMedia, MediaGate
 from homeserver.services.thumbnails import Thumbnails
 from homeserver.storage.database import Database
+from tests.services.deleting import strays
 from tests.services.doubles import Clock
 from tests.services.pictures import encoded, picture
 
@@ -148,6 +149,7 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
         server_name="one.example",
         database=database,
         files=files,
+        strays=strays(database, files, clock),
         thumbnails=Thumbnails(files),
         remote=remote,
         max_upload_bytes=1_000_000,

@@ -1,0 +1,106 @@
+"""Each content is stored once, however many media have it, and goes with the last of them.
+
+An upload notes its content in the database before it gives the bytes their place; a deletion notes
+what it leaves.  Who lets go of a content last deletes its bytes.  What a crash or a storage that
+does not answer left undone is done later, since the notes are still there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from homeserver.errors import MatrixError
+from homeserver.services.media_threads import in_media_thread
+from homeserver.storage import media_strays as storage
+from homeserver.storage.database import Connection, Database
+
+logger = structlog.get_logger(__name__)
+
+RESERVED_MS = 6 * 3_600_000  # longer than any upload takes from its last byte to its end
+AGAIN_MS = 60_000
+AT_ONCE = 20
+REMOVALS = 4  # at the same time: each holds a connection of the database
+
+
+class Files(Protocol):
+    """Where the bytes are."""
+
+    def delete(self, sha256: bytes) -> None:
+        """Delete a content and its thumbnails, if they are there.  Blocks.
+
+        Raises :class:`OSError`, :class:`MatrixError`.
+        """
+
+
+class MediaStrays:
+    """Bytes without a medium; a job of the caretaker, for those that nobody came back for."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        files: Files,
+        wake: Callable[[], None],
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._files = files
+        self._wake = wake
+        self._clock_ms = clock_ms
+        self._removing = asyncio.Semaphore(REMOVALS)
+
+    async def reserve(self, sha256: bytes) -> int:
+        """Keep a content from being deleted, until it is let go; what to call that by."""
+        return await storage.reserve(self._database, sha256, self._clock_ms() + RESERVED_MS)
+
+    async def settle(self, connection: Connection, stray_id: int) -> None:
+        """Let a content go in the transaction that notes a medium which has it."""
+        await storage.delete(connection, stray_id)
+
+    async def note_deleted(self, connection: Connection, sha256: bytes) -> int:
+        """A medium with this content is deleted by a transaction; :meth:`remove` this after it."""
+        return await storage.insert(connection, sha256, self._clock_ms())
+
+    async def remove(self, stray_id: int) -> None:
+        """Let a content go, and delete its bytes unless something else has them.
+
+        If that fails, it is done later; so this raises nothing about the storage.
+        """
+        now = self._clock_ms()
+        if not await storage.set_due(self._database, stray_id, now):
+            return
+        if not await self._remove(stray_id):
+            self._wake()
+
+    async def next_due(self) -> int | None:
+        """When there is something to look at (ms)."""
+        return await storage.get_first_due(self._database)
+
+    async def step(self) -> bool:
+        """Look at some that nobody came back for."""
+        found = await storage.get_due(self._database, self._clock_ms(), AT_ONCE)
+        for stray in found:
+            await self._remove(stray.stray_id)
+        return bool(found)
+
+    async def _remove(self, stray_id: int) -> bool:
+        """Delete the bytes, if nothing has them; False if that is to be tried again."""
+        try:
+            async with self._removing, self._database.transaction() as connection:
+                stray = await storage.lock(connection, stray_id)
+                if stray is None:
+                    return True
+                if not await storage.is_had(connection, stray):
+                    # Before the commit: should the process die here, it is done again.
+                    await in_media_thread(self._files.delete, stray.sha256)
+                    await storage.delete_facts(connection, stray.sha256)
+                await storage.delete(connection, stray_id)
+        except (OSError, MatrixError) as error:
+            logger.warning("bytes of deleted media are still stored", reason=str(error))
+            await storage.set_due(self._database, stray_id, self._clock_ms() + AGAIN_MS)
+            return False
+        return True
