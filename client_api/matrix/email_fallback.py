@@ -50,7 +50,7 @@ async def take(request: web.Request, session_id: str, fields: Mapping[str, str])
 
 def fields_after(error: MatrixError, fields: Mapping[str, str]) -> str:
     """The form again, after an error: still waiting, or from the beginning."""
-    if "sid" in fields and error.errcode == "M_THREEPID_AUTH_FAILED":
+    if "sid" in fields and error.errcode in ("M_UNAUTHORIZED", "M_THREEPID_AUTH_FAILED"):
         address, sid = html.escape(fields.get("email", "")), html.escape(fields["sid"])
         return WAIT.format(address=address, sid=sid)
     return ASK

@@ -93,6 +93,15 @@ class ThirdPartyAuthFailed(NotYet):
         )
 
 
+class NotConfirmedYet(ThirdPartyAuthFailed):
+    """The stage waits for its mail to be followed.
+
+    Clients ask every other second.  Element shows its user any error of these answers but this one.
+    """
+
+    errcode = "M_UNAUTHORIZED"
+
+
 class Sender(Protocol):
     """What is needed of mail."""
 
@@ -337,7 +346,12 @@ class ThirdPartyIds:
         credentials = auth.get("threepid_creds", auth.get("threepidCreds"))
         if not isinstance(credentials, dict):
             raise InvalidParam("'threepid_creds' must be an object")
-        return (await self.validated(credentials)).sid
+        try:
+            return (await self.validated(credentials)).sid
+        except ThirdPartyAuthFailed as error:
+            if error.proof is None:
+                raise
+            raise NotConfirmedYet(error.proof) from error
 
     async def session_of(self, sid: str, purpose: str) -> ValidationSession:
         """A session whose stage was completed.
