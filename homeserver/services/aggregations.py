@@ -8,6 +8,7 @@ reference relations.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import orjson
 
@@ -15,6 +16,7 @@ from homeserver.protocol.events import JsonObject
 from homeserver.protocol.relations import REFERENCE, REPLACE, THREAD, latest_replacement
 from homeserver.services.client_events import Beside, ClientEvents
 from homeserver.services.event_store import EventStore
+from homeserver.services.reading_together import ReadingTogether
 from homeserver.services.visibility import Reader, Withheld
 from homeserver.storage import relations as storage
 from homeserver.storage.database import Database
@@ -26,11 +28,31 @@ MOST_REFERENCES = 50
 Relations = dict[str, JsonObject]  # event ID -> what goes under `m.relations`
 
 
+class _Asked(NamedTuple):
+    """An event, for whom what relates to it is wanted, and whose events do not count."""
+
+    event_id: str
+    reader: str
+    without: frozenset[str]
+
+
 class Aggregations:
     """Aggregates relations for a reader."""
 
     def __init__(self, *, database: Database, store: EventStore, events: ClientEvents) -> None:
         self._database = database
+        self._kinds: ReadingTogether[str, set[str]] = ReadingTogether(
+            lambda event_ids: storage.get_kinds(database, event_ids, KINDS)
+        )
+        self._newest_edits: ReadingTogether[tuple[str, str], list[str]] = ReadingTogether(
+            self._read_edits
+        )
+        self._thread_rows: ReadingTogether[_Asked, storage.ThreadRow] = ReadingTogether(
+            self._read_threads
+        )
+        self._references: ReadingTogether[_Asked, list[str]] = ReadingTogether(
+            self._read_references
+        )
         self._store = store
         self._events = events
 
@@ -44,7 +66,8 @@ class Aggregations:
         by_id = {s.event.event_id: s for s in events if s.event.state_key is None}
         if not by_id:
             return {}
-        kinds = await storage.get_kinds(self._database, by_id, KINDS)
+        read = await self._kinds.get_many(by_id)
+        kinds = {event_id: read[event_id] for event_id in by_id if event_id in read}
         if not kinds:
             return {}
         found: Relations = {}
@@ -56,9 +79,9 @@ class Aggregations:
             found.setdefault(event_id, {})[REPLACE] = edit
         targets = [event_id for event_id, names in kinds.items() if REFERENCE in names]
         if targets:
-            references = await storage.get_references(
-                self._database, targets, withheld.peers, MOST_REFERENCES
-            )
+            asked = [_Asked(target, "", withheld.peers) for target in targets]
+            found_for = await self._references.get_many(asked)
+            references = {a.event_id: found_for[a] for a in asked if a in found_for}
             for event_id, children in (await self._visible(references, reader)).items():
                 chunk = [{"event_id": child} for child in children]
                 found.setdefault(event_id, {})[REFERENCE] = {"chunk": chunk}
@@ -82,9 +105,9 @@ class Aggregations:
         kept = [s for s in originals if s.redacted_by is None and not reader.hides_erased(s)]
         if not kept:
             return {}
-        edits = await storage.get_edits(
-            self._database, [(s.event.event_id, s.event.sender) for s in kept]
-        )
+        asked = [(s.event.event_id, s.event.sender) for s in kept]
+        newest = await self._newest_edits.get_many(asked)
+        edits = {one[0]: newest[one] for one in asked if one in newest}
         stored_edits = await self._store.get_many(edit for ids in edits.values() for edit in ids)
         found: dict[str, orjson.Fragment] = {}
         for original in kept:
@@ -110,7 +133,9 @@ class Aggregations:
         """Event ID -> the thread that starts from it."""
         if not roots:
             return {}
-        rows = await storage.get_threads(self._database, roots, reader.user_id, withheld.peers)
+        asked = [_Asked(root, reader.user_id, withheld.peers) for root in roots]
+        found = await self._thread_rows.get_many(asked)
+        rows = [found[one] for one in asked if one in found]
         stored = await self._store.get_many(row.latest for row in rows)
         latest = [s for s in stored.values() if reader.may_see(s)]
         edits = await self._edits(latest, reader, withheld)
@@ -133,6 +158,29 @@ class Aggregations:
             if row.latest in shown
         }
 
+    # ------------------------------------------------------------ reading
+
+    async def _read_edits(
+        self, originals: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[str]]:
+        edits = await storage.get_edits(self._database, originals)
+        return {original: edits[original[0]] for original in originals if original[0] in edits}
+
+    async def _read_threads(self, asked: Sequence[_Asked]) -> dict[_Asked, storage.ThreadRow]:
+        found: dict[_Asked, storage.ThreadRow] = {}
+        for (reader, without), roots in _by_reader(asked).items():
+            for row in await storage.get_threads(self._database, roots, reader, without):
+                found[_Asked(row.root, reader, without)] = row
+        return found
+
+    async def _read_references(self, asked: Sequence[_Asked]) -> dict[_Asked, list[str]]:
+        found: dict[_Asked, list[str]] = {}
+        for (reader, without), targets in _by_reader(asked).items():
+            read = await storage.get_references(self._database, targets, without, MOST_REFERENCES)
+            for event_id, children in read.items():
+                found[_Asked(event_id, reader, without)] = children
+        return found
+
     def _json(
         self, stored: StoredEvent, reader: Reader, relations: JsonObject | None = None
     ) -> orjson.Fragment:
@@ -147,3 +195,10 @@ class Aggregations:
                 with_room_id=True,
             )
         )
+
+
+def _by_reader(asked: Iterable[_Asked]) -> dict[tuple[str, frozenset[str]], list[str]]:
+    found: dict[tuple[str, frozenset[str]], list[str]] = {}
+    for event_id, reader, without in asked:
+        found.setdefault((reader, without), []).append(event_id)
+    return found

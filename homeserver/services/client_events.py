@@ -122,12 +122,16 @@ class ClientEvents:
             for run in _runs(ordered):
                 if any(stored.event.event_id in unknown for stored in run):
                     await self._look_up(run)
-        found: dict[str, Previous] = {}
-        for stored in ordered:
-            event_id = stored.event.event_id
-            previous_id = self._previous.get(event_id)
-            if previous_id is not None:
-                found[event_id] = Previous(previous_id, await self._store.get(previous_id))
+        replaced = {
+            stored.event.event_id: previous_id
+            for stored in ordered
+            if (previous_id := self._previous.get(stored.event.event_id)) is not None
+        }
+        known = await self._store.get_many(replaced.values()) if replaced else {}
+        found = {
+            event_id: Previous(previous_id, known.get(previous_id))
+            for event_id, previous_id in replaced.items()
+        }
         while len(self._previous) > CACHED_PREVIOUS:
             self._previous.popitem(last=False)
         return found

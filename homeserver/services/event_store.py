@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from homeserver.protocol.events import Event
+from homeserver.services.reading_together import ReadingTogether
 from homeserver.storage import events as storage
 from homeserver.storage.database import Database
 from homeserver.storage.erasures import ErasureRecord
@@ -24,7 +25,8 @@ class EventStore:
         self._database = database
         self._cache: OrderedDict[str, StoredEvent] = OrderedDict()
         self._pending: dict[str, StoredEvent] = {}
-        self._changes = 0  # redactions and erasures: what was read meanwhile is not kept
+        self._changes = 0  # of events that are known: what was read meanwhile is not kept
+        self._reads: ReadingTogether[str, StoredEvent] = ReadingTogether(self._read)
 
     def expect(self, record: EventRecord) -> None:
         """Know an event that is on its way to the disk; its position is not known yet."""
@@ -51,6 +53,7 @@ class EventStore:
                     target.redacted_by = record.event.event_id
 
     def _release(self, position: int, record: ReleaseRecord) -> None:
+        self._changes += 1
         stored = self._cache.get(record.event.event_id)
         if stored is not None:
             stored.position, stored.withheld = position, None
@@ -95,13 +98,19 @@ class EventStore:
             else:
                 found[event_id] = cached
         if missing:
-            changes = self._changes
-            read = await storage.get_events(self._database, missing)
-            for event_id, stored in read.items():
-                if changes == self._changes:
-                    self._remember(stored)
-                found[event_id] = stored
+            read = await self._reads.get_many(missing)
+            for event_id in missing:
+                if event_id in read:
+                    found[event_id] = read[event_id]
         return found
+
+    async def _read(self, event_ids: Sequence[str]) -> Mapping[str, StoredEvent]:
+        changes = self._changes
+        read = await storage.get_events(self._database, event_ids)
+        if changes == self._changes:
+            for stored in read.values():
+                self._remember(stored)
+        return read
 
     async def auth_chain(self, event_ids: Iterable[str]) -> Mapping[str, Event]:
         """``event_ids`` with their whole auth chains, as far as we have them."""

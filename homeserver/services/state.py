@@ -14,10 +14,12 @@ from homeserver.protocol.state_resolution import (
     separate,
 )
 from homeserver.services.event_store import EventStore
-from homeserver.storage import rooms as storage
+from homeserver.services.reading_together import ReadingTogether
+from homeserver.storage import many_rooms as storage
 from homeserver.storage.database import Database
 
 CACHED_STATES = 200
+MEMBER = "m.room.member"
 
 State = Mapping[StateKey, str]
 
@@ -26,15 +28,23 @@ class States:
     """Reads state snapshots, and resolves where several meet."""
 
     def __init__(self, database: Database, store: EventStore) -> None:
-        self._database = database
         self._store = store
         self._cache: OrderedDict[int, State] = OrderedDict()
+        self._whole: ReadingTogether[int, State] = ReadingTogether(
+            lambda ids: storage.get_states(database, ids)
+        )
+        self._but_members: ReadingTogether[int, State] = ReadingTogether(
+            lambda ids: storage.get_states_but_members(database, ids)
+        )
+        self._entries: ReadingTogether[tuple[int, StateKey], str] = ReadingTogether(
+            lambda wanted: storage.get_states_keys(database, wanted)
+        )
 
     async def get(self, snapshot_id: int) -> State:
         """A committed snapshot in full: ``(type, state_key)`` -> event ID."""
         state = self._cache.get(snapshot_id)
         if state is None:
-            state = await storage.get_state(self._database, snapshot_id)
+            state = (await self._whole.get_many((snapshot_id,)))[snapshot_id]
             self._cache[snapshot_id] = state
             if len(self._cache) > CACHED_STATES:
                 self._cache.popitem(last=False)
@@ -44,12 +54,21 @@ class States:
         """A snapshot in full, if it is in memory."""
         return self._cache.get(snapshot_id)
 
+    async def but_members(self, snapshot_id: int) -> State:
+        """A committed snapshot without the room's members, who may be many."""
+        state = self._cache.get(snapshot_id)
+        if state is None:
+            return (await self._but_members.get_many((snapshot_id,)))[snapshot_id]
+        return {key: event_id for key, event_id in state.items() if key[0] != MEMBER}
+
     async def get_keys(self, snapshot_id: int, keys: Iterable[StateKey]) -> dict[StateKey, str]:
         """A few entries of a snapshot, without reading the rest."""
         state = self._cache.get(snapshot_id)
         if state is not None:
             return {key: state[key] for key in keys if key in state}
-        return await storage.get_state_keys(self._database, snapshot_id, keys)
+        wanted = [(snapshot_id, key) for key in keys]
+        read = await self._entries.get_many(wanted) if wanted else {}
+        return {entry[1]: read[entry] for entry in wanted if entry in read}
 
     async def resolve(self, version: RoomVersion, states: Sequence[State]) -> dict[StateKey, str]:
         """One state out of several.  Spec: room versions, state resolution."""

@@ -6,7 +6,7 @@ Spec: client-server API, ``GET /sync``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -31,7 +31,8 @@ from homeserver.storage.database import Database
 from homeserver.storage.rooms import MembershipRow
 
 GONE = ("leave", "ban")
-ROOMS_AT_ONCE = 8
+ROOMS_AT_ONCE = 32
+MEMBERS_AT_ONCE = 20_000  # of rooms whose members are told of, all of them
 NO_MESSAGES = orjson.Fragment(b'{"events":[]}')
 
 
@@ -318,7 +319,7 @@ class SyncService:
         if view.since is not None and new:
             account_data.update(await extras.room_account_data(view.user_id, new))
         receipts = await extras.receipts(
-            view.user_id, joined, new, view.since, view.upto, view.filter
+            view.user_id, joined, (), view.since, view.upto, view.filter
         )
         typing = await extras.typing_events(
             view.user_id, joined, new, since.typing if since is not None else None, view.filter
@@ -331,8 +332,8 @@ class SyncService:
         wanted.update(dict.fromkeys(await self._changed_rooms(view, joined)))
         for more in (receipts, typing, ended, account_data, counted):
             wanted.update(dict.fromkeys(room_id for room_id in more if room_id in joined))
-        if len(new) > 1:
-            await self._rooms.prepare(view, new)
+        parts: JsonObject = {}
+        listed = [room_id for room_id in wanted if allows(room_id)]
 
         async def part(room_id: str) -> JsonObject | None:
             return await self._rooms.joined(
@@ -350,13 +351,17 @@ class SyncService:
                 moves.joined.get(room_id, Entry.STAYED),
             )
 
-        listed = [room_id for room_id in wanted if allows(room_id)]
-        parts: JsonObject = {}
-        for start in range(0, len(listed), ROOMS_AT_ONCE):
-            batch = listed[start : start + ROOMS_AT_ONCE]
+        async for batch in self._batches(view, listed, moves.joined):
+            entered = new.intersection(batch)
+            if entered:
+                receipts.update(
+                    await extras.receipts(
+                        view.user_id, joined, entered, None, view.upto, view.filter
+                    )
+                )
             if len(batch) == 1:
                 found = [await part(batch[0])]
-            else:
+            else:  # what they all read of the database, they read together
                 found = await asyncio.gather(*(part(room_id) for room_id in batch))
             parts.update(
                 (room_id, made)
@@ -364,6 +369,29 @@ class SyncService:
                 if made is not None
             )
         return parts
+
+    async def _batches(
+        self, view: View, room_ids: Sequence[str], entered: Collection[str]
+    ) -> AsyncIterator[Sequence[str]]:
+        """Rooms whose parts are made at the same time: so many that what they read together is
+        worth a query, and so few that what they hold in memory is bounded."""
+        for start in range(0, len(room_ids), ROOMS_AT_ONCE):
+            batch = room_ids[start : start + ROOMS_AT_ONCE]
+            whole = [room_id for room_id in batch if view.full_state or room_id in entered]
+            if len(batch) == 1 or not whole or view.filter.lazy_load_members:
+                yield batch
+                continue
+            sizes = await self._rooms.sizes(whole)
+            light: list[str] = []
+            members = 0
+            for room_id in batch:
+                size = sizes.get(room_id, 0)
+                if light and members + size > MEMBERS_AT_ONCE:
+                    yield light
+                    light, members = [], 0
+                light.append(room_id)
+                members += size
+            yield light
 
     async def _changed_rooms(self, view: View, joined: Collection[str]) -> Iterable[str]:
         """The joined rooms that may have new events."""

@@ -15,6 +15,7 @@ from homeserver.protocol.events import JsonObject
 from homeserver.services.aggregations import Aggregations, Relations
 from homeserver.services.client_events import ClientEvents, as_filtered, shown_event
 from homeserver.services.event_store import EventStore
+from homeserver.services.reading_together import ReadingTogether
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.sync_members import SentMembers
 from homeserver.services.sync_span import Spans, View
@@ -26,6 +27,7 @@ from homeserver.services.visibility import Reader, Visibility
 from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
+from homeserver.storage.many_rooms import OwnEvent, get_own_transaction_ids
 from homeserver.storage.receipts import MAIN_THREAD
 from homeserver.storage.rooms import MembershipRow
 
@@ -65,7 +67,9 @@ class SyncRooms:
         visibility: Visibility,
         unread: UnreadCounts,
     ) -> None:
-        self._database = database
+        self._transactions: ReadingTogether[OwnEvent, str] = ReadingTogether(
+            lambda events: get_own_transaction_ids(database, events)
+        )
         self._spans = Spans(database=database, recent=recent)
         self._recent = recent
         self._store = store
@@ -77,11 +81,14 @@ class SyncRooms:
         self._unread = unread
         self.sent_members = SentMembers()
 
-    async def prepare(self, view: View, room_ids: Collection[str]) -> None:
-        """Read at once for several rooms what would else be read for each."""
-        await self._visibility.readers(room_ids, view.user_id)
+    async def sizes(self, room_ids: Collection[str]) -> dict[str, int]:
+        """Room ID -> how many are in it, or invited."""
         await self._summaries.prepare(room_ids)
-        await self._unread.prepare(view.user_id, room_ids, view.upto)
+        summaries = [await self._summaries.get(room_id) for room_id in room_ids]
+        return {
+            room_id: summary.joined + summary.invited
+            for room_id, summary in zip(room_ids, summaries, strict=True)
+        }
 
     # ------------------------------------------------------------ the two kinds of room
 
@@ -277,9 +284,9 @@ class SyncRooms:
         else:
             sent.extend(s.event.event_id for s in span.shown if s.event.sender == user_id)
         if sent:
-            found |= await event_storage.get_transaction_ids(
-                self._database, sent, user_id, device_id
-            )
+            own_events = [(user_id, device_id, event_id) for event_id in sent]
+            read = await self._transactions.get_many(own_events)
+            found |= {own[2]: read[own] for own in own_events if own in read}
         return found
 
     async def _events_json(
@@ -317,9 +324,15 @@ class SyncRooms:
     async def _state(self, view: View, span: Span, heroes: Sequence[str]) -> list[StoredEvent]:
         """The state events that the reader needs, members among them as far as wanted."""
         lazy = view.filter.lazy_load_members
-        ids = await self._state_ids(view, span)
-        if lazy:
-            await self._choose_members(view, span, ids, heroes)
+        members: set[str] | None = None
+        if lazy:  # of the members those who matter for what is shown
+            members = {stored.event.sender for stored in span.timeline}
+            members.update(heroes)
+            if span.since is None:
+                members.add(view.user_id)
+        ids = await self._state_ids(view, span, members)
+        if members and span.since is not None:
+            await self._add_members(view, span, ids, members)
         if not ids:
             return []
         found = await self._store.get_many(ids.values())
@@ -329,28 +342,20 @@ class SyncRooms:
             self._note_members(view, span.room_id, events)
         return events
 
-    async def _state_ids(self, view: View, span: Span) -> StateIds:
+    async def _state_ids(self, view: View, span: Span, members: set[str] | None) -> StateIds:
         if span.since is None:
             if view.use_state_after:
-                return await self._states.at_end(span)
-            return await self._states.at_start(span)
+                return await self._states.at_end(span, members)
+            return await self._states.at_start(span, members)
         if view.use_state_after:
             return await self._states.changed_at_end(span)
         return await self._states.changed_at_start(span)
 
-    async def _choose_members(
-        self, view: View, span: Span, ids: StateIds, heroes: Sequence[str]
+    async def _add_members(
+        self, view: View, span: Span, ids: StateIds, wanted: Collection[str]
     ) -> None:
-        """Of the members, keep or add those who matter for what is shown."""
-        wanted = {stored.event.sender for stored in span.timeline}
-        wanted.update(heroes)
-        if span.since is None:
-            wanted.add(view.user_id)
-            for key in [key for key in ids if key[0] == MEMBER and key[1] not in wanted]:
-                del ids[key]
-            return
-        if not wanted:
-            return
+        """Add those members of whom the reader does not know yet."""
+        assert span.since is not None
         if view.use_state_after or not span.shown:
             snapshot = await self._states.end_snapshot(span)
         else:

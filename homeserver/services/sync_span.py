@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from homeserver.protocol.filters import SyncFilter
+from homeserver.services.reading_together import ReadingTogether
 from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
 from homeserver.services.sync_members import Device
-from homeserver.services.sync_state import BEFORE_ALL, Span
+from homeserver.services.sync_state import Span
 from homeserver.services.visibility import NOTHING_WITHHELD, Reader, Withheld
 from homeserver.storage import events as event_storage
+from homeserver.storage import many_rooms as storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
+from homeserver.storage.many_rooms import Stretch
 
 DEFAULT_LIMIT = 20
 LARGEST_LIMIT = 100
 MOST_SCANNED = 1_000
 MOST_RELEASED = 500
+ROOMS_AT_ONCE = 50  # whose timelines are read at once
 BEFORE_LIVE = 0  # orders of backfilled history are negative
 
 
@@ -45,6 +50,10 @@ class Spans:
     def __init__(self, *, database: Database, recent: RecentTimeline) -> None:
         self._database = database
         self._recent = recent
+        self._timelines: ReadingTogether[Stretch, list[StoredEvent]] = ReadingTogether(
+            lambda stretches: storage.get_timelines(database, stretches), ROOMS_AT_ONCE
+        )
+        self._older: ReadingTogether[tuple[str, int], bool] = ReadingTogether(self._read_older)
 
     async def read(
         self, view: View, room_id: str, since: int | None, upto: int, reader: Reader | None
@@ -79,9 +88,7 @@ class Spans:
         found: list[StoredEvent] = []
         newest, scanned = upto, 0
         while scanned < MOST_SCANNED:
-            page = await event_storage.get_timeline(
-                self._database, room_id, newest=newest, oldest=since, limit=limit + 1
-            )
+            page = await self._timelines.get(Stretch(room_id, newest, since, limit + 1)) or []
             scanned += len(page)
             for stored in page:
                 if self._wanted(view, stored, reader):
@@ -97,12 +104,11 @@ class Spans:
         """Whether there is history before all that is live here."""
         if first.event.type == "m.room.create":
             return False
-        found = await event_storage.get_timeline(
-            self._database, room_id, newest=first.order - 1, oldest=BEFORE_ALL, limit=1
-        )
-        return bool(found) or bool(
-            await event_storage.backward_extremities(self._database, room_id, 1)
-        )
+        return await self._older.get((room_id, first.order)) is True
+
+    async def _read_older(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], bool]:
+        found = await storage.get_rooms_with_older(self._database, places)
+        return dict.fromkeys(found, True)
 
     async def released(
         self, view: View, room_id: str, since: int, upto: int, reader: Reader

@@ -13,12 +13,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from homeserver.protocol.events import StateKey
+from homeserver.services.reading_together import ReadingTogether
 from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
 from homeserver.services.state import State, States
-from homeserver.storage import events as event_storage
-from homeserver.storage import sync as storage
+from homeserver.storage import many_rooms as storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
+from homeserver.storage.many_rooms import Stretch
 
 CACHED_MEMBERS = 50_000
 BEFORE_ALL = -(10**17)  # of all orders
@@ -41,7 +42,7 @@ class Span:
     shown: Sequence[StoredEvent]
     limited: bool
     recent: Sequence[RecentEvent] | None = None
-    end_snapshot: int | None = None  # the state at its end, where that is not the room's own
+    end_snapshot: int | None = None  # the state at its end; None: not looked up yet
     released: Sequence[StoredEvent] = ()  # of before ``since``, held until after it
 
     @property
@@ -54,16 +55,26 @@ class SyncStates:
     """Reads the state that goes with a span of a room's timeline."""
 
     def __init__(self, *, database: Database, recent: RecentTimeline, states: States) -> None:
-        self._database = database
         self._recent = recent
         self._states = states
+        self._snapshots: ReadingTogether[str, int] = ReadingTogether(
+            lambda room_ids: storage.get_room_snapshots(database, room_ids)
+        )
+        self._timelines: ReadingTogether[Stretch, list[StoredEvent]] = ReadingTogether(
+            lambda stretches: storage.get_timelines(database, stretches)
+        )
         self._members: OrderedDict[tuple[int, str], str | None] = OrderedDict()
 
     # ------------------------------------------------------------ at the start of the timeline
 
-    async def at_start(self, span: Span) -> StateIds:
-        """All of the state before the first event shown."""
-        return await self._roll_back(await self.at_end(span), span.shown)
+    async def at_start(self, span: Span, members: Collection[str] | None = None) -> StateIds:
+        """All of the state before the first event shown; of the room's members those who are
+        asked for, or everybody."""
+        state = await self._roll_back(await self.at_end(span, members), span.shown)
+        if members is not None:
+            for key in [key for key in state if key[0] == MEMBER and key[1] not in members]:
+                del state[key]
+        return state
 
     async def changed_at_start(self, span: Span) -> StateIds:
         """What of it the reader, who has synced up to ``since``, does not know yet."""
@@ -85,10 +96,18 @@ class SyncStates:
 
     # ------------------------------------------------------------ at the end of the timeline
 
-    async def at_end(self, span: Span) -> StateIds:
-        """All of the state after the span."""
+    async def at_end(self, span: Span, members: Collection[str] | None = None) -> StateIds:
+        """All of the state after the span; of the room's members those who are asked for, or
+        everybody."""
         snapshot = await self.end_snapshot(span)
-        return dict(await self._states.get(snapshot)) if snapshot is not None else {}
+        if snapshot is None:
+            return {}
+        if members is None:
+            return dict(await self._states.get(snapshot))
+        state = dict(await self._states.but_members(snapshot))
+        for user_id, event_id in (await self.member_ids(snapshot, members)).items():
+            state[(MEMBER, user_id)] = event_id
+        return state
 
     async def changed_at_end(self, span: Span) -> StateIds:
         """What of it the reader, who has synced up to ``since``, does not know yet."""
@@ -109,9 +128,9 @@ class SyncStates:
 
     async def end_snapshot(self, span: Span) -> int | None:
         """The snapshot after a span: of the room's state, forks resolved."""
-        if span.end_snapshot is not None:
-            return span.end_snapshot
-        return await self.room_snapshot(span.room_id, span.upto)
+        if span.end_snapshot is None:
+            span.end_snapshot = await self.room_snapshot(span.room_id, span.upto)
+        return span.end_snapshot
 
     async def room_snapshot(self, room_id: str, upto: int) -> int | None:
         """The snapshot of a room's state at a position, one of the latest: forks resolved."""
@@ -120,7 +139,7 @@ class SyncStates:
             for recent in reversed(room.events):
                 if recent.stored.order <= upto:
                     return recent.room_snapshot
-        return await storage.get_room_snapshot(self._database, room_id)
+        return await self._snapshots.get(room_id)
 
     async def snapshot_at(self, room_id: str, order: int) -> int | None:
         """The snapshot after the last event up to an order; None if there is none."""
@@ -129,9 +148,7 @@ class SyncStates:
             for recent in reversed(room.events):
                 if recent.stored.order <= order:
                     return recent.room_snapshot
-        found = await event_storage.get_timeline(
-            self._database, room_id, newest=order, oldest=BEFORE_ALL, limit=1
-        )
+        found = await self._timelines.get(Stretch(room_id, order, BEFORE_ALL, 1))
         return found[0].snapshot_after if found else None
 
     async def member_ids(self, snapshot_id: int, user_ids: Collection[str]) -> dict[str, str]:

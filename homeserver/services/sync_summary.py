@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from homeserver.protocol.events import JsonObject, StateKey
+from homeserver.services.reading_together import ReadingTogether
 from homeserver.storage import sync as storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord
@@ -56,18 +57,19 @@ class RoomSummaries:
         self._database = database
         self._summaries: OrderedDict[str, RoomSummary] = OrderedDict()
         self._changes = 0
+        self._reading: ReadingTogether[str, RoomSummary] = ReadingTogether(self._read)
         log.subscribe(self._on_notice)
 
     async def get(self, room_id: str) -> RoomSummary:
         """A room's summary as it is now."""
         known = self._summaries.get(room_id)
-        return known if known is not None else (await self._read([room_id]))[room_id]
+        return known if known is not None else (await self._reading.get_many((room_id,)))[room_id]
 
     async def prepare(self, room_ids: Iterable[str]) -> None:
         """Read several at once, so that they are in memory when asked for."""
         unknown = [room_id for room_id in room_ids if room_id not in self._summaries]
         if unknown:
-            await self._read(unknown)
+            await self._reading.get_many(unknown)
 
     async def _read(self, room_ids: Sequence[str]) -> dict[str, RoomSummary]:
         changes = self._changes

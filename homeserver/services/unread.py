@@ -29,6 +29,7 @@ from homeserver.protocol.push_rules import (
 from homeserver.protocol.relations import THREAD, relation_of, thread_root
 from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import LiveRoom
+from homeserver.services.reading_together import ReadingTogether
 from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
 from homeserver.services.visibility import CALL_TYPES, ReaderFilter, Withheld
 from homeserver.storage import notifications as storage
@@ -48,6 +49,8 @@ MARKS_READ = 1_000
 CACHED_COUNTS = 50_000
 THREAD_HOPS = 3  # spec: receiving notifications, marking notifications as read
 MEMBER = "m.room.member"
+Wanted = tuple[str, str, int]
+"""Whose count, in which room, up to which position."""
 # What of a reader's account data decides which events count for them.
 COUNTED_BY = frozenset({PUSH_RULES, "m.ignored_user_list"})
 
@@ -213,13 +216,15 @@ class UnreadCounts:
         self._rulesets = rulesets
         self._counts: OrderedDict[tuple[str, str], Unread] = OrderedDict()
         self._changes = 0
+        self._counting: ReadingTogether[Wanted, Unread] = ReadingTogether(self._count_wanted)
         log.subscribe(self._on_notice)
 
     async def get(self, user_id: str, room_id: str, upto: int) -> Unread:
         """A reader's counts in a room, of what stands up to a position."""
         unread = self._counts.get((user_id, room_id))
         if unread is None or self._is_behind(room_id, unread):
-            return (await self._count(user_id, [room_id], upto))[room_id]
+            wanted = (user_id, room_id, upto)
+            return (await self._counting.get_many((wanted,)))[wanted]
         if unread.upto < upto:
             room = self._recent.room(room_id)
             if room is not None:
@@ -247,12 +252,6 @@ class UnreadCounts:
         return self._recent.complete_after(room_id) > unread.upto or self._recent.releases.changed(
             room_id, unread.upto
         )
-
-    async def prepare(self, user_id: str, room_ids: Iterable[str], upto: int) -> None:
-        """Count several rooms at once, so that they are in memory when asked for."""
-        unknown = [room_id for room_id in room_ids if (user_id, room_id) not in self._counts]
-        if unknown:
-            await self._count(user_id, unknown, upto)
 
     def _keep(self, key: tuple[str, str], unread: Unread) -> None:
         self._counts[key] = unread
@@ -282,6 +281,16 @@ class UnreadCounts:
                 count.notifications += 1
                 count.highlights += highlight
                 count.last = recent.stored.order
+
+    async def _count_wanted(self, wanted: Sequence[Wanted]) -> dict[Wanted, Unread]:
+        rooms: dict[tuple[str, int], list[str]] = {}
+        for user_id, room_id, upto in wanted:
+            rooms.setdefault((user_id, upto), []).append(room_id)
+        found: dict[Wanted, Unread] = {}
+        for (user_id, upto), room_ids in rooms.items():
+            counts = await self._count(user_id, room_ids, upto)
+            found.update(((user_id, room_id, upto), counts[room_id]) for room_id in room_ids)
+        return found
 
     async def _count(self, user_id: str, room_ids: Sequence[str], upto: int) -> dict[str, Unread]:
         changes = self._changes

@@ -24,6 +24,7 @@ from homeserver.protocol.history_visibility import (
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.erased_accounts import is_personal
 from homeserver.services.event_store import EventStore
+from homeserver.services.reading_together import ReadingTogether
 from homeserver.storage import rooms as room_storage
 from homeserver.storage import sync as storage
 from homeserver.storage.database import Database
@@ -199,6 +200,8 @@ class Visibility:
         self._histories: OrderedDict[str, RoomHistory] = OrderedDict()
         self._readers: OrderedDict[tuple[str, str], Reader] = OrderedDict()
         self._changes = 0
+        self._reading: ReadingTogether[tuple[str, str], Reader] = ReadingTogether(self._read)
+        self._reading_histories: ReadingTogether[str, RoomHistory] = ReadingTogether(self.histories)
         log.subscribe(self._on_notice)
 
     async def reader(self, room_id: str, user_id: str) -> Reader:
@@ -207,7 +210,18 @@ class Visibility:
         if known is not None:
             self._readers.move_to_end((room_id, user_id))
             return known
-        return (await self.readers([room_id], user_id))[room_id]
+        wanted = (room_id, user_id)
+        return (await self._reading.get_many((wanted,)))[wanted]
+
+    async def _read(self, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Reader]:
+        rooms: dict[str, list[str]] = {}
+        for room_id, user_id in wanted:
+            rooms.setdefault(user_id, []).append(room_id)
+        found: dict[tuple[str, str], Reader] = {}
+        for user_id, room_ids in rooms.items():
+            readers = await self.readers(room_ids, user_id)
+            found.update(((room_id, user_id), readers[room_id]) for room_id in room_ids)
+        return found
 
     async def readers(self, room_ids: Collection[str], user_id: str) -> dict[str, Reader]:
         """A user's view of several rooms."""
@@ -256,7 +270,9 @@ class Visibility:
     async def history(self, room_id: str) -> RoomHistory:
         """A room's history visibility through time."""
         known = self._histories.get(room_id)
-        return known if known is not None else (await self.histories([room_id]))[room_id]
+        if known is not None:
+            return known
+        return (await self._reading_histories.get_many((room_id,)))[room_id]
 
     async def histories(self, room_ids: Collection[str]) -> dict[str, RoomHistory]:
         """The history visibility of several rooms."""

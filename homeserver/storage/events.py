@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,6 +126,7 @@ INSERT INTO pending_redactions (redacted_event_id, redaction_event_id, room_id)
 VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 """
 
+PARSED_AT_ONCE = 100
 DELAYED_DEVICE = "dev.comity.delayed"  # no client's: under which delayed events are sent
 
 
@@ -194,10 +196,20 @@ def stored_event(row: Any) -> StoredEvent:
     )
 
 
+async def stored_events(rows: Sequence[Any]) -> list[StoredEvent]:
+    """Events from rows; where there are many, others get their turn in between."""
+    found: list[StoredEvent] = []
+    for start in range(0, len(rows), PARSED_AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
+        found.extend(map(stored_event, rows[start : start + PARSED_AT_ONCE]))
+    return found
+
+
 async def get_events(db: Queryable, event_ids: Iterable[str]) -> dict[str, StoredEvent]:
     """The events among ``event_ids`` that we have, rejected ones and outliers included."""
-    rows = await db.fetch(SELECT_EVENTS, list(event_ids))
-    return {row["event_id"]: stored_event(row) for row in rows}
+    found = await stored_events(await db.fetch(SELECT_EVENTS, list(event_ids)))
+    return {stored.event.event_id: stored for stored in found}
 
 
 async def get_pdus(

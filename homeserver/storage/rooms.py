@@ -90,20 +90,6 @@ SELECT DISTINCT ON (e.type, e.state_key) e.type, e.state_key, e.event_id
 FROM chain JOIN state_entries e USING (snapshot_id)
 ORDER BY e.type, e.state_key, chain.step
 """
-SELECT_STATE_KEYS = """
-WITH RECURSIVE chain (snapshot_id, parent_id, step) AS (
-    SELECT snapshot_id, parent_id, 0 FROM state_snapshots WHERE snapshot_id = $1
-    UNION ALL
-    SELECT s.snapshot_id, s.parent_id, c.step + 1
-    FROM chain c JOIN state_snapshots s ON s.snapshot_id = c.parent_id
-)
-SELECT DISTINCT ON (e.type, e.state_key) e.type, e.state_key, e.event_id
-FROM unnest($2::text[], $3::text[]) AS wanted (type, state_key)
-CROSS JOIN chain
-JOIN state_entries e ON e.snapshot_id = chain.snapshot_id AND e.type = wanted.type
-    AND e.state_key = wanted.state_key
-ORDER BY e.type, e.state_key, chain.step
-"""
 SELECT_CHAIN_LENGTH = "SELECT chain_length FROM state_snapshots WHERE snapshot_id = $1"
 
 
@@ -295,17 +281,6 @@ async def take_snapshot_ids(db: Queryable) -> range:
 async def get_state(db: Queryable, snapshot_id: int) -> dict[tuple[str, str], str]:
     """A snapshot in full: ``(type, state_key)`` -> event ID."""
     rows = await db.fetch(SELECT_STATE, snapshot_id)
-    return {(row["type"], row["state_key"]): row["event_id"] for row in rows}
-
-
-async def get_state_keys(
-    db: Queryable, snapshot_id: int, keys: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], str]:
-    """The entries of a snapshot for a few keys, read without the rest of it."""
-    wanted = list(keys)
-    rows = await db.fetch(
-        SELECT_STATE_KEYS, snapshot_id, [key[0] for key in wanted], [key[1] for key in wanted]
-    )
     return {(row["type"], row["state_key"]): row["event_id"] for row in rows}
 
 

@@ -55,15 +55,9 @@ class StateReader:
         """The snapshot after the last event up to an order."""
         return await self._states.snapshot_at(room_id, order)
 
-    async def _end(self, span: Span) -> int | None:
-        """The snapshot at a span's end, looked up once."""
-        if span.end_snapshot is None:
-            span.end_snapshot = await self._states.end_snapshot(span)
-        return span.end_snapshot
-
     async def read_whole(self, span: Span) -> None:
         """Read a small room's state at once, so that parts of it need not be asked for singly."""
-        snapshot = await self._end(span)
+        snapshot = await self._states.end_snapshot(span)
         if snapshot is not None:
             await self._states.snapshot(snapshot)
 
@@ -72,7 +66,7 @@ class StateReader:
         if is_linear(span.recent):
             return StateChanges(await self._states.changed_at_end(span), (), known=True)
         assert span.since is not None
-        end = await self._end(span)
+        end = await self._states.end_snapshot(span)
         if end is not None and end == await self.snapshot_at(span.room_id, span.since):
             return StateChanges(known=True)
         before = await self._states.known(span)
@@ -82,7 +76,7 @@ class StateReader:
 
     async def matching(self, span: Span, config: RoomConfig) -> StateIds:
         """All that a config asks for, lazy members aside."""
-        snapshot = await self._end(span)
+        snapshot = await self._states.end_snapshot(span)
         if snapshot is None or not config.required:
             return {}
         if config.wants_any_type:
@@ -102,12 +96,12 @@ class StateReader:
 
     async def members(self, span: Span, user_ids: Collection[str]) -> Mapping[str, str]:
         """User ID -> member event ID at a span's end."""
-        snapshot = await self._end(span)
+        snapshot = await self._states.end_snapshot(span)
         return await self._states.member_ids(snapshot, user_ids) if snapshot is not None else {}
 
     async def events(self, span: Span, keys: Iterable[StateKey]) -> Mapping[StateKey, StoredEvent]:
         """A few state events at a span's end."""
-        snapshot = await self._end(span)
+        snapshot = await self._states.end_snapshot(span)
         wanted = list(keys)
         if snapshot is None or not wanted:
             return {}
