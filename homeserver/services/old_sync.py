@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import orjson
 
@@ -19,6 +18,7 @@ from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import SyncFilter
 from homeserver.services.event_store import EventStore
+from homeserver.services.event_stream import EVENTS_AT_ONCE, EventStream
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.requester import Requester
 from homeserver.services.room_watch import RoomWatch
@@ -30,21 +30,6 @@ from homeserver.services.timeline import PageRequest, Timeline
 from homeserver.services.timeline_state import TimelineState
 from homeserver.storage import rooms as room_storage
 from homeserver.storage.database import Database
-
-EVENTS_AT_ONCE = 100  # of a room
-CAUGHT_UP_AT_ONCE = 1_000  # of a room of which there are more
-NOTHING: JsonObject = {"types": []}
-EVENTS_ALONE = SyncFilter.parse(
-    {
-        "presence": NOTHING,
-        "account_data": NOTHING,
-        "room": {
-            "ephemeral": NOTHING,
-            "account_data": NOTHING,
-            "timeline": {"limit": EVENTS_AT_ONCE},
-        },
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +55,7 @@ class OldSync:
         timeline_state: TimelineState,
         rooms_of_users: RoomsOfUsers,
         watch: RoomWatch,
+        stream: EventStream,
     ) -> None:
         self._database = database
         self._recent = recent
@@ -80,61 +66,29 @@ class OldSync:
         self._timeline_state = timeline_state
         self._rooms_of_users = rooms_of_users
         self._watch = watch
+        self._stream = stream
 
     # ------------------------------------------------------------ the stream
 
     async def events(self, requester: Requester, since: SyncToken | None, wait: Wait) -> JsonObject:
         """The events of the user's rooms after a token; waits for one, up to the timeout.
 
-        Without a token: those that come from now on.
+        Without a token: those that come from now on.  Of many there are some, and ``end`` is where
+        the others begin.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait.timeout_ms / 1000
-        start = token = since or SyncToken(self._recent.position)
-        # Messages to devices stay for those who sync: what is told here is not acknowledged.
-        nobodys_device = replace(requester, device_id=None)
-        while True:
-            left = max(0.0, deadline - loop.time())
-            answer = await self._ask(
-                SyncRequest(
-                    nobodys_device,
-                    since=token,
-                    filter=EVENTS_ALONE,
-                    timeout_ms=int(left * 1000),
-                    is_gone=wait.is_gone,
-                )
-            )
-            chunk = await self._new_events(requester, answer, token)
-            token = SyncToken.parse(answer["next_batch"])
-            if chunk or left <= 0 or self._watch.is_closed or wait.is_gone():
-                return {"start": str(start), "chunk": chunk, "end": str(token)}
-
-    async def _ask(self, request: SyncRequest) -> JsonObject:
-        answer: JsonObject = orjson.loads(await self._sync.sync(request))
-        return answer
-
-    async def _new_events(
-        self, requester: Requester, answer: JsonObject, since: SyncToken
-    ) -> list[Any]:
-        rooms = answer.get("rooms", {})
-        chunk: list[Any] = []
-        upto = SyncToken.parse(answer["next_batch"]).position
-        for room_id, part in (*rooms.get("join", {}).items(), *rooms.get("leave", {}).items()):
-            timeline = part["timeline"]
-            if timeline["limited"] and room_id in rooms.get("join", {}):
-                chunk += await self._all_between(requester, room_id, since.position, upto)
-            else:
-                chunk += _of_room(room_id, timeline["events"])
-        for room_id, part in rooms.get("invite", {}).items():
-            chunk += await self._invite(requester, room_id, part)
-        return chunk
-
-    async def _all_between(
-        self, requester: Requester, room_id: str, after: int, upto: int
-    ) -> list[Any]:
-        page = PageRequest(False, start=after, stop=upto, limit=CAUGHT_UP_AT_ONCE)
-        chunk: list[Any] = (await self._timeline.messages(requester, room_id, page))["chunk"]
-        return chunk
+        start = token = since or self._stream.now()
+        with (
+            self._extras.presence.syncing(requester.user_id),
+            self._stream.waiter(requester) as waiter,
+        ):
+            while True:
+                waiter.woken = False
+                chunk, token, is_more = await self._stream.read(requester, token)
+                left = deadline - loop.time()
+                if chunk or left <= 0 or wait.is_gone() or not (is_more or await waiter.wait(left)):
+                    return {"start": str(start), "chunk": chunk, "end": str(token)}
 
     async def peek(
         self, requester: Requester, room_id: str, after: int | None, wait: Wait
@@ -180,11 +134,14 @@ class OldSync:
     async def snapshot(self, requester: Requester, limit: int, *, archived: bool) -> JsonObject:
         """All rooms of a user, each with its newest events.  Spec: ``GET /initialSync``."""
         wanted = {"room": {"timeline": {"limit": limit}, "include_leave": archived}}
-        answer = await self._ask(
-            SyncRequest(
-                replace(requester, device_id=None),
-                filter=SyncFilter.parse(wanted),
-                use_state_after=True,
+        answer = orjson.loads(
+            await self._sync.sync(
+                SyncRequest(
+                    # Messages to devices stay for those who sync: this acknowledges none.
+                    replace(requester, device_id=None),
+                    filter=SyncFilter.parse(wanted),
+                    use_state_after=True,
+                )
             )
         )
         rooms = answer.get("rooms", {})
@@ -196,9 +153,11 @@ class OldSync:
         ]
         for room in listed:
             room["visibility"] = "public" if room["room_id"] in published else "private"
-        for room_id, part in rooms.get("invite", {}).items():
+        invites = await self._stream.invites(requester.user_id) if "invite" in rooms else {}
+        for room_id in rooms.get("invite", ()):
             room = {"room_id": room_id, "membership": "invite"}
-            room.update(("invite", event) for event in await self._invite(requester, room_id, part))
+            if room_id in invites:
+                room["invite"] = invites[room_id]
             listed.append(room)
         return {
             "end": answer["next_batch"],
@@ -225,27 +184,6 @@ class OldSync:
             "state": _of_room(room_id, state),
             "account_data": part["account_data"]["events"],
         }
-
-    async def _invite(
-        self, requester: Requester, room_id: str, part: JsonObject
-    ) -> list[JsonObject]:
-        """The event that invites a user, showing of it what the invite in a sync shows."""
-        user_id = requester.user_id
-        row = (await self._rooms_of_users.get(user_id)).invited.get(room_id)
-        stored = await self._store.get(row.event_id) if row is not None else None
-        if stored is None:
-            return []
-        event = stored.event
-        return [
-            {
-                **shown,
-                "room_id": room_id,
-                "event_id": event.event_id,
-                "origin_server_ts": event.origin_server_ts,
-            }
-            for shown in part["invite_state"]["events"]
-            if (shown["type"], shown["state_key"]) == ("m.room.member", user_id)
-        ]
 
     async def room_snapshot(self, requester: Requester, room_id: str, limit: int) -> JsonObject:
         """One room as its reader has it.  Spec: ``GET /rooms/{roomId}/initialSync``.

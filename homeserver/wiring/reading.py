@@ -9,6 +9,7 @@ from aiohttp import web
 from homeserver import app_keys
 from homeserver.services.aggregations import Aggregations
 from homeserver.services.client_events import ClientEvents
+from homeserver.services.event_stream import EventStream
 from homeserver.services.hidden_events import HiddenEvents
 from homeserver.services.notifier import Notifier
 from homeserver.services.old_sync import OldSync
@@ -160,6 +161,16 @@ class Reading:
             timeline_state=self.timeline_state,
             rooms_of_users=rooms_of_users,
             watch=self.room_watch,
+            stream=EventStream(
+                database=database,
+                recent=self.recent,
+                store=wiring.store,
+                notifier=self.notifier,
+                extras=self.extras,
+                timeline=self.timeline,
+                rooms_of_users=rooms_of_users,
+                invites=wiring.consent_parts.requests,
+            ),
         )
 
     async def start(self, database: Database) -> None:

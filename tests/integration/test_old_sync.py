@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.services.event_stream import EVENTS_AT_ONCE
 from homeserver.storage.database import Database
 
 from .single import Instance, running
@@ -115,12 +116,79 @@ async def test_the_stream_leaves_nothing_out_however_much_there_is(instance: Ins
     alice = await instance.register("alice")
     room_id = await instance.room(alice)
     end = (await snapshot(instance, alice))["end"]
-    for number in range(103):
-        await instance.say(alice, room_id, str(number))
+    other = await instance.room(alice)
+    for number in range(EVENTS_AT_ONCE + 3):
+        await instance.say(alice, (room_id, other)[number % 2], str(number))
 
-    found = await events(instance, alice, end)
+    first = await events(instance, alice, end)
+    second = await events(instance, alice, first["end"])
+    third = await events(instance, alice, second["end"])
 
-    assert bodies(found["chunk"]) == [str(number) for number in range(103)]
+    assert len(first["chunk"]) == EVENTS_AT_ONCE
+    told = bodies(first["chunk"]) + bodies(second["chunk"])
+    assert told == [str(number) for number in range(EVENTS_AT_ONCE + 3)]
+    assert third["chunk"] == []
+
+
+async def test_the_stream_tells_of_each_thing_once_whatever_happened_in_the_gap(
+    instance: Instance,
+) -> None:
+    alice, bob = await instance.register("alice"), await instance.register("bob")
+    stays, left, joined = [await instance.room(alice) for _ in range(3)]
+    for room_id in (stays, left):
+        await instance.call("POST", f"/join/{room_id}", {}, token=bob)
+    end = (await snapshot(instance, bob))["end"]
+    expected: list[str] = []
+
+    async def say(room_id: str, count: int, *, seen: bool = True) -> None:
+        for _ in range(count):
+            event_id = (await instance.say(alice, room_id, "x"))["event_id"]
+            if seen:
+                expected.append(event_id)
+
+    await say(stays, 60)
+    await say(left, 30)
+    await instance.room(alice, invite=["@bob:one.test"])
+    await instance.call("POST", f"/rooms/{left}/leave", {}, token=bob)
+    await say(left, 30, seen=False)
+    await instance.call("POST", f"/join/{joined}", {}, token=bob)
+    await say(joined, 60)
+    await say(stays, 60)
+
+    told: list[dict[str, Any]] = []
+    ends = [end]
+    while True:
+        found = await events(instance, bob, ends[-1])
+        assert len(found["chunk"]) <= EVENTS_AT_ONCE + 1  # an invite
+        ends.append(found["end"])
+        if not found["chunk"]:
+            break
+        told += found["chunk"]
+
+    messages = [e["event_id"] for e in told if e["type"] == "m.room.message"]
+    assert messages == expected
+    assert len({e["event_id"] for e in told}) == len(told)
+    moves = [
+        e["content"]["membership"]
+        for e in told
+        if e["type"] == "m.room.member" and e["state_key"] == "@bob:one.test"
+    ]
+    assert moves == ["invite", "leave", "join"]
+    assert len(ends) == 5
+
+
+async def test_an_invite_that_was_taken_back_is_told_of(instance: Instance) -> None:
+    alice, bob = await instance.register("alice"), await instance.register("bob")
+    room_id = await instance.room(alice, preset="private_chat", invite=["@bob:one.test"])
+    end = (await snapshot(instance, bob))["end"]
+    await instance.say(alice, room_id, "for members")
+    body = {"user_id": "@bob:one.test"}
+    await instance.call("POST", f"/rooms/{room_id}/kick", body, token=alice)
+
+    found = await events(instance, bob, end)
+
+    (event,) = found["chunk"]
+    assert (event["state_key"], event["content"]["membership"]) == ("@bob:one.test", "leave")
 
 
 async def test_the_stream_waits_for_an_event_and_not_for_anything_else(
