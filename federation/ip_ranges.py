@@ -7,6 +7,7 @@ reason why nothing federates from there.  See the IANA IPv4 and IPv6 special-pur
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -17,6 +18,7 @@ from ipaddress import (
 )
 
 IpAddress = IPv4Address | IPv6Address
+IpNetwork = IPv4Network | IPv6Network
 
 _RANGES = {
     "0.0.0.0/8": "this host (RFC 1122)",
@@ -51,7 +53,7 @@ _RANGES = {
     "fec0::/10": "site-local, deprecated (RFC 3879)",
     "ff00::/8": "multicast (RFC 4291)",
 }
-_NETWORKS: tuple[tuple[IPv4Network | IPv6Network, str], ...] = tuple(
+_NETWORKS: tuple[tuple[IpNetwork, str], ...] = tuple(
     (ip_network(text), reason) for text, reason in _RANGES.items()
 )
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
@@ -92,17 +94,34 @@ def why_refused(address: IpAddress) -> str | None:
 class AddressGuard:
     """Decides to which addresses connections may be made."""
 
-    def __init__(self, *, allow_private_networks: bool) -> None:
+    def __init__(
+        self,
+        *,
+        allow_private_networks: bool,
+        allow: Iterable[str] = (),
+        deny: Iterable[str] = (),
+    ) -> None:
+        """``allow``: networks that may be reached though they are private; ``deny``: those that may
+        not, whatever else is said.  Raises :class:`ValueError` for what is no network.
+        """
         self._allow_all = allow_private_networks
+        self._allow = [ip_network(text) for text in allow]
+        self._deny = [ip_network(text) for text in deny]
 
     def check(self, address: str) -> None:
         """Raise :class:`AddressRefused` unless connections to this IP address are allowed."""
-        if self._allow_all:
-            return
         parsed = parse_ip(address)
-        reason = "not an IP address" if parsed is None else why_refused(parsed)
-        if reason is not None:
+        reason = "not an IP address" if parsed is None else self._why_refused(parsed)
+        if reason is not None and not (parsed is None and self._allow_all):
             raise AddressRefused(f"{address} is refused: {reason}")
+
+    def _why_refused(self, address: IpAddress) -> str | None:
+        ends = [end for end in (address, embedded_ipv4(address)) if end is not None]
+        if any(_lies_in(end, self._deny) for end in ends):
+            return "denied by the configuration"
+        if self._allow_all or _lies_in(ends[-1], self._allow):
+            return None
+        return why_refused(address)
 
     def allows(self, address: str) -> bool:
         """Whether connections to this IP address are allowed."""
@@ -111,3 +130,7 @@ class AddressGuard:
         except AddressRefused:
             return False
         return True
+
+
+def _lies_in(address: IpAddress, networks: Iterable[IpNetwork]) -> bool:
+    return any(address.version == network.version and address in network for network in networks)

@@ -35,6 +35,7 @@ from homeserver.config_limits import (
     WebSocketConfig,
 )
 from homeserver.config_media import MediaConfig, media_config
+from homeserver.config_previews import PREVIEW_DURATIONS, UrlPreviewsConfig, preview_problems
 from homeserver.config_schema import check, leaves, schema, shown, yaml_loader
 from homeserver.config_sign_in import OAuthConfig, SignInConfig
 from homeserver.durations import parse_duration_ms
@@ -249,6 +250,7 @@ class Config:
     third_party_invites: ThirdPartyInvitesConfig
     presence: PresenceConfig
     media: MediaConfig
+    url_previews: UrlPreviewsConfig
     retention: RetentionConfig
     server_notices: ServerNoticesConfig
     scheduling: SchedulingConfig
@@ -395,6 +397,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         media=media_config(
             document["media"], path(document["media"]["encryption_key_file"]), data_dir
         ),
+        url_previews=UrlPreviewsConfig(**_in_ms(document["url_previews"], *PREVIEW_DURATIONS)),
         retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),
         server_notices=ServerNoticesConfig(**document["server_notices"]),
         scheduling=SchedulingConfig(**_in_ms(document["scheduling"], "max_delay", "keep_finished")),
@@ -446,6 +449,7 @@ def _check_together(config: Config) -> Iterator[str]:
             yield f"listen.{key}: found the port {address.port}; allowed: 1 to 65535"
     yield from email_problems(config.email)
     yield from support_problems(config.support)
+    yield from preview_problems(config.url_previews)
     if config.registration.require_email and config.email.host is None:
         yield "registration.require_email: found true; allowed: false, as email.host is not set"
     documents = [document["name"] for document in config.registration.terms]

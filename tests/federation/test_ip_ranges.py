@@ -75,3 +75,26 @@ def test_the_public_network_is_allowed(address):
 
 def test_the_config_can_allow_the_local_network():
     AddressGuard(allow_private_networks=True).check("127.0.0.1")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1", "fd00::7"])
+def test_the_config_can_allow_some_networks_of_it(address):
+    guard = AddressGuard(allow_private_networks=False, allow=["127.0.0.1/32", "fd00::/64"])
+
+    guard.check(address)
+
+    assert not guard.allows("127.0.0.2")
+    assert not guard.allows("fd01::7")
+
+
+@pytest.mark.parametrize("address", ["1.2.3.4", "::ffff:1.2.3.4", "2002:102:304::1", "2a00::1"])
+@pytest.mark.parametrize("everything", [False, True])
+def test_denied_networks_are_refused_whatever_is_allowed(address, everything):
+    guard = AddressGuard(
+        allow_private_networks=everything,
+        allow=["1.2.3.4", "::/0"],
+        deny=["1.2.3.0/24", "2a00::/16"],
+    )
+
+    with pytest.raises(AddressRefused):
+        guard.check(address)
