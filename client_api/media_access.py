@@ -58,7 +58,7 @@ async def find_media(
     if reader is not None and not local:
         await access.check_download(reader, *uri, None)  # before it is fetched
     media = await service.find(*uri, timeout_ms=timeout_ms, allow_remote=allow_remote)
-    if reader is not None and local:
+    if reader is not None and local and media.row.uploader is not None:
         await access.check_download(reader, *uri, media.row.uploader)
     if whole:
         await app[MESSAGE_VIEWS].downloaded(requester, uri)

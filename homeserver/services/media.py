@@ -209,7 +209,7 @@ class MediaService:
 
     async def receive(
         self,
-        uploader: str,
+        uploader: str | None,
         chunks: AsyncIterable[bytes],
         content_type: str | None,
         upload_name: str | None,
@@ -218,7 +218,8 @@ class MediaService:
     ) -> ReceivedMedia:
         """Store a file that is no medium yet: :meth:`keep` it, or :meth:`discard` it.
 
-        Raises what :meth:`upload` raises.
+        ``uploader``: None for what this server fetched by itself, to which no limits apply but the
+        size of a file.  Raises what :meth:`upload` raises.
         """
         return await self._receive(
             self.server_name,

@@ -47,18 +47,21 @@ class MediaFacts:
 class MediaSubject:
     """A file under judgement, when it is uploaded or has been fetched."""
 
-    direction: str  # local: uploaded here; in: of another instance
+    direction: str  # local: uploaded here; in: of another instance, or of a site
     origin: str
     media_id: str
     uploader: str | None  # None: of another instance, which does not say
     facts: MediaFacts
 
 
-def sniff(source: Path | MediaBlob | bytes, sha256: bytes | None = None) -> MediaFacts:
+def sniff(
+    source: Path | MediaBlob | bytes, sha256: bytes | None = None, *, decode: bool = True
+) -> MediaFacts:
     """Look at a file.  Blocks: call it in a thread.
 
-    ``sha256``: its hash, if it is known already.  Hostile content makes facts that are missing, not
-    errors.  Raises :class:`OSError` if the file cannot be read.
+    ``sha256``: its hash, if it is known already.  ``decode``: for the perceptual hash.  Hostile
+    content makes facts that are missing, not errors.  Raises :class:`OSError` if the file cannot be
+    read.
     """
     with _opened(source) as file:
         size_bytes = file.seek(0, io.SEEK_END)
@@ -70,7 +73,7 @@ def sniff(source: Path | MediaBlob | bytes, sha256: bytes | None = None) -> Medi
         size, picture = None, None
         if kind in FORMATS:
             file.seek(0)
-            size, picture = _look(file, FORMATS[kind], size_bytes)
+            size, picture = _look(file, FORMATS[kind], size_bytes, decode)
     width, height = size or (None, None)
     return MediaFacts(kind, size_bytes, sha256, width, height, picture)
 
@@ -82,14 +85,15 @@ def _opened(source: Path | MediaBlob | bytes) -> io.BufferedReader | io.BytesIO:
 
 
 def _look(
-    file: io.BufferedReader | io.BytesIO, image_format: str, size_bytes: int
+    file: io.BufferedReader | io.BytesIO, image_format: str, size_bytes: int, decode: bool
 ) -> tuple[tuple[int, int] | None, int | None]:
     """An image's size and its perceptual hash, as far as they can be had."""
     size = None
     try:
         with _open(file, image_format) as image:
             size = image.size
-            if size[0] * size[1] > MAX_HASHED_PIXELS or size_bytes > MAX_HASHED_BYTES:
+            too_large = size[0] * size[1] > MAX_HASHED_PIXELS or size_bytes > MAX_HASHED_BYTES
+            if not decode or too_large:
                 return size, None
             if image_format == "JPEG" and _scans(file) > MAX_SCANS:
                 return size, None

@@ -177,7 +177,7 @@ class MediaGate:
         """The verdict, and whether all that was asked answered."""
         policy = self._policy_now()
         facts = await self._facts(row.sha256, blob)
-        local = row.origin == self._server_name
+        local = row.origin == self._server_name and row.uploader is not None
         subject = MediaSubject(
             "local" if local else "in", row.origin, row.media_id, row.uploader, facts
         )
