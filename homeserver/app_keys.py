@@ -111,6 +111,7 @@ from homeserver.services.to_device import ToDeviceService
 from homeserver.services.turn import Turn
 from homeserver.services.typing import TypingService
 from homeserver.services.upgrades.upgrade import RoomUpgrades
+from homeserver.services.url_previews.service import UrlPreviews
 from homeserver.storage.database import Database
 
 CONFIG = web.AppKey("CONFIG", Config)
@@ -140,6 +141,7 @@ OIDC_LOGINS = web.AppKey("OIDC_LOGINS", OidcLogins)
 PROOFS = web.AppKey("PROOFS", Proofs)
 OPENID = web.AppKey("OPENID", OpenIdTokens)
 PROFILES = web.AppKey("PROFILES", ProfileService)
+URL_PREVIEWS = web.AppKey("URL_PREVIEWS", UrlPreviews)
 UNSUBSCRIBE_LINKS = web.AppKey("UNSUBSCRIBE_LINKS", UnsubscribeLinks)
 PUSHERS = web.AppKey("PUSHERS", Pushers)
 NOTIFICATIONS = web.AppKey("NOTIFICATIONS", NotificationList)

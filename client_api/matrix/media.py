@@ -12,7 +12,7 @@ from client_api.auth import require_active, require_user
 from client_api.media_access import check_length, content_answer, find_media, thumbnail_answer
 from client_api.routing import V1, ClientRoutes
 from homeserver.app_keys import MEDIA
-from homeserver.errors import Forbidden, NotFound, Unrecognized
+from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.media import DEFAULT_WAIT_MS, MediaFile
 from homeserver.services.requester import Requester
@@ -145,13 +145,6 @@ async def get_config_authed(request: web.Request) -> web.Response:
     return json_response({"m.upload.size": usage.allowance.largest})
 
 
-@routes.get("/media/preview_url", versions=V1)
-async def get_url_preview_authed(request: web.Request) -> web.Response:
-    """Previews of web pages are not offered.  Spec: ``GET /client/v1/media/preview_url``."""
-    await require_user(request)
-    raise Unrecognized("This server gives no previews of web pages")
-
-
 async def get_content(request: web.Request) -> web.StreamResponse:
     """Download without a token.  Spec: ``GET /media/v3/download/{serverName}/{mediaId}``."""
     return await _download(request, None)
@@ -166,4 +159,3 @@ _media("GET", "/download/{server_name}/{media_id}", get_content, LEGACY_VERSIONS
 _media("GET", "/download/{server_name}/{media_id}/{file_name}", get_content, LEGACY_VERSIONS)
 _media("GET", "/thumbnail/{server_name}/{media_id}", get_content_thumbnail, LEGACY_VERSIONS)
 _media("GET", "/config", get_config_authed, LEGACY_VERSIONS)
-_media("GET", "/preview_url", get_url_preview_authed, LEGACY_VERSIONS)

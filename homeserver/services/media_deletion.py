@@ -30,7 +30,8 @@ class MediaDeletion:
     A file of ours goes if the sender of the message had uploaded it, and if it is in use nowhere
     else: no message that the server can read refers to it, and it is no avatar or sticker of
     theirs.  A copy of another instance's file goes if no message refers to it; it can be fetched
-    again.  What is quarantined stays where it is, so that it cannot come back.
+    again; so does the picture of a preview.  What is quarantined stays where it is, so that it
+    cannot come back.
     """
 
     def __init__(
@@ -82,6 +83,21 @@ class MediaDeletion:
         await self._strays.remove(stray_id)
         return True
 
+    async def delete_fetched(self, uri: MediaUri) -> None:
+        """Delete what this server fetched by itself, unless a message refers to it.
+
+        If one does, it goes with the message.
+        """
+        media = GivenUp(*uri, "")
+        async with self._database.transaction() as connection:
+            known = await storage.lock_media(connection, media)
+            if known is None or known.uploader is not None or known.quarantined_by is not None:
+                return
+            if await storage.is_referred_to(connection, media):
+                return
+            stray_id = await self._delete_row(connection, media, known)
+        await self._strays.remove(stray_id)
+
     async def next_due(self) -> None:
         """What is given up wakes the caretaker."""
 
@@ -99,7 +115,8 @@ class MediaDeletion:
             known = await storage.lock_media(connection, media)
             if known is None or known.quarantined_by is not None:
                 return
-            theirs = media.origin != self._server_name or known.uploader == media.sender
+            ours = media.origin == self._server_name and known.uploader is not None
+            theirs = not ours or known.uploader == media.sender
             if not theirs or await self._is_needed(connection, media):
                 return
             stray_id = await self._delete_row(connection, media, known)

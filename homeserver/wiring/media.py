@@ -1,4 +1,4 @@
-"""Media of the Conversations API."""
+"""Media of the Conversations API, and what links lead to."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from homeserver.services.conversations.uploads import UploadLimits, Uploads
 from homeserver.services.daily import DailyPruning
 from homeserver.storage.media import delete_expired_pending
 from homeserver.wiring.basics import clock_ms
+from homeserver.wiring.previews import PreviewParts
 
 if TYPE_CHECKING:
     from homeserver.wiring import Wiring
@@ -42,13 +43,16 @@ class MediaParts:
         )
         wiring.ends.caretaker.add(self.uploads, never_filled)
         wiring.account_deletion.also(self.uploads.forget)
+        self.previews = PreviewParts(wiring)
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""
         app[keys.MEDIA_DELETION] = self.deletion
         app[keys.MEDIA_LINKS] = self.links
         app[keys.UPLOADS] = self.uploads
+        self.previews.provide(app)
 
     async def close(self) -> None:
-        """Close the files of unfinished uploads."""
+        """Close the files of unfinished uploads, and stop fetching."""
+        await self.previews.close()
         await self.uploads.close()

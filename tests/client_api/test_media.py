@@ -249,13 +249,12 @@ async def test_unknown_and_impossible_ids_are_not_found(stage, path):
 async def test_all_but_the_old_endpoints_need_a_token(stage):
     path = await stage.upload(b"x")
 
-    for place in (f"download/{path}", f"thumbnail/{path}", "config", "preview_url"):
+    for place in (f"download/{path}", f"thumbnail/{path}", "config"):
         assert await errcode(await stage.get(place, {}), 401) == "M_MISSING_TOKEN"
 
 
-async def test_clients_learn_the_limit_and_that_there_are_no_previews(stage):
+async def test_clients_learn_the_limit(stage):
     assert await (await stage.get("config")).json() == {"m.upload.size": LIMIT}
-    assert await errcode(await stage.get("preview_url"), 404) == "M_UNRECOGNIZED"
 
 
 # ---------------------------------------------------------------- without a token

@@ -41,8 +41,6 @@ ALWAYS_REFUSED: dict[str, str] = {
     "requestTokenTo3PIDMSISDN": NO_NUMBERS,
     "requestTokenToResetPasswordMSISDN": NO_NUMBERS,
     "requestTokenToRegisterMSISDN": NO_NUMBERS,
-    "getUrlPreview": "previews of web pages are not offered",
-    "getUrlPreviewAuthed": "previews of web pages are not offered",
     "federation:queryInfo": "there are no queries but directory and profile, which are operations"
     " of their own",
 }

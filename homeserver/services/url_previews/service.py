@@ -15,6 +15,7 @@ import structlog
 from yarl import URL
 
 from homeserver.errors import LimitExceeded, MatrixError
+from homeserver.services.media import ReceivedMedia
 from homeserver.services.media_facts import MediaFacts, sniff
 from homeserver.services.url_previews.charsets import decode
 from homeserver.services.url_previews.composing import (
@@ -67,10 +68,10 @@ class Store(Protocol):
         chunks: AsyncIterator[bytes],
         content_type: str | None,
         upload_name: str | None,
-    ) -> MediaRow:
+    ) -> ReceivedMedia:
         """Store a file; content policy judges it.  Raises :class:`MatrixError`."""
 
-    async def keep(self, row: MediaRow) -> None:
+    async def keep(self, row: ReceivedMedia) -> None:
         """Make it a medium."""
 
 
