@@ -193,7 +193,7 @@ async def show_reset(request: web.Request) -> web.StreamResponse:
     device = "An application of yours"
     if device_id is not None:
         found = await request.app[DEVICES].get(visit.user_id, device_id.replace("\0", ""))
-        name = visits.escaped(found.display_name or found.device_id)
+        name = visits.escaped(found.shown_name)
         device = f"Your device <strong>{name}</strong>"
     content = RESET_FORM.format(device=device, token=visit.form_token(), back=BACK)
     return visits.page(visit, "Replace your encryption identity?", content)

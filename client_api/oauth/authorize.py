@@ -15,7 +15,7 @@ from authlib.oauth2.rfc6749 import OAuth2Error
 from client_api.oauth import visits
 from client_api.oauth.visits import Visit
 from client_api.web import plain_page
-from homeserver.app_keys import ACCOUNTS, AUTHORIZATIONS, DEVICE_CODES, RATE_LIMITS
+from homeserver.app_keys import ACCOUNTS, AUTHORIZATIONS, DEVICE_CODES, DEVICES, RATE_LIMITS
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.services.oauth.authorizations import CREATE, LOGIN, Refused
@@ -36,6 +36,7 @@ Matrix client can do{admin}. You can end this at any time on the page of your ac
 <dt>{to_label}</dt><dd>{to}</dd>
 <dt>As your device</dt><dd><code>{device}</code></dd>
 </dl>
+{taken}
 <p class="hint">It says itself what it is called. {caution}{more}</p>
 <form method="post" class="answers">
 {token}{fields}
@@ -43,6 +44,8 @@ Matrix client can do{admin}. You can end this at any time on the page of your ac
 <button name="answer" value="refuse">Do not allow</button>
 </form>
 <p class="quiet"><a href="{other}">Use another account</a></p>"""
+TAKEN = """<p class="note bad">You have a device with this ID already: <strong>{name}</strong>. It
+will be logged out, and the application takes its place.</p>"""
 ADMIN = ", and, since you are an admin here, to administer this server"
 CAUTION = "Go on only if you have just come from there."
 DEVICE_CAUTION = "Go on only if a device that is before you shows this very code."
@@ -110,7 +113,9 @@ async def _question(
     caution: str = CAUTION,
     fields: str = "",
 ) -> web.Response:
-    account = await visit.request.app[ACCOUNTS].get(visit.user_id)
+    app = visit.request.app
+    account = await app[ACCOUNTS].get(visit.user_id)
+    taken = await app[DEVICES].find(visit.user_id, device_id)
     content = QUESTION.format(
         name=visits.escaped(client.name),
         user=visits.escaped(visit.user_id),
@@ -119,6 +124,7 @@ async def _question(
         to_label=to[0],
         to=visits.escaped(to[1]),
         device=html.escape(device_id),
+        taken=TAKEN.format(name=visits.escaped(taken.shown_name)) if taken is not None else "",
         caution=caution,
         more=_documents(client),
         token=visit.form_token(),

@@ -45,10 +45,6 @@ any more.</p>
 GONE = plain_page.STATUS.format(text="The device is logged out.")
 
 
-def _name(device: Device) -> str:
-    return device.display_name or device.device_id
-
-
 def _seen(device: Device) -> str:
     if device.last_seen_at is None:
         return "never seen"
@@ -64,7 +60,7 @@ async def _list(visit: Visit, notice: str = "") -> web.Response:
     devices = await visit.request.app[DEVICES].list_devices(visit.user_id)
     devices.sort(key=lambda device: device.last_seen_at or 0, reverse=True)
     items = "\n".join(
-        ITEM.format(url=_address(DEVICE, d), name=visits.escaped(_name(d)), seen=_seen(d))
+        ITEM.format(url=_address(DEVICE, d), name=visits.escaped(d.shown_name), seen=_seen(d))
         for d in devices
     )
     count = "1 device" if len(devices) == 1 else f"{len(devices) or 'no'} devices"
@@ -106,26 +102,29 @@ async def show_device(request: web.Request) -> web.StreamResponse:
         return visits.go(DEVICE_LIST)
     device = await _device(request, visit)
     link = REMOVE_LINK.format(url=_address(REMOVE_DEVICE, device))
-    return _details(visit, device, _name(device), link)
+    return _details(visit, device, device.shown_name, link)
 
 
 @routes.get(REMOVE_DEVICE)
 @visits.pages
 async def ask_removal(request: web.Request) -> web.StreamResponse:
-    """Ask whether to log one out."""
-    visit = await visits.require_session(request)
+    """Ask whether to log one out.
+
+    As with the legacy API, by who has just proved who they are.  MSC4191, security considerations.
+    """
+    visit = await visits.require_session(request, recent=True)
     if not request.query.get("device_id"):
         return visits.go(DEVICE_LIST)
     device = await _device(request, visit)
     form = REMOVE_FORM.format(token=visit.form_token())
-    return _details(visit, device, f"Log out {_name(device)}?", form)
+    return _details(visit, device, f"Log out {device.shown_name}?", form)
 
 
 @routes.post(REMOVE_DEVICE)
 @visits.pages
 async def remove_device(request: web.Request) -> web.StreamResponse:
     """Log one out."""
-    visit = await visits.require_session(request)
+    visit = await visits.require_session(request, recent=True)
     await visits.read_form(visit)
     device = await _device(request, visit)
     await request.app[DEVICES].remove(visit.user_id, [device.device_id])

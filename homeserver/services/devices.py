@@ -40,10 +40,14 @@ class DeviceService:
 
     async def get(self, user_id: str, device_id: str) -> Device:
         """One device.  Raises: :class:`NotFound`."""
-        device = await storage.get_device(self._database, user_id, device_id)
+        device = await self.find(user_id, device_id)
         if device is None:
             raise NotFound("You have no device with that ID")
         return device
+
+    async def find(self, user_id: str, device_id: str) -> Device | None:
+        """One device, if there is one of that ID."""
+        return await storage.get_device(self._database, user_id, device_id)
 
     async def rename(self, user_id: str, device_id: str, display_name: str) -> None:
         """Give a device another name, and tell those who see it.  Raises: :class:`NotFound`."""

@@ -59,6 +59,11 @@ class Device:
     last_seen_ip: str | None
     user_agent: str | None = None
 
+    @property
+    def shown_name(self) -> str:
+        """What it is called, or its ID."""
+        return self.display_name or self.device_id
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:

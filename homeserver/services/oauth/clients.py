@@ -56,8 +56,8 @@ class Client(ClientMixin):  # type: ignore[misc]
     @property
     def name(self) -> str:
         """What people are told that it is."""
-        name: str = self.metadata.get("client_name") or self.host
-        return name
+        name: str = self.metadata.get("client_name", "").strip()
+        return name or self.host
 
     @property
     def host(self) -> str:
@@ -96,8 +96,12 @@ class Client(ClientMixin):  # type: ignore[misc]
         return response_type in self.metadata["response_types"]
 
     def check_grant_type(self, grant_type: str) -> bool:
-        """Whether it has registered this grant."""
-        return grant_type in self.metadata["grant_types"]
+        """Whether it has registered this grant.
+
+        Refreshing comes with every other one: each session gets a refresh token, and a client that
+        could not use it would be logged out within minutes.  Spec: grant types.
+        """
+        return grant_type == REFRESH_GRANT or grant_type in self.metadata["grant_types"]
 
 
 class _Metadata(ClientMetadataClaims):  # type: ignore[misc]

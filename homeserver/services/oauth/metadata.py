@@ -59,7 +59,8 @@ def server_metadata(public_base_url: str, *, sign_up: bool) -> JsonObject:
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ALGORITHM],
         "authorization_response_iss_parameter_supported": True,
-        "prompt_values_supported": ["create"] if sign_up else [],
+        # RFC 8414, section 3.2: what has no elements is left out.
+        **({"prompt_values_supported": ["create"]} if sign_up else {}),
         "account_management_uri": f"{base}{ACCOUNT}",
         "account_management_actions_supported": list(ACTIONS),
     }

@@ -395,6 +395,46 @@ async def test_logging_in_by_a_password_takes_a_device_over(
     await client.refresh(tokens["refresh_token"], 400)
 
 
+async def test_who_would_lose_a_device_to_a_client_is_told(
+    one: Instance, browser: Browser, client: Client
+) -> None:
+    other = await Client.register(one, client_name="Another")
+    fresh = await browser.open(other.request())
+    fresh = await browser.sign_in()
+    await client.log_in(browser)
+
+    asked = await browser.open(other.request())
+    television = await other.token_of_device("PHONE")
+    linked = await browser.open(LINK, user_code=television["user_code"])
+
+    assert "with this ID already" not in fresh.text
+    for page in (asked, linked):
+        assert "You have a device with this ID already" in page.text
+        assert "<strong><bdi>A client</bdi></strong>" in page.text
+
+
+async def test_a_client_can_refresh_whatever_it_has_registered(
+    one: Instance, browser: Browser
+) -> None:
+    client = await Client.register(one, grant_types=["authorization_code"])
+    tokens = await client.log_in(browser)
+
+    renewed = await client.refresh(tokens["refresh_token"])
+
+    await who(one, renewed["access_token"])
+
+
+async def test_a_client_without_a_name_is_called_by_its_page(
+    one: Instance, browser: Browser
+) -> None:
+    client = await Client.register(one, client_name="   ")
+    await browser.open(client.request())
+
+    page = await browser.sign_in()
+
+    assert "The application <strong><bdi>client.test</bdi></strong>" in page.text
+
+
 async def test_logging_in_again_with_a_device_voids_its_tokens(
     one: Instance, browser: Browser, client: Client
 ) -> None:
