@@ -37,6 +37,7 @@ from homeserver.protocol.signing import SigningKey, parse_signing_key_file
 from homeserver.storage import migrations
 from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
+from homeserver.tls import ListenerCertificate
 from homeserver.web import (
     ERROR_FORMATS,
     ErrorFormats,
@@ -223,25 +224,33 @@ async def serve(config: Config, *, ready: Callable[[str], None]) -> None:
             shutdown_timeout=SHUTDOWN_SECONDS,
             handler_cancellation=False,
         )
-        _reload_on_hangup(loop, wiring)
+        certificate = _certificate(config)
+        _reload_on_hangup(loop, wiring, certificate)
+        fresh = asyncio.create_task(certificate.keep_fresh()) if certificate else None
         try:
             await runner.setup()
-            for site in _sites(runner, config):
+            for site in _sites(runner, config, certificate):
                 await site.start()
             ready(f"comity is ready: {config.public_base_url}")
             await stop.wait()
             logger.info("stopping")
         finally:
+            if fresh is not None:
+                fresh.cancel()
             wiring.stop_waiting()
             await runner.cleanup()
             await wiring.close()
 
 
-def _reload_on_hangup(loop: asyncio.AbstractEventLoop, wiring: Wiring) -> None:
-    """SIGHUP: read the rules of content policy again; the log says what came of it."""
+def _reload_on_hangup(
+    loop: asyncio.AbstractEventLoop, wiring: Wiring, certificate: ListenerCertificate | None
+) -> None:
+    """SIGHUP: read content policy's rules and the certificate again; the log says how it went."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
+        if certificate is not None:
+            certificate.reload()
         with contextlib.suppress(ConfigError):
             await wiring.policy_parts.rule_file.reload()
 
@@ -274,7 +283,16 @@ def _look_for_cycles_less_often() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _sites(runner: web.AppRunner, config: Config) -> Iterable[web.TCPSite]:
+def _certificate(config: Config) -> ListenerCertificate | None:
+    tls = config.listen.tls
+    if tls.certificate is None or tls.key is None:
+        return None
+    return ListenerCertificate(tls.certificate, tls.key)
+
+
+def _sites(
+    runner: web.AppRunner, config: Config, certificate: ListenerCertificate | None
+) -> Iterable[web.TCPSite]:
     """A site for each listener."""
 
     def site(address: Address, context: ssl.SSLContext | None) -> web.TCPSite:
@@ -282,13 +300,4 @@ def _sites(runner: web.AppRunner, config: Config) -> Iterable[web.TCPSite]:
 
     yield site(config.listen.client, None)
     if config.listen.federation != config.listen.client:
-        yield site(config.listen.federation, _tls_context(config))
-
-
-def _tls_context(config: Config) -> ssl.SSLContext | None:
-    tls = config.listen.tls
-    if tls.certificate is None or tls.key is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tls.certificate, tls.key)
-    return context
+        yield site(config.listen.federation, certificate.context if certificate else None)

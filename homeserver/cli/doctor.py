@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from homeserver.cli.loading import load, with_database
 from homeserver.config import Config
 from homeserver.errors import MatrixError
 from homeserver.storage.database import Database
+from homeserver.tls import ListenerCertificate
 
 SOON_SECONDS = 14 * 24 * 3600
 
@@ -69,9 +69,8 @@ def check_certificate(config: Config) -> Finding:
             "front of it"
         )
     try:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(tls.certificate, tls.key)
-    except (OSError, ssl.SSLError) as error:
+        ListenerCertificate(tls.certificate, tls.key)
+    except OSError as error:
         return False, f"{tls.certificate} and {tls.key} cannot be used together: {error}"
     expires = _expiry(tls.certificate)
     if expires < time.time():
