@@ -7,7 +7,6 @@ Spec: client-server API, ``m.room.power_levels``; room versions 1 (strings and f
 from __future__ import annotations
 
 import math
-import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -30,7 +29,8 @@ LEVEL_KEYS = (
     "kick",
     "invite",
 )
-_INTEGER_TEXT = re.compile(r"\s*[+-]?[0-9]+\s*\Z", re.ASCII)
+SPACES = " \t\n\r\f\v"
+MOST_DIGITS = 32  # the spec sets no limit
 
 
 def parse_level(value: Any, version: RoomVersion) -> int | None:
@@ -46,9 +46,18 @@ def parse_level(value: Any, version: RoomVersion) -> int | None:
         return None
     if isinstance(value, float):
         return int(value) if math.isfinite(value) else None
-    if isinstance(value, str) and len(value) <= 32 and _INTEGER_TEXT.match(value):
-        return int(value)
-    return None
+    return _parse_text(value) if isinstance(value, str) else None
+
+
+def _parse_text(text: str) -> int | None:
+    """The integer that a text represents: spaces around it, a sign and leading zeroes may be."""
+    digits = text.strip(SPACES)
+    sign = digits[:1] if digits[:1] in ("+", "-") else ""
+    digits = digits[len(sign) :]
+    if not digits.isascii() or not digits.isdigit():
+        return None
+    significant = digits.lstrip("0")
+    return int(sign + (significant or "0")) if len(significant) <= MOST_DIGITS else None
 
 
 def creators(create: Event | None) -> frozenset[str]:

@@ -41,10 +41,10 @@ def membership_in(state: StateMap, user_id: str | None) -> str | None:
 
 
 def join_rule_in(state: StateMap) -> str:
-    """The join rule in a state; ``invite`` where there is none."""
+    """The join rule in a state; ``invite`` where there is none, nothing where it is no text."""
     event = state.get(JOIN_RULES)
-    rule = event.content.get("join_rule") if event is not None else None
-    return rule if isinstance(rule, str) else "invite"
+    rule = event.content.get("join_rule", "invite") if event is not None else "invite"
+    return rule if isinstance(rule, str) else ""
 
 
 def _check_join(event: Event, state: StateMap, create: Event, levels: PowerLevels) -> Verdict:

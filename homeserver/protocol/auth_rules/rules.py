@@ -114,8 +114,8 @@ def check_create(event: Event) -> Verdict:
             return Rejected("a create event bears no room ID in this room version")
     elif server_name_of(event.room_id) != server_name_of(event.sender):
         return Rejected("the room ID is not of the sender's server")
-    named = event.content.get("room_version")
-    if named is not None and named not in ROOM_VERSIONS:
+    named = event.content.get("room_version", version.identifier)
+    if not isinstance(named, str) or named not in ROOM_VERSIONS:
         return Rejected("the room version is not known")
     # v1 to v10, 1.4
     if not version.implicit_room_creator and "creator" not in event.content:
