@@ -126,9 +126,12 @@ class WrittenLog:
         found = [each for each in self.happenings if each.position > position][:limit]
         return Stretch(found, found[-1].position if len(found) == limit else self.position)
 
-    async def update_of(self, event_id: str, type_: str) -> bytes | None:
+    async def happening_of(self, event_id: str, type_: str) -> Happening | None:
         text = self.texts[event_id]
-        return None if text is None else json.dumps({"type": type_, "text": text}).encode()
+        if text is None:
+            return None
+        update = json.dumps({"type": type_, "text": text}).encode()
+        return Happening(type_, 0, event_id=event_id, update=update)
 
 
 class ForEverybody:
@@ -142,6 +145,9 @@ class ForEverybody:
 
     async def told(self, happening: Happening, owner: str) -> Happening | None:
         return happening
+
+    async def still_told(self, happening: Happening, owner: str) -> bool:
+        return True
 
 
 class World:

@@ -83,6 +83,20 @@ class LogAudience:
                 return happening
         return None
 
+    async def still_told(self, happening: Happening, owner: str) -> bool:
+        """Whether an owner is to be told, as of now, what they were to be told when it happened.
+
+        Meanwhile they may have blocked its sender, hidden it, or seen what is seen once.
+        """
+        if owner.startswith("@"):
+            return await self._shown(owner, happening) is not None
+        members = await self._members_at(happening.room_id or "", happening.position)
+        own = (await self._own(owner, members))[:MOST_ASKED]
+        for user_id in own:
+            if await self._shown(user_id, happening) is not None:
+                return True
+        return False
+
     async def _own_members(self, happening: Happening, owner: str) -> Sequence[str]:
         room_id = happening.room_id
         if room_id is None:

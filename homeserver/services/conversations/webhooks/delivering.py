@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import orjson
 import structlog
@@ -15,7 +16,7 @@ import structlog
 from homeserver.metrics import WEBHOOK_DELIVERIES
 from homeserver.services.conversations.shapes.people import address
 from homeserver.services.conversations.shapes.times import rfc3339
-from homeserver.services.conversations.webhooks.happenings import Source
+from homeserver.services.conversations.webhooks.happenings import Audience, Source
 from homeserver.services.conversations.webhooks.sending import (
     DEADLINE_SECONDS,
     Attempt,
@@ -36,6 +37,7 @@ from homeserver.storage.webhook_deliveries import (
 logger = structlog.get_logger(__name__)
 
 LEASE_MS = 30_000
+FRESH_MS = 1_000  # so long, what was found when it happened holds
 BUFFERED = 50
 STALE_AFTER_MS = LEASE_MS - int(DEADLINE_SECONDS * 1000) - 5_000
 LONGEST_SLEEP_SECONDS = 60.0
@@ -57,15 +59,24 @@ def envelope(delivery: Delivery, data: bytes) -> bytes:
 class Payloads:
     """Makes what is sent of what is queued."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, audience: Audience, clock_ms: Callable[[], int]) -> None:
         self._source = source
+        self._audience = audience
+        self._clock_ms = clock_ms
 
-    async def get(self, delivery: Delivery) -> bytes | None:
-        """The request's body; None if what happened is gone."""
+    async def get(self, delivery: Delivery, owner: str) -> bytes | None:
+        """The request's body; None if what happened is gone, or for the owner no more."""
         if delivery.event_id is None:
             return envelope(delivery, orjson.dumps(delivery.data))
-        update = await self._source.update_of(delivery.event_id, delivery.type)
-        return envelope(delivery, update) if update is not None else None
+        happening = await self._source.happening_of(delivery.event_id, delivery.type)
+        update = happening.update if happening is not None else None
+        if happening is None or update is None:
+            return None
+        if delivery.attempts or self._clock_ms() - delivery.created_at > FRESH_MS:
+            happening = replace(happening, position=delivery.position or 0)
+            if not await self._audience.still_told(happening, owner):
+                return None
+        return envelope(delivery, update)
 
 
 class Delivering:
@@ -188,13 +199,13 @@ class Delivering:
     async def _deliver(self, delivery: Delivery) -> Result:
         now = self._clock_ms()
         try:
-            body = await self._payloads.get(delivery)
+            body = await self._payloads.get(delivery, self.webhook.owner)
         except Exception:
             logger.exception("a delivery could not be made", delivery=delivery.delivery_id)
             failed = Attempt("what happened could not be read", None, 0)
             return result_of(delivery, failed, now)
         if body is None:
-            reason = "what happened was deleted before it could be told"
+            reason = "what happened was deleted or hidden before it could be told"
             lease = delivery.due_at or 0
             return Result(delivery.delivery_id, lease, GONE, None, 0, now, None, None, reason)
         attempt = await self.attempt(delivery, body)

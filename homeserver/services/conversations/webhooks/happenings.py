@@ -25,6 +25,8 @@ class Happening:
     data: str | None = None
     routed: Routed | None = field(default=None, compare=False, repr=False)
     """What is asked of each who may be told."""
+    update: bytes | None = field(default=None, compare=False, repr=False)
+    """What is sent, where it is made again from ``event_id``."""
     joined: bool | None = None
     """Whether this is the user's coming into the room, or their going; else None."""
 
@@ -47,8 +49,8 @@ class Source(Protocol):
     async def after(self, position: int, limit: int) -> Stretch:
         """What happened after a position, in order; the first part of it, if it is much."""
 
-    async def update_of(self, event_id: str, type_: str) -> bytes | None:
-        """An event's update as JSON; None if it is gone, or is not to be told any more."""
+    async def happening_of(self, event_id: str, type_: str) -> Happening | None:
+        """What an event is as of now; None if it is gone, or is not to be told any more."""
 
 
 class Audience(Protocol):
@@ -62,3 +64,6 @@ class Audience(Protocol):
 
     async def told(self, happening: Happening, owner: str) -> Happening | None:
         """What a user, or any user of an application, is told; by the owner's ID."""
+
+    async def still_told(self, happening: Happening, owner: str) -> bool:
+        """Whether an owner is to be told, as of now, what they were to be told when it happened."""

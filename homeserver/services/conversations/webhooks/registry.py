@@ -59,7 +59,7 @@ class Registry:
         self._database = database
         self.sender = sender
         self._clock_ms = clock_ms
-        self.payloads = Payloads(source)
+        self.payloads = Payloads(source, audience, clock_ms)
         self._webhooks: dict[str, Webhook] = {}
         self._workers: dict[str, Delivering] = {}
         self._following = Following(

@@ -257,7 +257,7 @@ class Webhooks:
             self._database, [new], now=now, due_at=now + HOUR_MS, give_up_at=now
         )
         delivery = await self._delivery(webhook_id, new.delivery_id)
-        body = await self._registry.payloads.get(delivery)
+        body = await self._registry.payloads.get(delivery, webhook.owner)
         assert body is not None
         attempt = await self._registry.sender.send(
             webhook.row.url, webhook.secrets(now), delivery.delivery_id, body

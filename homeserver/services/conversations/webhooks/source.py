@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import attrgetter
 
 from homeserver.services.conversations.feed.events import route_safely
@@ -107,12 +108,12 @@ class LogSource:
             )
         kinds.add(happenings, last=moves[-1].move.row.position if len(moves) == limit else None)
 
-    async def update_of(self, event_id: str, type_: str) -> bytes | None:
-        """An event's update as JSON; None if it is gone, or is not to be told any more."""
+    async def happening_of(self, event_id: str, type_: str) -> Happening | None:
+        """What an event is as of now; None if it is gone, or is not to be told any more."""
         routed = (await self._route([event_id])).get(event_id)
         if routed is None or type_of(routed) != type_:
             return None
-        return routed.update.json
+        return replace(_of_event(0, event_id, routed), update=routed.update.json)
 
 
 class _Recent:
