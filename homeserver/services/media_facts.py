@@ -6,6 +6,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -95,14 +96,14 @@ def _look(
             too_large = size[0] * size[1] > MAX_HASHED_PIXELS or size_bytes > MAX_HASHED_BYTES
             if not decode or too_large:
                 return size, None
-            if image_format == "JPEG" and _scans(file) > MAX_SCANS:
+            if image_format == "JPEG" and scans(file) > MAX_SCANS:
                 return size, None
             return size, perceptual_hash(image)
     except Exception:  # decoders fail on hostile input in any way they like
         return size, None
 
 
-def _scans(file: io.BufferedReader | io.BytesIO) -> int:
+def scans(file: BinaryIO) -> int:
     """How often a JPEG goes over the picture: a small file may do so for minutes."""
     place = file.tell()
     file.seek(0)

@@ -1,6 +1,9 @@
 """Thumbnails of images, made by Pillow in threads and kept on disk.
 
-Requested sizes are rounded up to a few steps, so that one image has a bounded number of them.
+Requested sizes are rounded up to a few steps; who asks for more than the largest gets the whole
+image.  Of one image only so many thumbnails are kept.  How many pixels are looked at and made is
+bounded, and so is the time that one takes.
+
 Spec: client-server API, content repository, thumbnails.
 """
 
@@ -8,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import struct
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,10 +23,12 @@ from PIL import Image, ImageOps, ImageSequence
 
 from homeserver.errors import InvalidParam, MatrixError, TooLarge
 from homeserver.services.media_blobs import MediaBlob
+from homeserver.services.media_facts import MAX_SCANS, scans
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.sealing.errors import DamagedFile
 
-STEPS = (32, 64, 96, 128, 192, 240, 320, 480, 600, 640, 800, 1024, 1280, 1600)
+STEPS = (32, 64, 96, 128, 192, 240, 320, 480, 600, 640, 800, 1024, 1280, 1600, 2048)
+WHOLE = 100_000  # pixels: no image is larger, so nothing is made smaller
 METHODS = ("scale", "crop")
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
 CONTENT_TYPES = {
@@ -33,6 +40,9 @@ CONTENT_TYPES = {
 MAX_PIXELS = 50_000_000
 MAX_FRAMES = 150
 MAX_ANIMATION_PIXELS = 40_000_000  # of the result, all frames together
+MAX_SOURCE_PIXELS = 400_000_000  # of the frames of a moving image that are looked at
+LONGEST_FRAME_MS = 60_000
+MOST_KEPT = 64  # thumbnails of one image
 WORKERS = 2
 
 
@@ -58,6 +68,8 @@ class ThumbnailSpec:
             raise InvalidParam("'width' and 'height' must be positive")
         if method not in METHODS:
             raise InvalidParam("'method' must be 'crop' or 'scale'")
+        if max(width, height) > STEPS[-1]:
+            return cls(WHOLE, WHOLE, method, animated)
         return cls(_step(width), _step(height), method, animated)
 
     @property
@@ -126,7 +138,7 @@ class Thumbnails:
 
 
 def _step(size: int) -> int:
-    return next((step for step in STEPS if step >= size), STEPS[-1])
+    return next(step for step in STEPS if step >= size)
 
 
 def _find_or_make(
@@ -143,7 +155,16 @@ def _find_or_make(
         return Thumbnail(source, content_type)
     blob = _in_format(base, rendered.format)
     files.write(blob, rendered.content)
+    _keep_some(blob.path.parent)
     return Thumbnail(blob, content_type)
+
+
+def _keep_some(directory: Path) -> None:
+    """Delete the oldest thumbnails of an image that has too many: they can be made again."""
+    with os.scandir(directory) as entries:
+        made = [(entry.stat().st_mtime_ns, entry.path) for entry in entries]
+    for _, path in sorted(made)[:-MOST_KEPT]:
+        Path(path).unlink(missing_ok=True)
 
 
 def _in_format(base: MediaBlob, image_format: str) -> MediaBlob:
@@ -158,8 +179,7 @@ def render(source: Path | BinaryIO, spec: ThumbnailSpec) -> Rendered:
     """
     try:
         with Image.open(source, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise TooLarge(f"Images of more than {MAX_PIXELS} pixels get no thumbnail")
+            _check(image)
             return _render(image, spec)
     except (Image.DecompressionBombError, MemoryError) as error:
         raise TooLarge("The image is too large for a thumbnail") from error
@@ -167,6 +187,15 @@ def render(source: Path | BinaryIO, spec: ThumbnailSpec) -> Rendered:
         raise
     except Exception as error:  # decoders fail on hostile input in any way they like
         raise CannotThumbnail("Cannot make a thumbnail of this content") from error
+
+
+def _check(image: Image.Image) -> None:
+    """Raises :class:`TooLarge` for an image that would take too long."""
+    if image.width * image.height > MAX_PIXELS:
+        raise TooLarge(f"Images of more than {MAX_PIXELS} pixels get no thumbnail")
+    file: BinaryIO | None = getattr(image, "fp", None)
+    if image.info.get("progressive") and file is not None and scans(file) > MAX_SCANS:
+        raise TooLarge("The image is coded too laboriously for a thumbnail")
 
 
 def _render(image: Image.Image, spec: ThumbnailSpec) -> Rendered:
@@ -216,11 +245,11 @@ def _encode(image: Image.Image) -> Rendered:
 
 
 def _render_animation(image: Image.Image, target: tuple[int, int]) -> bytes:
-    most = min(MAX_FRAMES, max(1, MAX_ANIMATION_PIXELS // (target[0] * target[1])))
     frames: list[Image.Image] = []
     durations: list[int] = []
-    for frame in _first(ImageSequence.Iterator(image), most):
-        durations.append(int(frame.info.get("duration") or 100))
+    loops = _loops(image)
+    for frame in _frames(image, _most_frames(image, target)):
+        durations.append(min(int(frame.info.get("duration") or 100), LONGEST_FRAME_MS))
         frames.append(ImageOps.fit(frame.convert("RGBA"), target))
     output = io.BytesIO()
     frames[0].save(
@@ -229,15 +258,43 @@ def _render_animation(image: Image.Image, target: tuple[int, int]) -> bytes:
         save_all=True,
         append_images=frames[1:],
         duration=durations,
-        loop=0,
+        loop=loops,
         quality=75,
         method=2,
     )
     return output.getvalue()
 
 
-def _first(frames: Iterable[Image.Image], most: int) -> Iterable[Image.Image]:
-    for number, frame in enumerate(frames):
-        if number >= most:
+def _most_frames(image: Image.Image, target: tuple[int, int]) -> int:
+    of_result = MAX_ANIMATION_PIXELS // (target[0] * target[1])
+    of_source = MAX_SOURCE_PIXELS // (image.width * image.height)
+    return max(1, min(MAX_FRAMES, of_result, of_source))
+
+
+def _loops(image: Image.Image) -> int:
+    """How often it is played; 0: for ever."""
+    loops = image.info.get("loop")
+    if image.format == "GIF":  # says how often it is played again
+        return 1 if loops is None else int(loops) + 1 if loops else 0
+    return int(loops or 0)
+
+
+def _frames(image: Image.Image, most: int) -> Iterable[Image.Image]:
+    """The first frames; up to where the file is broken, if it is."""
+    only_default = bool(image.info.get("default_image"))  # a PNG's for those who know no animation
+    frames = ImageSequence.Iterator(image)
+    if only_default:
+        next(frames)
+    for number in range(most):
+        try:
+            frame = next(frames)
+            frame.load()
+        except StopIteration:
+            return
+        except DamagedFile:
+            raise
+        except (OSError, EOFError, SyntaxError, ValueError, struct.error):
+            if number == 0:
+                raise
             return
         yield frame

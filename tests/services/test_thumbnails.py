@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from homeserver.errors import InvalidParam, TooLarge
+from homeserver.services import thumbnails as thumbnails_module
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.thumbnails import (
+    STEPS,
     CannotThumbnail,
     Thumbnails,
     ThumbnailSpec,
@@ -53,7 +55,10 @@ def opened(content: bytes | None) -> Image.Image:
         ((30, 30), "crop", (96, 96), (30, 30)),
         ((30, 30), "scale", (32, 32), (30, 30)),
         ((1000, 100), "scale", (32, 240), (1000, 100)),
-        ((3000, 3000), "scale", (9999, 9999), (1600, 1600)),
+        ((3000, 3000), "scale", (2000, 2000), (2048, 2048)),
+        ((3000, 3000), "scale", (9999, 9999), (3000, 3000)),
+        ((4000, 3000), "crop", (3000, 100), (4000, 3000)),
+        ((4000, 3000), "crop", (10**12, 10**12), (4000, 3000)),
     ],
 )
 def test_the_size_covers_what_was_asked_and_is_never_upscaled(size, method, asked, expected):
@@ -127,6 +132,114 @@ def test_a_small_moving_image_stands_still_too(tmp_path):
     assert moving.content is None
 
 
+def frames_of(count: int, size: tuple[int, int] = (120, 90)) -> list[Image.Image]:
+    """Frames, each of another colour."""
+    return [Image.new("RGB", size, (number * 20 % 256, 100, 0)) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("image_format", "options", "loops"),
+    [
+        ("GIF", {"loop": 0}, 0),
+        ("GIF", {}, 1),
+        ("GIF", {"loop": 2}, 3),
+        ("PNG", {"loop": 4}, 4),
+        ("WEBP", {"loop": 5}, 5),
+    ],
+)
+def test_every_moving_format_moves_as_often_and_as_fast(image_format, options, loops):
+    first, *others = frames_of(4)
+    source = io.BytesIO()
+    first.save(
+        source, image_format, save_all=True, append_images=others, duration=[70] * 4, **options
+    )
+
+    rendered = render(source, ThumbnailSpec.parse(64, 64, "scale", animated=True))
+
+    moving = opened(rendered.content)
+    assert (moving.format, moving.size) == ("WEBP", (85, 64))
+    assert (getattr(moving, "n_frames", 1), moving.info["loop"]) == (4, loops)
+    moving.seek(1)
+    moving.load()
+    assert moving.info["duration"] == 70
+
+
+def test_a_picture_only_for_those_who_know_no_animation_is_none_of_it():
+    default = Image.new("RGB", (100, 100), (255, 255, 255))
+    source = io.BytesIO()
+    default.save(
+        source, "PNG", save_all=True, append_images=frames_of(3, (100, 100)), default_image=True
+    )
+
+    rendered = render(source, ThumbnailSpec.parse(32, 32, "crop", animated=True))
+
+    assert getattr(opened(rendered.content), "n_frames", 1) == 3
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "frames"),
+    [
+        ("MAX_FRAMES", 7, 7),
+        ("MAX_SOURCE_PIXELS", 60 * 60 * 5, 5),
+        ("MAX_ANIMATION_PIXELS", 32 * 32 * 4, 4),
+        ("MAX_ANIMATION_PIXELS", 1, 1),
+    ],
+)
+def test_only_so_many_frames_are_looked_at(monkeypatch, limit, most, frames):
+    monkeypatch.setattr(thumbnails_module, limit, most)
+    source = io.BytesIO()
+    first, *others = frames_of(9, (60, 60))
+    first.save(source, "GIF", save_all=True, append_images=others, duration=50)
+
+    rendered = render(source, ThumbnailSpec.parse(32, 32, "crop", animated=True))
+
+    moving = opened(rendered.content)
+    total = 0
+    for number in range(getattr(moving, "n_frames", 1)):
+        moving.seek(number)
+        moving.load()
+        total += moving.info.get("duration") or 50
+    assert total == frames * 50
+
+
+def test_a_moving_image_that_breaks_off_moves_up_to_there():
+    source = io.BytesIO()
+    noise = [Image.effect_noise((200, 200), 90).convert("RGB") for _ in range(6)]
+    noise[0].save(source, "GIF", save_all=True, append_images=noise[1:], duration=50)
+    half = io.BytesIO(source.getvalue()[: len(source.getvalue()) // 2])
+
+    rendered = render(half, ThumbnailSpec.parse(32, 32, "crop", animated=True))
+
+    assert 2 <= getattr(opened(rendered.content), "n_frames", 1) < 6
+
+
+def test_a_photograph_that_is_asked_to_move_stands_still(tmp_path):
+    source = image_file(tmp_path / "a", (400, 300), "JPEG")
+
+    rendered = render(source, ThumbnailSpec.parse(96, 96, "crop", animated=True))
+
+    assert rendered.format == "JPEG"
+
+
+def test_a_moving_image_wanted_larger_than_any_step_stands_still_at_its_size(tmp_path):
+    source = moving_image(tmp_path / "a", (2_300, 10), 3)
+
+    rendered = render(source, ThumbnailSpec.parse(4_000, 4_000, "scale", animated=False))
+
+    assert (rendered.format, opened(rendered.content).size) == ("JPEG", (2_300, 10))
+
+
+def test_a_photograph_that_is_gone_over_endlessly_is_refused(tmp_path):
+    source = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(source, "JPEG", progressive=True)
+    content = source.getvalue()
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    (tmp_path / "a").write_bytes(content[:-2] + scan * 100 + content[-2:])
+
+    with pytest.raises(TooLarge):
+        render(tmp_path / "a", ThumbnailSpec.parse(32, 32, "crop", animated=False))
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG of few bytes that claims to be enormous."""
 
@@ -175,3 +288,24 @@ async def test_a_thumbnail_is_made_once_however_many_ask(tmp_path):
     assert {(item.blob, item.content_type) for item in [*got, later]} == {
         (files.thumbnail(stored.sha256, "96x96-crop.jpeg"), "image/jpeg")
     }
+
+
+async def test_of_one_image_only_so_many_thumbnails_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(thumbnails_module, "MOST_KEPT", 3)
+    files = MediaFiles(tmp_path)
+    files.prepare()
+    thumbnails = Thumbnails(files)
+
+    async def chunks():
+        yield image_file(tmp_path / "a", (300, 300)).read_bytes()
+
+    stored = await files.receive(chunks(), 10**6)
+
+    for width in STEPS[:5]:
+        spec = ThumbnailSpec.parse(width, 32, "crop", animated=False)
+        last = await thumbnails.get(stored.sha256, spec)
+    thumbnails.close()
+
+    kept = list(files.thumbnail(stored.sha256, "any").path.parent.iterdir())
+    assert len(kept) == 3
+    assert last.blob.exists()
