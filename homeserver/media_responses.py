@@ -1,4 +1,4 @@
-"""Files of media as HTTP answers: plain ones by the kernel, sealed ones opened piece by piece."""
+"""Files of media as HTTP answers, read piece by piece, however they lie on disk."""
 
 from __future__ import annotations
 
@@ -60,17 +60,14 @@ async def serve_blob(
     Spec: RFC 9110, sections 13 and 14; several ranges at once are answered with the whole.
     Raises what :func:`open_blob` raises.
     """
-    plain = await asyncio.to_thread(blob.plain_path)
-    if plain is not None:
-        return web.FileResponse(plain, headers=headers)
     file, size = await open_blob(blob)
     try:
-        return await _serve_sealed(request, blob, file, size, headers)
+        return await _serve(request, blob, file, size, headers)
     finally:
         await asyncio.to_thread(file.close)
 
 
-async def _serve_sealed(
+async def _serve(
     request: web.Request,
     blob: MediaBlob,
     file: BufferedReader,

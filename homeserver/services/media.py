@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import AsyncIterable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -121,6 +121,14 @@ class ReceivedMedia(MediaRow):
     stray_id: int = 0
 
 
+@dataclass(slots=True)
+class _Awaited:
+    """An upload for which some wait."""
+
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    readers: int = 0
+
+
 class MediaService:
     """Takes media in, finds it, and fetches it from where it comes from."""
 
@@ -156,7 +164,7 @@ class MediaService:
             database=database, default=Allowance(None, None, max_upload_bytes)
         )
         self._pending = pending
-        self._uploads: dict[str, asyncio.Event] = {}
+        self._awaited: dict[str, _Awaited] = {}
         self._fetches: dict[tuple[str, str], asyncio.Task[MediaRow]] = {}
 
     async def start(self) -> None:
@@ -280,8 +288,8 @@ class MediaService:
             upload_name=upload_name,
         )
         await self._keep(row, fills=True)
-        if media_id in self._uploads:
-            self._uploads[media_id].set()
+        if media_id in self._awaited:
+            self._awaited[media_id].arrived.set()
 
     async def _check_pending(self, media_id: str, uploader: str) -> None:
         pending = await storage.get_pending(self._database, media_id)
@@ -397,16 +405,19 @@ class MediaService:
         """Wait for the content of an ID given out; another process may be the one to get it."""
         pending = await storage.get_pending(self._database, media_id)
         deadline = self._clock_ms() + wait_ms
-        arrived = self._uploads.setdefault(media_id, asyncio.Event())
+        awaited = self._awaited.setdefault(media_id, _Awaited())
+        awaited.readers += 1
         try:
             while pending is not None and pending.expires_at > self._clock_ms():
                 left = (deadline - self._clock_ms()) / 1000
                 if left <= 0:
                     raise NotYetUploaded("The content has not been uploaded yet")
-                await _wait(arrived, min(left, POLL_SECONDS))
+                await _wait(awaited.arrived, min(left, POLL_SECONDS))
                 pending = await storage.get_pending(self._database, media_id)
         finally:
-            self._uploads.pop(media_id, None)
+            awaited.readers -= 1
+            if not awaited.readers:
+                del self._awaited[media_id]
         row = await storage.get_media(self._database, self.server_name, media_id)
         if row is None:
             raise NotFound("There is no such media here")
