@@ -15,7 +15,6 @@ from homeserver.app_keys import (
     ACCOUNTS,
     APP_SERVICES,
     RATE_LIMITS,
-    THIRD_PARTY_BINDINGS,
     THIRD_PARTY_IDS,
 )
 from homeserver.callers import caller_key
@@ -104,6 +103,5 @@ async def deactivate_account(request: web.Request) -> web.Response:
     erase = bool(optional(body, "erase", bool))
     user_id = await _owner(request, body, requester)
 
-    unbound = await request.app[THIRD_PARTY_BINDINGS].unbind_all(user_id)
-    await request.app[ACCOUNTS].deactivate(user_id, erase=erase)
+    unbound = await request.app[ACCOUNTS].deactivate(user_id, erase=erase)
     return json_response({"id_server_unbind_result": "success" if unbound else "no-support"})

@@ -21,7 +21,6 @@ from homeserver.app_keys import (
     DEVICES,
     PASSWORD_LOGIN,
     RATE_LIMITS,
-    THIRD_PARTY_BINDINGS,
 )
 from homeserver.callers import caller_key
 from homeserver.errors import InvalidParam, LimitExceeded, MatrixError, NotFound
@@ -237,7 +236,6 @@ async def end_account(request: web.Request) -> web.StreamResponse:
     fields = await visits.read_form(visit)
     if "sure" not in fields:
         return _end_form(visit, plain_page.alert("Tick that you want to delete it"), 400)
-    await request.app[THIRD_PARTY_BINDINGS].unbind_all(visit.user_id)
     await request.app[ACCOUNTS].deactivate(visit.user_id, erase="erase" in fields)
     await request.app[BROWSERS].sign_out(visit.cookie)
     return visits.page(visit, "Goodbye", ENDED)

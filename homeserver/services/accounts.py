@@ -76,6 +76,8 @@ class AccountService:
         self.on_ended: list[Watcher] = []
         """Called with a user ID within the transaction that makes, or ends, the account."""
         self.after_ended: list[Callable[[str], None]] = []
+        self.unbind_all: Callable[[str], Awaitable[bool]] = _nothing_is_bound
+        """Has identity servers forget a user's addresses; False where one did not."""
         self.on_logged_out: list[Callable[[str], Awaitable[None]]] = []
         """Told of a user who changed their password, and logged the other devices out."""
         self.check_name: Callable[[UserId], None] | None = None
@@ -199,11 +201,12 @@ class AccountService:
 
     # ------------------------------------------------------------ ending
 
-    async def deactivate(self, user_id: UserId, *, erase: bool = False) -> None:
+    async def deactivate(self, user_id: UserId, *, erase: bool = False) -> bool:
         """End an account: no login, no devices, no rooms, no belongings; its user ID stays taken.
 
-        ``erase``: what they wrote and uploaded as well, as far as nobody else has a claim to it.
-        Spec: client-server API, ``POST /account/deactivate``.
+        Whoever ends it, and by whichever door, it is done here.  ``erase``: what they wrote and
+        uploaded as well, as far as nobody else has a claim to it.  False if an identity server has
+        not forgotten an address.  Spec: client-server API, ``POST /account/deactivate``.
         """
         async with self._database.transaction() as connection:
             account = await storage.get_account(connection, user_id)
@@ -215,7 +218,7 @@ class AccountService:
                     await watcher(connection, user_id)
         for forget in self.after_ended:
             forget(user_id)
-        await self._remove_everywhere(user_id)
+        return await self._remove_everywhere(user_id)
 
     async def resume(self) -> None:
         """Begin to finish what the server was about when it stopped.  Called at the start."""
@@ -231,8 +234,22 @@ class AccountService:
             except Exception:
                 logger.exception("could not finish a deactivation", user_id=user_id)
 
-    async def _remove_everywhere(self, user_id: UserId) -> None:
+    async def _remove_everywhere(self, user_id: UserId) -> bool:
         await self._sessions.revoke(user_id, None)
+        unbound = await self._unbind(user_id)
         await self._devices.remove_all(user_id)
         await self._rooms.leave_all(user_id)
         await self._belongings.ended(user_id)
+        return unbound
+
+    async def _unbind(self, user_id: UserId) -> bool:
+        """Have addresses unbound while it is known where they are bound."""
+        try:
+            return await self.unbind_all(user_id)
+        except Exception:  # whatever an identity server does, the account ends
+            logger.exception("could not unbind a user's addresses", user_id=user_id)
+            return False
+
+
+async def _nothing_is_bound(_user_id: str) -> bool:
+    return True

@@ -102,6 +102,7 @@ class AccountAccess:
             servers=wiring.third_party.identity_servers,
             clock_ms=clock_ms,
         )
+        wiring.accounts.unbind_all = self.bindings.unbind_all
 
     def provide(self, app: web.Application) -> None:
         """Put each part under its key."""

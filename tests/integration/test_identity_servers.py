@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from homeserver.protocol.identifiers import UserId
+from homeserver.storage import accounts as account_storage
 from homeserver.storage.database import Database
+from homeserver.wiring import Wiring
 from tests.harness.identity_server import TOKEN, IdentityServer
 from tests.integration.single import running
 from tests.integration.test_third_party_invites import BOB, Scene, identity, people, settings
@@ -56,6 +59,54 @@ async def test_what_is_bound_ends_with_the_account(scene: Scene) -> None:
     answer = await scene.one.call("POST", "/account/deactivate", {"auth": AUTH}, token=scene.bob)
 
     assert answer == {"id_server_unbind_result": "success"}
+    assert scene.identity.owners == {}
+
+
+async def by_an_admin(scene: Scene) -> None:
+    root = await scene.one.register("root")
+    await scene.one.wiring.accounts.set_admin("@root:one.test", True)
+    await scene.one.call(
+        "POST", f"/_comity/admin/v1/users/{BOB}/deactivate", {"erase": False}, token=root
+    )
+
+
+async def by_the_conversations_api(scene: Scene) -> None:
+    headers = {"Authorization": f"Bearer {scene.bob}"}
+    url = "/api/v1/me/delete"
+    async with scene.one.client.post(url, json={"password": "sesame"}, headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+async def on_the_command_line(scene: Scene) -> None:
+    mine = scene.one.wiring
+    theirs = Wiring(mine.config, mine.database, [mine.signing_key])
+    await theirs.log.start()
+    try:
+        await theirs.accounts.deactivate(UserId(BOB))
+        await theirs.account_deletion.settle()
+    finally:
+        await theirs.log.close()
+        await theirs.transport.connections.close()
+
+
+async def after_a_crash(scene: Scene) -> None:
+    await account_storage.deactivate_account(scene.one.wiring.database, BOB, 1, erase=False)
+    await scene.one.wiring.accounts.resume()
+    task = scene.one.wiring.accounts._task
+    assert task is not None
+    await task
+
+
+@pytest.mark.parametrize(
+    "end", [by_an_admin, by_the_conversations_api, on_the_command_line, after_a_crash]
+)
+async def test_what_is_bound_ends_with_the_account_whoever_ends_it(
+    scene: Scene, end: Callable[[Scene], Awaitable[None]]
+) -> None:
+    await bind(scene)
+
+    await end(scene)
+
     assert scene.identity.owners == {}
 
 
