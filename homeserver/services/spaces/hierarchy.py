@@ -75,22 +75,40 @@ class _Step:
 
 @dataclass(slots=True)
 class _Walk:
-    """Where a walk stands.  ``left`` has the next room last."""
+    """Where a walk stands.  ``left`` has the next room last.
+
+    ``hidden``: rooms that one instance hides, and that we do not show either; another one may.
+    """
 
     user_id: str
     room_id: str
     query: HierarchyQuery
     left: list[_Step]
     entered: set[str] = field(default_factory=set)
+    hidden: set[str] = field(default_factory=set)
+
+    @property
+    def looked_at(self) -> int:
+        """How many rooms it has had before it."""
+        return len(self.entered) + len(self.hidden)
 
     @property
     def size(self) -> int:
         """How much memory it takes."""
-        return len(self.left) + len(self.entered)
+        return len(self.left) + self.looked_at
+
+    def enters(self, step: _Step) -> bool:
+        """Whether a room is to be looked at, which is noted: not where that was done before."""
+        if step.room_id in self.entered or (step.hidden and step.room_id in self.hidden):
+            return False
+        (self.hidden if step.hidden else self.entered).add(step.room_id)
+        return True
 
     def copy(self) -> _Walk:
         """The same place, to go on from: a page may be asked for twice."""
-        return replace(self, left=list(self.left), entered=set(self.entered))
+        return replace(
+            self, left=list(self.left), entered=set(self.entered), hidden=set(self.hidden)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +157,7 @@ class Hierarchies:
         if token is None and not rooms:
             raise Forbidden("You are not allowed to view this room")
         answer: JsonObject = {"rooms": rooms}
-        if walk.left and len(walk.entered) < MOST_ROOMS:
+        if walk.left and walk.looked_at < MOST_ROOMS:
             answer["next_batch"] = self._keep(walk)
         return answer
 
@@ -184,19 +202,18 @@ class Hierarchies:
         deadline = self._clock() + PAGE_SECONDS
         goes_on = bool(walk.entered)  # such a page may be empty; the first has the space itself
         steps = 0
-        while walk.left and len(rooms) < limit and len(walk.entered) < MOST_ROOMS:
+        while walk.left and len(rooms) < limit and walk.looked_at < MOST_ROOMS:
             if steps and (rooms or goes_on) and self._clock() > deadline:
                 break
             steps += 1
             await self._look_ahead(walk)
             step = walk.left.pop()
-            if step.room_id in walk.entered:
+            if not walk.enters(step):
                 continue
-            if not step.hidden:
-                walk.entered.add(step.room_id)
             found = await self._find(walk, step, user_id, memberships.get(step.room_id))
             if found is None:
                 continue
+            walk.entered.add(step.room_id)
             children = [c for c in found.children if c.suggested or not walk.query.suggested_only]
             rooms.append(with_children(found.summary, children))
             if step.depth < walk.query.max_depth:

@@ -169,6 +169,50 @@ async def test_what_we_know_ourselves_goes_before_what_others_say(spaces: Spaces
     assert await spaces.tree(spaces.bob, root) == [root, THERE]
 
 
+async def test_what_several_others_hide_is_looked_at_and_shown_once(
+    spaces: Spaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = await spaces.world.room(spaces.ada, preset="private_chat")
+    others = [THERE, "!second:two.test", "!third:two.test"]
+    root = await spaces.space(*others)
+    for room_id in others:
+        room = summary(room_id, room_type="m.space")
+        spaces.elsewhere.tell(room, [child(private)], inaccessible=[private])
+    find = spaces.hierarchies._local.find
+    looked: list[str] = []
+
+    async def counting(room_id: str) -> Any:
+        looked.append(room_id)
+        return await find(room_id)
+
+    of_ada = await spaces.tree(spaces.ada, root)
+    monkeypatch.setattr(spaces.hierarchies._local, "find", counting)
+    query, token, of_bob = HierarchyQuery(limit=1), None, []
+    while True:
+        page = await spaces.hierarchies.page(spaces.bob, root, query, token)
+        of_bob += [room["room_id"] for room in page["rooms"]]
+        token = page.get("next_batch")
+        if token is None:
+            break
+
+    assert of_ada == [root, THERE, private, *others[1:]]
+    assert of_bob == [root, *others]
+    assert looked.count(private) == 1
+
+
+async def test_what_one_hides_another_may_show(spaces: Spaces) -> None:
+    root = await spaces.space(THERE, "!second:two.test")
+    for room_id, told in ((THERE, ()), ("!second:two.test", (summary("!a:two.test"),))):
+        spaces.elsewhere.tell(
+            summary(room_id, room_type="m.space"),
+            [child("!a:two.test")],
+            *told,
+            inaccessible=() if told else ["!a:two.test"],
+        )
+
+    assert await spaces.tree(spaces.bob, root) == [root, THERE, "!second:two.test", "!a:two.test"]
+
+
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
