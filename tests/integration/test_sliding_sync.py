@@ -614,3 +614,28 @@ async def test_a_held_message_comes_when_it_is_released(database: Database, tmp_
         assert texts(held["rooms"][room]) == ["after"]
         assert texts(released["rooms"][room]) == ["holdme"]
         assert again["rooms"] == {}
+
+
+async def test_a_connection_that_waits_while_others_are_put_away_keeps_its_place(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room_id = await one.room(alice)
+        client = SlidingClient(one, alice)
+        client.list("all", 9)
+        await client.sync()
+        await client.sync()
+        waiting = asyncio.create_task(client.sync(timeout=30_000))
+        (kept,) = one.wiring.sliding.connections._kept.values()
+        for _ in range(1_000):
+            if kept.requests:
+                break
+            await asyncio.sleep(0.01)
+
+        await one.wiring.sliding.connections.sweep(quiet_seconds=-1)
+        await one.say(alice, room_id, "hello")
+
+        assert texts((await waiting)["rooms"][room_id]) == ["hello"]
+        await one.say(alice, room_id, "again")
+        assert texts((await client.sync())["rooms"][room_id]) == ["again"]

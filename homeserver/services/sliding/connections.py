@@ -2,6 +2,8 @@
 
 A connection is on disk or in memory, never in both: one that a crash took with it is unknown, and
 its client begins anew (``M_UNKNOWN_POS``).  When the server stops in order, all are put away.
+
+One that is being answered stays in memory: what it is told next is not on disk.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import structlog
 
@@ -41,12 +44,14 @@ class UnknownPos(MatrixError):
 class _Kept:
     """A connection with what is known of its use."""
 
-    __slots__ = ("connection", "size", "used_at")
+    __slots__ = ("connection", "requests", "size", "used_at")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.size = connection.state.size
         self.used_at = time.monotonic()
+        self.requests = 0
+        """How many are being answered."""
 
 
 class Connections:
@@ -72,7 +77,7 @@ class Connections:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            await self.put_away(list(self._kept))
+            await self.put_away(list(self._kept), at_once=True)
         except Exception:  # their clients begin anew; what else stops must not be held up
             logger.exception("putting sliding sync connections away failed")
 
@@ -108,6 +113,24 @@ class Connections:
         self._used(key, kept)
         return kept.connection
 
+    @contextmanager
+    def using(self, key: ConnectionKey, connection: Connection) -> Iterator[None]:
+        """A request of a connection is being answered, as long as the context lasts.
+
+        To be entered as soon as the connection is resumed.
+        """
+        kept = self._kept.get(key)
+        if kept is None or kept.connection is not connection:
+            yield
+            return
+        kept.requests += 1
+        try:
+            yield
+        finally:
+            kept.requests -= 1
+            if self._kept.get(key) is kept:
+                self._used(key, kept)
+
     async def _take(self, key: ConnectionKey) -> bytes | None:
         async with self._saving:  # it may be on its way to the disk
             return await storage.take_connection(self._database, key)
@@ -132,8 +155,15 @@ class Connections:
         names[key[2]] = None
         names.move_to_end(key[2])
         if len(names) > CONNECTIONS_PER_DEVICE:
-            self._drop((*key[:2], next(iter(names))))
+            self._drop(self._least_wanted(key, names))
         return kept
+
+    def _least_wanted(self, key: ConnectionKey, names: Iterable[str]) -> ConnectionKey:
+        """Which connection of a device goes for a new one: the one that was used longest ago, and
+        none that is in use, if there is one that is not."""
+        others = [(*key[:2], name) for name in names if name != key[2]]
+        quiet = [other for other in others if not self._kept[other].requests]
+        return (quiet or others)[0]
 
     def _used(self, key: ConnectionKey, kept: _Kept) -> None:
         kept.used_at = time.monotonic()
@@ -186,22 +216,37 @@ class Connections:
         for key, kept in self._kept.items():
             if now - kept.used_at < quiet_seconds and size <= ROOMS_IN_MEMORY:
                 break
-            cold.append(key)
-            size -= kept.size
+            if not kept.requests:
+                cold.append(key)
+                size -= kept.size
         await self.put_away(cold)
         await storage.forget_connections(self._database, self._clock_ms() - KEPT_FOR_MS)
 
-    async def put_away(self, keys: list[ConnectionKey]) -> None:
-        """Write connections to disk and forget them here."""
+    async def put_away(self, keys: list[ConnectionKey], *, at_once: bool = False) -> None:
+        """Write connections to disk and forget them here, but none that is in use.
+
+        ``at_once``: even those.
+        """
         for start in range(0, len(keys), SAVED_AT_ONCE):
             async with self._saving:
-                batch = []
+                batch: dict[ConnectionKey, _Kept] = {}
                 for key in keys[start : start + SAVED_AT_ONCE]:
                     kept = self._kept.get(key)
-                    if kept is not None:
-                        batch.append((key, kept.connection.dump()))
+                    if kept is not None and (at_once or not kept.requests):
+                        batch[key] = kept
                         self._drop(key)
                 if batch:
-                    await storage.save_connections(
-                        self._database, batch, self._clock_ms(), CONNECTIONS_PER_DEVICE
-                    )
+                    await self._save(batch)
+
+    async def _save(self, batch: Mapping[ConnectionKey, _Kept]) -> None:
+        rows = [(key, kept.connection.dump()) for key, kept in batch.items()]
+        try:
+            await storage.save_connections(
+                self._database, rows, self._clock_ms(), CONNECTIONS_PER_DEVICE
+            )
+        except BaseException:
+            # They are nowhere else.  One that was begun anew meanwhile is not needed any more.
+            for key, kept in batch.items():
+                if key not in self._kept:
+                    self._keep(key, kept.connection)
+            raise

@@ -86,6 +86,7 @@ class SlidingSync:
         if earlier is not None:
             earlier.finish()  # its client has given up on it
         with (
+            self.connections.using(key, connection),
             self._extras.presence.syncing(user_id, request.set_presence),
             self._notifier.waiter(user_id, device_id) as waiter,
         ):

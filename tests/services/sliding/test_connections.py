@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from asyncpg.exceptions import UndefinedTableError
 
 from homeserver.services.sliding import connections as module
 from homeserver.services.sliding.connection import Connection, Moment, Step
@@ -111,3 +112,46 @@ async def test_what_cannot_be_read_is_unknown(database: Database) -> None:
 
     with pytest.raises(UnknownPos):
         await connections.resume(key("a"), pos)
+
+
+async def test_what_is_in_use_stays_in_memory_until_it_is_answered(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROOMS_IN_MEMORY", 0)
+    connections = Connections(database=database, clock_ms=Clock())
+    connection, _ = await begun(connections, "a")
+
+    with connections.using(key("a"), connection):
+        await connections.sweep(quiet_seconds=-1)
+        await connections.put_away([key("a")])
+        pos = connection.answer(Step(Moment(position=7)))
+    await connections.sweep()
+
+    assert len(connections) == 0
+    assert (await connections.resume(key("a"), pos)).state.moment.position == 7
+
+
+async def test_a_new_connection_takes_none_that_is_in_use(database: Database) -> None:
+    connections = Connections(database=database, clock_ms=Clock())
+    connection, pos = await begun(connections, "0")
+    _, of_another = await begun(connections, "1")
+
+    with connections.using(key("0"), connection):
+        for number in range(2, module.CONNECTIONS_PER_DEVICE + 1):
+            await begun(connections, str(number))
+
+    assert await connections.resume(key("0"), pos) is connection
+    with pytest.raises(UnknownPos):
+        await connections.resume(key("1"), of_another)
+
+
+async def test_what_cannot_be_put_away_stays(database: Database) -> None:
+    connections = Connections(database=database, clock_ms=Clock())
+    connection, pos = await begun(connections, "a")
+    await database.execute("ALTER TABLE sliding_connections RENAME TO elsewhere")
+
+    with pytest.raises(UndefinedTableError):
+        await connections.put_away([key("a")])
+
+    await database.execute("ALTER TABLE elsewhere RENAME TO sliding_connections")
+    assert await connections.resume(key("a"), pos) is connection
