@@ -77,6 +77,30 @@ async function withOpenIdClient() {
     }
 }
 
+// prompt=create, as "Create account" of Element Web; an answer that is lost; a token that was stolen.
+async function newcomerWithMatrixJsSdk(sdk, metadata, clientId) {
+    assert.ok(metadata.prompt_values_supported.includes("create"));
+    const auth = new sdk.OAuth2(metadata, { clientId });
+    const url = await auth.generateAuthorizationCodeGrantUrl("new", REDIRECT, "query", "create");
+    const answer = new URL(await browse(url)).searchParams;
+    assert.equal(answer.get("state"), "new");
+    assert.equal(answer.get("iss"), metadata.issuer);
+    const tokens = await auth.completeAuthorizationCodeGrant(answer.get("code"), REDIRECT);
+    const client = sdk.createClient({ baseUrl: BASE_URL, accessToken: tokens.access_token });
+    assert.equal((await client.whoami()).user_id, "@newcomer:one.test");
+
+    const { TokenRefresher } = await import("matrix-js-sdk/lib/oauth/tokenRefresher.js");
+    const refresher = new TokenRefresher(auth, () => {});
+    await refresher.refreshTokens(tokens.refresh_token);
+    const again = await refresher.refreshTokens(tokens.refresh_token);
+    assert.deepEqual(await whoami(again.accessToken), [200, auth.context.deviceId]);
+    await assert.rejects(
+        refresher.refreshTokens(tokens.refresh_token),
+        (error) => error instanceof sdk.TokenRefreshLogoutError,
+    );
+    assert.equal((await whoami(again.accessToken))[0], 401);
+}
+
 async function withMatrixJsSdk() {
     const sdk = await import("matrix-js-sdk");
     const { logger } = await import("matrix-js-sdk/lib/logger.js");
@@ -102,6 +126,8 @@ async function withMatrixJsSdk() {
     assert.deepEqual(await whoami(renewed.accessToken), [200, auth.context.deviceId]);
     await refresher.revokeToken(renewed.accessToken, "access_token");
     assert.equal((await whoami(renewed.accessToken))[0], 401);
+
+    await newcomerWithMatrixJsSdk(sdk, metadata, clientId);
 
     const session = await auth.startDeviceAuthorizationGrant();
     await browse(session.verification_uri_complete);
