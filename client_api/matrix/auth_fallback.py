@@ -35,6 +35,7 @@ from homeserver.services.interactive_auth import (
 )
 from homeserver.services.oauth.browsers import MAX_COOKIE_LENGTH, new_cookie
 from homeserver.services.sign_in.proofs import SSO
+from homeserver.storage.uia import UiaSession
 
 routes = ClientRoutes()
 
@@ -85,9 +86,11 @@ FIELDS = {
         'autocomplete="current-password">'
     ),
 }
-CONFIRM = """<p>An application wants to do this with your account:</p>
+OPERATION = """<p>An application wants to do this with your account:</p>
 <p><strong>{operation}</strong></p>
 <p>Go on only if you have just asked for it there. Otherwise close this page.</p>
+"""
+CONFIRM = """{operation}
 <form method="post">
 <input type="hidden" name="form_token" value="{token}">
 <button>Continue</button>
@@ -126,7 +129,7 @@ def _stage(request: web.Request) -> str:
     return stage
 
 
-def _form(
+async def _form(
     request: web.Request,
     stage: str,
     error: MatrixError | None = None,
@@ -142,7 +145,8 @@ def _form(
         fields = FIELDS[stage]
     notice = ERROR.format(text=html.escape(error.text)) if error is not None else ""
     status = error.status if error is not None else 200
-    return _page(request, FORM.format(error=notice, fields=fields), status)
+    content = await _named(request) + FORM.format(error=notice, fields=fields)
+    return _page(request, content, status)
 
 
 @routes.get(PATH)
@@ -156,7 +160,21 @@ async def show_auth_fallback(request: web.Request) -> web.Response:
         await request.app[INTERACTIVE_AUTH].get_session_for(session_id, stage)
     except Forbidden as error:
         return _page(request, ERROR.format(text=html.escape(error.text)), error.status)
-    return _form(request, stage)
+    return await _form(request, stage)
+
+
+def _operation(session: UiaSession) -> str:
+    """What a user is about to confirm: whoever has their token could send them a link to this."""
+    return OPERATION.format(operation=html.escape(" ".join(session.operation.split(" ")[:2])))
+
+
+async def _named(request: web.Request) -> str:
+    """The operation of somebody who is logged in; nothing for a newcomer, or without a session."""
+    try:
+        session = await request.app[INTERACTIVE_AUTH].get_session(request.query.get("session", ""))
+    except NotFound:
+        return ""
+    return _operation(session) if session.user_id is not None else ""
 
 
 async def _ask_before_provider(request: web.Request) -> web.Response:
@@ -167,7 +185,7 @@ async def _ask_before_provider(request: web.Request) -> web.Response:
     session_id, _, operation = await _confirmable(request)
     cookie = new_cookie()
     token = request.app[BROWSERS].form_token(f"{cookie} {session_id}")
-    content = CONFIRM.format(operation=html.escape(operation), token=token)
+    content = CONFIRM.format(operation=operation, token=token)
     response = _page(request, content)
     # Browsers hold the redirection to the provider, and on from there, against the policy.
     response.headers[POLICY] = HEADERS[POLICY].replace("form-action 'self'", "form-action *")
@@ -184,14 +202,14 @@ async def _ask_before_provider(request: web.Request) -> web.Response:
 
 
 async def _confirmable(request: web.Request) -> tuple[str, str, str]:
-    """A session, the provider that can confirm it, and the operation."""
+    """A session, the provider that can confirm it, and the operation, as HTML."""
     request.app[RATE_LIMITS].check("challenge", caller_key(request))
     session_id = request.query.get("session", "")
     session = await request.app[INTERACTIVE_AUTH].get_session(session_id)
     provider_id = await request.app[PROOFS].provider_of(session.user_id or "")
     if provider_id is None:
         raise NotFound("This user has no provider that could confirm it")
-    return session_id, provider_id, " ".join(session.operation.split(" ")[:2])
+    return session_id, provider_id, _operation(session)
 
 
 async def _redirect_to_provider(request: web.Request) -> web.Response:
@@ -227,7 +245,7 @@ async def complete_auth_fallback(request: web.Request) -> web.Response:
             request.app[TERMS_KEY].check_ticked(await plain_page.ticked_boxes(request))
         await request.app[INTERACTIVE_AUTH].complete(request.query.get("session", ""), stage, auth)
     except MatrixError as error:
-        return _form(request, stage, error)
+        return await _form(request, stage, error)
     return done_page(request)
 
 
@@ -238,7 +256,7 @@ async def _complete_by_mail(request: web.Request) -> web.Response:
         following = await email_fallback.take(request, request.query.get("session", ""), fields)
     except MatrixError as error:
         again = email_fallback.fields_after(error, fields)
-        return _form(request, EMAIL_IDENTITY, error, again)
+        return await _form(request, EMAIL_IDENTITY, error, again)
     if following is None:
         return done_page(request)
-    return _form(request, EMAIL_IDENTITY, fields=following)
+    return await _form(request, EMAIL_IDENTITY, fields=following)

@@ -144,6 +144,21 @@ async def test_a_stage_completed_on_the_page_lets_the_request_through(server: Se
     await server.log_in("alice", "open")
 
 
+async def test_the_page_names_what_is_confirmed(server: Server):
+    alice = await server.new_account("alice")
+    challenge = await change(server, alice, None, status=401)
+    page = f"/_matrix/client/v3/auth/m.login.password/fallback/web?session={challenge['session']}"
+
+    async with server.client.get(page) as response:
+        shown = await response.text()
+    async with server.client.post(page, data={"user": "alice", "password": "no"}) as response:
+        refused = await response.text()
+
+    for text in (shown, refused):
+        assert "<strong>POST /_matrix/client/v3/account/password</strong>" in text
+        assert "Go on only if you have just asked for it" in text
+
+
 async def test_the_page_takes_no_password_for_a_session_that_somebody_began_without_a_token(
     server: Server,
 ):
