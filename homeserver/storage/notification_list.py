@@ -9,17 +9,20 @@ from homeserver.storage.database import Queryable
 
 # Of each room the newest before a place, then the newest of all.  A row of the user's own audience
 # goes before that of their ruleset.
-SELECT_PAGE = """
+_PAGE = """
 SELECT DISTINCT ON (found.position) found.* FROM (
     SELECT n.* FROM unnest($1::text[]) AS wanted (room_id)
     CROSS JOIN unnest($3::text[]) AS heard (audience) CROSS JOIN LATERAL (
         SELECT room_id, position, event_id, thread_id, highlight, audience FROM notifications
         WHERE room_id = wanted.room_id AND audience = heard.audience AND position < $4
-            AND sender <> $2 AND (highlight OR NOT $5)
-        ORDER BY position DESC LIMIT $6
-    ) n ORDER BY n.position DESC LIMIT $6
+            AND sender <> $2{}
+        ORDER BY position DESC LIMIT $5
+    ) n ORDER BY n.position DESC LIMIT $5
 ) found ORDER BY found.position DESC, found.audience = $2 DESC
 """
+SELECT_PAGE = _PAGE.format("")
+# In words of its own, so that the index of highlights is of use.
+SELECT_PAGE_OF_HIGHLIGHTS = _PAGE.format(" AND highlight")
 # Read by a receipt for the room or for the thread, or since the reader sent something there.
 # What was held is read only by receipts since its release.
 SELECT_READ = """
@@ -82,12 +85,11 @@ async def get_page(
     """The newest notifications before a place, in some rooms; fewer than ``limit`` only at the
     end, or where several audiences have the same."""
     rows = await db.fetch(
-        SELECT_PAGE,
+        SELECT_PAGE_OF_HIGHLIGHTS if only_highlights else SELECT_PAGE,
         list(room_ids),
         user_id,
         list(audiences),
         before,
-        only_highlights,
         limit * len(audiences),
     )
     return [NotificationRow(**row) for row in rows]

@@ -78,6 +78,24 @@ async def test_only_highlights_can_be_asked_for(database: Database, tmp_path: Pa
         assert said(answer) == ["@room"]
 
 
+async def test_pages_of_highlights_follow_each_other_without_gaps(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice, bob, room_id = await two_in_a_room(one)
+        for number in range(21):
+            mentions = {"user_ids": ["@bob:one.test"]} if number % 3 == 0 else {}
+            await one.say(alice, room_id, str(number), **{"m.mentions": mentions})
+        first = await listed(one, bob, "?only=highlight&limit=3")
+        second = await listed(one, bob, f"?only=highlight&limit=3&from={first['next_token']}")
+        third = await listed(one, bob, f"?only=highlight&limit=3&from={second['next_token']}")
+
+        assert said(first) == ["18", "15", "12"]
+        assert said(second) == ["9", "6", "3"]
+        assert said(third) == ["0"]
+        assert "next_token" not in third
+
+
 async def test_what_a_user_may_not_see_is_not_listed(database: Database, tmp_path: Path) -> None:
     async with running(database, tmp_path) as one:
         alice = await one.register("alice")
