@@ -38,6 +38,7 @@ from homeserver.config_media import MediaConfig, media_config
 from homeserver.config_previews import PREVIEW_DURATIONS, UrlPreviewsConfig, preview_problems
 from homeserver.config_schema import check, leaves, schema, shown, yaml_loader
 from homeserver.config_sign_in import OAuthConfig, SignInConfig
+from homeserver.config_storage import storage_problems
 from homeserver.durations import parse_duration_ms
 
 ENVIRONMENT_PREFIX = "COMITY_"
@@ -395,7 +396,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         third_party_invites=ThirdPartyInvitesConfig(**document["third_party_invites"]),
         presence=PresenceConfig(**document["presence"]),
         media=media_config(
-            document["media"], path(document["media"]["encryption_key_file"]), data_dir
+            document["media"], path(document["media"]["encryption_key_file"]), data_dir, base
         ),
         url_previews=UrlPreviewsConfig(**_in_ms(document["url_previews"], *PREVIEW_DURATIONS)),
         retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),
@@ -448,6 +449,7 @@ def _check_together(config: Config) -> Iterator[str]:
         if not 0 < address.port < 65536:
             yield f"listen.{key}: found the port {address.port}; allowed: 1 to 65535"
     yield from email_problems(config.email)
+    yield from storage_problems(config.media.storage, config.media.s3)
     yield from support_problems(config.support)
     yield from preview_problems(config.url_previews)
     if config.registration.require_email and config.email.host is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from homeserver.config_storage import S3Config, s3_config
 from homeserver.durations import parse_duration_ms
 
 MEDIA_KEYS = "media.keys"
@@ -52,16 +53,21 @@ class MediaConfig:
     uploads: UploadsConfig
     create: CreateConfig
     remote: RemoteConfig
+    storage: str
+    s3: S3Config
 
 
-def media_config(values: dict[str, Any], key_file: Path | None, data_dir: Path) -> MediaConfig:
-    """The section, as the schema has checked it."""
+def media_config(
+    values: dict[str, Any], key_file: Path | None, data_dir: Path, base: Path
+) -> MediaConfig:
+    """The section, as the schema has checked it; ``base``: what relative paths are relative to."""
     values = {
         **values,
         "encryption_key_file": key_file or data_dir / MEDIA_KEYS,
         "uploads": UploadsConfig(**_in_ms(values["uploads"], "expire_after")),
         "create": CreateConfig(**_in_ms(values["create"], "expire_after")),
         "remote": RemoteConfig(**_in_ms(values["remote"], "keep")),
+        "s3": s3_config(values["s3"], base),
     }
     return MediaConfig(**_in_ms(values, "delete_redacted_after"))
 

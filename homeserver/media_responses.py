@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from io import BufferedReader
@@ -11,6 +10,7 @@ from aiohttp import hdrs, web
 
 from homeserver.errors import NotFound
 from homeserver.services.media_blobs import MediaBlob, damaged, size_of
+from homeserver.services.media_threads import in_media_thread
 from homeserver.services.sealing.errors import DamagedFile
 
 CHUNK_BYTES = 256 * 1024
@@ -28,7 +28,7 @@ async def open_blob(blob: MediaBlob) -> tuple[BufferedReader, int]:
         return file, size_of(file)
 
     try:
-        return await asyncio.to_thread(opened)
+        return await in_media_thread(opened)
     except FileNotFoundError:
         raise NotFound("There is no such media here") from None
     except DamagedFile as error:
@@ -41,7 +41,7 @@ async def read_chunk(blob: MediaBlob, file: BufferedReader, most: int = CHUNK_BY
     Raises :class:`~homeserver.services.media_blobs.MediaDamaged`.
     """
     try:
-        return await asyncio.to_thread(file.read, most)
+        return await in_media_thread(file.read, most)
     except DamagedFile as error:
         raise damaged(blob, error) from error
 
@@ -64,7 +64,7 @@ async def serve_blob(
     try:
         return await _serve(request, blob, file, size, headers)
     finally:
-        await asyncio.to_thread(file.close)
+        await in_media_thread(file.close)
 
 
 async def _serve(

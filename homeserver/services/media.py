@@ -21,6 +21,7 @@ from homeserver.services.media_blobs import MediaBlob, damaged
 from homeserver.services.media_files import MediaFiles, StoredFile
 from homeserver.services.media_limits import CREATE, Allowance, MediaLimits, QuotaExceeded
 from homeserver.services.media_strays import MediaStrays
+from homeserver.services.media_threads import in_media_thread
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.services.thumbnails import Thumbnail, Thumbnails, ThumbnailSpec
 from homeserver.storage import media as storage
@@ -169,7 +170,7 @@ class MediaService:
 
     async def start(self) -> None:
         """Make the directories."""
-        await asyncio.to_thread(self._files.prepare)
+        await in_media_thread(self._files.prepare)
 
     async def close(self) -> None:
         """Stop fetching."""
@@ -367,7 +368,7 @@ class MediaService:
         wait_ms = min(timeout_ms, LONGEST_WAIT_MS)
         if row is None and origin == self.server_name:
             row = await self._wait_for_upload(media_id, wait_ms)
-        elif row is None or not self._files.blob(row.sha256).exists():
+        elif row is None or not await in_media_thread(self._files.blob(row.sha256).exists):
             if not allow_remote or origin == self.server_name:
                 raise NotFound("There is no such media here")
             if self._gate is not None:
@@ -376,7 +377,7 @@ class MediaService:
         if row.quarantined_by is not None:
             raise NotFound("There is no such media here")
         blob = self._files.blob(row.sha256)
-        if not blob.exists():
+        if not await in_media_thread(blob.exists):
             raise NotFound("There is no such media here")
         if self._gate is not None:
             try:
@@ -394,6 +395,8 @@ class MediaService:
         """
         try:
             return await self._thumbnails.get(media.row.sha256, spec)
+        except FileNotFoundError:
+            raise NotFound("There is no such media here") from None
         except DamagedFile as error:
             raise damaged(media.blob, error) from error
         except TooLarge as error:

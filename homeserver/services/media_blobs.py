@@ -1,4 +1,4 @@
-"""A file of media as it lies on disk: sealed, or plain as before encryption at rest."""
+"""A file of media as it is stored: sealed, or plain as before encryption at rest."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import structlog
 
 from homeserver.errors import MatrixError
+from homeserver.services.media_stores import LOCAL, MediaStore
 from homeserver.services.sealing.container import FRAME_BYTES, SealedReader
 from homeserver.services.sealing.errors import DamagedFile, UnknownKey
 from homeserver.services.sealing.keys import Keys
@@ -30,11 +32,15 @@ class MediaDamaged(MatrixError):
 class MediaBlob:
     """A file by its place.  Whether it is sealed is looked up when it is opened: that may change.
 
-    ``path``: without what tells that it is sealed.  All methods block.
+    ``path``: its place without what tells that it is sealed.  ``sealed``: whether it is, most
+    likely.  All methods block, and raise :class:`~homeserver.services.media_stores.
+    StorageUnavailable` where files are kept elsewhere.
     """
 
     path: Path
     keys: Keys | None = None
+    store: MediaStore = LOCAL
+    sealed: bool = True
 
     @property
     def name(self) -> str:
@@ -52,13 +58,15 @@ class MediaBlob:
         place = f"{self.path.parent.name}/{self.path.name}"
         return hashlib.blake2b(place.encode(), digest_size=TAG_BYTES).hexdigest()
 
+    @property
+    def _places(self) -> tuple[Path, Path]:
+        """Where it may be, the likely place first."""
+        places = self.sealed_path, self.path
+        return places if self.sealed else places[::-1]
+
     def exists(self) -> bool:
         """Whether it is there."""
-        return self.sealed_path.exists() or self.path.exists()
-
-    def plain_path(self) -> Path | None:
-        """Where it lies, if it is not sealed."""
-        return None if self.sealed_path.exists() or not self.path.exists() else self.path
+        return any(self.store.exists(place) for place in self._places)
 
     def open(self) -> io.BufferedReader:
         """Its content, to read and to seek in.
@@ -66,10 +74,16 @@ class MediaBlob:
         Raises :class:`FileNotFoundError`, and :class:`~homeserver.services.sealing.errors.
         DamagedFile`, here and while it is read.
         """
+        likely, other = self._places
         try:
-            file = self.sealed_path.open("rb")
+            return self._open(likely)
         except FileNotFoundError:
-            return self.path.open("rb")
+            return self._open(other)
+
+    def _open(self, place: Path) -> io.BufferedReader:
+        file = self.store.open(place)
+        if place == self.path:
+            return cast("io.BufferedReader", file)
         if self.keys is None:
             file.close()
             raise UnknownKey("this instance has no keys of media")
@@ -82,8 +96,7 @@ class MediaBlob:
 
     def unlink(self) -> None:
         """Delete it, if it is there."""
-        self.sealed_path.unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
+        self.store.delete(self._places)
 
 
 def size_of(file: io.BufferedReader) -> int:

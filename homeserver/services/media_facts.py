@@ -11,8 +11,10 @@ from typing import BinaryIO
 from PIL import Image
 
 from homeserver.services.media_blobs import MediaBlob
+from homeserver.services.media_stores import StorageUnavailable
 from homeserver.services.mime_types import HEAD_BYTES, mime_type
 from homeserver.services.perceptual_hash import perceptual_hash
+from homeserver.services.sealing.errors import DamagedFile
 
 # Whose header alone tells the size; "ICO" is missing because opening one decodes it.
 FORMATS = {
@@ -99,6 +101,8 @@ def _look(
             if image_format == "JPEG" and scans(file) > MAX_SCANS:
                 return size, None
             return size, perceptual_hash(image)
+    except (StorageUnavailable, DamagedFile):
+        raise
     except Exception:  # decoders fail on hostile input in any way they like
         return size, None
 

@@ -1,23 +1,25 @@
-"""Media on disk: each file once, named by its SHA-256, streamed in and never whole in memory.
+"""Media: each content once, named by its SHA-256, streamed in and never whole in memory.
 
-What comes in is sealed, if the configuration says so; what lies there is read either way.
+What comes in is sealed, if the configuration says so; what is there is read either way.  It is
+staged in a directory of this machine, and kept by a :class:`~homeserver.services.media_stores.
+MediaStore`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import secrets
-import shutil
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from homeserver.errors import TooLarge
-from homeserver.services.media_blobs import MediaBlob
+from homeserver.services.media_blobs import SUFFIX, MediaBlob
+from homeserver.services.media_stores import LOCAL, MediaStore
+from homeserver.services.media_threads import in_media_thread
 from homeserver.services.sealing.container import SealingWriter
 from homeserver.services.sealing.keys import Keys
 
@@ -29,7 +31,7 @@ ABANDONED_SECONDS = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file on disk."""
+    """A file that was received."""
 
     sha256: bytes
     size_bytes: int
@@ -39,13 +41,21 @@ Inspect = Callable[[StoredFile, MediaBlob], Awaitable[None]]
 
 
 class MediaFiles:
-    """The directory of media: ``ab/cd/<hash>``, and ``incoming`` for what is on its way in."""
+    """All files: ``ab/cd/<hash>``, and ``incoming`` on this machine for what is on its way in."""
 
-    def __init__(self, root: Path, keys: Keys | None = None, *, seal: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        keys: Keys | None = None,
+        *,
+        seal: bool = False,
+        store: MediaStore = LOCAL,
+    ) -> None:
         """``keys`` open what is sealed; ``seal``: what comes in is."""
         self.root = root
         self.keys = keys
         self.seal = seal and keys is not None
+        self.store = store
         self._incoming = root / INCOMING
 
     def prepare(self) -> None:
@@ -54,11 +64,15 @@ class MediaFiles:
         for path in self._incoming.iterdir():
             if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
                 path.unlink(missing_ok=True)
+        self.store.prepare()
 
     def blob(self, sha256: bytes) -> MediaBlob:
         """The content with this hash."""
         name = sha256.hex()
-        return MediaBlob(self.root / name[:2] / name[2:4] / name, self.keys)
+        return self._kept(self.root / name[:2] / name[2:4] / name)
+
+    def _kept(self, place: Path) -> MediaBlob:
+        return MediaBlob(place, self.keys, self.store, self.seal)
 
     def named(self, name: str) -> MediaBlob:
         """A file by its own name: the content's hash, or what it is called on its way in."""
@@ -70,12 +84,20 @@ class MediaFiles:
         """A thumbnail of that content, once it is made."""
         digest = sha256.hex()
         place = self.root / "thumbnails" / digest[:2] / digest[2:4] / digest / name
-        return MediaBlob(place, self.keys)
+        return self._kept(place)
+
+    def find_thumbnail(self, base: MediaBlob, suffixes: Iterable[str]) -> MediaBlob | None:
+        """The thumbnail called like ``base`` and one of some suffixes, if there is one.  Blocks."""
+        names = [base.name + suffix + seal for suffix in suffixes for seal in (SUFFIX, "")]
+        name = self.store.find(base.path.parent, names)
+        if name is None:
+            return None
+        return self._kept(base.path.with_name(name.removesuffix(SUFFIX)))
 
     async def receive(
         self, chunks: AsyncIterable[bytes], most_bytes: int, inspect: Inspect | None = None
     ) -> StoredFile:
-        """Store a stream; on disk for good when this returns.
+        """Store a stream; kept for good when this returns.
 
         ``inspect`` looks at the file before it gets its place; if it raises, nothing is kept.
         Raises :class:`TooLarge` as soon as there are more than ``most_bytes``.
@@ -83,7 +105,7 @@ class MediaFiles:
         incoming = MediaBlob(self._incoming / secrets.token_hex(INCOMING_DIGITS // 2), self.keys)
         digest = hashlib.sha256()
         size = 0
-        writer = await asyncio.to_thread(self._writer, incoming)
+        writer = await in_media_thread(self._writer, incoming)
         try:
             buffer = bytearray()
             async for chunk in chunks:
@@ -92,14 +114,14 @@ class MediaFiles:
                     raise TooLarge(f"A file may have at most {most_bytes} bytes")
                 buffer += chunk
                 if len(buffer) >= BUFFER_BYTES:
-                    await asyncio.to_thread(_write, writer, digest, bytes(buffer))
+                    await in_media_thread(_write, writer, digest, bytes(buffer))
                     buffer.clear()
-            await asyncio.to_thread(_write, writer, digest, bytes(buffer))
-            await asyncio.to_thread(writer.finish)
+            await in_media_thread(_write, writer, digest, bytes(buffer))
+            await in_media_thread(writer.finish)
             stored = StoredFile(digest.digest(), size)
             if inspect is not None:
                 await inspect(stored, incoming)
-            await asyncio.to_thread(_keep, writer, self.blob(stored.sha256))
+            await in_media_thread(self._keep, writer, self.blob(stored.sha256))
         except BaseException:
             writer.close()
             incoming.unlink()
@@ -111,17 +133,29 @@ class MediaFiles:
             return _Writer(blob.path, None)
         return _Writer(blob.sealed_path, self.keys)
 
+    def _keep(self, writer: _Writer, target: MediaBlob) -> None:
+        """Give a file its place, unless the same content is there."""
+        os.fsync(writer.file.fileno())
+        writer.close()
+        if target.exists():
+            writer.path.unlink()
+        else:
+            place = target.sealed_path if writer.path.suffix else target.path
+            self.store.move_in(writer.path, place)
+
     def write(self, blob: MediaBlob, content: bytes) -> None:
         """Write a small file so that it is there whole or not at all.  Blocks."""
-        blob.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = blob.path.with_name(f"{blob.name}.{secrets.token_hex(8)}")
-        writer = self._writer(MediaBlob(partial, self.keys))
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        staged = self._incoming / secrets.token_hex(INCOMING_DIGITS // 2)
+        writer = self._writer(MediaBlob(staged, self.keys))
         try:
             writer.write(content)
             writer.finish()
-        finally:
+            self._keep(writer, blob)
+        except BaseException:
             writer.close()
-        writer.path.replace(blob.sealed_path if self.seal else blob.path)
+            writer.path.unlink(missing_ok=True)
+            raise
 
     def delete(self, sha256: bytes) -> None:
         """Delete a content and its thumbnails, if they are there.  Blocks.
@@ -129,7 +163,7 @@ class MediaFiles:
         Nobody may store the same content meanwhile: see :mod:`homeserver.services.media_strays`.
         """
         self.blob(sha256).unlink()
-        shutil.rmtree(self.thumbnail(sha256, "any").path.parent, ignore_errors=True)
+        self.store.delete_directory(self.thumbnail(sha256, "any").path.parent)
 
 
 class _Sink(Protocol):
@@ -163,21 +197,3 @@ class _Writer:
 def _write(writer: _Writer, digest: hashlib._Hash, content: bytes) -> None:
     digest.update(content)
     writer.write(content)
-
-
-def _keep(writer: _Writer, target: MediaBlob) -> None:
-    """Give a file its place, unless the same content is there."""
-    os.fsync(writer.file.fileno())
-    writer.close()
-    if target.exists():
-        writer.path.unlink()
-        return
-    parent = target.path.parent
-    parent.mkdir(parents=True, exist_ok=True)
-    place = target.sealed_path if writer.path.suffix else target.path
-    writer.path.replace(place)
-    directory = os.open(parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

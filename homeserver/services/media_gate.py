@@ -19,6 +19,7 @@ from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.judgement import ACCEPTED, POLICY, Action, Judgement
 from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.media_facts import MediaFacts, MediaSubject, sniff
+from homeserver.services.media_threads import in_media_thread
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.storage import media_facts as storage
 from homeserver.storage.database import Database
@@ -254,7 +255,7 @@ class MediaGate:
         if verdict is None or not verdict.withheld:
             raise NotFound(NONE_WAITS)
         blob = self._find_file(verdict.sha256)
-        if not await asyncio.to_thread(blob.exists):
+        if not await in_media_thread(blob.exists):
             raise NotFound("The file is not here any more")
         return blob
 

@@ -1,4 +1,4 @@
-"""Thumbnails of images, made by Pillow in threads and kept on disk.
+"""Thumbnails of images, made by Pillow in threads and kept.
 
 Requested sizes are rounded up to a few steps; who asks for more than the largest gets the whole
 image.  Of one image only so many thumbnails are kept.  How many pixels are looked at and made is
@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import struct
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,6 +36,7 @@ CONTENT_TYPES = {
     "GIF": "image/gif",
     "WEBP": "image/webp",
 }
+SUFFIXES = {f".{name.lower()}": content_type for name, content_type in CONTENT_TYPES.items()}
 MAX_PIXELS = 50_000_000
 MAX_FRAMES = 150
 MAX_ANIMATION_PIXELS = 40_000_000  # of the result, all frames together
@@ -80,7 +80,7 @@ class ThumbnailSpec:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A thumbnail on disk; perhaps the image itself, where it is no larger."""
+    """A thumbnail that is kept; perhaps the image itself, where it is no larger."""
 
     blob: MediaBlob
     content_type: str
@@ -114,7 +114,8 @@ class Thumbnails:
     async def get(self, sha256: bytes, spec: ThumbnailSpec) -> Thumbnail:
         """A thumbnail of the content with this hash.
 
-        Raises :class:`CannotThumbnail`, and :class:`TooLarge` for too many pixels.
+        Raises :class:`CannotThumbnail`, :class:`TooLarge` for too many pixels, and
+        :class:`FileNotFoundError`.
         """
         base = self._files.thumbnail(sha256, spec.name)
         task = self._making.get(base)
@@ -144,31 +145,21 @@ def _step(size: int) -> int:
 def _find_or_make(
     files: MediaFiles, source: MediaBlob, spec: ThumbnailSpec, base: MediaBlob
 ) -> Thumbnail:
-    for image_format, content_type in CONTENT_TYPES.items():
-        blob = _in_format(base, image_format)
-        if blob.exists():
-            return Thumbnail(blob, content_type)
+    known = files.find_thumbnail(base, SUFFIXES)
+    if known is not None:
+        return Thumbnail(known, SUFFIXES[known.path.suffix])
     with source.open() as file:
         rendered = render(file, spec)
     content_type = CONTENT_TYPES[rendered.format]
     if rendered.content is None:
         return Thumbnail(source, content_type)
-    blob = _in_format(base, rendered.format)
+    blob = replace(base, path=base.path.with_name(f"{base.name}.{rendered.format.lower()}"))
     files.write(blob, rendered.content)
-    _keep_some(blob.path.parent)
+    if not source.exists():  # deleted meanwhile, perhaps before there was this thumbnail to delete
+        blob.unlink()
+        raise FileNotFoundError
+    files.store.trim(blob.path.parent, MOST_KEPT)
     return Thumbnail(blob, content_type)
-
-
-def _keep_some(directory: Path) -> None:
-    """Delete the oldest thumbnails of an image that has too many: they can be made again."""
-    with os.scandir(directory) as entries:
-        made = [(entry.stat().st_mtime_ns, entry.path) for entry in entries]
-    for _, path in sorted(made)[:-MOST_KEPT]:
-        Path(path).unlink(missing_ok=True)
-
-
-def _in_format(base: MediaBlob, image_format: str) -> MediaBlob:
-    return MediaBlob(base.path.with_name(f"{base.name}.{image_format.lower()}"), base.keys)
 
 
 def render(source: Path | BinaryIO, spec: ThumbnailSpec) -> Rendered:

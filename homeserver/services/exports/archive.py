@@ -15,6 +15,7 @@ from typing import IO, Any, Self
 import orjson
 
 from homeserver.services.media_blobs import MediaBlob
+from homeserver.services.media_threads import in_media_thread
 
 BUFFER_BYTES = 256 * 1024
 PAUSE_SECONDS = 0.01
@@ -130,7 +131,7 @@ class Archive:
             return False
         self.media_bytes_left -= size_bytes
         self._names.add(name)
-        await asyncio.to_thread(self._copy, name, blob)
+        await in_media_thread(self._copy, name, blob)
         await self.breathe()
         return True
 

@@ -21,6 +21,8 @@ from homeserver.services.external_checks.answers import (
     clean_reason,
 )
 from homeserver.services.media_blobs import MediaBlob
+from homeserver.services.media_stores import StorageUnavailable
+from homeserver.services.media_threads import in_media_thread
 
 CHUNK_BYTES = 256 * 1024
 MAX_REPLY_BYTES = 4_096
@@ -75,8 +77,8 @@ class ClamAv:
 
     async def _scan(self, blob: MediaBlob) -> str:
         try:
-            file = await asyncio.to_thread(blob.open)
-        except OSError as error:
+            file = await in_media_thread(blob.open)
+        except (OSError, StorageUnavailable) as error:
             raise CheckFailed("the file cannot be read") from error
         with file:
             async with self._connected() as (reader, writer):
@@ -115,7 +117,7 @@ class ClamAv:
 
 async def _send(file: BinaryIO, writer: asyncio.StreamWriter) -> None:
     writer.write(b"zINSTREAM\0")
-    while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+    while chunk := await in_media_thread(file.read, CHUNK_BYTES):
         writer.write(len(chunk).to_bytes(4, "big"))
         writer.write(chunk)
         await writer.drain()

@@ -16,7 +16,6 @@ Hoang, Reyhanitabar, Rogaway and Vizár, 2015).
 from __future__ import annotations
 
 import io
-import os
 import secrets
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -113,7 +112,8 @@ class SealedReader(io.RawIOBase):
             raise
 
     def _open(self, keys: Keys) -> None:
-        sealed = os.fstat(self._file.fileno()).st_size - HEADER_BYTES
+        sealed = self._file.seek(0, io.SEEK_END) - HEADER_BYTES
+        self._file.seek(0)
         self._header = self._file.read(HEADER_BYTES)
         if not self._header.startswith(MAGIC) or sealed < TAG_BYTES:
             raise DamagedFile("its header is not that of a sealed file")
@@ -173,7 +173,8 @@ class SealedReader(io.RawIOBase):
         last = number == self._last
         at = HEADER_BYTES + number * SEALED_FRAME_BYTES
         length = self.size - number * FRAME_BYTES if last else FRAME_BYTES
-        sealed = os.pread(self._file.fileno(), length + TAG_BYTES, at)
+        self._file.seek(at)
+        sealed = self._file.read(length + TAG_BYTES)
         try:
             content = self._cipher.decrypt(_nonce(number, last), sealed, self._header)
         except (InvalidTag, ValueError) as error:

@@ -1,0 +1,1 @@
+"""Media in a bucket of S3-compatible object storage."""
