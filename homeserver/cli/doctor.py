@@ -24,7 +24,7 @@ Finding = tuple[bool, str]  # whether it is well, and what was found or what to 
 @click.command()
 @config_option
 def doctor(config_path: Path | None) -> None:
-    """Check configuration, database, keys, TLS, DNS and delegation, mail, reachability.
+    """Check configuration, database, keys, TLS, DNS and delegation, media, mail, reachability.
 
     Ends with status 1 if something is to be mended.
     """
@@ -36,6 +36,7 @@ def doctor(config_path: Path | None) -> None:
         ("database", check_database(config)),
     ]
     findings.extend(asyncio.run(check_from_outside(config)))
+    findings.append(("media", check_media(config)))
     findings.append(("mail", asyncio.run(check_mail(config))))
     for subject, (well, text) in findings:
         click.echo(f"{'ok  ' if well else 'MEND'}  {subject}: {text}")
@@ -100,6 +101,19 @@ def check_database(config: Config) -> Finding:
     except Exception as error:  # whatever it is, the admin is told
         where = config.database.dsn or "the embedded PostgreSQL"
         return False, f"{where} cannot be used: {error}"
+
+
+def check_media(config: Config) -> Finding:
+    """Whether files can be written, read and deleted where they are kept."""
+    from homeserver.services.media_stores import StorageUnavailable
+    from homeserver.wiring.media_storage import media_store
+
+    try:
+        return True, media_store(config, config.data_dir / "media").check()
+    except StorageUnavailable as error:
+        s3 = config.media.s3
+        where = f"the bucket {s3.bucket} at {s3.endpoint or 'Amazon S3'}"
+        return False, f"{where} cannot be used: {error.reason}"
 
 
 async def check_mail(config: Config) -> Finding:

@@ -8,6 +8,7 @@ from homeserver.config import Config, ConfigError
 from homeserver.services.media_blobs import SUFFIX
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.sealing.keys import KeyFile
+from homeserver.wiring.media_storage import media_store
 
 logger = structlog.get_logger(__name__)
 
@@ -36,4 +37,4 @@ def media_files(config: Config) -> MediaFiles:
             logger.info("made a key for the encryption of media", path=str(keys.path))
     except (OSError, ValueError) as error:
         raise ConfigError([f"media.encryption_key_file: {error}"]) from error
-    return MediaFiles(root, keys, seal=seal)
+    return MediaFiles(root, keys, seal=seal, store=media_store(config, root))

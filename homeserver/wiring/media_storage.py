@@ -1,0 +1,39 @@
+"""What keeps the files of media, as the configuration says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from homeserver.config_storage import S3
+from homeserver.services.media_stores import LOCAL, MediaStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from homeserver.config import Config
+
+CACHE = "media_cache"
+
+
+def media_store(config: Config, root: Path) -> MediaStore:
+    """The directory ``root``, or a bucket."""
+    if config.media.storage != S3:
+        return LOCAL
+    # The library takes some memory and time: only for those who need it.
+    from homeserver.services.object_storage.bucket import Bucket, BucketSettings
+    from homeserver.services.object_storage.cache import FileCache
+    from homeserver.services.object_storage.store import BucketStore
+
+    s3 = config.media.s3
+    settings = BucketSettings(
+        bucket=s3.bucket or "",
+        endpoint=s3.endpoint,
+        region=s3.region,
+        access_key_id=s3.access_key_id,
+        secret_access_key=s3.secret_access_key,
+        path_style=s3.path_style,
+        ca=s3.ca_file.read_bytes() if s3.ca_file is not None else None,
+        timeout_ms=s3.timeout_ms,
+    )
+    cache = FileCache(config.data_dir / CACHE, s3.cache_bytes)
+    return BucketStore(root, Bucket(settings), s3.prefix, cache)
