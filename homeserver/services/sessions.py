@@ -310,6 +310,7 @@ class SessionService:
         Spec: client-server API, refreshing access tokens.
         """
         async with self._database.transaction() as connection:
+            await storage.lock_device(connection, hash_token(refresh_token))
             old = await storage.get_refresh_token(connection, hash_token(refresh_token))
             if old is None:
                 raise UnknownToken("This refresh token is not known here, or was used before")

@@ -27,6 +27,9 @@ WHERE c.created_at < $1
 """
 
 
+COUNT_NEW = "SELECT count(*) FROM (SELECT 1 FROM oauth_clients WHERE created_at >= $1 LIMIT $2) new"
+
+
 @dataclass(frozen=True, slots=True)
 class ClientRow:
     """A registered client."""
@@ -47,6 +50,12 @@ async def get_client(db: Queryable, client_id: str) -> ClientRow | None:
     """A client, by its ID."""
     row = await db.fetchrow(SELECT_CLIENT, client_id)
     return ClientRow(**row) if row is not None else None
+
+
+async def count_new(db: Queryable, since: int, most: int) -> int:
+    """How many clients were registered since a time (ms), counted up to so many."""
+    count: int = await db.fetchval(COUNT_NEW, since, most)
+    return count
 
 
 async def delete_unused(db: Queryable, before: int) -> None:

@@ -59,6 +59,10 @@ DELETE_OAUTH_SESSIONS = """
 DELETE FROM oauth_sessions
 WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2::text[]))
 """
+LOCK_DEVICE = """
+SELECT 1 FROM devices d JOIN refresh_tokens r USING (user_id, device_id) WHERE r.token_hash = $1
+FOR NO KEY UPDATE OF d
+"""
 SET_NEXT_TOKEN = "UPDATE refresh_tokens SET next_token_hash = $2 WHERE token_hash = $1"
 # A pair whose successor was never used is void once its predecessor is used again.
 DELETE_UNUSED_REFRESH_TOKEN = "DELETE FROM refresh_tokens WHERE token_hash = $1"
@@ -212,6 +216,11 @@ async def delete_api_tokens(db: Queryable, user_id: str) -> None:
 
 
 # ---------------------------------------------------------------- refreshing
+
+
+async def lock_device(db: Queryable, token_hash: bytes) -> None:
+    """Let refreshes of a device come one after the other, until the transaction ends."""
+    await db.execute(LOCK_DEVICE, token_hash)
 
 
 async def get_refresh_token(db: Queryable, token_hash: bytes) -> RefreshToken | None:

@@ -44,6 +44,10 @@ MAX_METADATA_BYTES = 16_384
 
 UNUSED_FOR_MS = 48 * 3_600_000  # clients register anew at each login, so they miss nothing
 PRUNE_EVERY_MS = 3_600_000
+MOST_UNUSED = 10_000
+UNUSED_FOR_MS_WITH_MANY = 3_600_000
+"""For how long an unused client is kept where so many are registered: somebody floods us."""
+COUNT_EVERY_MS = 60_000
 
 
 class Client(ClientMixin):  # type: ignore[misc]
@@ -191,7 +195,7 @@ class Clients:
         self._database = database
         self._hosts = hosts
         self._clock_ms = clock_ms
-        self._pruned_at = 0
+        self._pruned_at = self._counted_at = 0
 
     async def register(self, document: JsonObject) -> JsonObject:
         """The client information response.
@@ -227,6 +231,12 @@ class Clients:
 
     async def _prune(self) -> None:
         now = self._clock_ms()
-        if now - self._pruned_at >= PRUNE_EVERY_MS:
+        if now - self._counted_at < COUNT_EVERY_MS:
+            return
+        self._counted_at = now
+        new = await storage.count_new(self._database, now - UNUSED_FOR_MS, MOST_UNUSED)
+        many = new >= MOST_UNUSED
+        if many or now - self._pruned_at >= PRUNE_EVERY_MS:
             self._pruned_at = now
-            await storage.delete_unused(self._database, now - UNUSED_FOR_MS)
+            kept = UNUSED_FOR_MS_WITH_MANY if many else UNUSED_FOR_MS
+            await storage.delete_unused(self._database, now - kept)

@@ -19,6 +19,7 @@ from tests.integration.oauth_people import (
     REDIRECT,
     Browser,
     Client,
+    password_login,
     post,
     scope,
     shared_instance,
@@ -309,6 +310,25 @@ async def test_old_and_new_refresh_tokens_used_at_once_leave_nobody_in(
         await client.refresh(pair["refresh_token"], 400)
     for _, token in answers:
         await who(one, token or "none", 401)
+
+
+async def test_old_and_new_refresh_tokens_of_the_legacy_api_do_not_block_each_other(
+    one: Instance, browser: Browser
+) -> None:
+    login = {**password_login(browser.user), "refresh_token": True}
+    first = await one.call("POST", "/login", login)
+    second = await one.call("POST", "/refresh", {"refresh_token": first["refresh_token"]})
+
+    async def refresh(token: str) -> int:
+        body = {"refresh_token": token}
+        async with one.client.post("/_matrix/client/v3/refresh", json=body) as response:
+            return response.status
+
+    statuses = await asyncio.gather(
+        *(refresh(pair["refresh_token"]) for pair in [first, second] * 6)
+    )
+
+    assert set(statuses) <= {200, 401}
 
 
 async def test_who_comes_back_with_a_stolen_token_is_out_though_the_process_dies(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.services.oauth import clients
 from homeserver.storage.database import Database
 from tests.conftest import TestPostgres
 from tests.integration.oauth_people import (
@@ -244,13 +245,33 @@ async def test_clients_that_nobody_uses_are_forgotten(
     await used.log_in(browser)
     await database.execute("UPDATE oauth_clients SET created_at = 1")
     await database.execute("DELETE FROM oauth_authorizations")
-    one.wiring.oauth.clients._pruned_at = 0
+    one.wiring.oauth.clients._pruned_at = one.wiring.oauth.clients._counted_at = 0
 
     await Client.register(one, client_name="One more")
 
     left = [row["client_id"] for row in await database.fetch("SELECT client_id FROM oauth_clients")]
     assert used.client_id in left
     assert unused.client_id not in left
+
+
+async def test_a_flood_of_clients_is_forgotten_sooner(
+    one: Instance, database: Database, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "MOST_UNUSED", 3)
+    used = await Client.register(one, client_name="Used")
+    await used.log_in(browser)
+    hours_ago = int(time.time() * 1000) - 2 * clients.UNUSED_FOR_MS_WITH_MANY
+    await database.execute("DELETE FROM oauth_authorizations")
+    flood = [await Client.register(one, client_name=f"Flood {number}") for number in range(3)]
+    await database.execute("UPDATE oauth_clients SET created_at = $1", hours_ago)
+    fresh = await Client.register(one, client_name="Begins to log in")
+    one.wiring.oauth.clients._pruned_at = one.wiring.oauth.clients._counted_at = 0
+
+    await Client.register(one, client_name="One more")
+
+    left = {row["client_id"] for row in await database.fetch("SELECT client_id FROM oauth_clients")}
+    assert {used.client_id, fresh.client_id} <= left
+    assert not left.intersection(client.client_id for client in flood)
 
 
 # ---------------------------------------------------------------- devices without a browser
