@@ -15,12 +15,20 @@ from authlib.oauth2.rfc6749 import OAuth2Error
 from client_api.oauth import visits
 from client_api.oauth.visits import Visit
 from client_api.web import plain_page
-from homeserver.app_keys import ACCOUNTS, AUTHORIZATIONS, DEVICE_CODES, DEVICES, RATE_LIMITS
+from homeserver.app_keys import (
+    ACCOUNTS,
+    AUTHORIZATIONS,
+    CONFIG,
+    DEVICE_CODES,
+    DEVICES,
+    RATE_LIMITS,
+)
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.services.oauth.authorizations import CREATE, LOGIN, Refused
 from homeserver.services.oauth.clients import Client
 from homeserver.services.oauth.metadata import ENDPOINTS, LINK
+from homeserver.services.usernames import parse_user
 
 routes = web.RouteTableDef()
 
@@ -99,9 +107,22 @@ async def authorize(request: web.Request) -> web.StreamResponse:
     prompts = " ".join(parameters["prompt"]).split()
     if CREATE in prompts:
         return visits.go(visits.with_then(visits.SIGN_UP, then))
-    if LOGIN in prompts or SELECT_ACCOUNT in prompts:
-        return visits.go(visits.with_then(visits.SIGN_IN, then))
+    hint = _hinted(request, " ".join(parameters["login_hint"]))
+    visit = await visits.arrive(request)
+    other = hint and (visit.session is None or visit.session.user_id != hint)
+    if LOGIN in prompts or SELECT_ACCOUNT in prompts or other:
+        return visits.go(visits.with_then(visits.SIGN_IN, then, user=hint))
     return visits.go(then)
+
+
+def _hinted(request: web.Request, text: str) -> str:
+    """Whom a client expects to sign in, to be filled in; nobody, where it cannot be somebody here.
+
+    OpenID Connect Core, section 3.1.2.1; MSC4198, which writes ``mxid:@user:server``.
+    """
+    name, here = text.strip().removeprefix("mxid:"), request.app[CONFIG].server_name
+    user_id = parse_user(name, here) if name else None
+    return user_id if user_id is not None and user_id.server_name == here else ""
 
 
 async def _question(

@@ -34,13 +34,14 @@ SIGN_OUT, RECOVER = visits.path_of("sign-out"), visits.path_of("recover")
 PROVIDER, RETURN = visits.path_of("provider") + "/{provider}", visits.path_of("provider-return")
 TOKEN_PARAMETER = "loginToken"
 TITLE = "Sign in"
+MAX_USER_LENGTH = 300
 FORM = """{notice}
 <p>{lead} <strong>{server}</strong>.</p>
 <form method="post">
 {token}
 <div class="field">
 <label for="user">{user_label}</label>
-<input id="user" name="user" value="{user}" required maxlength="300" autocomplete="username"
+<input id="user" name="user" value="{user}" required maxlength="{longest}" autocomplete="username"
   autocapitalize="none" spellcheck="false">
 </div>
 <div class="field">
@@ -71,6 +72,7 @@ def _form(
             token=visit.form_token(),
             user_label="User name or e-mail address" if mail else "User name",
             user=html.escape(user),
+            longest=MAX_USER_LENGTH,
         )
     ]
     if mail:
@@ -95,7 +97,8 @@ def _form(
 async def show_sign_in(request: web.Request) -> web.StreamResponse:
     """Ask who it is."""
     visit = await visits.arrive(request)
-    user = visit.session.user_id if visit.session is not None else ""
+    hinted = request.query.get("user", "")[:MAX_USER_LENGTH]
+    user = visit.session.user_id if visit.session is not None and not hinted else hinted
     return _form(visit, visits.parse_then(request.query.get("then")), user)
 
 

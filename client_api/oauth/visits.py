@@ -170,9 +170,11 @@ def parse_then(text: str | None) -> str:
     return text
 
 
-def with_then(path: str, then: str) -> str:
-    """A page's address, with where to go on to."""
-    return f"{path}?{urlencode({'then': then})}" if then != ACCOUNT else path
+def with_then(path: str, then: str, *, user: str = "") -> str:
+    """A page's address, with where to go on to; ``user``: whose name is to be filled in there."""
+    query = {"then": then if then != ACCOUNT else "", "user": user}
+    given = {key: value for key, value in query.items() if value}
+    return f"{path}?{urlencode(given)}" if given else path
 
 
 def path_of(*parts: str) -> str:

@@ -77,3 +77,43 @@ async def test_the_answer_comes_where_the_client_wants_it(
     beginning = f"{uri}#" if mode == "fragment" else f"{uri}&"
     assert page.status == 303
     assert page.location.startswith(beginning + "code=")
+
+
+@pytest.mark.parametrize("spelling", ["mxid:@{}:one.test", "@{}:one.test", "{}"])
+async def test_whom_a_client_expects_is_filled_in(
+    one: Instance, browser: Browser, spelling: str
+) -> None:
+    client = await Client.register(one)
+    hint = spelling.format(browser.user)
+
+    asked = await browser.open(client.request(login_hint=hint))
+    consent = await browser.sign_in()
+    again = await browser.open(client.request(login_hint=hint))
+    other = await browser.open(client.request(login_hint="mxid:@somebody:one.test"))
+
+    assert f'value="@{browser.user}:one.test"' in asked.text
+    assert "Allow A client?" in consent.text
+    assert "Allow A client?" in again.text
+    assert 'value="@somebody:one.test"' in other.text
+
+
+@pytest.mark.parametrize("hint", ["mxid:@ann:elsewhere.test", "a@b.test", "@", " "])
+async def test_a_hint_that_is_nobody_here_changes_nothing(
+    one: Instance, browser: Browser, hint: str
+) -> None:
+    client = await Client.register(one)
+    await browser.open(client.request())
+    await browser.sign_in()
+
+    page = await browser.open(client.request(login_hint=hint))
+
+    assert "Allow A client?" in page.text
+
+
+async def test_a_hint_is_text(one: Instance, browser: Browser) -> None:
+    client = await Client.register(one)
+
+    page = await browser.open(client.request(login_hint='"><script>'))
+
+    assert "Sign in" in page.text
+    assert "<script" not in page.text
