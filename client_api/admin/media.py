@@ -1,11 +1,10 @@
-"""Files: looking at them, quarantine, deletion."""
+"""Files: looking at them, deletion."""
 
 from __future__ import annotations
 
 import time
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta
 
 from client_api.admin.api import AdminApi, AdminCall
@@ -24,12 +23,6 @@ api = AdminApi("Media", "Files that were uploaded here, and copies of other serv
 
 FILE = "/media/{server_name}/{media_id}"
 Time = Annotated[int, Meta(ge=0, le=2**53 - 1, description="ms")]
-
-
-class Changed(msgspec.Struct, kw_only=True, frozen=True):
-    """How many files were changed."""
-
-    files: int
 
 
 class Uploads(Input, kw_only=True, frozen=True):
@@ -60,22 +53,6 @@ async def delete_media(call: AdminCall) -> None:
     await call.app[MEDIA_REMOVAL].delete(MediaUri(media.origin, media.media_id))
 
 
-@api.put(FILE + "/quarantine")
-async def quarantine_media(call: AdminCall) -> Media:
-    """Let nobody have a file."""
-    media = await _media(call)
-    await storage.set_quarantined(call.app[DATABASE], _uri(media), call.actor)
-    return await _media(call)
-
-
-@api.delete(FILE + "/quarantine")
-async def release_media(call: AdminCall) -> Media:
-    """Let people have a file again."""
-    media = await _media(call)
-    await storage.set_quarantined(call.app[DATABASE], _uri(media), None)
-    return await _media(call)
-
-
 @api.get("/users/{user_id}/media")
 async def list_user_media(call: AdminCall[None, ListQuery]) -> Page[Media]:
     """What a user has uploaded."""
@@ -84,34 +61,6 @@ async def list_user_media(call: AdminCall[None, ListQuery]) -> Page[Media]:
     after = parse_cursor(query.cursor, str)[0] if query.cursor is not None else ""
     found = await storage.get_media_of(call.app[DATABASE], user_id, after=after, limit=query.limit)
     return page(found, query.limit, lambda media: make_cursor(media.media_id))
-
-
-@api.put("/users/{user_id}/media/quarantine")
-async def quarantine_user_media(call: AdminCall) -> Changed:
-    """Let nobody have what a user has uploaded up to now."""
-    user_id, database = call.user_id(), call.app[DATABASE]
-    return Changed(files=await storage.set_quarantined_of_user(database, user_id, call.actor))
-
-
-@api.delete("/users/{user_id}/media/quarantine")
-async def release_user_media(call: AdminCall) -> Changed:
-    """Let people have a user's files again."""
-    user_id, database = call.user_id(), call.app[DATABASE]
-    return Changed(files=await storage.set_quarantined_of_user(database, user_id, None))
-
-
-@api.put("/rooms/{room_id}/media/quarantine")
-async def quarantine_room_media(call: AdminCall) -> Changed:
-    """Let nobody have the files, here now, to which unencrypted messages of a room refer."""
-    room_id, database = call.room_id(), call.app[DATABASE]
-    return Changed(files=await storage.set_quarantined_of_room(database, room_id, call.actor))
-
-
-@api.delete("/rooms/{room_id}/media/quarantine")
-async def release_room_media(call: AdminCall) -> Changed:
-    """Let people have the files of a room again."""
-    room_id, database = call.room_id(), call.app[DATABASE]
-    return Changed(files=await storage.set_quarantined_of_room(database, room_id, None))
 
 
 @api.post("/media/delete")
@@ -135,10 +84,6 @@ async def purge_media_cache(call: AdminCall[Cache]) -> Job:
     return await call.app[MEDIA_REMOVAL].purge_cache(
         before_ms=call.body.unused_since, by=call.actor
     )
-
-
-def _uri(media: Media) -> MediaUri:
-    return MediaUri(media.origin, media.media_id)
 
 
 async def _media(call: AdminCall[Any, Any]) -> Media:

@@ -14,6 +14,7 @@ from homeserver.cli.loading import load
 from homeserver.cli.media_admin import COMMANDS as ADMIN_COMMANDS
 from homeserver.cli.media_keys import drop_key, list_keys, new_key, reencrypt
 from homeserver.cli.media_limits import limits
+from homeserver.cli.media_quarantine import COMMANDS as QUARANTINE_COMMANDS
 from homeserver.protocol.media_uris import MediaUri, parse_media_uri
 
 PATH = "/moderation/held_media"
@@ -24,7 +25,15 @@ def media() -> None:
     """Look at files, and at those that content policy withholds; keys of media on disk."""
 
 
-for _command in (list_keys, new_key, reencrypt, drop_key, limits, *ADMIN_COMMANDS):
+for _command in (
+    list_keys,
+    new_key,
+    reencrypt,
+    drop_key,
+    limits,
+    *ADMIN_COMMANDS,
+    *QUARANTINE_COMMANDS,
+):
     media.add_command(_command)
 
 

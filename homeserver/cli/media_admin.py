@@ -9,13 +9,12 @@ from typing import Any
 import click
 
 from homeserver.cli import config_option
-from homeserver.cli.admin_client import ask, ask_for_all, part
+from homeserver.cli.admin_client import ask, ask_for_all
 from homeserver.cli.loading import load
+from homeserver.cli.media_quarantine import path_of
 from homeserver.cli.tables import table
 from homeserver.cli.times import shown_time
 from homeserver.cli.user_admin import user_path
-from homeserver.config import Config
-from homeserver.protocol.media_uris import parse_media_uri
 
 DAY_MS = 86_400_000
 
@@ -41,29 +40,6 @@ def of_user(name: str, most: int, config_path: Path | None) -> None:
 
 
 @click.command()
-@click.argument("what")
-@config_option
-def quarantine(what: str, config_path: Path | None) -> None:
-    """Let nobody have the file, a user's files, or a room's; needs the running server.
-
-    WHAT: an mxc:// URI, a user ID, or a room ID.
-    """
-    config = load(config_path)
-    ask(config, "PUT", f"{_path(config, what)}/quarantine")
-    click.echo("quarantined")
-
-
-@click.command()
-@click.argument("what")
-@config_option
-def unquarantine(what: str, config_path: Path | None) -> None:
-    """Let people have files again; WHAT as for quarantine; needs the running server."""
-    config = load(config_path)
-    ask(config, "DELETE", f"{_path(config, what)}/quarantine")
-    click.echo("no longer quarantined")
-
-
-@click.command()
 @click.argument("uri", required=False)
 @click.option("--user", help="What this user uploaded.")
 @click.option("--days", type=click.IntRange(min=0), help="What was uploaded longer ago.")
@@ -75,7 +51,7 @@ def delete(uri: str | None, user: str | None, days: int | None, config_path: Pat
     if uri is not None:
         if user is not None or days is not None:
             raise click.ClickException("Name a file, or say --user or --days")
-        ask(config, "DELETE", _path(config, uri))
+        ask(config, "DELETE", path_of(config, uri))
         click.echo("deleted")
         return
     body: dict[str, Any] = {}
@@ -103,16 +79,4 @@ def _begun(begun: dict[str, Any]) -> None:
     click.echo(f"job {begun['job_id']} has begun: comity job show {begun['job_id']}")
 
 
-def _path(config: Config, what: str) -> str:
-    """Where the API has a file, or a user's or a room's files."""
-    if what.startswith("!"):
-        return f"/rooms/{part(what)}/media"
-    uri = parse_media_uri(what)
-    if uri is not None:
-        return f"/media/{part(uri.origin)}/{part(uri.media_id)}"
-    if "@" in what:
-        return f"{user_path(config, what)}/media"
-    raise click.ClickException(f"'{what}' is no mxc:// URI, user ID or room ID")
-
-
-COMMANDS = (of_user, quarantine, unquarantine, delete, purge_cache)
+COMMANDS = (of_user, delete, purge_cache)

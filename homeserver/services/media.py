@@ -25,6 +25,7 @@ from homeserver.services.media_threads import in_media_thread
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.services.thumbnails import Thumbnail, Thumbnails, ThumbnailSpec
 from homeserver.storage import media as storage
+from homeserver.storage import media_quarantine as quarantine
 from homeserver.storage.database import Database
 from homeserver.storage.media import MediaRow, PendingMedia
 from homeserver.storage.stripped_media import is_stripped
@@ -35,6 +36,7 @@ UNKNOWN_TYPE = "application/octet-stream"
 DEFAULT_WAIT_MS = 20_000
 LONGEST_WAIT_MS = 60_000
 POLL_SECONDS = 1.0
+TOUCH_EVERY_MS = 24 * 3_600_000
 MAX_NAME = 255
 MAX_TYPE = 127
 
@@ -365,26 +367,30 @@ class MediaService:
         if await is_stripped(self._database, origin, media_id):
             raise Forbidden("This server's content policy withholds this file")
         row = await storage.get_media(self._database, origin, media_id)
+        if row is not None and row.quarantined_by is not None:
+            raise NotFound("There is no such media here")
         wait_ms = min(timeout_ms, LONGEST_WAIT_MS)
         if row is None and origin == self.server_name:
             row = await self._wait_for_upload(media_id, wait_ms)
         elif row is None or not await in_media_thread(self._files.blob(row.sha256).exists):
             if not allow_remote or origin == self.server_name:
                 raise NotFound("There is no such media here")
+            if await quarantine.is_quarantined(self._database, origin, media_id):
+                raise NotFound("There is no such media here")
             if self._gate is not None:
                 await self._gate.check_fetch(origin, media_id)
             row = await self._fetch(origin, media_id, wait_ms)
-        if row.quarantined_by is not None:
-            raise NotFound("There is no such media here")
         blob = self._files.blob(row.sha256)
-        if not await in_media_thread(blob.exists):
+        if row.quarantined_by is not None or not await in_media_thread(blob.exists):
             raise NotFound("There is no such media here")
         if self._gate is not None:
             try:
                 await self._gate.check_download(row, blob)
             except DamagedFile as error:
                 raise damaged(blob, error) from error
-        await storage.touch_media(self._database, origin, media_id, self._clock_ms())
+        now = self._clock_ms()
+        if now - (row.last_access_at or 0) >= TOUCH_EVERY_MS:
+            await storage.touch_media(self._database, origin, media_id, now, TOUCH_EVERY_MS)
         return MediaFile(row, blob)
 
     async def thumbnail(self, media: MediaFile, spec: ThumbnailSpec) -> Thumbnail:
@@ -457,7 +463,7 @@ class MediaService:
         async with self._database.transaction() as connection:
             await storage.put_media(connection, row)
             await self._strays.settle(connection, row.stray_id)
-        return row
+        return await storage.get_media(self._database, origin, media_id) or row
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

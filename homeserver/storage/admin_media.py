@@ -7,26 +7,15 @@ from dataclasses import dataclass
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage.database import Queryable
 
-_COLUMNS = """origin, media_id, uploader, content_type, upload_name, size_bytes, created_at,
-    last_access_at, quarantined_by"""
-SELECT_ONE = f"SELECT {_COLUMNS} FROM media WHERE origin = $1 AND media_id = $2"
-SELECT_OF_USER = f"""
-SELECT {_COLUMNS} FROM media WHERE uploader = $1 AND media_id > $2 ORDER BY media_id LIMIT $3
+_MEDIA = """
+SELECT origin, media_id, uploader, content_type, upload_name, size_bytes, created_at,
+    last_access_at, encode(sha256, 'hex') AS sha256, protected_by,
+    coalesce(m.quarantined_by, c.quarantined_by, u.quarantined_by) AS quarantined_by
+FROM media m LEFT JOIN quarantined_content c USING (sha256)
+LEFT JOIN quarantined_uris u USING (origin, media_id)
 """
-# $1: by whom it is quarantined, null: no longer.
-SET_ONE = """
-UPDATE media SET quarantined_by = $1::text WHERE origin = $2 AND media_id = $3
-    AND (quarantined_by IS NULL) = ($1::text IS NOT NULL)
-"""
-SET_OF_USER = """
-UPDATE media SET quarantined_by = $1::text WHERE uploader = $2
-    AND (quarantined_by IS NULL) = ($1::text IS NOT NULL)
-"""
-SET_OF_ROOM = """
-UPDATE media SET quarantined_by = $1::text
-WHERE (origin, media_id) IN (SELECT origin, media_id FROM media_references WHERE room_id = $2)
-    AND (quarantined_by IS NULL) = ($1::text IS NOT NULL)
-"""
+SELECT_ONE = f"{_MEDIA} WHERE origin = $1 AND media_id = $2"
+SELECT_OF_USER = f"{_MEDIA} WHERE uploader = $1 AND media_id > $2 ORDER BY media_id LIMIT $3"
 # Walks over the table in the order of its key, so that no step takes long.
 SELECT_NEXT = """
 SELECT origin, media_id, quarantined_by IS NULL AND ($3::text IS NULL OR uploader = $3)
@@ -47,8 +36,10 @@ class Media:
     upload_name: str | None
     size_bytes: int
     created_at: int  # ms
-    last_access_at: int | None  # ms
-    quarantined_by: str | None
+    last_access_at: int | None  # ms, to a day
+    sha256: str  # of the content, in hexadecimal digits
+    quarantined_by: str | None  # an admin: this file, or its content wherever it comes from
+    protected_by: str | None  # an admin: no quarantine of all of a user or a room covers it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +61,6 @@ async def get_media(db: Queryable, uri: MediaUri) -> Media | None:
 async def get_media_of(db: Queryable, user_id: str, *, after: str, limit: int) -> list[Media]:
     """What a user uploaded, in the order of the IDs."""
     return [Media(**row) for row in await db.fetch(SELECT_OF_USER, user_id, after, limit)]
-
-
-async def set_quarantined(db: Queryable, uri: MediaUri, by: str | None) -> int:
-    """Quarantine a file, or for None no longer; how many that changed."""
-    return _count(await db.execute(SET_ONE, by, *uri))
-
-
-async def set_quarantined_of_user(db: Queryable, user_id: str, by: str | None) -> int:
-    """The same for all that a user uploaded."""
-    return _count(await db.execute(SET_OF_USER, by, user_id))
-
-
-async def set_quarantined_of_room(db: Queryable, room_id: str, by: str | None) -> int:
-    """The same for all that unencrypted messages of a room refer to."""
-    return _count(await db.execute(SET_OF_ROOM, by, room_id))
-
-
-def _count(status: str) -> int:
-    return int(status.rpartition(" ")[2])
 
 
 async def get_next(

@@ -18,12 +18,15 @@ INSERT INTO media (origin, media_id, uploader, content_type, upload_name, size_b
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
 ON CONFLICT (origin, media_id) DO UPDATE SET content_type = EXCLUDED.content_type,
     upload_name = EXCLUDED.upload_name, size_bytes = EXCLUDED.size_bytes,
-    sha256 = EXCLUDED.sha256
+    sha256 = EXCLUDED.sha256, last_access_at = EXCLUDED.last_access_at
 """
 SELECT_MEDIA = """
-SELECT origin, media_id, uploader, content_type, upload_name, size_bytes, sha256, created_at,
-    quarantined_by
-FROM media WHERE origin = $1 AND media_id = $2
+SELECT m.origin, m.media_id, m.uploader, m.content_type, m.upload_name, m.size_bytes, m.sha256,
+    m.created_at, m.last_access_at,
+    coalesce(m.quarantined_by, c.quarantined_by, u.quarantined_by) AS quarantined_by
+FROM media m LEFT JOIN quarantined_content c USING (sha256)
+LEFT JOIN quarantined_uris u USING (origin, media_id)
+WHERE m.origin = $1 AND m.media_id = $2
 """
 LOCK_CONTENT = "SELECT 1 FROM media WHERE sha256 = $1 FOR KEY SHARE"
 TOUCH_MEDIA = """
@@ -53,7 +56,8 @@ class MediaRow:
     size_bytes: int
     sha256: bytes
     created_at: int  # ms
-    quarantined_by: str | None = None
+    quarantined_by: str | None = None  # the file, or its content wherever it comes from
+    last_access_at: int | None = None  # ms, to a day
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ async def lock_content(db: Queryable, sha256: bytes) -> None:
 
 
 async def touch_media(
-    db: Queryable, origin: str, media_id: str, now: int, precision_ms: int = 3_600_000
+    db: Queryable, origin: str, media_id: str, now: int, precision_ms: int
 ) -> None:
     """Note that a file was read, at most once in ``precision_ms``."""
     await db.execute(TOUCH_MEDIA, origin, media_id, now, precision_ms)

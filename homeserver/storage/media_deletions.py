@@ -32,8 +32,11 @@ SELECT EXISTS (SELECT 1 FROM profiles WHERE fields->>'avatar_url' = $2)
         AND position(convert_to($2, 'UTF8') IN e.pdu) > 0)
 """
 SELECT_MEDIA = """
-SELECT uploader, sha256, size_bytes, quarantined_by FROM media
-WHERE origin = $1 AND media_id = $2 FOR UPDATE
+SELECT uploader, sha256, size_bytes, coalesce(quarantined_by,
+    (SELECT c.quarantined_by FROM quarantined_content c WHERE c.sha256 = media.sha256),
+    (SELECT u.quarantined_by FROM quarantined_uris u WHERE (u.origin, u.media_id) = ($1, $2))
+) AS quarantined_by
+FROM media WHERE origin = $1 AND media_id = $2 FOR UPDATE
 """
 DELETE_MEDIA = "DELETE FROM media WHERE origin = $1 AND media_id = $2"
 # That a file was refused is kept: another instance's could be fetched again.

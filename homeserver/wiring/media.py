@@ -11,6 +11,7 @@ from homeserver.services.conversations.media_links import MediaLinks
 from homeserver.services.conversations.upload_slots import UploadSlots
 from homeserver.services.conversations.uploads import UploadLimits, Uploads
 from homeserver.services.daily import DailyPruning
+from homeserver.services.remote_media_retention import RemoteMediaRetention
 from homeserver.storage.media import delete_expired_pending
 from homeserver.wiring.basics import clock_ms
 from homeserver.wiring.previews import PreviewParts
@@ -41,7 +42,15 @@ class MediaParts:
         never_filled = DailyPruning(
             delete_expired_pending, kept_ms=0, database=wiring.database, clock_ms=clock_ms
         )
-        wiring.ends.caretaker.add(self.uploads, never_filled)
+        self.retention = RemoteMediaRetention(
+            server_name=wiring.config.server_name,
+            database=wiring.database,
+            files=self.deletion,
+            keep_ms=wiring.config.media.remote.keep_ms,
+            max_bytes=wiring.config.media.remote.max_bytes,
+            clock_ms=clock_ms,
+        )
+        wiring.ends.caretaker.add(self.uploads, never_filled, self.retention)
         wiring.account_deletion.also(self.uploads.forget)
         self.previews = PreviewParts(wiring)
 

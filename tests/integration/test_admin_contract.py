@@ -111,6 +111,13 @@ async def _media(admin: Admin, room: str, file: str) -> None:
     for path in (f"/media{file}", f"/users/{BOB}/media", f"/rooms/{room}/media"):
         await admin.call("PUT", f"{path}/quarantine")
         await admin.call("DELETE", f"{path}/quarantine")
+    await admin.call("PUT", f"/media{file}/protection")
+    await admin.call("DELETE", f"/media{file}/protection")
+    await admin.call("PUT", f"/quarantined_content/{'0f' * 32}")
+    await admin.call("PUT", "/media/two.test/never/quarantine")
+    await admin.call("GET", "/quarantined_content")
+    await admin.call("GET", "/quarantined_uris")
+    await admin.call("DELETE", f"/quarantined_content/{'0f' * 32}")
     await admin.call("DELETE", f"/media{file}")
     now = time.time_ns() // 1_000_000
     await admin.call("POST", "/media/delete", {"user_id": BOB})

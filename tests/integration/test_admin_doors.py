@@ -142,6 +142,19 @@ async def test_the_command_line_administers_a_running_server(
         assert "report" in await run("report", "list")
         assert "file" in await run("media", "of-user", "bob")
         assert "quarantined\n" in await run("media", "quarantine", BOB)
+        assert "quarantined\n" in await run("media", "quarantine", "ab" * 32)
+        assert "quarantined\n" in await run("media", "quarantine", "mxc://two.test/never")
+        shown = await run("media", "quarantined")
+        assert "ab" * 32 in shown
+        assert "mxc://two.test/never" in shown
+        assert "no longer quarantined" in await run("media", "unquarantine", "ab" * 32)
+        assert "largest file" in await run("media", "limits", "bob")
+        shown = await run("media", "limits", "bob", "--quota-bytes", "none", "--max-files", "7")
+        assert "files: 0 of 7" in shown
+        assert "their own: max_files, quota_bytes" in shown
+        assert "their own: none" in await run(
+            "media", "limits", "bob", "--quota-bytes", "configured", "--max-files", "configured"
+        )
         assert "has begun" in await run("media", "purge-cache", "--days", "30")
         assert "users.active_accounts: 1" in await run("statistics")
         assert "signed out; 0 left" in await run("user", "sign-out", "bob", "--all")
