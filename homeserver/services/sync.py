@@ -360,14 +360,17 @@ class SyncService:
                     )
                 )
             if len(batch) == 1:
-                found = [await part(batch[0])]
-            else:  # what they all read of the database, they read together
-                found = await asyncio.gather(*(part(room_id) for room_id in batch))
-            parts.update(
-                (room_id, made)
-                for room_id, made in zip(batch, found, strict=True)
-                if made is not None
-            )
+                made = await part(batch[0])
+                if made is not None:
+                    parts[batch[0]] = made
+                continue
+            # What they all read of the database, they read together.
+            found = await asyncio.gather(*(part(room_id) for room_id in batch))
+            for room_id, made in zip(batch, found, strict=True):
+                if made is not None:  # as bytes at once: all of them in the end would take long
+                    parts[room_id] = orjson.Fragment(
+                        orjson.dumps(made, option=orjson.OPT_NON_STR_KEYS)
+                    )
         return parts
 
     async def _batches(

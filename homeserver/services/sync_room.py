@@ -337,7 +337,11 @@ class SyncRooms:
             return []
         found = await self._store.get_many(ids.values())
         matches = view.filter.state.matches
-        events = [stored for stored in found.values() if matches(stored.event)]
+        events = [
+            stored
+            for event_id in ids.values()
+            if (stored := found.get(event_id)) is not None and matches(stored.event)
+        ]
         if lazy:
             self._note_members(view, span.room_id, events)
         return events

@@ -107,7 +107,7 @@ class SyncStates:
         state = dict(await self._states.but_members(snapshot))
         for user_id, event_id in (await self.member_ids(snapshot, members)).items():
             state[(MEMBER, user_id)] = event_id
-        return state
+        return dict(sorted(state.items()))  # in the order of snapshots that are read in full
 
     async def changed_at_end(self, span: Span) -> StateIds:
         """What of it the reader, who has synced up to ``since``, does not know yet."""

@@ -43,31 +43,39 @@ WHERE EXISTS (SELECT 1 FROM events e
 SELECT_SNAPSHOTS = """
 SELECT room_id, snapshot_id FROM rooms WHERE room_id = ANY($1::text[]) AND snapshot_id IS NOT NULL
 """
-# A chain is read newest first; the first entry found for a key counts.
+# A chain is read newest first; the first entry found for a key counts.  Each step is a look at an
+# index: without LIMIT and OFFSET the planner would read whole tables for a few dozen rooms.
 _CHAIN = """
 WITH RECURSIVE chain (root, snapshot_id, parent_id, step) AS (
     SELECT snapshot_id, snapshot_id, parent_id, 0 FROM state_snapshots
     WHERE snapshot_id = ANY($1::bigint[])
     UNION ALL
     SELECT c.root, s.snapshot_id, s.parent_id, c.step + 1
-    FROM chain c JOIN state_snapshots s ON s.snapshot_id = c.parent_id
+    FROM chain c CROSS JOIN LATERAL (
+        SELECT snapshot_id, parent_id FROM state_snapshots WHERE snapshot_id = c.parent_id LIMIT 1
+    ) s
 )
 SELECT DISTINCT ON (chain.root, e.type, e.state_key) chain.root, e.type, e.state_key, e.event_id
 """
 SELECT_STATES = f"""
-{_CHAIN} FROM chain JOIN state_entries e USING (snapshot_id)
-ORDER BY chain.root, e.type, e.state_key, chain.step
+{_CHAIN} FROM chain CROSS JOIN LATERAL (
+    SELECT type, state_key, event_id FROM state_entries
+    WHERE snapshot_id = chain.snapshot_id OFFSET 0
+) e ORDER BY chain.root, e.type, e.state_key, chain.step
 """
 SELECT_STATES_BUT_MEMBERS = f"""
-{_CHAIN} FROM chain JOIN state_entries e USING (snapshot_id) WHERE e.type <> 'm.room.member'
-ORDER BY chain.root, e.type, e.state_key, chain.step
+{_CHAIN} FROM chain CROSS JOIN LATERAL (
+    SELECT type, state_key, event_id FROM state_entries
+    WHERE snapshot_id = chain.snapshot_id AND type <> 'm.room.member' OFFSET 0
+) e ORDER BY chain.root, e.type, e.state_key, chain.step
 """
 SELECT_STATES_KEYS = f"""
 {_CHAIN} FROM unnest($2::bigint[], $3::text[], $4::text[]) AS wanted (root, type, state_key)
-JOIN chain ON chain.root = wanted.root
-JOIN state_entries e ON e.snapshot_id = chain.snapshot_id AND e.type = wanted.type
-    AND e.state_key = wanted.state_key
-ORDER BY chain.root, e.type, e.state_key, chain.step
+JOIN chain ON chain.root = wanted.root CROSS JOIN LATERAL (
+    SELECT type, state_key, event_id FROM state_entries
+    WHERE snapshot_id = chain.snapshot_id AND type = wanted.type AND state_key = wanted.state_key
+    LIMIT 1
+) e ORDER BY chain.root, e.type, e.state_key, chain.step
 """
 
 
