@@ -171,10 +171,10 @@ class Timeline:
             if len(found) >= request.limit:
                 return _Page(found, point)
             if len(rows) < wanted:
-                if backfills >= MOST_BACKFILLS or not await self._backfill(
-                    room_id, reader, request
-                ):
+                more = backfills < MOST_BACKFILLS and await self._backfill(room_id, reader, request)
+                if not more:
                     return _Page(found, None)
+                reader = more
                 backfills += 1
         return _Page(found, point)
 
@@ -191,9 +191,9 @@ class Timeline:
             self._database, room_id, after=point, upto=stop, limit=limit
         )
 
-    async def _backfill(self, room_id: str, reader: Reader, request: PageRequest) -> bool:
+    async def _backfill(self, room_id: str, reader: Reader, request: PageRequest) -> Reader | None:
         if not request.backwards or request.stop is not None:
-            return False
+            return None
         return await self.fetch_older(room_id, reader, request.limit)
 
     async def has_older(self, room_id: str, reader: Reader) -> bool:
@@ -202,16 +202,20 @@ class Timeline:
             return False
         return bool(await storage.backward_extremities(self._database, room_id, 1))
 
-    async def fetch_older(self, room_id: str, reader: Reader, limit: int) -> bool:
-        """Fetch what is before all that we have, if a member asks for it; True if some came."""
+    async def fetch_older(self, room_id: str, reader: Reader, limit: int) -> Reader | None:
+        """Fetch what is before all that we have, if a member asks for it; None if nothing came.
+
+        Returns the member's view of the room as it is then: what came may say who may read it.
+        """
         if not await self.has_older(room_id, reader):
-            return False
+            return None
         try:
             async with asyncio.timeout(BACKFILL_SECONDS):
-                return await self._backfiller.backfill(room_id, limit)
+                came = await self._backfiller.backfill(room_id, limit)
         except TimeoutError:
             logger.info("backfill takes too long", room_id=room_id)
-            return False
+            return None
+        return await self._visibility.reader(room_id, reader.user_id) if came else None
 
     def shows(
         self,

@@ -67,7 +67,7 @@ class TimelineDates:
         if await self._beside_gap(room_id, reader, query, found):
             there = await self._remote.event_near(room_id, query.ts, forwards=query.forwards)
             if there is not None and _is_nearer(there, found, query):
-                await self._fetch(room_id, reader, there.event_id)
+                reader = await self._fetch(room_id, reader, there.event_id)
                 found = await self._nearest(room_id, reader, query)
         if found is None:
             direction = "after" if query.forwards else "before"
@@ -109,18 +109,21 @@ class TimelineDates:
             self._database, room_id, (event.event_id for event in after)
         )
 
-    async def _fetch(self, room_id: str, reader: Reader, event_id: str) -> None:
-        """Fetch history until an event is part of it, as far as time allows."""
+    async def _fetch(self, room_id: str, reader: Reader, event_id: str) -> Reader:
+        """Fetch history until an event is part of it, as far as time allows; the view of it."""
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 for _ in range(MOST_ROUNDS):
                     stored = await self._store.get(event_id)
                     if stored is not None and stored.timeline_order is not None:
-                        return
-                    if not await self._timeline.fetch_older(room_id, reader, ROUND_EVENTS):
-                        return
+                        break
+                    more = await self._timeline.fetch_older(room_id, reader, ROUND_EVENTS)
+                    if more is None:
+                        break
+                    reader = more
         except TimeoutError:
             logger.info("the history up to a date is long", room_id=room_id)
+        return reader
 
 
 def _is_nearer(there: EventTime, found: EventTime | None, query: DateQuery) -> bool:

@@ -143,6 +143,26 @@ async def test_an_event_from_before_the_guest_came_is_found_by_its_date(case: Ca
         assert any(e["content"].get("body") == "then 0" for e in context["events_after"])
 
 
+async def test_the_first_page_has_what_was_shared_before_the_room_became_stricter(
+    case: Case,
+) -> None:
+    """What the fetched history says of its own visibility holds for the page that fetched it."""
+    host, guest = case.host, case.guest
+    room_id = await _room(host, room_version=case.room_version)
+    shared = await host.send(room_id, "for whoever comes")
+    visibility = {"history_visibility": "joined"}
+    await host.set_state(room_id, "m.room.history_visibility", visibility)
+    hidden = await host.send(room_id, "for those who are here")
+    await _join(guest, room_id, host)
+
+    query = {"dir": "b", "limit": "50"}
+    page = await guest.ask("GET", "rooms", room_id, "messages", query=query)
+
+    ids = [event["event_id"] for event in page["chunk"]]
+    assert shared in ids
+    assert hidden not in ids
+
+
 async def test_who_is_in_no_allowed_room_knocks_and_is_let_in(case: Case) -> None:
     """A knock crosses, the host answers it; a member of the allowed room needs none."""
     host, guest = case.host, case.guest

@@ -9,6 +9,7 @@ import pytest
 from homeserver.errors import NotFound
 from homeserver.services.rooms import Draft
 from homeserver.services.timeline_dates import DateQuery
+from homeserver.services.visibility import Reader
 from homeserver.storage.database import Database
 from homeserver.storage.sync import EventTime
 from tests.services.reading_world import Client, ReadingWorld
@@ -86,9 +87,9 @@ async def test_what_others_know_is_fetched_if_it_is_nearer(
     await lacks_history_before(world, oldest)
     fetched: list[str] = []
 
-    async def fetch_older(room_id: str, *_: object) -> bool:
+    async def fetch_older(room_id: str, reader: Reader, _limit: int) -> Reader | None:
         fetched.append(room_id)
-        return len(fetched) < 3
+        return reader if len(fetched) < 3 else None
 
     monkeypatch.setattr(world.reading.timeline, "fetch_older", fetch_older)
     elsewhere = world.reading.elsewhere

@@ -7,7 +7,7 @@ what was viewed once.  A page costs a bounded number of statements, whatever its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from homeserver.errors import Forbidden, NotFound
@@ -156,8 +156,12 @@ class Messages:
                 last = await self._last_scanned(view.room_id, request, stretch)
                 if last is not None:
                     point = last - 1 if backwards else last
-                elif not await self._has_more(view, backwards, limit, full=len(found) == limit):
-                    return _Part(found, None)
+                else:
+                    full = len(found) == limit
+                    more = await self._more(view, backwards, limit, full=full)
+                    if more is None:
+                        return _Part(found, None)
+                    view = more
             if len(found) == limit:
                 break
         return _Part(found, point)
@@ -169,13 +173,14 @@ class Messages:
             return None
         return await storage.last_scanned(self._database, room_id, stretch)
 
-    async def _has_more(self, view: _View, backwards: bool, limit: int, *, full: bool) -> bool:
-        """Whether there is more where our history ends; what a page needs of it is fetched."""
+    async def _more(self, view: _View, backwards: bool, limit: int, *, full: bool) -> _View | None:
+        """The view, if there is more where our history ends; what a page needs of it is fetched."""
         if not backwards:
-            return False
+            return None
         if full:
-            return await self._timeline.has_older(view.room_id, view.reader)
-        return await self._timeline.fetch_older(view.room_id, view.reader, limit)
+            return view if await self._timeline.has_older(view.room_id, view.reader) else None
+        reader = await self._timeline.fetch_older(view.room_id, view.reader, limit)
+        return replace(view, reader=reader) if reader is not None else None
 
     async def _rows(
         self, room_id: str, request: PageRequest, stretch: Stretch
