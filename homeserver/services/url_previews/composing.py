@@ -29,8 +29,9 @@ REPLACED = ("og:image", "og:title", "og:description", "og:site_name")
 KEPT = re.compile(r"(og|article|book|profile|music|video):[a-z][a-z0-9_:.-]{0,60}")
 ADDRESS = re.compile(r"(og:url|og:see_also|.*:url|.*:secure_url|og:video|og:audio)")
 ICONS = ("apple-touch-icon", "icon")
-# Characters that turn the direction of what stands after them.
-TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Format characters that words and emoji need; others hide, or turn the direction of what follows.
+JOINERS = frozenset("\u200c\u200d") | {chr(tag) for tag in range(0xE0020, 0xE0080)}
+DROPPED = frozenset({"Cc", "Cf", "Cs", "Co"})
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ def clean(text: str, most: int) -> str:
     kept = (
         " " if c.isspace() else c
         for c in text[: most * 4]
-        if c.isspace() or not (unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") or c in TURNING)
+        if c.isspace() or c in JOINERS or unicodedata.category(c) not in DROPPED
     )
     text = " ".join("".join(kept).split())
     if len(text) <= most:
