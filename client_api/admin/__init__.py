@@ -30,6 +30,7 @@ from client_api.admin import (
     server,
     server_blocks,
     server_notices,
+    url_previews,
     users,
 )
 from client_api.admin.api import AdminApi
@@ -58,6 +59,7 @@ FAMILIES: tuple[AdminFamily, ...] = (
     reports,
     rooms,
     server,
+    url_previews,
     users,
 )
 MODULES: tuple[AdminModule, ...] = (

@@ -71,6 +71,23 @@ def purge_cache(days: int, config_path: Path | None) -> None:
     _begun(ask(load(config_path), "POST", "/media/purge_cache", body))
 
 
+@click.command()
+@click.option("--forget", "what", help="Forget what this host, or this URL, led to.")
+@config_option
+def previews(what: str | None, config_path: Path | None) -> None:
+    """Show how many previews of links are kept, or forget some; needs the running server."""
+    config = load(config_path)
+    if what is not None:
+        found = ask(config, "POST", "/url_previews/forget", {"what": what})
+        click.echo(f"{found['previews']} forgotten")
+        return
+    found = ask(config, "GET", "/url_previews")
+    click.echo(f"previews: {found['previews']}")
+    click.echo(f"bytes of their pictures: {found['picture_bytes']}")
+    if not found["enabled"]:
+        click.echo("previews are off: url_previews.enabled")
+
+
 def _days_ago(days: int) -> int:
     return time.time_ns() // 1_000_000 - days * DAY_MS
 
@@ -79,4 +96,4 @@ def _begun(begun: dict[str, Any]) -> None:
     click.echo(f"job {begun['job_id']} has begun: comity job show {begun['job_id']}")
 
 
-COMMANDS = (of_user, delete, purge_cache)
+COMMANDS = (of_user, delete, purge_cache, previews)

@@ -122,6 +122,8 @@ async def _media(admin: Admin, room: str, file: str) -> None:
     now = time.time_ns() // 1_000_000
     await admin.call("POST", "/media/delete", {"user_id": BOB})
     await admin.call("POST", "/media/purge_cache", {"unused_since": now})
+    await admin.call("GET", "/url_previews")
+    await admin.call("POST", "/url_previews/forget", {"what": "site.test"})
 
 
 async def _rooms_and_jobs(one: Instance, admin: Admin, room: str) -> None:

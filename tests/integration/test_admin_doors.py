@@ -156,6 +156,8 @@ async def test_the_command_line_administers_a_running_server(
             "media", "limits", "bob", "--quota-bytes", "configured", "--max-files", "configured"
         )
         assert "has begun" in await run("media", "purge-cache", "--days", "30")
+        assert "previews: 0" in await run("media", "previews")
+        assert "0 forgotten" in await run("media", "previews", "--forget", "site.test")
         assert "users.active_accounts: 1" in await run("statistics")
         assert "signed out; 0 left" in await run("user", "sign-out", "bob", "--all")
         assert "block_room" in await run("audit", "--actor", "command line")

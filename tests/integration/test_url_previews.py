@@ -15,6 +15,7 @@ from homeserver.storage.database import Database
 from homeserver.wiring.basics import clock_ms
 from tests.services.pictures import encoded, picture
 
+from .admin_world import Admin
 from .preview_site import PREVIEW, Previewing, previewing
 
 PNG = encoded(picture(size=(64, 48)))
@@ -347,3 +348,25 @@ async def test_a_picture_that_an_admin_quarantined_is_shown_no_more(world: Previ
     await world.instance.wiring.database.execute("UPDATE media SET quarantined_by = 'admin'")
 
     assert "og:image" not in await world.preview(url)
+
+
+async def test_an_admin_has_a_site_forgotten(database: Database, tmp_path: Path) -> None:
+    async with previewing(database, tmp_path) as world:
+        admin = Admin(world.instance)
+        world.site.file("/picture.png", PNG, "image/png")
+        one, two = world.site.page("/1", PAGE), world.site.page("/2", PAGE)
+        other = one.replace("www.", "other.")
+        preview = await world.preview(one)
+        await world.preview(two)
+        await world.preview(other)
+        before = await admin.call("GET", "/url_previews")
+
+        url = await admin.call("POST", "/url_previews/forget", {"what": one})
+        host = await admin.call("POST", "/url_previews/forget", {"what": "WWW.site.test"})
+        await admin.call("POST", "/url_previews/forget", {"what": "a b/"}, status=400)
+
+        assert before == {"enabled": True, "previews": 3, "picture_bytes": 3 * len(PNG)}
+        assert (url, host) == ({"previews": 1}, {"previews": 1})
+        assert (await admin.call("GET", "/url_previews"))["previews"] == 1
+        assert (await world.picture(preview))[0] == 404
+        assert await world.preview(one) != preview

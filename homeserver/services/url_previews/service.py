@@ -31,7 +31,7 @@ from homeserver.services.url_previews.oembed import MAX_BYTES as MAX_EMBED_BYTES
 from homeserver.services.url_previews.oembed import TYPE as EMBED_TYPE
 from homeserver.services.url_previews.oembed import Embed, link_of, parse_embed
 from homeserver.services.url_previews.pages import Page, parse_page
-from homeserver.services.url_previews.urls import UrlRules
+from homeserver.services.url_previews.urls import UrlRules, host_of, parse_url
 from homeserver.storage.media import MediaRow
 from homeserver.storage.url_previews import NewPreview
 
@@ -141,6 +141,15 @@ class UrlPreviews:
                 raise
             return answer  # better an old one than none
 
+    async def forget(self, text: str) -> int:
+        """Forget what a URL led to, or all of a host; how many previews that were.
+
+        Raises :class:`~homeserver.errors.InvalidParam`.
+        """
+        if "/" in text:
+            return await self.cache.forget_url(url_key(parse_url(text)))
+        return await self.cache.forget_host(host_of(parse_url(f"http://{text}/")))
+
     async def _make_once(self, user_id: str, key: bytes, url: URL) -> Properties:
         """One preview serves all who ask at the same time; what failed is not tried at once."""
         task = self._running.get(key)
@@ -184,7 +193,7 @@ class UrlPreviews:
             NewPreview(
                 url_sha256=key,
                 fetched_at=self._clock_ms(),
-                host=_host(url),
+                host=host_of(url),
                 answer=orjson.dumps(composed.properties).decode(),
                 media_id=picture[0].media_id if picture is not None else None,
                 image_bytes=picture[0].size_bytes if picture is not None else 0,
@@ -277,10 +286,6 @@ class UrlPreviews:
 def url_key(url: URL) -> bytes:
     """By what a URL is known: what it says is not kept."""
     return hashlib.sha256(str(url).encode()).digest()
-
-
-def _host(url: URL) -> str:
-    return (url.raw_host or "").rstrip(".").lower()
 
 
 def _read_page(fetched: Fetched) -> Page:

@@ -31,22 +31,11 @@ class UrlRules:
     def parse(self, text: str) -> URL:
         """A URL without its fragment, if it may be looked at.
 
-        Raises :class:`InvalidParam` for what is no HTTP URL, :class:`Forbidden` for hosts and ports
-        that are not looked at.
+        Raises what :func:`parse_url` raises, and :class:`Forbidden` for hosts and ports that are
+        not looked at.
         """
-        if not 0 < len(text) <= MAX_URL:
-            raise InvalidParam(f"'url' must have 1 to {MAX_URL} characters")
-        try:
-            url = URL(text).with_fragment(None)
-            host, port = url.raw_host, url.port
-            credentials = url.raw_user is not None or url.raw_password is not None
-        except ValueError as error:
-            raise InvalidParam("'url' is not a URL") from error
-        if url.scheme not in SCHEMES or not host or not text.isprintable():
-            raise InvalidParam("'url' must be an http or https URL")
-        if credentials:
-            raise InvalidParam("'url' must not contain a user name or a password")
-        if port not in self._ports or not self._is_allowed(host):
+        url = parse_url(text)
+        if url.port not in self._ports or not self._is_allowed(host_of(url)):
             raise Forbidden("This server makes no previews of that site")
         return url
 
@@ -61,10 +50,31 @@ class UrlRules:
             return None
 
     def _is_allowed(self, host: str) -> bool:
-        host = host.rstrip(".").lower()
         if any(pattern.match(host) for pattern in self._deny):
             return False
         return self._allow is None or any(pattern.match(host) for pattern in self._allow)
+
+
+def parse_url(text: str) -> URL:
+    """A web address without its fragment.  Raises :class:`InvalidParam` for what is none."""
+    if not 0 < len(text) <= MAX_URL:
+        raise InvalidParam(f"'url' must have 1 to {MAX_URL} characters")
+    try:
+        url = URL(text).with_fragment(None)
+        host, port = url.raw_host, url.port
+        credentials = url.raw_user is not None or url.raw_password is not None
+    except ValueError as error:
+        raise InvalidParam("'url' is not a URL") from error
+    if url.scheme not in SCHEMES or not host or port is None or not text.isprintable():
+        raise InvalidParam("'url' must be an http or https URL")
+    if credentials:
+        raise InvalidParam("'url' must not contain a user name or a password")
+    return url
+
+
+def host_of(url: URL) -> str:
+    """A URL's host, as it is compared and kept."""
+    return (url.raw_host or "").rstrip(".").lower()
 
 
 def _patterns(globs: Sequence[str]) -> list[Pattern[str]]:
