@@ -11,7 +11,7 @@ from aiohttp import web
 
 from client_api.matrix import email_fallback
 from client_api.routing import ClientRoutes
-from client_api.web import oauth_cookie, plain_page
+from client_api.web import account_cookie, oauth_cookie, plain_page
 from homeserver.app_keys import (
     BROWSERS,
     CONFIG,
@@ -190,11 +190,11 @@ async def _ask_before_provider(request: web.Request) -> web.Response:
     # Browsers hold the redirection to the provider, and on from there, against the policy.
     response.headers[POLICY] = HEADERS[POLICY].replace("form-action 'self'", "form-action *")
     response.set_cookie(
-        COOKIE,
+        account_cookie.guarded(request, COOKIE),
         cookie,
         max_age=SESSION_LIFETIME_MS // 1000,
-        path="/_matrix/client",
-        secure=request.app[CONFIG].public_base_url.startswith("https:"),
+        path="/",
+        secure=account_cookie.is_secure(request),
         httponly=True,
         samesite="Strict",
     )
@@ -215,7 +215,7 @@ async def _confirmable(request: web.Request) -> tuple[str, str, str]:
 async def _redirect_to_provider(request: web.Request) -> web.Response:
     """Have the provider confirm it.  Spec: SSO during user-interactive authentication."""
     session_id, provider_id, _ = await _confirmable(request)
-    cookie = request.cookies.get(COOKIE, "")[:MAX_COOKIE_LENGTH]
+    cookie = request.cookies.get(account_cookie.guarded(request, COOKIE), "")[:MAX_COOKIE_LENGTH]
     token = (await plain_page.form_fields(request)).get("form_token", "")
     try:
         request.app[BROWSERS].check_form(f"{cookie} {session_id}" if cookie else None, token)

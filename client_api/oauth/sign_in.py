@@ -172,7 +172,10 @@ async def begin_provider(request: web.Request) -> web.StreamResponse:
     base = request.app[CONFIG].public_base_url.rstrip("/")
     to = Return(f"{base}{RETURN}?{urlencode(query)}", TOKEN_PARAMETER, trusted=True)
     beginning = await request.app[OIDC_LOGINS].begin(
-        request.match_info["provider"], to, browser=oauth_cookie.read(request)
+        request.match_info["provider"],
+        to,
+        browser=oauth_cookie.read(request),
+        again=visit.session is not None,
     )
     response = oauth_cookie.redirect(request, beginning)
     if visit.fresh:

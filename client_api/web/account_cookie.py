@@ -1,4 +1,4 @@
-"""The cookie by which a browser is known at the account pages."""
+"""The cookie by which a browser is known at the account pages; and how our cookies are called."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ from homeserver.app_keys import CONFIG
 from homeserver.services.oauth.browsers import MAX_COOKIE_LENGTH
 from homeserver.services.sessions import hash_token
 
+NAME = "comity_account"
+
 
 def is_secure(request: web.Request) -> bool:
     """Whether browsers reach us by TLS."""
     return request.app[CONFIG].public_base_url.startswith("https:")
 
 
+def guarded(request: web.Request, name: str) -> str:
+    """A cookie's name; with TLS one that no other host, and no page without TLS, can set.
+
+    Its path has to be ``/`` then.
+    """
+    return f"__Host-{name}" if is_secure(request) else name
+
+
 def name(request: web.Request) -> str:
-    """With TLS a name that no other host, and no page without TLS, can set."""
-    return "__Host-comity_account" if is_secure(request) else "comity_account"
+    """What the cookie is called."""
+    return guarded(request, NAME)
 
 
 def read(request: web.Request) -> str | None:

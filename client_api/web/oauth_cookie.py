@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from homeserver.app_keys import CONFIG
+from client_api.web import account_cookie
 from homeserver.services.sign_in.oidc import LIFETIME_MS, Beginning
 
 NAME = "comity_oauth"
-PATH = "/api/v1/sessions/oauth"
 MAX_LENGTH = 100
 
 
 def read(request: web.Request) -> str | None:
     """The browser's cookie, if it has one."""
-    value = request.cookies.get(NAME)
+    value = request.cookies.get(account_cookie.guarded(request, NAME))
     return value if value and len(value) <= MAX_LENGTH else None
 
 
@@ -29,11 +28,11 @@ def redirect(request: web.Request, beginning: Beginning) -> web.Response:
         },
     )
     response.set_cookie(
-        NAME,
+        account_cookie.guarded(request, NAME),
         beginning.browser,
         max_age=LIFETIME_MS // 1000,
-        path=PATH,
-        secure=request.app[CONFIG].public_base_url.startswith("https:"),
+        path="/",
+        secure=account_cookie.is_secure(request),
         httponly=True,
         samesite="Lax",
     )

@@ -84,3 +84,45 @@ async def test_a_provider_that_there_is_not_is_said(postgres: TestPostgres, tmp_
         page = await browser.open(f"{ACCOUNT}/provider/elsewhere")
 
     assert (page.status, "no such provider" in page.text) == (404, True)
+
+
+async def test_who_is_signed_in_is_asked_for_a_proof_at_the_provider(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    provider = Provider("RS256")
+    async with (
+        serving(provider),
+        shared_instance(
+            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=BASE
+        ) as one,
+        Browser(one) as browser,
+    ):
+        await browser.open(f"{ACCOUNT}/devices")
+        path = f"{ACCOUNT}/provider/work"
+        first = (await browser.open(path)).location
+        await browser.open(await returned(browser, await at_provider(browser, path)))
+        again = (await browser.open(path)).location
+
+        assert "max_age" not in first
+        assert "max_age=0" in urlsplit(again).query.split("&")
+
+
+async def test_no_other_host_can_plant_the_cookie_of_a_way_back(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    provider = Provider("RS256")
+    secure = "https://chat.test"
+    async with (
+        serving(provider),
+        shared_instance(
+            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=secure
+        ) as one,
+        Browser(one) as browser,
+    ):
+        page = await browser.open(f"{ACCOUNT}/provider/work")
+
+        (cookie,) = [c for c in page.headers.getall("Set-Cookie") if "comity_oauth" in c]
+        assert cookie.startswith("__Host-comity_oauth=")
+        for attribute in ("HttpOnly", "Secure", "SameSite=Lax", "Path=/"):
+            assert attribute in cookie
+        assert "Domain" not in cookie

@@ -127,11 +127,18 @@ class OidcLogins:
         return Return(self._base, "", trusted=False)
 
     async def begin(
-        self, provider_id: str, to: Return, *, browser: str | None, uia_session: str | None = None
+        self,
+        provider_id: str,
+        to: Return,
+        *,
+        browser: str | None,
+        uia_session: str | None = None,
+        again: bool = False,
     ) -> Beginning:
         """Begin a login.  Raises :class:`NotFound`, :class:`~homeserver.errors.PeerFailed`.
 
-        ``browser``: the cookie that the browser has from an earlier login, if any.
+        ``browser``: the cookie that the browser has from an earlier login, if any; ``again``: the
+        user is logged in and proves who they are, as they do for a ``uia_session``.
         """
         provider = self._provider(provider_id)
         now = self._clock_ms()
@@ -143,6 +150,7 @@ class OidcLogins:
             state=state,
             nonce=nonce,
             code_challenge=challenge.rstrip(b"=").decode(),
+            again=again or uia_session is not None,
         )
         await storage.delete_old(self._database, now - LIFETIME_MS)
         await storage.insert_login(

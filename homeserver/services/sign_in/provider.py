@@ -62,9 +62,13 @@ class OidcProvider:
     # ------------------------------------------------------------ a login
 
     async def authorization_url(
-        self, *, redirect_uri: str, state: str, nonce: str, code_challenge: str
+        self, *, redirect_uri: str, state: str, nonce: str, code_challenge: str, again: bool
     ) -> str:
-        """Where the browser goes to log in.  Raises :class:`PeerFailed`."""
+        """Where the browser goes to log in.  Raises :class:`PeerFailed`.
+
+        ``again``: the provider is asked for a proof also of who is logged in there: by ``max_age``,
+        which those that do not know it let be, as not all do with ``prompt=login``.
+        """
         address = await self._address("authorization_endpoint")
         query = urlencode(
             {
@@ -76,6 +80,7 @@ class OidcProvider:
                 "nonce": nonce,
                 "code_challenge": code_challenge,
                 "code_challenge_method": "S256",
+                **({"max_age": "0"} if again else {}),
             }
         )
         return f"{address}{'&' if urlsplit(address).query else '?'}{query}"
