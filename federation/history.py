@@ -11,14 +11,15 @@ from typing import Any
 from orjson import Fragment
 
 from homeserver.errors import Forbidden, NotFound
-from homeserver.protocol.events import Event, StateKey, redacted_copy
-from homeserver.protocol.history_visibility import server_may_see
+from homeserver.protocol.events import redacted_copy
+from homeserver.protocol.history_visibility import server_may_see, visibility_of
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.erased_accounts import ErasedAccounts, is_personal
 from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import HISTORY_VISIBILITY, LiveRoom
 from homeserver.services.rooms import Rooms
 from homeserver.services.state import State, States
+from homeserver.services.visibility import Visibility
 from homeserver.storage import events as storage
 from homeserver.storage import moderation_queue
 from homeserver.storage import sync as sync_storage
@@ -42,12 +43,14 @@ class History:
         store: EventStore,
         states: States,
         erased: ErasedAccounts,
+        visibility: Visibility,
     ) -> None:
         self._database = database
         self._erased = erased
         self._rooms = rooms
         self._store = store
         self._states = states
+        self._visibility = visibility
 
     async def _room(self, room_id: str, origin: str) -> LiveRoom:
         room = await self._rooms.find(room_id)
@@ -217,13 +220,11 @@ class History:
         event = stored.event
         if event.is_state or server_name_of(event.sender) == origin:
             return True
-        state = await self._visibility_state(stored)
-        visibility = state.get(HISTORY_VISIBILITY)
-        setting = visibility.content.get("history_visibility") if visibility else "shared"
-        if setting in ("shared", "world_readable"):
+        setting, in_room = await self._setting_at(stored), origin in room.hosts
+        if server_may_see(setting, (), in_room=in_room):
             return True
         if stored.snapshot_before is None:
-            return origin in room.hosts
+            return False  # who was there then is not known here
         full = await self._states.get(stored.snapshot_before)
         members = [
             event_id
@@ -232,14 +233,18 @@ class History:
         ]
         found = await self._store.get_many(members)
         memberships = [s.event.membership or "leave" for s in found.values()]
-        return server_may_see(str(setting), memberships)
+        return server_may_see(setting, memberships, in_room=in_room)
 
-    async def _visibility_state(self, stored: StoredEvent) -> dict[StateKey, Event]:
+    async def _setting_at(self, stored: StoredEvent) -> str:
+        """The history visibility at an event: by the state before it, or, of history that was
+        fetched from elsewhere, by its place in the timeline."""
         if stored.snapshot_before is None:
-            return {}
+            history = await self._visibility.history(stored.event.room_id)
+            return history.at(stored.order)
         ids = await self._states.get_keys(stored.snapshot_before, (HISTORY_VISIBILITY,))
         found = await self._store.get_many(ids.values())
-        return {key: found[event_id].event for key, event_id in ids.items() if event_id in found}
+        content = next((event.event.content for event in found.values()), None)
+        return visibility_of(content)
 
 
 def as_transaction(server_name: str, now_ms: int, pdus: list[Any]) -> dict[str, Any]:

@@ -34,9 +34,12 @@ def user_may_see(visibility: str, membership: str, *, joined_later: bool) -> boo
     return visibility == INVITED and membership == "invite"
 
 
-def server_may_see(visibility: str, memberships: Iterable[str]) -> bool:
-    """Whether another instance may see an event; ``memberships`` of its users at the event."""
-    if visibility in (WORLD_READABLE, SHARED):
+def server_may_see(visibility: str, memberships: Iterable[str], *, in_room: bool) -> bool:
+    """Whether another instance may see an event: whether one of its users may.
+
+    ``memberships`` of its users at the event; ``in_room``: some of them are in the room now.
+    """
+    if visibility == WORLD_READABLE or (visibility == SHARED and in_room):
         return True
     allowed = {"join", "invite"} if visibility == INVITED else {"join"}
     return any(membership in allowed for membership in memberships)

@@ -483,10 +483,10 @@ class Rooms:
 
     def may_redact(self, room: LiveRoom, redaction: Event, target: Event) -> bool:
         """Whether a redaction takes effect.  Spec: room versions 3 on, handling redactions."""
+        if target.room_id != redaction.room_id:
+            return False  # the auth rules of v1 and v2 do not look at that
         if redaction.room_version.redaction_auth_rule:
             return True  # v1, v2: the auth rules have decided
-        if target.room_id != redaction.room_id:
-            return False
         levels = room.power_levels
         if levels.user(redaction.sender) >= levels.redact:
             return True

@@ -5,7 +5,7 @@ Spec: client-server API, syncing (``rooms.join``, ``rooms.leave``).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -240,7 +240,7 @@ class SyncRooms:
         own = await self._transaction_ids(view, span)
         relations = await self._relations(view, span)
         timeline = await self._visibility.as_seen(span.timeline, span.room_id, view.user_id)
-        if timeline is not span.timeline and reader is None:
+        if reader is None and (timeline is not span.timeline or _shows_unheard(view, timeline)):
             reader = await self._visibility.reader(span.room_id, view.user_id)
         if reader is not None or room is None or own or relations or not view.is_plain:
             return await self._events_json(view, timeline, reader, own, relations)
@@ -299,7 +299,7 @@ class SyncRooms:
     ) -> bytes:
         beside = await self._events.beside(events)
         if beside.redactions and reader is not None:
-            beside.redactions = reader.all_as_seen(beside.redactions)
+            beside.redactions = reader.redactions_as_seen(beside.redactions, view.withheld)
         if relations:
             beside = replace(beside, relations=relations)
         parts = []
@@ -397,7 +397,7 @@ class SyncRooms:
         reader = await self._visibility.reader(room_id, view.user_id)
         beside = await self._events.beside(events, replaced=False)
         if beside.redactions:
-            beside.redactions = reader.all_as_seen(beside.redactions)
+            beside.redactions = reader.redactions_as_seen(beside.redactions, view.withheld)
         parts = []
         for stored in map(reader.as_seen, events):
             part = self._events.serialise(
@@ -460,3 +460,11 @@ def _counts(notifications: int, highlights: int) -> JsonObject:
 
 
 NOTHING_UNREAD = orjson.Fragment(b'{"highlight_count":0,"notification_count":0}')
+
+
+def _shows_unheard(view: View, events: Iterable[StoredEvent]) -> bool:
+    """Whether a redaction may be by somebody of whom the reader hears nothing."""
+    withheld = view.withheld
+    if not (withheld.users or withheld.servers):
+        return False
+    return any(stored.redacted_by is not None for stored in events)

@@ -139,7 +139,7 @@ class Timeline:
         if page.next is not None:
             answer["end"] = timeline_token(page.next)
         if request.filter.lazy_load_members and page.events:
-            members = await self._members(room_id, page.events)
+            members = await self._members(reader, page.events)
             answer["state"] = await self.serialise(members, reader, requester)
         return answer
 
@@ -233,11 +233,18 @@ class Timeline:
             and reader.may_see(stored)
         )
 
-    async def _members(self, room_id: str, events: Sequence[StoredEvent]) -> list[StoredEvent]:
+    async def _last_state(self, room_id: str, reader: Reader) -> int | None:
+        """The state with which the room ends for a reader: that of now, or of their leave."""
+        end = self.end(reader)
+        if end >= self._recent.position:
+            return await self._states.room_snapshot(room_id, end)
+        return await self._states.snapshot_at(room_id, end)
+
+    async def _members(self, reader: Reader, events: Sequence[StoredEvent]) -> list[StoredEvent]:
         """The member events of those who sent these.  Spec: lazy-loading room members."""
         snapshot = next((s.snapshot_before for s in events if s.snapshot_before is not None), None)
         if snapshot is None:
-            snapshot = await self._states.room_snapshot(room_id, self._recent.position)
+            snapshot = await self._last_state(events[0].event.room_id, reader)
         if snapshot is None:
             return []
         senders = {stored.event.sender for stored in events}
@@ -333,10 +340,10 @@ class Timeline:
         }
         return context, [*older.events, stored, *newer.events]
 
-    async def senders(self, events: Sequence[StoredEvent]) -> dict[str, JsonObject]:
+    async def senders(self, reader: Reader, events: Sequence[StoredEvent]) -> dict[str, JsonObject]:
         """User ID -> the profile that the senders of some events of a room had there."""
         profiles: dict[str, JsonObject] = {}
-        for member in await self._members(events[0].event.room_id, events):
+        for member in await self._members(reader, events):
             content = shown_event(member).content
             names: JsonObject = {k: content[k] for k in PROFILE if k in content}
             profiles[member.event.state_key or ""] = names
@@ -354,7 +361,7 @@ class Timeline:
         room_id = newest.event.room_id
         snapshot = newest.snapshot_after
         if snapshot is None:
-            snapshot = await self._states.room_snapshot(room_id, self._recent.position)
+            snapshot = await self._last_state(room_id, reader)
         ids = await self._states.snapshot(snapshot) if snapshot is not None else {}
         if event_filter.lazy_load_members:
             senders = {stored.event.sender for stored in shown}
@@ -392,7 +399,8 @@ class Timeline:
         """Events as a reader gets them, with the room's ID."""
         beside = await self._events.beside(events, device=(requester.user_id, requester.device_id))
         if beside.redactions:
-            beside.redactions = reader.all_as_seen(beside.redactions)
+            withheld = await self.withheld(requester.user_id)
+            beside.redactions = reader.redactions_as_seen(beside.redactions, withheld)
         if relations:
             beside.relations = relations
         parts = []

@@ -119,13 +119,21 @@ class Reader:
         """An event as the reader gets it: redacted, where its sender was erased before."""
         if not self.erased or not self.hides_erased(stored):
             return stored
-        seen = replace(stored)
-        seen.erase(redacted_copy(stored.event), ERASURE)
-        return seen
+        return _bare(stored)
 
-    def all_as_seen(self, events: Mapping[str, StoredEvent]) -> dict[str, StoredEvent]:
-        """Events by whatever names them, as the reader gets them."""
-        return {key: self.as_seen(stored) for key, stored in events.items()}
+    def redactions_as_seen(
+        self, redactions: Mapping[str, StoredEvent], withheld: Withheld
+    ) -> dict[str, StoredEvent]:
+        """Redactions of what the reader gets, by whatever names them.
+
+        Of those that they may not see, or of whose sender they hear nothing, without the reason.
+        """
+        return {
+            key: self.as_seen(stored)
+            if self.may_see(stored) and not withheld.hides(stored.event)
+            else _bare(stored)
+            for key, stored in redactions.items()
+        }
 
     def sees_whole(self, stored: StoredEvent) -> bool:
         """Whether the user may see an event, and what its sender said in it."""
@@ -171,6 +179,12 @@ class Reader:
             for visibility in visibilities
             for membership in memberships
         )
+
+
+def _bare(stored: StoredEvent) -> StoredEvent:
+    seen = replace(stored)
+    seen.erase(redacted_copy(stored.event), ERASURE)
+    return seen
 
 
 def last_left(positions: Sequence[int], memberships: Sequence[str]) -> int | None:

@@ -416,6 +416,7 @@ class Wiring:
             store=self.store,
             states=self.states,
             erased=self.erased,
+            visibility=self.reading.visibility,
         )
 
     # ------------------------------------------------------------ starting and stopping

@@ -13,7 +13,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import orjson
 import pytest
 
 from homeserver.storage.database import Database
@@ -284,3 +286,112 @@ async def exported(one: Instance, story: Story, who: str) -> list[str]:
     shown = set(WORD.findall("".join(archive.text(name) for name in archive.zip.namelist())))
     allowed = story.past.sees(who) if story.past.may_read(who) else set()
     return [f"{who}: export shows {sorted(shown - allowed)}"] if shown - allowed else []
+
+
+# ---------------------------------------------------------------- other instances
+
+
+async def as_instance(story: Story) -> dict[str, set[str]]:
+    """The words that the peer is shown, by the way that it asks."""
+    world, base = story.world, "/_matrix/federation/v1"
+    room, newest = quote(world.room_id, safe=""), list(story.past.ids.values())[-1]
+    answers = {
+        "backfill": await world.peer.ask(
+            "GET", f"{base}/backfill/{room}?v={quote(newest, safe='')}&limit=100"
+        )
+    }
+    body = {"earliest_events": [], "latest_events": [newest], "limit": 50}
+    answers["missing events"] = await world.peer.ask(
+        "POST", f"{base}/get_missing_events/{room}", body
+    )
+    events = []
+    for event_id in story.past.ids.values():
+        path = f"{base}/event/{quote(event_id, safe='')}"
+        events.append(await world.peer.ask("GET", path))
+    answers["event"] = (200, {"pdus": events})
+    return {way: set(WORD.findall(str(answer))) for way, (_, answer) in answers.items()}
+
+
+async def instances_story(world: World) -> Story:
+    """Every setting, before and after the peer joins and leaves; its user is the reader."""
+    story = Story(world)
+    for setting in ("shared", "invited", "joined", "world_readable", "shared"):
+        await story.set(setting)
+    await world.peer.join(world.room_id)
+    story.past.member("mallory", "join")
+    for setting in ("joined", "invited", "shared", "world_readable", "joined"):
+        await story.set(setting)
+    return story
+
+
+async def test_an_instance_is_shown_what_one_of_its_users_may_see(
+    database: Database, tmp_path: Path
+) -> None:
+    wrong: list[str] = []
+    async with instance(database, tmp_path) as one:
+        story = await instances_story(await begin(one))
+        expected = story.past.sees("mallory")
+        for way, shown in (await as_instance(story)).items():
+            # what is asked for by its descendants leaves the newest out
+            newest = {story.past.said[-1][0]} if way == "missing events" else set()
+            if shown != expected - newest:
+                wrong.append(f"{way} shows {sorted(shown ^ expected)} too much, or not")
+
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_an_instance_outside_is_shown_what_the_world_may_read(
+    database: Database, tmp_path: Path
+) -> None:
+    async with instance(database, tmp_path) as one:
+        story = Story(await begin(one))
+        for setting in ("shared", "invited", "joined", "shared"):
+            await story.set(setting)
+        before = await as_instance(story)
+        await story.set("world_readable")
+        last = story.past.said[-1][0]
+
+        shown = await as_instance(story)
+
+    assert before == {"backfill": set(), "missing events": set(), "event": set()}
+    assert shown == {"backfill": {last}, "missing events": set(), "event": {last}}
+
+
+# ---------------------------------------------------------------- why something was redacted
+
+
+async def test_why_something_was_redacted_is_for_who_may_see_the_redaction(
+    database: Database, tmp_path: Path
+) -> None:
+    async with instance(database, tmp_path) as one:
+        world = await begin(one)
+        await world.join("carol")
+        said = await world.say("alice", "unwise")
+        await world.call("bob", "POST", f"/rooms/{world.room_id}/leave", {})
+        await world.call(
+            "carol",
+            "PUT",
+            "/user/@carol:one.test/account_data/m.ignored_user_list",
+            {"ignored_users": {"@dora:one.test": {}}},
+        )
+        path = f"/rooms/{world.room_id}/redact/{said}/1"
+        await world.call("dora", "PUT", path, {"reason": "word0x"})
+        await world.say("alice", "the end")
+        world.around = said
+
+        for who, told in (("alice", True), ("bob", False), ("carol", False)):
+            answers = {**await read(world, who), **await directly(world, who, said)}
+
+            assert "unwise" not in str(answers), who
+            shows = {way for way, text in answers.items() if "word0x" in text}
+            assert bool(shows) == told, (who, shows)
+            for way in ("messages", "event"):
+                event = next(e for e in flat(answers[way]) if e.get("event_id") == said)
+                assert event["unsigned"]["redacted_because"]["type"] == "m.room.redaction", who
+
+
+def flat(answer: str) -> list[dict[str, Any]]:
+    """The events of a page, or the one event."""
+    value = orjson.loads(answer)
+    events: list[dict[str, Any]] = value.get("chunk", [value])
+    return events

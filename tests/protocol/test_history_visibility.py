@@ -31,20 +31,24 @@ def test_a_user_sees_what_the_setting_lets_them(
 
 
 @pytest.mark.parametrize(
-    ("visibility", "memberships", "sees"),
+    ("visibility", "memberships", "in_room", "sees"),
     [
-        ("world_readable", [], True),
-        ("shared", [], True),
-        ("invited", ["leave"], False),
-        ("invited", ["leave", "invite"], True),
-        ("joined", ["invite"], False),
-        ("joined", ["join"], True),
+        ("world_readable", [], False, True),
+        ("shared", [], True, True),
+        ("shared", [], False, False),
+        ("shared", ["invite"], False, False),
+        ("shared", ["join"], False, True),
+        ("invited", ["leave"], True, False),
+        ("invited", ["leave", "invite"], True, True),
+        ("invited", ["leave", "invite"], False, True),
+        ("joined", ["invite"], True, False),
+        ("joined", ["join"], False, True),
     ],
 )
 def test_a_server_sees_what_one_of_its_users_may(
-    visibility: str, memberships: list[str], sees: bool
+    visibility: str, memberships: list[str], in_room: bool, sees: bool
 ) -> None:
-    assert server_may_see(visibility, memberships) == sees
+    assert server_may_see(visibility, memberships, in_room=in_room) == sees
 
 
 @pytest.mark.parametrize(

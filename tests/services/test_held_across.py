@@ -12,6 +12,7 @@ from homeserver.errors import NotFound
 from homeserver.protocol.filters import SyncFilter
 from homeserver.services.erased_accounts import ErasedAccounts
 from homeserver.services.rooms import Draft
+from homeserver.services.visibility import Visibility
 from homeserver.storage.database import Database
 from homeserver.storage.outbox import DestinationSets, get_pending
 from tests.services.reading_world import Client, bodies
@@ -37,6 +38,7 @@ class HoldingOurs(Held, Ours):
             rooms=self.rooms,
             store=self.store,
             states=self.states,
+            visibility=Visibility(database=database, log=self.log, store=self.store),
         )
 
     async def backfill(self, room_id: str, limit: int) -> bool:

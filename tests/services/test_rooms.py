@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from homeserver.errors import Forbidden, MatrixError
+from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.services.live_room import SHORTEST_CHAIN
 from homeserver.services.rooms import Draft
@@ -150,3 +151,24 @@ async def test_rooms_made_alike_in_the_same_moment_are_different_rooms(world: Ro
     assert len(set(rooms)) == 40
     for room_id in rooms:
         await world.say(room_id, alice, "hello")
+
+
+@pytest.mark.parametrize("version", list(ROOM_VERSIONS))
+async def test_no_redaction_reaches_into_another_room(world: RoomWorld, version: str) -> None:
+    alice, bob = world.user("alice"), world.user("bob")
+    theirs = await world.room(alice, version=version, preset="public_chat")
+    mine = await world.room(bob, version=version, preset="public_chat")
+    target = (await world.say(theirs, alice, "not for Bob to delete")).event
+    own = (await world.say(mine, bob, "his room")).event
+    there = (await world.say(mine, bob, "his message")).event
+
+    def by_bob(event_id: str) -> Event:
+        """He may do anything in his room; other instances' events are not checked when sent."""
+        fields = {"type": "m.room.redaction", "redacts": event_id}
+        pdu = {**own.pdu, **fields, "content": {"redacts": event_id}}
+        return Event(pdu, own.event_id, own.room_version)
+
+    room = await world.rooms.get(mine)
+
+    assert world.rooms.may_redact(room, by_bob(there.event_id), there)
+    assert not world.rooms.may_redact(room, by_bob(target.event_id), target)

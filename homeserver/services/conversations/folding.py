@@ -123,7 +123,7 @@ class Folding:
         self, events: Sequence[StoredEvent], readers: Mapping[str, Reader], withheld: Withheld
     ) -> _Said:
         said = _Said()
-        await self._add_redactions(said, events, readers)
+        await self._add_redactions(said, events, readers, withheld)
         await self._add_members(said, events)
         whole = {s.event.event_id: s for s in events if is_whole(s) and not s.event.is_state}
         if not whole:
@@ -149,15 +149,19 @@ class Folding:
         return said
 
     async def _add_redactions(
-        self, said: _Said, events: Sequence[StoredEvent], readers: Mapping[str, Reader]
+        self,
+        said: _Said,
+        events: Sequence[StoredEvent],
+        readers: Mapping[str, Reader],
+        withheld: Withheld,
     ) -> None:
         by_redaction = {s.redacted_by: s for s in events if s.redacted_by is not None}
         if not by_redaction:
             return
         found = await self._store.get_many(by_redaction)
         for redaction_id, stored in found.items():
-            target = by_redaction[redaction_id]
-            said.redactions[redaction_id] = readers[target.event.room_id].as_seen(stored)
+            reader = readers[by_redaction[redaction_id].event.room_id]
+            said.redactions |= reader.redactions_as_seen({redaction_id: stored}, withheld)
 
     async def _add_members(self, said: _Said, events: Sequence[StoredEvent]) -> None:
         places = [

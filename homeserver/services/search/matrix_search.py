@@ -112,7 +112,7 @@ class MatrixSearch:
             requester, reader, match.stored, wanted.before, wanted.after
         )
         if wanted.profiles:
-            context["profile_info"] = await self._timeline.senders(events)
+            context["profile_info"] = await self._timeline.senders(reader, events)
         return context
 
 
