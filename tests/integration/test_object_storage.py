@@ -1,0 +1,232 @@
+"""Media in a bucket: a whole instance, and object storage on a socket, which comes and goes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from homeserver.storage.database import Database
+from tests.integration.single import Instance, running
+from tests.services.object_storage import servers
+from tests.services.object_storage.servers import ObjectStorage
+
+ALICE = "@alice:one.test"
+LARGE = random.Random(3).randbytes(12_345_678)
+
+
+@pytest.fixture(scope="module", params=servers.NAMES)
+def storage(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStorage]:
+    """One that runs."""
+    with servers.running(request.param, tmp_path_factory.mktemp("buckets")) as found:
+        yield found
+
+
+def section(storage: ObjectStorage, **more: Any) -> dict[str, Any]:
+    """``media`` of the configuration, for a new bucket."""
+    settings = storage.new_bucket()
+    s3 = {
+        "endpoint": settings.endpoint,
+        "bucket": settings.bucket,
+        "prefix": "one/",
+        "access_key_id": settings.access_key_id,
+        "secret_access_key": settings.secret_access_key,
+        "timeout": "2s",
+        **more,
+    }
+    return {"storage": "s3", "s3": s3}
+
+
+async def upload(one: Instance, token: str, content: bytes, status: int = 200) -> str:
+    """A file's server name and media ID, as a path; or the error code."""
+    async with one.client.post(
+        "/_matrix/media/v3/upload",
+        data=content,
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "image/png"},
+    ) as response:
+        answer = await response.json()
+        assert response.status == status, answer
+        uri: str = answer["content_uri"] if status == 200 else answer["errcode"]
+        return uri.removeprefix("mxc://")
+
+
+async def get(one: Instance, token: str, path: str, **headers: str) -> tuple[int, bytes]:
+    """What is downloaded."""
+    async with one.client.get(
+        f"/_matrix/client/v1/media/{path}",
+        headers={"Authorization": f"Bearer {token}", **headers},
+    ) as response:
+        return response.status, await response.read()
+
+
+async def delete(one: Instance, token: str, path: str) -> None:
+    """Delete a file of one's own."""
+    media_id = path.replace("/", "~")
+    async with one.client.delete(
+        f"/api/v1/media/{media_id}", headers={"Authorization": f"Bearer {token}"}
+    ) as response:
+        assert response.status in (200, 204), await response.text()
+
+
+def on_this_machine(directory: Path) -> list[Path]:
+    """The files of media that lie on this machine, other than copies."""
+    return [path for path in (directory / "data" / "media").rglob("*") if path.is_file()]
+
+
+def place(content: bytes) -> str:
+    """What a sealed content is called in the bucket."""
+    name = hashlib.sha256(content).hexdigest()
+    return f"one/{name[:2]}/{name[2:4]}/{name}.sealed"
+
+
+@asynccontextmanager
+async def stored(
+    database: Database, tmp_path: Path, storage: ObjectStorage, **more: Any
+) -> AsyncIterator[tuple[Instance, str, str]]:
+    """An instance, Alice's token, and the bucket's name."""
+    media = section(storage, **more)
+    async with running(database, tmp_path, media=media) as one:
+        yield one, await one.register("alice"), media["s3"]["bucket"]
+
+
+async def test_a_file_is_sealed_in_the_bucket_and_comes_out_whole_and_in_parts(
+    database: Database, tmp_path: Path, storage: ObjectStorage
+) -> None:
+    async with stored(database, tmp_path, storage) as (one, alice, bucket):
+        uri = await upload(one, alice, LARGE)
+
+        objects = storage.objects(bucket)
+        assert list(objects) == [place(LARGE)]
+        assert LARGE[:100] not in objects[place(LARGE)]
+        assert on_this_machine(tmp_path) == []
+        assert await get(one, alice, f"download/{uri}") == (200, LARGE)
+        part = await get(one, alice, f"download/{uri}", Range="bytes=9000000-9000099")
+        assert part == (206, LARGE[9_000_000:9_000_100])
+        end = await get(one, alice, f"download/{uri}", Range="bytes=-5")
+        assert end == (206, LARGE[-5:])
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 262_144, 1_048_576 - 300, 1_048_577])
+async def test_files_of_any_size_come_out_as_they_went_in(
+    database: Database, tmp_path: Path, storage: ObjectStorage, size: int
+) -> None:
+    content = secrets.token_bytes(size)
+    async with stored(database, tmp_path, storage, cache_bytes=0) as (one, alice, _):
+        uri = await upload(one, alice, content)
+
+        assert await get(one, alice, f"download/{uri}") == (200, content)
+
+
+async def test_the_same_bytes_are_stored_once_and_go_with_the_last_who_has_them(
+    database: Database, tmp_path: Path, storage: ObjectStorage
+) -> None:
+    async with stored(database, tmp_path, storage) as (one, alice, bucket):
+        bob = await one.register("bob")
+        hers, his = await upload(one, alice, LARGE), await upload(one, bob, LARGE)
+        assert list(storage.objects(bucket)) == [place(LARGE)]
+
+        await delete(one, alice, hers)
+        assert (await get(one, bob, f"download/{hers}"))[0] == 404
+        assert await get(one, bob, f"download/{his}") == (200, LARGE)
+        await delete(one, bob, his)
+
+        assert (await get(one, bob, f"download/{his}"))[0] == 404
+        assert storage.objects(bucket) == {}
+
+
+async def test_thumbnails_are_kept_in_the_bucket_and_go_with_their_image(
+    database: Database, tmp_path: Path, storage: ObjectStorage
+) -> None:
+    output = io.BytesIO()
+    Image.effect_noise((900, 700), 60).save(output, "PNG")
+    async with stored(database, tmp_path, storage, cache_bytes=0) as (one, alice, bucket):
+        uri = await upload(one, alice, output.getvalue())
+        query = f"thumbnail/{uri}?width=96&height=96&method=scale"
+
+        first, second = await get(one, alice, query), await get(one, alice, query)
+        assert first == second
+        assert first[0] == 200
+        names = sorted(storage.objects(bucket))
+        assert len(names) == 2
+        assert names[1].startswith("one/thumbnails/")
+        await delete(one, alice, uri)
+
+        assert storage.objects(bucket) == {}
+
+
+async def test_small_files_are_read_from_this_machine_while_they_are_wanted(
+    database: Database, tmp_path: Path, storage: ObjectStorage
+) -> None:
+    content = secrets.token_bytes(5000)
+    async with stored(database, tmp_path, storage) as (one, alice, bucket):
+        uri = await upload(one, alice, content)
+        storage.client.delete_object(Bucket=bucket, Key=place(content))
+
+        assert await get(one, alice, f"download/{uri}") == (200, content)
+        cached = list((tmp_path / "data" / "media_cache").rglob("*.sealed"))
+        assert [path.name for path in cached] == [Path(place(content)).name]
+        await delete(one, alice, uri)
+
+        assert list((tmp_path / "data" / "media_cache").rglob("*.sealed")) == []
+
+
+async def test_storage_that_is_away_is_said_clearly_and_the_rest_goes_on(
+    database: Database, tmp_path: Path
+) -> None:
+    port = servers.free_port()
+    with servers.running("moto", tmp_path / "buckets", port) as storage:
+        media = section(storage, cache_bytes=0)
+        async with running(database, tmp_path, media=media) as one:
+            alice = await one.register("alice")
+            room_id = await one.room(alice)
+            uri = await upload(one, alice, b"before")
+
+    async with running(database, tmp_path, media=media) as one:
+        answer = await one.call("POST", "/login", LOGIN)
+        alice = answer["access_token"]
+
+        status, text = await get(one, alice, f"download/{uri}")
+        assert (status, b"M_UNKNOWN" in text) == (503, True)
+        assert await upload(one, alice, b"meanwhile", 503) == "M_UNKNOWN"
+        await delete(one, alice, uri)
+        await one.say(alice, room_id, "still here")
+        assert on_this_machine(tmp_path) == []
+
+        with servers.running("moto", tmp_path / "buckets", port) as storage:
+            storage.client.create_bucket(Bucket=media["s3"]["bucket"])
+            storage.client.put_object(
+                Bucket=media["s3"]["bucket"], Key=place(b"before"), Body=b"left"
+            )
+            strays = one.wiring.device_parts.media_strays
+            await database.execute("UPDATE media_strays SET due_at = 0")
+            await upload_until_answered(one, alice)
+            await strays.step()
+            assert place(b"before") not in storage.objects(media["s3"]["bucket"])
+
+
+LOGIN = {
+    "type": "m.login.password",
+    "identifier": {"type": "m.id.user", "user": "alice"},
+    "password": "sesame",
+}
+
+
+async def upload_until_answered(one: Instance, token: str) -> None:
+    """Wait until storage that was away is asked again."""
+    while True:
+        async with one.client.post(
+            "/_matrix/media/v3/upload",
+            data=b"again",
+            headers={"Authorization": f"Bearer {token}"},
+        ) as response:
+            if response.status == 200:
+                return
+            assert response.status == 503
