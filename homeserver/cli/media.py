@@ -15,6 +15,7 @@ from homeserver.cli.media_admin import COMMANDS as ADMIN_COMMANDS
 from homeserver.cli.media_keys import drop_key, list_keys, new_key, reencrypt
 from homeserver.cli.media_limits import limits
 from homeserver.cli.media_quarantine import COMMANDS as QUARANTINE_COMMANDS
+from homeserver.cli.media_storage import migrate
 from homeserver.protocol.media_uris import MediaUri, parse_media_uri
 
 PATH = "/moderation/held_media"
@@ -22,7 +23,7 @@ PATH = "/moderation/held_media"
 
 @click.group()
 def media() -> None:
-    """Look at files, and at those that content policy withholds; keys of media on disk."""
+    """Look at files, and at those that content policy withholds; where files are kept, and keys."""
 
 
 for _command in (
@@ -31,6 +32,7 @@ for _command in (
     reencrypt,
     drop_key,
     limits,
+    migrate,
     *ADMIN_COMMANDS,
     *QUARANTINE_COMMANDS,
 ):

@@ -9,9 +9,13 @@ import click
 
 from homeserver.cli import config_option
 from homeserver.cli.loading import load, with_database
+from homeserver.config_storage import S3
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from homeserver.config import Config
+    from homeserver.services.object_storage.rotation import BucketResealing
     from homeserver.services.sealing.keys import KeyFile
     from homeserver.storage.database import Database
 
@@ -35,15 +39,35 @@ def _keys(config: Config) -> KeyFile:
     return keys
 
 
+def _count(config: Config) -> Counter[bytes | None]:
+    """How many files need each key: on this machine, and in the bucket."""
+    from homeserver.services.sealing.rotation import count_by_key
+    from homeserver.wiring.media_storage import media_store
+
+    counts = count_by_key(_root(config))
+    store = media_store(config, _root(config), copies=False)
+    if config.media.storage == S3:
+        from homeserver.services.media_stores import StorageUnavailable
+        from homeserver.services.object_storage import rotation
+        from homeserver.services.object_storage.store import BucketStore
+
+        assert isinstance(store, BucketStore)
+        try:
+            counts += rotation.count_by_key(store)
+        except StorageUnavailable as error:
+            raise click.ClickException(
+                f"{store.bucket.where} cannot be read: {error.reason}"
+            ) from None
+    return counts
+
+
 @click.command("keys")
 @config_option
 def list_keys(config_path: Path | None) -> None:
-    """Show the keys of media, and how many files on disk need each."""
-    from homeserver.services.sealing.rotation import count_by_key
-
+    """Show the keys of media, and how many files need each."""
     config = load(config_path)
     keys = _keys(config)
-    counts = count_by_key(_root(config))
+    counts = _count(config)
     for key in keys.all():
         newest = "  encrypts what comes in" if key == keys.newest() else ""
         click.echo(f"{key.key_id.hex()}  {counts.pop(key.key_id, 0)} files{newest}")
@@ -72,29 +96,51 @@ def new_key(config_path: Path | None) -> None:
 @config_option
 def reencrypt(config_path: Path | None) -> None:
     """Encrypt with the newest key what is not; the server may run meanwhile."""
+    from homeserver.services.media_stores import StorageUnavailable
     from homeserver.services.sealing.rotation import Resealing
 
     config = load(config_path)
     keys = _keys(config)
 
-    async def work(database: Database) -> Resealing:
-        resealing = Resealing(_root(config), keys, database)
-        await resealing.run()
-        return resealing
+    async def work(database: Database) -> list[Resealing | BucketResealing]:
+        works: list[Resealing | BucketResealing] = [Resealing(_root(config), keys, database)]
+        works += _in_bucket(config, keys, database)
+        for each in works:
+            await each.run()
+        return works
 
-    done = with_database(config, work)
-    click.echo(f"encrypted {done.done} files with {keys.newest().key_id.hex()}")
-    for name in done.damaged:
+    try:
+        done = with_database(config, work)
+    except StorageUnavailable as error:
+        raise click.ClickException(
+            f"the bucket cannot be used: {error.reason}; start this again to go on"
+        ) from None
+    number = sum(each.done for each in done)
+    click.echo(f"encrypted {number} files with {keys.newest().key_id.hex()}")
+    for name in [name for each in done for name in each.damaged]:
         click.echo(f"cannot be read, and is left as it is: {name}")
+
+
+def _in_bucket(config: Config, keys: KeyFile, database: Database) -> list[BucketResealing]:
+    """What does the same in the bucket, if there is one."""
+    if config.media.storage != S3:
+        return []
+    from homeserver.services.media_files import MediaFiles
+    from homeserver.services.object_storage.rotation import BucketResealing
+    from homeserver.services.object_storage.store import BucketStore
+    from homeserver.wiring.media_storage import command_strays, media_store
+
+    store = media_store(config, _root(config), copies=False)
+    assert isinstance(store, BucketStore)
+    files = MediaFiles(_root(config), keys, seal=True, store=store)
+    return [BucketResealing(files, store, keys, command_strays(database, files))]
 
 
 @click.command("drop-key")
 @click.argument("key_id")
 @config_option
 def drop_key(key_id: str, config_path: Path | None) -> None:
-    """Take a key out that no file on disk needs any more."""
-    from homeserver.services.sealing.rotation import count_by_key
-
+    """Take a key out that no file needs any more."""
     config = load(config_path)
     keys = _keys(config)
     found = next((key for key in keys.all() if key.key_id.hex() == key_id), None)
@@ -102,7 +148,7 @@ def drop_key(key_id: str, config_path: Path | None) -> None:
         raise click.ClickException("There is no such key; 'comity media keys' shows them")
     if found == keys.newest():
         raise click.ClickException("This key encrypts what comes in; make a new one first")
-    number = count_by_key(_root(config))[found.key_id]
+    number = _count(config)[found.key_id]
     if number:
         raise click.ClickException(
             f"{number} files need it; 'comity media reencrypt' frees it, and unfinished uploads "

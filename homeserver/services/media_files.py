@@ -11,7 +11,8 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -138,24 +139,29 @@ class MediaFiles:
         os.fsync(writer.file.fileno())
         writer.close()
         if target.exists():
-            writer.path.unlink()
+            writer.path.unlink(missing_ok=True)
         else:
             place = target.sealed_path if writer.path.suffix else target.path
             self.store.move_in(writer.path, place)
 
-    def write(self, blob: MediaBlob, content: bytes) -> None:
-        """Write a small file so that it is there whole or not at all.  Blocks."""
+    @contextmanager
+    def staged(self) -> Iterator[_Writer]:
+        """A file on this machine that is on its way in, and gone at the end.  Blocks."""
         self._incoming.mkdir(parents=True, exist_ok=True)
         staged = self._incoming / secrets.token_hex(INCOMING_DIGITS // 2)
         writer = self._writer(MediaBlob(staged, self.keys))
         try:
+            yield writer
+        finally:
+            writer.close()
+            writer.path.unlink(missing_ok=True)
+
+    def write(self, blob: MediaBlob, content: bytes) -> None:
+        """Write a small file so that it is there whole or not at all.  Blocks."""
+        with self.staged() as writer:
             writer.write(content)
             writer.finish()
             self._keep(writer, blob)
-        except BaseException:
-            writer.close()
-            writer.path.unlink(missing_ok=True)
-            raise
 
     def delete(self, sha256: bytes) -> None:
         """Delete a content and its thumbnails, if they are there.  Blocks.

@@ -28,6 +28,7 @@ FROM media m LEFT JOIN quarantined_content c USING (sha256)
 LEFT JOIN quarantined_uris u USING (origin, media_id)
 WHERE m.origin = $1 AND m.media_id = $2
 """
+SELECT_IS_KNOWN = "SELECT EXISTS (SELECT 1 FROM media WHERE sha256 = $1)"
 LOCK_CONTENT = "SELECT 1 FROM media WHERE sha256 = $1 FOR KEY SHARE"
 TOUCH_MEDIA = """
 UPDATE media SET last_access_at = $3
@@ -97,6 +98,12 @@ async def get_media(db: Queryable, origin: str, media_id: str) -> MediaRow | Non
     """What is known of a file."""
     row = await db.fetchrow(SELECT_MEDIA, origin, media_id)
     return MediaRow(**row) if row is not None else None
+
+
+async def is_content_known(db: Queryable, sha256: bytes) -> bool:
+    """Whether any medium has this content."""
+    known: bool = await db.fetchval(SELECT_IS_KNOWN, sha256)
+    return known
 
 
 async def lock_content(db: Queryable, sha256: bytes) -> None:

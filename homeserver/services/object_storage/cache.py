@@ -69,7 +69,7 @@ class FileCache:
 
     def put(self, name: str, content: bytes, since: int) -> None:
         """Keep a copy, unless the original was deleted ``since``."""
-        if len(content) > self._max_bytes:
+        if not self._max_bytes or len(content) > self._max_bytes:
             return
         place = self.root / name
         partial = place.with_name(f"{place.name}.{secrets.token_hex(4)}{PARTIAL}")

@@ -6,11 +6,11 @@ import io
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from homeserver.services.object_storage.bucket import Bucket
+from homeserver.services.object_storage.bucket import CHECK_NAME, Bucket
 from homeserver.services.object_storage.cache import FileCache
 from homeserver.services.object_storage.reader import ObjectReader
 
@@ -44,6 +44,17 @@ class BucketStore:
     def key(self, place: Path) -> str:
         """What a file is called in the bucket."""
         return self.prefix + self._name(place)
+
+    def places(self) -> Iterator[Path]:
+        """Where all files in the bucket are."""
+        for entry in self.bucket.walk(self.prefix.rstrip("/")):
+            if not entry.key.startswith(self.prefix + CHECK_NAME):
+                yield self.root / entry.key[len(self.prefix) :]
+
+    @property
+    def cache_root(self) -> Path:
+        """Where copies lie."""
+        return self._cache.root
 
     def _name(self, place: Path) -> str:
         return place.relative_to(self.root).as_posix()
