@@ -15,6 +15,7 @@ import click
 from homeserver.cli import config_option, default_config_path
 from homeserver.cli.loading import load, with_database
 from homeserver.config import Config
+from homeserver.config_storage import S3
 from homeserver.storage import snapshot
 from homeserver.storage.database import Database
 
@@ -59,6 +60,8 @@ def backup(archive: Path, config_path: Path | None) -> None:
     with_database(config, work)
     partial.rename(archive)
     click.echo(f"wrote {archive}, {archive.stat().st_size} bytes")
+    if config.media.storage == S3:
+        click.echo(f"media in the bucket {config.media.s3.bucket} is not in it: back that up too")
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
