@@ -11,6 +11,8 @@ import pytest
 from homeserver.protocol.identifiers import UserId
 from homeserver.storage.database import Database
 from tests.conversations.conftest import ApiUser, new_user
+from tests.harness.mailbox import mailbox
+from tests.harness.mailbox import settings as mail_settings
 from tests.integration.single import Instance, running
 from tests.services.sign_in.signed import SECRET, signed
 
@@ -170,6 +172,27 @@ async def test_an_account_takes_a_code_and_terms_where_they_are_asked_for(
         assert no_terms["code"] == old_terms["code"] == "terms_required"
         assert no_terms["terms"] == {"privacy": "2"}
         assert session["person"]["address"] == "hanna@one.test"
+
+
+async def test_no_account_is_made_without_the_address_that_it_needs(
+    database: Database, tmp_path: Path
+) -> None:
+    async with mailbox() as box:
+        rules = {
+            "registration": {"mode": "open", "require_email": True},
+            "email": mail_settings(box),
+        }
+        async with running(database, tmp_path, **rules) as instance:
+            nobody = ApiUser(instance, "nobody", "")
+            body = {"user_name": "hanna", "password": "a good one"}
+
+            ways = await nobody.get("/sessions/ways")
+            refused = await nobody.post("/accounts", body, status=403)
+
+            assert ways["registration"] == "closed"
+            assert refused["code"] == "email_required"
+            assert "/_comity/account/sign-up" in refused["detail"]
+            assert not await instance.wiring.accounts.exists("@hanna:one.test")
 
 
 async def test_devices_are_listed_renamed_and_signed_out(

@@ -10,6 +10,7 @@ from client_api.auth import origin
 from client_api.conversations import people_keys as keys
 from client_api.conversations.api import Api, Call
 from client_api.conversations.rest.devices import device_shown
+from client_api.oauth.visits import SIGN_UP
 from homeserver.app_keys import (
     ACCOUNTS,
     CONFIG,
@@ -44,7 +45,7 @@ from homeserver.services.conversations.shapes.sessions import (
     Ways,
 )
 from homeserver.services.conversations.shapes.times import rfc3339
-from homeserver.services.interactive_auth import REGISTRATION_TOKEN
+from homeserver.services.interactive_auth import EMAIL_IDENTITY, REGISTRATION_TOKEN, Flows
 from homeserver.services.interactive_auth import TERMS as TERMS_STAGE
 from homeserver.services.passwords import check_strength
 from homeserver.services.profiles import DISPLAY_NAME
@@ -63,7 +64,8 @@ async def get_ways(call: Call) -> Ways:
     try:
         flows = call.app[REGISTRATION].flows()
         by_code = all(REGISTRATION_TOKEN in flow for flow in flows)
-        registration = "code" if by_code else "open"
+        if not _takes_address(flows):
+            registration = "code" if by_code else "open"
     except Forbidden:
         pass
     return Ways(
@@ -105,6 +107,11 @@ async def create_session(call: Call[NewSession]) -> Session:
     return await _session(
         call.request, user_id, given.device_id, given.device_name, given.refreshable
     )
+
+
+def _takes_address(flows: Flows) -> bool:
+    """Whether a newcomer has to show an e-mail address to be theirs, for which there is no call."""
+    return all(EMAIL_IDENTITY in flow for flow in flows)
 
 
 async def _session(
@@ -195,6 +202,12 @@ async def create_account(call: Call[NewAccount]) -> Session:
     call.app[RATE_LIMITS].check("registration", caller_key(call.request))
     given, registration = call.body, call.app[REGISTRATION]
     flows = registration.flows()
+    if _takes_address(flows):
+        config = call.app[CONFIG]
+        page = f"on the page {config.public_base_url.rstrip('/')}{SIGN_UP}"
+        where = page if config.oauth.enabled else "in a Matrix client"
+        text = f"A new account takes an e-mail address here: make it {where}"
+        raise Problem("email_required", text, status=403)
     user_id = await registration.check_available(given.user_name)
     check_strength(given.password)
     proof: dict[str, object] = {}
