@@ -131,6 +131,7 @@ async def previewing(
     *,
     zones: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
+    ca_file: str | None = None,
     **previews: Any,
 ) -> AsyncIterator[Previewing]:
     """An instance whose previews may be made of the site."""
@@ -147,7 +148,7 @@ async def previewing(
             database,
             directory,
             url_previews=section,
-            federation={"private_zones": names},
+            federation={"private_zones": names, "extra_ca_file": ca_file},
             **(settings or {}),
         ) as instance:
             yield Previewing(instance, site, await instance.register("alice"))

@@ -13,6 +13,7 @@ from homeserver.protocol.identifiers import UserId
 from homeserver.services.url_previews.keeping import Bounds, PreviewCache
 from homeserver.storage.database import Database
 from homeserver.wiring.basics import clock_ms
+from tests.federation.network import Authority
 from tests.services.pictures import encoded, picture
 
 from .admin_world import Admin
@@ -191,18 +192,23 @@ async def test_logs_name_hosts_and_no_more(
 # ---------------------------------------------------------------- who may, and how often
 
 
-async def test_guests_and_the_locked_get_none(database: Database, tmp_path: Path) -> None:
+async def test_guests_the_locked_and_those_who_are_gone_get_none(
+    database: Database, tmp_path: Path
+) -> None:
     settings = {"registration": {"mode": "open", "guests": True}}
     async with previewing(database, tmp_path, settings=settings) as world:
         url = world.site.page("/page", "<title>Here</title>")
         guest = await world.instance.call("POST", "/register?kind=guest", {})
         locked = await world.instance.register("locked")
+        gone = await world.instance.register("gone")
+        password = {"type": "m.login.password", "user": "gone", "password": "sesame"}
+        await world.instance.call("POST", "/account/deactivate", {"auth": password}, token=gone)
         user_id = UserId.parse("@locked:one.test")
         await world.instance.wiring.standing.set_locked(user_id, True, by="command line")
 
         refusals = [
             await world.preview(url, token=token, status=status)
-            for token, status in ((guest["access_token"], 403), (locked, 401), ("none", 401))
+            for token, status in ((guest["access_token"], 403), (locked, 401), (gone, 401))
         ]
 
         assert [answer["errcode"] for answer in refusals] == [
@@ -341,6 +347,19 @@ async def test_the_oldest_goes_when_there_is_too_much(database: Database, tmp_pa
         assert [row["answer"] for row in answers] == [f'{{"og:title":"{n}"}}' for n in (3, 4, 5)]
 
 
+async def test_pictures_have_only_so_many_bytes_in_all(database: Database, tmp_path: Path) -> None:
+    files = [encoded(picture(n)) for n in range(3)]
+    most = len(files[1]) + len(files[2])
+    async with previewing(database, tmp_path, max_cached_bytes=most) as world:
+        for n, content in enumerate(files):
+            world.site.file(f"/{n}.png", content, "image/png")
+        shown = [await world.preview(world.site.url(f"/{n}.png")) for n in range(3)]
+        await world.instance.wiring.ends.caretaker.work_off()
+
+        assert [(await world.picture(preview))[0] for preview in shown] == [404, 200, 200]
+        assert await database.fetchval("SELECT sum(size_bytes) FROM media") == most
+
+
 async def test_a_picture_that_an_admin_quarantined_is_shown_no_more(world: Previewing) -> None:
     url = world.site.page("/page", PAGE)
     world.site.file("/picture.png", PNG, "image/png")
@@ -370,3 +389,40 @@ async def test_an_admin_has_a_site_forgotten(database: Database, tmp_path: Path)
         assert (await admin.call("GET", "/url_previews"))["previews"] == 1
         assert (await world.picture(preview))[0] == 404
         assert await world.preview(one) != preview
+
+
+async def test_the_suspended_still_see_what_links_lead_to(world: Previewing) -> None:
+    url = world.site.page("/page", "<title>Here</title>")
+    token = await world.instance.register("suspended")
+    user_id = UserId.parse("@suspended:one.test")
+    await world.instance.wiring.standing.set_suspended(user_id, True, by="command line")
+
+    assert await world.preview(url, token=token) == {"og:title": "Here"}
+
+
+async def test_sites_are_spoken_to_over_tls_and_must_prove_their_name(
+    database: Database, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    app = web.Application()
+    app.router.add_get("/", answer_here)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    context = authority.context("www.site.test")
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    port = runner.addresses[0][1]
+    try:
+        async with previewing(
+            database, tmp_path, ports=[port], ca_file=str(authority.file)
+        ) as world:
+            good = await world.preview(f"https://www.site.test:{port}/")
+            await world.preview(f"https://other.site.test:{port}/", status=502)
+
+            assert good == {"og:title": "Here"}
+    finally:
+        await runner.cleanup()
+
+
+async def answer_here(_: web.Request) -> web.StreamResponse:
+    """A page."""
+    return web.Response(text="<title>Here</title>", content_type="text/html")

@@ -153,7 +153,7 @@ async def test_a_site_that_drips_is_given_up(
             await world.preview(world.site.url("/drip"), status=502)
 
 
-async def test_a_picture_that_drips_does_not_cost_the_preview(
+async def test_what_belongs_to_a_page_and_drips_does_not_cost_the_preview(
     database: Database, tmp_path: Path
 ) -> None:
     async with previewing(database, tmp_path, timeout="500ms") as world:
@@ -162,8 +162,9 @@ async def test_a_picture_that_drips_does_not_cost_the_preview(
             await asyncio.sleep(3000)
             return web.Response()
 
-        world.site.answers["/drip.png"] = drip
-        url = world.site.page("/page", "<title>Here</title><img src=/drip.png>")
+        world.site.answers["/drip"] = drip
+        embed = '<link rel=alternate type="application/json+oembed" href="/drip?embed">'
+        url = world.site.page("/page", f"<title>Here</title>{embed}<img src=/drip>")
 
         assert await world.preview(url) == {"og:title": "Here"}
 

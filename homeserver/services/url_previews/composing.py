@@ -110,17 +110,18 @@ def clean(text: str, most: int) -> str:
 
 def _others(page: Page, base: URL, rules: UrlRules) -> Iterator[tuple[str, str]]:
     """The rest of what a page says in OpenGraph."""
-    count = 0
-    for name, value in page.properties.items():
-        if not KEPT.fullmatch(name) or name in REPLACED or name.startswith("og:image:"):
-            continue
+    kept = [
+        (name, value)
+        for name, value in page.properties.items()
+        if KEPT.fullmatch(name) and name not in REPLACED and not name.startswith("og:image:")
+    ]
+    for name, value in kept[:MAX_OTHERS]:
         if ADDRESS.fullmatch(name):
             address = rules.join(base, value)
             text = str(address) if address is not None else ""
         else:
             text = clean(value, MAX_SHORT)
-        if text and count < MAX_OTHERS:
-            count += 1
+        if text:
             yield name, text
     alternative = clean(page.properties.get("og:image:alt", ""), MAX_SHORT)
     if alternative:

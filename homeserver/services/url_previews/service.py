@@ -32,7 +32,6 @@ from homeserver.services.url_previews.oembed import TYPE as EMBED_TYPE
 from homeserver.services.url_previews.oembed import Embed, link_of, parse_embed
 from homeserver.services.url_previews.pages import Page, parse_page
 from homeserver.services.url_previews.urls import UrlRules, host_of, parse_url
-from homeserver.storage.media import MediaRow
 from homeserver.storage.url_previews import NewPreview
 
 logger = structlog.get_logger(__name__)
@@ -41,11 +40,15 @@ ACTION = "url_preview"
 WORKERS = 2
 MAX_WAITING = 50  # previews under way at a time
 BUSY_MS = 5_000
+EMBED_SHARE = 0.3  # of the time that a preview may take
 FAILED_FOR_MS = 60_000
 MAX_FAILED = 5_000
 IMAGE = "image/"
 IMAGE_KEYS = ("og:image", "og:image:type", "og:image:width", "og:image:height", "og:image:alt")
 SIZE_KEY = "matrix:image:size"
+
+
+Picture = tuple[ReceivedMedia, MediaFacts]
 
 
 class Rates(Protocol):
@@ -185,21 +188,33 @@ class UrlPreviews:
             picture = await self._take(picture_itself)
         else:
             picture = await self._picture(composed, deadline)
+        return await self._keep(key, url, composed.properties, picture)
+
+    async def _keep(
+        self, key: bytes, url: URL, properties: Properties, picture: Picture | None
+    ) -> Properties:
+        """Keep what was found.
+
+        The picture becomes a medium last: should the process die between, no picture stays that no
+        preview has.
+        """
         if picture is not None:
-            composed.properties |= _picture_properties(self._store.server_name, *picture)
+            properties |= _picture_properties(self._store.server_name, *picture)
         else:
-            composed.properties.pop("og:image:alt", None)
+            properties.pop("og:image:alt", None)
         await self.cache.keep(
             NewPreview(
                 url_sha256=key,
                 fetched_at=self._clock_ms(),
                 host=host_of(url),
-                answer=orjson.dumps(composed.properties).decode(),
+                answer=orjson.dumps(properties).decode(),
                 media_id=picture[0].media_id if picture is not None else None,
                 image_bytes=picture[0].size_bytes if picture is not None else 0,
             )
         )
-        return composed.properties
+        if picture is not None:
+            await self._store.keep(picture[0])
+        return properties
 
     def _note_failure(self, key: bytes) -> None:
         self._failed[key] = self._clock_ms() + FAILED_FOR_MS
@@ -227,7 +242,8 @@ class UrlPreviews:
             return compose_file(fetched.url, fetched.content_type)
         page = await self._run(_read_page, fetched)
         embed = await self._embed(page, fetched.url)
-        return compose_page(page, fetched.url, self.rules, embed)
+        composed: Composed = await self._run(compose_page, page, fetched.url, self.rules, embed)
+        return composed
 
     async def _embed(self, page: Page, url: URL) -> Embed | None:
         """What the site says of it in another document, if the page itself says too little."""
@@ -238,17 +254,18 @@ class UrlPreviews:
         if where is None:
             return None
         try:
-            document = await self._fetcher.get(where, lambda _: MAX_EMBED_BYTES, accept=EMBED_TYPE)
-        except NoPreview:
+            async with asyncio.timeout(self._limits.timeout_ms / 1000 * EMBED_SHARE):
+                document = await self._fetcher.get(
+                    where, lambda _: MAX_EMBED_BYTES, accept=EMBED_TYPE
+                )
+        except (NoPreview, TimeoutError):
             return None
         embed: Embed = await self._run(parse_embed, document.content)
         return embed
 
     # ------------------------------------------------------------ pictures
 
-    async def _picture(
-        self, composed: Composed, deadline: float
-    ) -> tuple[MediaRow, MediaFacts] | None:
+    async def _picture(self, composed: Composed, deadline: float) -> Picture | None:
         """The first picture that can be had; None if none can."""
         for url in composed.pictures:
             try:
@@ -263,8 +280,8 @@ class UrlPreviews:
                 return taken
         return None
 
-    async def _take(self, fetched: Fetched) -> tuple[MediaRow, MediaFacts] | None:
-        """Make a picture a medium of this server; None for what is none, or may not be here."""
+    async def _take(self, fetched: Fetched) -> Picture | None:
+        """Take a picture in; None for what is none, or may not be here."""
         if not fetched.whole:
             return None
         facts: MediaFacts = await self._run(_look, fetched.content)
@@ -272,7 +289,6 @@ class UrlPreviews:
             return None
         try:
             row = await self._store.receive(None, _once(fetched.content), facts.mime_type, None)
-            await self._store.keep(row)
         except MatrixError as error:
             logger.info("a preview goes without its picture", reason=error.errcode)
             return None
@@ -300,7 +316,7 @@ async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def _picture_properties(server_name: str, row: MediaRow, facts: MediaFacts) -> Properties:
+def _picture_properties(server_name: str, row: ReceivedMedia, facts: MediaFacts) -> Properties:
     return {
         "og:image": f"mxc://{server_name}/{row.media_id}",
         "og:image:type": facts.mime_type,
