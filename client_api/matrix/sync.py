@@ -17,6 +17,7 @@ from homeserver.web import query_bool, query_int
 routes = ClientRoutes()
 
 LONGEST_TIMEOUT_MS = 300_000
+UNSTABLE = "org.matrix.msc4222."  # how clients ask that were made before v1.16
 PRESENCES = ("online", "offline", "unavailable")
 
 
@@ -29,6 +30,7 @@ async def sync(request: web.Request) -> web.Response:
     set_presence = query.get("set_presence", "online")
     if set_presence not in PRESENCES:
         raise InvalidParam("'set_presence' must be online, offline or unavailable")
+    after = query_bool(request, "use_state_after")
     with waiting(request, requester) as poll:
         answer = await request.app[SYNC].sync(
             SyncRequest(
@@ -39,7 +41,8 @@ async def sync(request: web.Request) -> web.Response:
                 else EMPTY_FILTER,
                 timeout_ms=query_int(request, "timeout", 0, most=LONGEST_TIMEOUT_MS),
                 full_state=query_bool(request, "full_state"),
-                use_state_after=query_bool(request, "use_state_after"),
+                use_state_after=after or query_bool(request, f"{UNSTABLE}use_state_after"),
+                state_after_name="state_after" if after else f"{UNSTABLE}state_after",
                 set_presence=set_presence,
                 is_gone=poll.is_over,
             )

@@ -189,6 +189,8 @@ class ClientEvents:
             rare["replaces_state"] = previous.event_id
             if may_see_previous and previous.stored is not None:
                 rare["prev_content"] = shown_event(previous.stored).content
+                # Not in the spec: by it clients know who invited whom to a direct conversation.
+                rare["prev_sender"] = previous.stored.event.sender
         redaction = beside.redactions.get(stored.redacted_by or "")
         if redaction is not None:
             rare["redacted_because"] = orjson.Fragment(self._without_unsigned(redaction) + b"}")

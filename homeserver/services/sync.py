@@ -53,6 +53,7 @@ class SyncRequest:
     timeout_ms: int = 0
     full_state: bool = False
     use_state_after: bool = False
+    state_after_name: str = "state_after"
     set_presence: str = "online"
     is_gone: Callable[[], bool] = lambda: False  # whether nobody is there for the answer
 
@@ -151,6 +152,7 @@ class SyncService:
             withheld=await self._reader_filter.withheld(user_id),
             full_state=request.full_state,
             use_state_after=request.use_state_after,
+            state_after_name=request.state_after_name,
         )
         if since is None:
             self._rooms.sent_members.forget(view.device)

@@ -213,7 +213,7 @@ class SyncRooms:
         span.limited = span.limited or not complete
 
     def _state_name(self, view: View) -> str:
-        return "state_after" if view.use_state_after else "state"
+        return view.state_after_name if view.use_state_after else "state"
 
     # ------------------------------------------------------------ timeline
 

@@ -37,6 +37,7 @@ class View:
     withheld: Withheld = NOTHING_WITHHELD
     full_state: bool = False
     use_state_after: bool = False
+    state_after_name: str = "state_after"  # or its older spelling
 
     @property
     def is_plain(self) -> bool:

@@ -1,0 +1,42 @@
+"""What Element Web asks for, in the words that it uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from homeserver.storage.database import Database
+from tests.integration.single import running
+
+
+async def test_an_accepted_invite_to_a_direct_conversation_says_who_invited(
+    database: Database, tmp_path: Path
+) -> None:
+    """Element files the room among the direct ones by what the join has replaced, and whose."""
+    async with running(database, tmp_path) as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        invite = {"invite": ["@bob:one.test"], "is_direct": True}
+        room_id = await one.room(alice, preset="trusted_private_chat", **invite)
+
+        await one.call("POST", f"/join/{room_id}", {}, token=bob)
+
+        rooms = (await one.call("GET", "/sync", token=bob))["rooms"]["join"]
+        join = rooms[room_id]["timeline"]["events"][-1]
+        assert join["state_key"] == "@bob:one.test"
+        assert join["unsigned"]["prev_content"]["is_direct"] is True
+        assert join["unsigned"]["prev_sender"] == "@alice:one.test"
+
+
+async def test_the_state_after_has_the_name_under_which_it_was_asked_for(
+    database: Database, tmp_path: Path
+) -> None:
+    """Element asks by the name of MSC4222, and takes the state for missing under another."""
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        room_id = await one.room(alice, name="Verona")
+
+        answer = await one.call("GET", "/sync?org.matrix.msc4222.use_state_after=true", token=alice)
+
+        part = answer["rooms"]["join"][room_id]
+        state = part["org.matrix.msc4222.state_after"]["events"]
+        assert {"name": "Verona"} in [event["content"] for event in state]
+        assert "state" not in part
