@@ -42,7 +42,8 @@ SELECT count(*) FILTER (WHERE uploader IS NOT NULL) AS local_files,
     coalesce(sum(size_bytes) FILTER (WHERE uploader IS NOT NULL), 0)::bigint AS local_bytes,
     count(*) FILTER (WHERE uploader IS NULL) AS remote_files,
     coalesce(sum(size_bytes) FILTER (WHERE uploader IS NULL), 0)::bigint AS remote_bytes,
-    count(*) FILTER (WHERE quarantined_by IS NOT NULL) AS quarantined_files
+    count(*) FILTER (WHERE quarantined_by IS NOT NULL
+        OR sha256 IN (SELECT sha256 FROM quarantined_content)) AS quarantined_files
 FROM media
 """
 SELECT_FEDERATION = """

@@ -6,11 +6,13 @@ import asyncio
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from homeserver.storage.database import Database
 from tests.integration.admin_world import Admin
+from tests.integration.appservice_world import AS_TOKEN, bridged
 from tests.integration.single import Instance, running
 
 ALICE, BOB = "@alice:one.test", "@bob:one.test"
@@ -230,3 +232,53 @@ async def test_who_is_suspended_does_not_go_on_with_an_upload(
 
         assert (gone_on, filled) == (403, 403)
         assert await used(one) == (0, 0)
+
+
+@pytest.mark.parametrize(("limited", "status"), [(False, 200), (True, 403)])
+async def test_quotas_hold_for_application_services_only_where_that_is_wanted(
+    database: Database, tmp_path: Path, limited: bool, status: int
+) -> None:
+    media = {"max_files": 1, "limit_app_services": limited}
+    async with bridged(database, tmp_path, media=media) as world:
+        ghost = quote(await world.ghost("mary"))
+        path = f"/_matrix/media/v3/upload?user_id={ghost}"
+        alice = await world.one.register("alice")
+
+        answers = [await send(world.one, AS_TOKEN, bytes([n]), path=path) for n in range(2)]
+        of_alice = [await send(world.one, alice, bytes([n])) for n in range(2)]
+
+        assert [answer[0] for answer in answers] == [200, status]
+        assert [answer[0] for answer in of_alice] == [200, 403]
+
+
+async def test_an_account_that_ends_leaves_no_count_behind(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        await send(one, alice, b"x")
+        await Admin(one).call("PUT", f"/users/{ALICE}/media/limits", {"max_files": 3})
+
+        await Admin(one).call("POST", f"/users/{ALICE}/deactivate", {"erase": True})
+        await one.wiring.account_deletion.settle()
+
+        assert await database.fetchval("SELECT count(*) FROM media_usage") == 0
+        assert await database.fetchval("SELECT count(*) FROM media_limits") == 0
+
+
+async def test_the_count_is_right_after_many_uploads_and_deletions(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice = await one.register("alice")
+        sent = await asyncio.gather(*(send(one, alice, bytes(n)) for n in range(20)))
+        paths = [answer["content_uri"].removeprefix("mxc:/") for _, answer in sent]
+
+        await asyncio.gather(
+            *(Admin(one).call("DELETE", f"/media{path}") for path in paths[::2]),
+            *(send(one, alice, bytes(100 + n)) for n in range(5)),
+        )
+
+        truth = await database.fetchrow("SELECT count(*) AS n, sum(size_bytes) AS b FROM media")
+        assert truth is not None
+        assert await used(one) == (truth["n"], truth["b"])
