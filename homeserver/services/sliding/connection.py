@@ -51,6 +51,17 @@ class Stream:
 
     known: set[str] = field(default_factory=set)
     behind: dict[str, int] = field(default_factory=dict)
+    covered: Set[str] = NOTHING
+    """Rooms all of which are known, as they were asked for last; not kept on disk."""
+
+    def unknown(self, scope: Set[str]) -> set[str]:
+        """Those of some rooms that the client was not told of."""
+        if scope is self.covered:
+            return set()
+        found = set(scope - self.known)
+        if not found:
+            self.covered = scope
+        return found
 
 
 @dataclass(slots=True)
@@ -76,6 +87,24 @@ class Moment:
 
 
 @dataclass(slots=True)
+class Compared:
+    """What was found when all that a client was told was gone through, so that from then on only
+    what is new need be; not kept on disk.
+
+    ``left``: which of the user's rooms there were when ``sent`` was searched for rooms that they
+    have left; ``unsearched``: what was told since.  ``untold``: of the rooms that the user was in
+    at ``rooms``, those that the client was not told of.  ``scope``: some rooms, those that the
+    user is in, and which of the first are among the second.
+    """
+
+    left: object = None
+    unsearched: set[str] = field(default_factory=set)
+    rooms: Mapping[str, int] | None = None
+    untold: set[str] = field(default_factory=set)
+    scope: tuple[Set[str], Mapping[str, int], Set[str]] = (NOTHING, {}, NOTHING)
+
+
+@dataclass(slots=True)
 class State:
     """All that a client has."""
 
@@ -84,11 +113,32 @@ class State:
     behind: dict[str, int] = field(default_factory=dict)
     receipts: Stream = field(default_factory=Stream)
     account_data: Stream = field(default_factory=Stream)
+    compared: Compared = field(default_factory=Compared)
 
     @property
     def size(self) -> int:
         """How much it takes, in rooms."""
         return len(self.sent) + len(self.receipts.known) + len(self.account_data.known) + 1
+
+    def was_told_all(self, joined: Mapping[str, int]) -> bool:
+        """Whether the client was told of all rooms that its user is in."""
+        if len(self.sent) < len(joined):
+            return False
+        compared = self.compared
+        if compared.rooms is not joined:
+            compared.rooms, compared.untold = joined, joined.keys() - self.sent.keys()
+        return not compared.untold
+
+    def within(self, rooms: Set[str], joined: Mapping[str, int]) -> Set[str]:
+        """Those of some rooms that the user is in; the same object for the same ones."""
+        known = self.compared.scope
+        if known[0] is rooms and known[1] is joined:
+            return known[2]
+        found: Set[str] = rooms & joined.keys()
+        if len(found) == len(rooms):
+            found = rooms
+        self.compared.scope = (rooms, joined, found)
+        return found
 
     def apply(self, step: Step) -> None:
         """The client has an answer."""
@@ -96,8 +146,12 @@ class State:
         for room_id, sent in step.sent.items():
             if sent is None:
                 self.sent.pop(room_id, None)
-            else:
-                self.sent[room_id] = sent
+                self.compared.rooms = None
+                continue
+            if room_id not in self.sent:
+                self.compared.unsearched.add(room_id)
+                self.compared.untold.discard(room_id)
+            self.sent[room_id] = sent
         _move(self.behind, step.behind)
         for stream, change in (
             (self.receipts, step.receipts),
@@ -120,6 +174,13 @@ class Step:
     receipts: StreamStep = field(default_factory=StreamStep)
     account_data: StreamStep = field(default_factory=StreamStep)
     members: list[Member] = field(default_factory=list)
+
+
+def in_both(behind: Mapping[str, int], rooms: Set[str]) -> list[str]:
+    """The rooms that are behind, of some rooms; costs no more than the fewer of the two."""
+    if len(behind) <= len(rooms):
+        return [room_id for room_id in behind if room_id in rooms]
+    return [room_id for room_id in rooms if room_id in behind]
 
 
 def _move(behind: dict[str, int], changes: Mapping[str, int | None]) -> None:

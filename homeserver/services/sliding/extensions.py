@@ -13,7 +13,7 @@ from homeserver.errors import InvalidParam
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import EMPTY_FILTER
 from homeserver.services.recent_timeline import RecentTimeline
-from homeserver.services.sliding.connection import State, Step, Stream, StreamStep
+from homeserver.services.sliding.connection import State, Step, Stream, StreamStep, in_both
 from homeserver.services.sliding.request import ExtensionRequest, SlidingRequest
 from homeserver.services.sliding.room_news import RoomNews
 from homeserver.services.sync import heard
@@ -44,10 +44,6 @@ class Scope:
         parts = [part for part in parts if part]
         return parts[0] if len(parts) == 1 else frozenset().union(*parts)
 
-    def joined_of(self, extension: ExtensionRequest) -> Set[str]:
-        """Those of them that the user is in."""
-        return self.of(extension) & self.joined.keys()
-
 
 @dataclass(slots=True)
 class Told:
@@ -72,6 +68,10 @@ class Around:
     state: State
     scope: Scope
     news: RoomNews
+
+    def joined_of(self, extension: ExtensionRequest) -> Set[str]:
+        """The rooms that an extension is about and that the user is in."""
+        return self.state.within(self.scope.of(extension), self.scope.joined)
 
 
 class Extensions:
@@ -172,7 +172,7 @@ class Extensions:
         new = _follow(stream, step.account_data, scope, changed, position)
         if wanted is None:
             return
-        again = {room_id for room_id in stream.behind if room_id in scope}
+        again = set(in_both(stream.behind, scope))
         whole = [*new, *again, *(around.news.fresh & scope)]
         anew = "account_data" not in around.state.moment.extensions
         found = {r: e for r, e in changed.items() if r and r in scope and r in stream.known}
@@ -203,16 +203,16 @@ class Extensions:
         stream, user_id, position = around.state.receipts, around.user_id, around.position
         if wanted is None and not stream.known:
             return
-        scope = around.scope.joined_of(wanted) if wanted is not None else frozenset()
+        scope = around.joined_of(wanted) if wanted is not None else frozenset()
         changed: Collection[str] = ()
         if position is not None:
-            known = [room_id for room_id in stream.known if room_id in around.scope.joined]
-            changed = self._extras.receipt_rooms(user_id, known, position)
+            moved = self._extras.receipt_rooms(user_id, around.scope.joined, position)
+            changed = [room_id for room_id in moved if room_id in stream.known]
         new = _follow(stream, step.receipts, scope, changed, position)
         if wanted is None:
             return
         new |= around.news.fresh & scope
-        again = {r: since for r, since in stream.behind.items() if r in scope and r not in new}
+        again = {r: stream.behind[r] for r in in_both(stream.behind, scope) if r not in new}
         live = [r for r in changed if r in scope and r not in new and r not in again]
         found: dict[str, JsonObject] = {}
         for rooms, since in ((live, position), (again, min(again.values(), default=0))):
@@ -240,9 +240,12 @@ class Extensions:
         if wanted is None:
             return
         before = around.state.moment
-        scope = around.scope.joined_of(wanted)
+        scope = around.joined_of(wanted)
         step.moment.typing_scope = scope
-        entered = scope - before.typing_scope if around.position is not None else scope
+        entered: Set[str] = scope
+        if around.position is not None:
+            is_same = scope is before.typing_scope
+            entered = frozenset() if is_same else scope - before.typing_scope
         found = await self._extras.typing_events(
             around.user_id,
             scope,
@@ -256,8 +259,8 @@ class Extensions:
         """Comity's own: which messages ended without a redaction.  See ``docs/retention.md``."""
         if wanted is None or around.position is None:
             return
-        scope = around.scope.joined_of(wanted)
-        behind = [around.state.behind[r] for r in scope & around.state.behind.keys()]
+        scope = around.joined_of(wanted)
+        behind = [around.state.behind[r] for r in in_both(around.state.behind, scope)]
         since = min((around.position, *behind))
         self._add_rooms(
             wanted,
@@ -284,11 +287,10 @@ def _follow(
 
     The rooms in scope of which the client knows nothing.
     """
-    new = set(scope - stream.known)
+    new = stream.unknown(scope)
     step.known |= new
-    for room_id in stream.behind:
-        if room_id in scope:
-            step.behind[room_id] = None
+    for room_id in in_both(stream.behind, scope):
+        step.behind[room_id] = None
     if position is not None:
         for room_id in changed:
             if room_id in stream.known and room_id not in scope and room_id not in stream.behind:

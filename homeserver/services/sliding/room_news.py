@@ -16,7 +16,7 @@ from homeserver.protocol.events import JsonObject, stripped_state
 from homeserver.protocol.stripped import without_strangers_choices
 from homeserver.services.event_store import EventStore
 from homeserver.services.recent_timeline import RecentTimeline
-from homeserver.services.sliding.connection import Sent, State, Step
+from homeserver.services.sliding.connection import Sent, State, Step, in_both
 from homeserver.services.sliding.rooms import Asker, RoomAsk, RoomPart, SlidingRoomParts
 from homeserver.services.sliding.rules import Rules
 from homeserver.services.sliding.user_rooms import ShownRooms
@@ -29,7 +29,7 @@ from homeserver.storage import sync as sync_storage
 from homeserver.storage.database import Database
 from homeserver.storage.rooms import MembershipRow
 
-ROOMS_AT_ONCE = 8
+ROOMS_AT_ONCE = 32
 GONE = ("leave", "ban")
 
 
@@ -100,9 +100,9 @@ class RoomNewsFinder:
             step.sent[room_id] = step.behind[room_id] = None
         key = rules.key
         step.moment.checked = key
-        candidates: Iterable[str] = [room_id for room_id in state.behind if room_id not in wanted]
-        if key != state.moment.checked:
-            candidates = rules.rooms
+        candidates: Iterable[str] = rules.rooms
+        if key == state.moment.checked:
+            candidates = in_both(state.behind, rules.rooms)
         for room_id in candidates:
             config = rules.config(room_id)
             if config is None or room_id in wanted:
@@ -185,16 +185,12 @@ class RoomNewsFinder:
         self, look: Look, wanted: Mapping[str, RoomConfig], changes: _Changes, step: Step
     ) -> RoomNews:
         asks = [self._ask(look, room_id, config, changes) for room_id, config in wanted.items()]
-        joined = [ask for ask in asks if ask.room_id in look.shown.rooms.joined]
-        if joined:
-            whole = [ask.room_id for ask in joined if ask.since is None]
-            await self._parts.prepare(look.asker, whole, whole=True)
         news = RoomNews()
         for start in range(0, len(asks), ROOMS_AT_ONCE):
             batch = asks[start : start + ROOMS_AT_ONCE]
             if len(batch) == 1:
                 parts = [await self._part(look, batch[0])]
-            else:
+            else:  # what they all read of the database, they read together
                 parts = list(await asyncio.gather(*(self._part(look, ask) for ask in batch)))
             for ask, part in zip(batch, parts, strict=True):
                 self._take(look, ask, part, news, step)

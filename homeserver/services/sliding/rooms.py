@@ -6,7 +6,7 @@ here.  Spec: MSC4186, ``RoomResult``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -100,15 +100,6 @@ class SlidingRoomParts:
         self._unread = unread
         self._bumps = bumps
         self._members = SentMembers()
-
-    async def prepare(self, asker: Asker, room_ids: Collection[str], *, whole: bool) -> None:
-        """Read at once for several rooms what would else be read for each."""
-        await self._bumps.prepare(room_ids)
-        if whole:
-            await self._visibility.readers(room_ids, asker.user_id)
-            await self._summaries.prepare(room_ids)
-        if asker.legacy:
-            await self._unread.get_many(asker.user_id, room_ids, asker.upto)
 
     def begin(self, user_id: str, connection: str, acknowledged: int) -> None:
         """A client comes that has the answers up to a number, and no later ones."""

@@ -145,7 +145,7 @@ class SlidingSync:
             user_id,
             user_rooms,
             invites,
-            sent=state.sent.keys(),
+            state=state,
             subscribed=request.subscriptions.keys(),
             upto=upto,
         )
@@ -198,7 +198,7 @@ class SlidingSync:
         """A device that was told of all its user's rooms has everything up to its position."""
         if self._progress is None or asker.position is None or state.behind:
             return
-        if shown.rooms.joined.keys() <= state.sent.keys():
+        if state.was_told_all(shown.rooms.joined):
             self._progress.reached(asker.user_id, asker.position)
 
 

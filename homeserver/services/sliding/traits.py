@@ -6,11 +6,12 @@ Spec: MSC4186, ``SlidingRoomFilter``, ``bump_stamp``.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.event_store import EventStore
+from homeserver.services.reading_together import ReadingTogether
 from homeserver.services.visibility import Withheld
 from homeserver.storage import sliding as storage
 from homeserver.storage.database import Database
@@ -170,13 +171,8 @@ class BumpStamps:
         self._database = database
         self._rooms: OrderedDict[str, tuple[int, deque[_Bump]]] = OrderedDict()
         self._changes = 0
+        self._reading: ReadingTogether[str, tuple[int, deque[_Bump]]] = ReadingTogether(self._read)
         log.subscribe(self._on_notice)
-
-    async def prepare(self, room_ids: Collection[str]) -> None:
-        """Read several rooms' at once."""
-        missing = [room_id for room_id in room_ids if room_id not in self._rooms]
-        if missing:
-            await self._read(missing)
 
     async def get(self, room_id: str, withheld: Withheld) -> int:
         """A position of the log: greater is later.
@@ -185,14 +181,14 @@ class BumpStamps:
         """
         known = self._rooms.get(room_id)
         if known is None:
-            known = (await self._read([room_id]))[room_id]
+            known = (await self._reading.get_many((room_id,)))[room_id]
         floor, bumps = known
         for bump in reversed(bumps):
             if bump.event_id not in withheld.hidden and not withheld.is_unheard(bump.sender):
                 return bump.position
         return floor
 
-    async def _read(self, room_ids: list[str]) -> dict[str, tuple[int, deque[_Bump]]]:
+    async def _read(self, room_ids: Sequence[str]) -> dict[str, tuple[int, deque[_Bump]]]:
         changes = self._changes
         found: dict[str, tuple[int, deque[_Bump]]] = {}
         rows = await storage.get_last_events(self._database, room_ids, BUMPS, LOOKED_THROUGH)

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.recent_timeline import RecentTimeline
+from homeserver.services.sliding.connection import State
 from homeserver.services.sliding.lists import RoomOrder
 from homeserver.services.sliding.request import RoomFilter
 from homeserver.services.sliding.traits import RoomTraits, Traits, stripped_traits
@@ -84,11 +85,18 @@ class _User:
         self.gone: dict[str, Gone] = {}
         self.missing: set[str] = set()
         """Rooms that were asked for, which the user has not been in, or has forgotten."""
+        self.losses: object = object()
+        """Another one whenever a room may have gone from both the order and what is missing."""
         self.upto = 0
         self.tags: dict[str, frozenset[str]] | None = None
         self.tags_upto = 0
         self.direct: tuple[JsonObject | None, frozenset[str]] = (None, frozenset())
         self.matching: OrderedDict[RoomFilter, tuple[object, frozenset[str]]] = OrderedDict()
+
+    def forget_missing(self) -> None:
+        """What was missing may be there now."""
+        self.missing.clear()
+        self.losses = object()
 
 
 class SlidingRooms:
@@ -118,20 +126,21 @@ class SlidingRooms:
         rooms: UserRooms,
         invites: Invites,
         *,
-        sent: Set[str],
+        state: State,
         subscribed: Set[str],
         upto: int,
     ) -> ShownRooms:
         """A user's rooms as of a position.
 
-        ``sent``: the rooms that the connection was told of; only those are listed after their user
-        has left them, unless somebody else removed the user.  ``subscribed``: rooms that are shown
+        ``state``: what the connection was told; only of these rooms are those listed that their
+        user has left, unless somebody else removed the user.  ``subscribed``: rooms that are shown
         though they are not listed.
         """
+        sent = state.sent
         lock = self._locks.setdefault(user_id, asyncio.Lock())
         async with lock:
             user = await self._up_to_date(user_id, rooms, upto)
-            await self._find_left(user_id, user, sent)
+            await self._find_left_since(user_id, user, state)
             await self._find_left(user_id, user, subscribed)
         listed = {
             room_id for room_id, one in user.gone.items() if one.was_removed or room_id in sent
@@ -156,7 +165,7 @@ class SlidingRooms:
             self._users.move_to_end(user_id)
             changed = self._recent.rooms.since(user.upto) if upto > user.upto else []
             if user.missing and self._recent.memberships.changed(user_id, user.upto):
-                user.missing.clear()
+                user.forget_missing()
         if user is None or changed is None:
             user = await self._load(user_id, rooms)
         else:
@@ -209,6 +218,15 @@ class SlidingRooms:
             user.order.touch(row.room_id, row.position)
         for room_id in left.difference(row.room_id for row in rows):
             user.order.remove(room_id)
+            user.losses = object()
+
+    async def _find_left_since(self, user_id: str, user: _User, state: State) -> None:
+        """The same among all that the connection was told: only what was not looked for yet."""
+        compared, losses = state.compared, user.losses
+        told: set[str] = set(compared.unsearched if compared.left is losses else state.sent)
+        await self._find_left(user_id, user, told)
+        compared.left = losses
+        compared.unsearched -= told
 
     async def _find_left(self, user_id: str, user: _User, sent: Set[str]) -> None:
         """Rooms that the connection knows and that were left before the user's rooms were read."""
@@ -222,7 +240,7 @@ class SlidingRooms:
                 user.gone[row.room_id] = Gone(row, was_removed=False)
                 user.order.touch(row.room_id, row.position)
         if len(user.missing) + len(missing) > REMEMBERED_MISSES:
-            user.missing.clear()
+            user.forget_missing()
         user.missing.update(missing)
 
     async def _dms(self, user_id: str, user: _User) -> frozenset[str]:

@@ -8,7 +8,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeserver.services.sliding.connection import Connection, Moment, Sent, State, Step, StreamStep
+from homeserver.services.sliding.connection import (
+    Connection,
+    Moment,
+    Sent,
+    State,
+    Step,
+    StreamStep,
+    in_both,
+)
 from homeserver.services.sliding.wanted import RequiredState, RoomConfig, StatePattern
 
 ROOMS = st.sampled_from(["!a", "!b", "!c"])
@@ -97,3 +105,35 @@ def test_a_config_that_adds_nothing_matches_nothing_more(
 ) -> None:
     if not after.adds_state_to(before) and after.matches(key):
         assert before.matches(key)
+
+
+JOINED = st.dictionaries(ROOMS, st.integers(1, 99))
+
+
+@given(st.lists(st.tuples(STEP, st.integers(0, 2), st.frozensets(ROOMS)), max_size=12), st.data())
+def test_what_was_compared_once_says_the_same_as_comparing_all_of_it_anew(
+    answers: list[tuple[Step, int, frozenset[str]]], data: st.DataObject
+) -> None:
+    state, searched = State(), set[str]()
+    rooms_of_user = [data.draw(JOINED) for _ in range(3)]
+
+    for step, number, scope in answers:
+        state.apply(step)
+        joined = rooms_of_user[number]
+
+        assert state.was_told_all(joined) == (joined.keys() <= state.sent.keys())
+        assert state.receipts.unknown(scope) == scope - state.receipts.known
+        assert state.within(scope, joined) == scope & joined.keys()
+        assert state.within(scope, joined) is state.within(scope, joined)
+        assert state.sent.keys() <= searched | state.compared.unsearched
+        searched |= state.compared.unsearched
+        state.compared.unsearched.clear()
+
+
+@given(BEHIND, st.frozensets(ROOMS))
+def test_what_is_in_both_is_found_from_either(
+    behind: dict[str, int | None], rooms: frozenset[str]
+) -> None:
+    known = {room_id: position for room_id, position in behind.items() if position is not None}
+
+    assert set(in_both(known, rooms)) == known.keys() & rooms
