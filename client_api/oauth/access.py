@@ -91,7 +91,7 @@ def _browser(visit: Visit, session: AccountSession) -> str:
         f"from {html.escape(session.last_seen_ip or 'an unknown address')}",
         kind="browser",
         id=visit.request.app[BROWSERS].public_id(session),
-        label="Sign it out",
+        label=f"Sign {name} out",
     )
 
 
@@ -105,7 +105,7 @@ def _program(visit: Visit, token: ApiToken) -> str:
         f"{_when(token.last_used_at)}{until}",
         kind="program",
         id=html.escape(token.token_id),
-        label="Revoke its token",
+        label=f"Revoke the token of {visits.escaped(token.name)}",
     )
 
 

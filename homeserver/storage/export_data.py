@@ -49,6 +49,10 @@ SELECT s.device_id, c.metadata ->> 'client_name' AS client_name,
 FROM oauth_sessions s JOIN oauth_clients c USING (client_id)
 WHERE s.user_id = $1 ORDER BY s.created_at
 """,
+    "account/browsers.jsonl": """
+SELECT created_at, authenticated_at, last_seen_at, last_seen_ip, user_agent FROM account_sessions
+WHERE user_id = $1 ORDER BY created_at
+""",
     "account/api_tokens.jsonl": """
 SELECT name, prefix, scopes, created_at, expires_at, last_used_at FROM api_tokens
 WHERE user_id = $1 ORDER BY created_at

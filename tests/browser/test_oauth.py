@@ -117,6 +117,7 @@ async def test_the_pages_have_no_barriers_in_the_dark_on_a_telephone(
         "/profile",
         "/contacts",
         "/devices",
+        "/access",
         "/password",
         "/deactivate",
         "/reset-identity",

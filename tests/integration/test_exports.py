@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from homeserver.protocol.identifiers import UserId
+from homeserver.services.sessions import Origin
 from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
 
@@ -225,6 +227,8 @@ async def test_the_account_is_in_it_and_its_secrets_are_not(
         made = await one.wiring.conversations.application_parts.tokens.create(
             user_id=ALICE, name="backup", scopes=["messages:read"], created_by=ALICE
         )
+        origin = Origin("192.0.2.7", "A browser")
+        cookie = await one.wiring.oauth.browsers.sign_in(UserId(ALICE), None, origin)
         hashes = await database.fetch("SELECT password_hash FROM accounts")
 
         archive = await export(one, alice)
@@ -246,7 +250,16 @@ async def test_the_account_is_in_it_and_its_secrets_are_not(
         assert len(archive.lines("account/devices.jsonl")) == 1
         everything = b"".join(archive.zip.read(name) for name in archive.zip.namelist())
         assert [row["name"] for row in archive.lines("account/api_tokens.jsonl")] == ["backup"]
-        for hidden in ("c2VjcmV0", alice, bob, made[0], *(row["password_hash"] for row in hashes)):
+        (browser,) = archive.lines("account/browsers.jsonl")
+        assert (browser["last_seen_ip"], browser["user_agent"]) == ("192.0.2.7", "A browser")
+        for hidden in (
+            "c2VjcmV0",
+            alice,
+            bob,
+            made[0],
+            cookie,
+            *(row["password_hash"] for row in hashes),
+        ):
             assert hidden.encode() not in everything
         assert b"revoked" not in archive.zip.read("consent/history.jsonl")
 
