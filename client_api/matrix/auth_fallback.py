@@ -33,11 +33,15 @@ from homeserver.services.interactive_auth import (
     SESSION_LIFETIME_MS,
     TERMS,
 )
+from homeserver.services.oauth import approvals
 from homeserver.services.oauth.browsers import MAX_COOKIE_LENGTH, new_cookie
+from homeserver.services.oauth.metadata import ACCOUNT, CROSS_SIGNING_RESET
 from homeserver.services.sign_in.proofs import SSO
 from homeserver.storage.uia import UiaSession
 
 routes = ClientRoutes()
+
+OAUTH_STAGES = (approvals.STAGE, approvals.OLDER_STAGE)
 
 PATH = "/auth/{auth_type}/fallback/web"
 
@@ -95,6 +99,10 @@ CONFIRM = """{operation}
 <input type="hidden" name="form_token" value="{token}">
 <button>Continue</button>
 </form>"""
+ON_ACCOUNT_PAGE = """<p>You confirm this on the page of your account. Open it, confirm it there, and
+come back.</p>
+<p><a href="{url}" target="_blank" rel="noopener noreferrer">Open the page of your account</a></p>
+<form method="post"><button>I have confirmed it</button></form>"""
 COOKIE = "comity_confirm"
 POLICY = "Content-Security-Policy"
 HEADERS = {
@@ -154,6 +162,10 @@ async def show_auth_fallback(request: web.Request) -> web.Response:
     """Ask for what the stage needs."""
     if request.match_info["auth_type"] == SSO:
         return await _ask_before_provider(request)
+    if request.match_info["auth_type"] in OAUTH_STAGES:
+        await request.app[INTERACTIVE_AUTH].get_session(request.query.get("session", ""))
+        url = f"{ACCOUNT}?action={CROSS_SIGNING_RESET}"
+        return _page(request, await _named(request) + ON_ACCOUNT_PAGE.format(url=url))
     stage = _stage(request)
     session_id = request.query.get("session", "")
     try:
@@ -235,6 +247,8 @@ async def complete_auth_fallback(request: web.Request) -> web.Response:
     """Check it, and have the page tell the client that the stage is completed."""
     if request.match_info["auth_type"] == SSO:
         return await _redirect_to_provider(request)
+    if request.match_info["auth_type"] in OAUTH_STAGES:
+        return done_page(request)  # whether it was confirmed, the request itself finds out
     stage = _stage(request)
     if stage == EMAIL_IDENTITY:
         return await _complete_by_mail(request)

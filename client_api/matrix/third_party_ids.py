@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from client_api.auth import authenticate_interactively, require_user
+from client_api.auth import authenticate_interactively, refuse_oauth, require_user
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import (
     ACCOUNT_STANDING,
@@ -143,6 +143,9 @@ async def post_3pids(request: web.Request) -> web.Response:
 async def delete_3pid(request: web.Request) -> web.Response:
     """Take an address from the account, and have identity servers forget it."""
     requester = await require_user(request)
+    # Nor may a client that never sees a password, which could be set anew by such an address.
+    # Spec: m.3pid_changes capability.
+    await refuse_oauth(request, requester)
     # Spec: a suspended user may add contacts, but not remove them.
     request.app[ACCOUNT_STANDING].require_active(requester.user_id)
     medium, address, id_server = _named(await read_json(request))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -451,6 +452,34 @@ async def test_cross_signing_keys_are_replaced_once_the_user_has_confirmed_it(
     assert again["session"] != asked["session"]
 
 
+async def test_a_client_that_does_not_know_the_stage_leads_there_by_its_fallback_page(
+    one: Instance, browser: Browser, client: Client
+) -> None:
+    token = (await client.log_in(browser))["access_token"]
+    user_id = f"@{browser.user}:one.test"
+    await one.call("POST", RESET, keys(user_id), token=token)
+    new = keys(user_id)
+    asked = await one.call("POST", RESET, new, token=token, status=401)
+    auth = {"session": asked["session"]}
+    fallback = f"/_matrix/client/v3/auth/m.oauth/fallback/web?session={asked['session']}"
+
+    shown = await browser.open(fallback)
+    early = await browser.submit()
+    await one.call("POST", RESET, {**new, "auth": auth}, token=token, status=401)
+    (link,) = re.findall(r'href="([^"]+)"', shown.text)
+    await browser.open(link)
+    await browser.submit()
+    await browser.open(fallback)
+    done = await browser.submit()
+    await one.call("POST", RESET, {**new, "auth": auth}, token=token)
+    unknown = await browser.open(fallback.replace(asked["session"], "unknown"))
+
+    assert "POST /_matrix/client/v3/keys/device_signing/upload" in shown.text
+    for page in (early, done):
+        assert "window.onAuthDone" in page.text
+    assert unknown.status == 404
+
+
 async def test_a_confirmation_lapses(one: Instance, browser: Browser, client: Client) -> None:
     token = (await client.log_in(browser))["access_token"]
     user_id = f"@{browser.user}:one.test"
@@ -471,15 +500,17 @@ async def test_what_needs_a_password_is_done_on_the_pages(
         "identifier": {"type": "m.id.user", "user": browser.user},
         "password": PASSWORD,
     }
+    address = {"medium": "email", "address": "ann@example.org"}
 
     for method, path in (
         ("DELETE", "/devices/PHONE"),
         ("POST", "/delete_devices"),
         ("POST", "/account/password"),
         ("POST", "/account/deactivate"),
+        ("POST", "/account/3pid/delete"),
         ("POST", "/_matrix/client/v1/login/get_token"),
     ):
-        body = {"auth": auth, "devices": ["PHONE"], "new_password": "new"}
+        body = {"auth": auth, "devices": ["PHONE"], "new_password": "new", **address}
         refused = await one.call(method, path, body, token=token, status=403)
         assert "http://one.test/_comity/account" in refused["error"]
 
