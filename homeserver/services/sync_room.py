@@ -13,7 +13,7 @@ import orjson
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.aggregations import Aggregations, Relations
-from homeserver.services.client_events import ClientEvents, as_filtered, shown_event
+from homeserver.services.client_events import Beside, ClientEvents, as_filtered, shown_event
 from homeserver.services.event_store import EventStore
 from homeserver.services.reading_together import ReadingTogether
 from homeserver.services.recent_timeline import RecentTimeline
@@ -304,17 +304,12 @@ class SyncRooms:
             beside = replace(beside, relations=relations)
         parts = []
         for stored in events:
-            event_id = stored.event.event_id
-            previous = beside.previous.get(event_id)
             part = self._events.serialise(
                 stored,
                 membership="join" if reader is None else reader.membership_at(stored),
                 beside=beside,
-                may_see_previous=reader is None
-                or previous is None
-                or previous.stored is None
-                or reader.sees_whole(previous.stored),
-                transaction_id=transaction_ids.get(event_id),
+                may_see_previous=reader is None or _sees_previous(reader, beside, stored),
+                transaction_id=transaction_ids.get(stored.event.event_id),
             )
             parts.append(part if view.is_plain else as_filtered(part, stored, view.filter))
         return b"[" + b",".join(parts) + b"]"
@@ -388,20 +383,33 @@ class SyncRooms:
             self._note_members(view, span.room_id, span.shown)
         if not events:
             return NO_EVENTS
-        return {"events": await self.state_json(view, span.room_id, events)}
+        # The same events are in the timeline, and of the two this one is what clients keep.
+        news = span.timeline if view.use_state_after else ()
+        return {"events": await self.state_json(view, span.room_id, events, news)}
 
     async def state_json(
-        self, view: View, room_id: str, events: Sequence[StoredEvent]
+        self,
+        view: View,
+        room_id: str,
+        events: Sequence[StoredEvent],
+        news: Sequence[StoredEvent] = (),
     ) -> list[orjson.Fragment]:
-        """State events of a room as a reader gets them."""
+        """State events of a room as a reader gets them; ``news``: those that say what they
+        replaced."""
         reader = await self._visibility.reader(room_id, view.user_id)
         beside = await self._events.beside(events, replaced=False)
+        changes = [stored for stored in news if stored.event.is_state]
+        if changes:
+            beside.previous = (await self._events.beside(changes)).previous
         if beside.redactions:
             beside.redactions = reader.redactions_as_seen(beside.redactions, view.withheld)
         parts = []
         for stored in map(reader.as_seen, events):
             part = self._events.serialise(
-                stored, membership=reader.membership_at(stored), beside=beside
+                stored,
+                membership=reader.membership_at(stored),
+                beside=beside,
+                may_see_previous=_sees_previous(reader, beside, stored),
             )
             part = part if view.is_plain else as_filtered(part, stored, view.filter)
             parts.append(orjson.Fragment(part))
@@ -445,6 +453,12 @@ class SyncRooms:
             for thread_id, count in threads.items()
             if thread_id != MAIN_THREAD
         }
+
+
+def _sees_previous(reader: Reader, beside: Beside, stored: StoredEvent) -> bool:
+    """Whether a reader may see what a state event replaced."""
+    previous = beside.previous.get(stored.event.event_id)
+    return previous is None or previous.stored is None or reader.sees_whole(previous.stored)
 
 
 def _may_be_renamed(span: Span) -> bool:

@@ -7,6 +7,8 @@ from pathlib import Path
 from homeserver.storage.database import Database
 from tests.integration.single import running
 
+STATE_AFTER = "org.matrix.msc4222.use_state_after"
+
 
 async def test_an_accepted_invite_to_a_direct_conversation_says_who_invited(
     database: Database, tmp_path: Path
@@ -19,11 +21,18 @@ async def test_an_accepted_invite_to_a_direct_conversation_says_who_invited(
 
         await one.call("POST", f"/join/{room_id}", {}, token=bob)
 
-        rooms = (await one.call("GET", "/sync", token=bob))["rooms"]["join"]
-        join = rooms[room_id]["timeline"]["events"][-1]
-        assert join["state_key"] == "@bob:one.test"
-        assert join["unsigned"]["prev_content"]["is_direct"] is True
-        assert join["unsigned"]["prev_sender"] == "@alice:one.test"
+        answer = await one.call("GET", f"/sync?{STATE_AFTER}=true", token=bob)
+        part = answer["rooms"]["join"][room_id]
+        in_state = [
+            event
+            for event in part["org.matrix.msc4222.state_after"]["events"]
+            if event["state_key"] == "@bob:one.test"
+        ]
+        for join in (part["timeline"]["events"][-1], *in_state):
+            assert join["content"]["membership"] == "join"
+            assert join["unsigned"]["prev_content"]["is_direct"] is True
+            assert join["unsigned"]["prev_sender"] == "@alice:one.test"
+        assert len(in_state) == 1
 
 
 async def test_the_state_after_has_the_name_under_which_it_was_asked_for(
@@ -34,7 +43,7 @@ async def test_the_state_after_has_the_name_under_which_it_was_asked_for(
         alice = await one.register("alice")
         room_id = await one.room(alice, name="Verona")
 
-        answer = await one.call("GET", "/sync?org.matrix.msc4222.use_state_after=true", token=alice)
+        answer = await one.call("GET", f"/sync?{STATE_AFTER}=true", token=alice)
 
         part = answer["rooms"]["join"][room_id]
         state = part["org.matrix.msc4222.state_after"]["events"]
