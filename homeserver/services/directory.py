@@ -5,22 +5,26 @@ Spec: client-server API, room aliases, listing rooms.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from homeserver.errors import Forbidden, InvalidParam, MatrixError, NotFound
-from homeserver.protocol.events import JsonObject
+from homeserver.protocol.events import JsonObject, StateKey
 from homeserver.protocol.identifiers import (
     InvalidIdentifier,
     RoomAlias,
     RoomId,
     UserId,
 )
+from homeserver.services.client_events import shown_event
 from homeserver.services.event_store import EventStore
-from homeserver.services.live_room import JOIN_RULES, LiveRoom
+from homeserver.services.live_room import LiveRoom
 from homeserver.services.rooms import Rooms
+from homeserver.storage import many_rooms
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
+from homeserver.storage.events import get_events
+from homeserver.storage.sync import get_member_counts
 
 SUMMARY_KEYS = (
     ("m.room.create", ""),
@@ -32,6 +36,7 @@ SUMMARY_KEYS = (
     ("m.room.history_visibility", ""),
     ("m.room.guest_access", ""),
 )
+NOTHING: Mapping[StateKey, Mapping[str, object]] = {}
 
 
 class RemoteDirectory(Protocol):
@@ -172,24 +177,54 @@ class Directory:
     async def summary(self, room: LiveRoom) -> JsonObject:
         """A room as the directory shows it."""
         await room.load_events(self._store, SUMMARY_KEYS)
-        content = {key[0].removeprefix("m.room."): room.content(key) for key in SUMMARY_KEYS}
-        chunk: JsonObject = {
-            "room_id": room.room_id,
-            "num_joined_members": room.joined_count,
-            "world_readable": content["history_visibility"].get("history_visibility")
-            == "world_readable",
-            "guest_can_join": content["guest_access"].get("guest_access") == "can_join",
-            "join_rule": room.content(JOIN_RULES).get("join_rule", "invite"),
+        contents = {key: room.content(key) for key in SUMMARY_KEYS}
+        return _summary(room.room_id, room.joined_count, contents)
+
+    async def summaries(self, room_ids: Sequence[str]) -> dict[str, JsonObject]:
+        """Several rooms as the directory shows them, in four queries: only what is shown of them
+        is read.  Rooms that we do not have are left out."""
+        snapshots = await many_rooms.get_room_snapshots(self._database, room_ids)
+        wanted = [(snapshot, key) for snapshot in snapshots.values() for key in SUMMARY_KEYS]
+        if not wanted:
+            return {}
+        ids = await many_rooms.get_states_keys(self._database, wanted)
+        # Not through the store: a whole directory would leave nothing else in it.
+        events = await get_events(self._database, ids.values())
+        counts = await get_member_counts(self._database, list(snapshots))
+        contents: dict[int, dict[StateKey, Mapping[str, object]]] = {}
+        for (snapshot, key), event_id in ids.items():
+            if event_id in events:
+                content = shown_event(events[event_id]).content
+                contents.setdefault(snapshot, {})[key] = content
+        return {
+            room_id: _summary(
+                room_id, counts.get((room_id, "join"), 0), contents.get(snapshot, NOTHING)
+            )
+            for room_id, snapshot in snapshots.items()
         }
-        shown = {
-            "name": content["name"].get("name"),
-            "topic": content["topic"].get("topic"),
-            "avatar_url": content["avatar"].get("url"),
-            "canonical_alias": content["canonical_alias"].get("alias"),
-            "room_type": content["create"].get("type"),
-        }
-        chunk.update({key: value for key, value in shown.items() if isinstance(value, str)})
-        return chunk
+
+
+def _summary(
+    room_id: str, joined: int, contents: Mapping[StateKey, Mapping[str, object]]
+) -> JsonObject:
+    content = {key[0].removeprefix("m.room."): contents.get(key, {}) for key in SUMMARY_KEYS}
+    chunk: JsonObject = {
+        "room_id": room_id,
+        "num_joined_members": joined,
+        "world_readable": content["history_visibility"].get("history_visibility")
+        == "world_readable",
+        "guest_can_join": content["guest_access"].get("guest_access") == "can_join",
+        "join_rule": content["join_rules"].get("join_rule", "invite"),
+    }
+    shown = {
+        "name": content["name"].get("name"),
+        "topic": content["topic"].get("topic"),
+        "avatar_url": content["avatar"].get("url"),
+        "canonical_alias": content["canonical_alias"].get("alias"),
+        "room_type": content["create"].get("type"),
+    }
+    chunk.update({key: value for key, value in shown.items() if isinstance(value, str)})
+    return chunk
 
 
 def parse_alias(text: str) -> RoomAlias:

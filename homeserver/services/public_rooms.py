@@ -9,14 +9,12 @@ directory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from homeserver.errors import BadJson, InvalidParam
 from homeserver.protocol.events import JsonObject
-from homeserver.services.live_room import LiveRoom
-from homeserver.services.rooms import Rooms
 from homeserver.storage import room_listings as storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord
@@ -24,6 +22,7 @@ from homeserver.storage.log import Log, Notice
 
 MAX_PAGE = 500
 DEFAULT_PAGE = 100
+READ_AT_ONCE = 100  # rooms
 SEARCHED = ("name", "topic", "canonical_alias")
 
 
@@ -94,8 +93,8 @@ class RemoteDirectories(Protocol):
 class RoomDescriptions(Protocol):
     """What is said of a room."""
 
-    async def summary(self, room: LiveRoom) -> JsonObject:
-        """A room as the directory shows it."""
+    async def summaries(self, room_ids: Sequence[str]) -> Mapping[str, JsonObject]:
+        """Rooms as the directory shows them, those that we have."""
 
 
 class PublicRooms:
@@ -107,18 +106,16 @@ class PublicRooms:
         server_name: str,
         database: Database,
         log: Log,
-        rooms: Rooms,
         descriptions: RoomDescriptions,
         remote: RemoteDirectories,
     ) -> None:
         self._server_name = server_name
         self._database = database
-        self._rooms = rooms
         self._descriptions = descriptions
         self._remote = remote
         self._chunks: dict[str, JsonObject] = {}
-        self._changes = 0
         self._reading = asyncio.Lock()
+        self._changed: set[str] = set()  # rooms that changed while others, or they, were read
         log.subscribe(self._on_notice)
 
     async def page(self, query: DirectoryQuery, server: str | None = None) -> JsonObject:
@@ -134,31 +131,38 @@ class PublicRooms:
 
     async def _described(self, room_ids: Iterable[str]) -> list[JsonObject]:
         """What is shown of rooms; of those that nobody is in any more, nothing."""
-        chunks = []
+        found: dict[str, JsonObject] = {}
+        unknown: list[str] = []
         for room_id in room_ids:
             chunk = self._chunks.get(room_id)
             if chunk is None:
-                async with self._reading:  # a directory is read once, however many ask
-                    chunk = self._chunks.get(room_id) or await self._describe(room_id)
-            if chunk is not None and chunk["num_joined_members"] > 0:
-                chunks.append(chunk)
-        return chunks
+                unknown.append(room_id)
+            else:
+                found[room_id] = chunk
+        for start in range(0, len(unknown), READ_AT_ONCE):
+            found |= await self._read(unknown[start : start + READ_AT_ONCE])
+        return [chunk for chunk in found.values() if chunk["num_joined_members"] > 0]
 
-    async def _describe(self, room_id: str) -> JsonObject | None:
-        changes = self._changes
-        room = await self._rooms.find(room_id)
-        if room is None:
-            return None
-        chunk = await self._descriptions.summary(room)
-        if changes == self._changes and room.settled:
-            self._chunks[room_id] = chunk
-        return chunk
+    async def _read(self, room_ids: Sequence[str]) -> dict[str, JsonObject]:
+        async with self._reading:  # a directory is read once, however many ask
+            found = {
+                room_id: self._chunks[room_id] for room_id in room_ids if room_id in self._chunks
+            }
+            missing = [room_id for room_id in room_ids if room_id not in found]
+            if missing:
+                self._changed.clear()
+                read = await self._descriptions.summaries(missing)
+                found |= read
+                for room_id in read.keys() - self._changed:
+                    self._chunks[room_id] = read[room_id]
+        return found
 
     def _on_notice(self, notice: Notice) -> None:
         for _, record in notice.records:
             if isinstance(record, EventRecord) and (record.event.is_state or record.redacts):
-                self._changes += 1
                 self._chunks.pop(record.event.room_id, None)
+                if self._reading.locked():
+                    self._changed.add(record.event.room_id)
 
 
 def matches(chunk: JsonObject, query: DirectoryQuery) -> bool:

@@ -43,7 +43,6 @@ class SpaceParts:
             server_name=wiring.config.server_name,
             database=wiring.database,
             log=wiring.log,
-            rooms=wiring.rooms,
             descriptions=wiring.directory,
             remote=wiring.queries,
         )
