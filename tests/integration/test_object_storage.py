@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import random
@@ -12,10 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from click.testing import CliRunner
 from PIL import Image
 
+from homeserver.cli import main
+from homeserver.protocol.signing import format_signing_key, generate_signing_key
+from homeserver.services.object_storage.bucket import Bucket, BucketSettings
+from homeserver.services.object_storage.store import BucketStore
+from homeserver.storage import migrations
 from homeserver.storage.database import Database
+from tests.conftest import TestPostgres
+from tests.integration.media_world import RemoteFile, media_world
 from tests.integration.single import Instance, running
+from tests.integration.test_exports import export
 from tests.services.object_storage import servers
 from tests.services.object_storage.servers import ObjectStorage
 
@@ -92,7 +103,7 @@ async def stored(
     database: Database, tmp_path: Path, storage: ObjectStorage, **more: Any
 ) -> AsyncIterator[tuple[Instance, str, str]]:
     """An instance, Alice's token, and the bucket's name."""
-    media = section(storage, **more)
+    media = section(storage)
     async with running(database, tmp_path, media=media) as one:
         yield one, await one.register("alice"), media["s3"]["bucket"]
 
@@ -176,6 +187,115 @@ async def test_small_files_are_read_from_this_machine_while_they_are_wanted(
         await delete(one, alice, uri)
 
         assert list((tmp_path / "data" / "media_cache").rglob("*.sealed")) == []
+
+
+async def test_an_export_has_files_of_the_bucket(
+    database: Database, tmp_path: Path, storage: ObjectStorage
+) -> None:
+    async with stored(database, tmp_path, storage, cache_bytes=0) as (one, alice, _):
+        room_id = await one.room(alice)
+        uri = await upload(one, alice, LARGE)
+        await one.say(alice, room_id, "file", msgtype="m.file", url=f"mxc://{uri}")
+
+        archive = await export(one, alice)
+
+        names = [name for name in archive.zip.namelist() if uri.partition("/")[2] in name]
+        assert [archive.zip.read(name) for name in names] == [LARGE]
+
+
+async def test_a_copy_of_another_servers_file_shares_the_bytes_of_an_upload(
+    database: Database, tmp_path: Path, storage: ObjectStorage
+) -> None:
+    media = section(storage, cache_bytes=0)
+    async with media_world(database, tmp_path, media=media) as world:
+        path = "other.test/theirs"
+        world.others.files[path] = RemoteFile(LARGE)
+        uri = await upload(world.one, world.alice, LARGE)
+
+        assert await get(world.one, world.bob, f"download/{path}") == (200, LARGE)
+        assert list(storage.objects(media["s3"]["bucket"])) == [place(LARGE)]
+        await delete(world.one, world.alice, uri)
+
+        assert await get(world.one, world.bob, f"download/{path}") == (200, LARGE)
+        assert world.others.asked == [path]
+
+
+async def test_a_resumable_upload_that_storage_did_not_take_is_taken_when_it_is_back(
+    database: Database, tmp_path: Path, storage: ObjectStorage
+) -> None:
+    body = {"Content-Type": "application/offset+octet-stream", "Tus-Resumable": "1.0.0"}
+    async with stored(database, tmp_path, storage, cache_bytes=0) as (one, alice, bucket):
+        store = one.wiring.device_parts.media_files.store
+        assert isinstance(store, BucketStore)
+        headers = {"Authorization": f"Bearer {alice}", **body}
+        good = vars(store)["bucket"]
+        nowhere = f"http://127.0.0.1:{servers.free_port()}"
+        lost = BucketSettings("b", nowhere, access_key_id="a", secret_access_key="b")
+        vars(store)["bucket"] = Bucket(lost)
+
+        async with one.client.post(
+            "/api/v1/uploads", data=b"whole", headers={**headers, "Upload-Length": "5"}
+        ) as response:
+            assert response.status == 503
+            uploads = await database.fetch("SELECT upload_id, state FROM uploads")
+            assert [row["state"] for row in uploads] == ["receiving"]
+        vars(store)["bucket"] = good
+        path = f"/api/v1/uploads/{uploads[0]['upload_id']}"
+        async with one.client.head(path, headers=headers) as response:
+            assert (response.status, response.headers["Upload-Offset"]) == (200, "5")
+
+        assert await get(one, alice, f"download/one.test/{uploads[0]['upload_id']}") == (
+            200,
+            b"whole",
+        )
+        assert list(storage.objects(bucket)) == [place(b"whole")]
+
+
+async def test_the_command_line_moves_files_while_the_server_runs(
+    postgres: TestPostgres,
+    tmp_path: Path,
+    storage: ObjectStorage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dsn = await postgres.create_database()
+    monkeypatch.setenv("COMITY_DATABASE__DSN", dsn)
+    key = generate_signing_key(secrets.token_bytes(32), "test")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "signing.key").write_text(format_signing_key(key))
+
+    async def comity(*arguments: str, code: int = 0) -> str:
+        config = ["--config", str(tmp_path / "comity.yaml")]
+        result = await asyncio.to_thread(CliRunner().invoke, main, [*arguments, *config])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    database = await Database.connect(dsn)
+    await migrations.apply(database)
+    async with running(database, tmp_path) as one:
+        uri = await upload(one, await one.register("alice"), LARGE)
+        assert "there is no bucket" in await comity("media", "migrate", code=1)
+        assert "ok    media: files lie in data_dir" in await comity("doctor", code=1)
+
+    media = section(storage)
+    async with running(database, tmp_path, media=media) as one:
+        alice = (await one.call("POST", "/login", LOGIN))["access_token"]
+        assert await get(one, alice, f"download/{uri}") == (200, LARGE)
+        moved = await comity("media", "migrate")
+        assert moved.startswith("moved 1 files")
+        assert list(storage.objects(media["s3"]["bucket"])) == [place(LARGE)]
+        assert await get(one, alice, f"download/{uri}") == (200, LARGE)
+        assert (await comity("media", "migrate")).startswith("moved 0 files")
+        assert "1 files  encrypts what comes in" in await comity("media", "keys")
+        assert "media in the bucket" in await comity("backup", str(tmp_path / "backup.tar.gz"))
+        assert "ok    media: files lie in http://" in await comity("doctor", code=1)
+        media["s3"]["bucket"] = "nonesuch"
+        config = tmp_path / "comity.yaml"
+        config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "media": media}))
+        mend = await comity("doctor", code=1)
+        assert "MEND  media: the bucket nonesuch" in mend
+        assert "there is no such bucket" in mend
+        assert servers.SECRET not in mend
+    await database.close()
 
 
 async def test_storage_that_is_away_is_said_clearly_and_the_rest_goes_on(

@@ -22,6 +22,7 @@ from homeserver.services.exports.account import AccountPart
 from homeserver.services.exports.archive import PAUSE_SECONDS, Archive
 from homeserver.services.exports.media import HeldMedia, MediaPart
 from homeserver.services.exports.rooms import RoomsPart
+from homeserver.services.media_stores import StorageUnavailable
 from homeserver.storage import exports as storage
 from homeserver.storage.database import Database
 from homeserver.storage.exports import Export
@@ -180,6 +181,10 @@ class Exports:
         except asyncio.CancelledError:
             await storage.put_back(self._database, export.export_id)
             raise
+        except StorageUnavailable as error:
+            logger.warning("export waits for files", user_id=export.user_id, reason=error.reason)
+            await storage.put_back(self._database, export.export_id)
+            return False
         except Unwanted:
             logger.info("export is wanted no more", user_id=export.user_id)
         except Exception:

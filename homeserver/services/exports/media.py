@@ -11,6 +11,7 @@ import orjson
 from homeserver.errors import MatrixError
 from homeserver.services.exports.archive import Archive
 from homeserver.services.media import MediaFile
+from homeserver.services.media_stores import StorageUnavailable
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.storage import export_data as storage
 from homeserver.storage.database import Database
@@ -86,13 +87,18 @@ class MediaPart:
         return self._places.get((origin, media_id))
 
     async def add(self, origin: str, media_id: str) -> None:
-        """Put a file in, unless that is done or this instance does not hold it."""
+        """Put a file in, unless that is done or this instance does not hold it.
+
+        Raises :class:`~homeserver.services.media_stores.StorageUnavailable`.
+        """
         if (origin, media_id) in self._places:
             return
         self._places[(origin, media_id)] = None
         line: dict[str, object] = {"mxc": f"mxc://{origin}/{media_id}"}
         try:
             found = await self._media.find(origin, media_id, allow_remote=False)
+        except StorageUnavailable:
+            raise
         except MatrixError as error:
             line["left_out"] = error.text
         else:

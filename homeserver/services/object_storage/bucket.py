@@ -212,7 +212,7 @@ class Bucket:
                 self._failures += 1
                 self._away_until = self._clock_seconds() + AWAY_SECONDS
         logger.warning(
-            "object storage failed", operation=doing, key=key, bucket=self.name, reason=reason
+            "object storage failed", operation=doing, file=key, bucket=self.name, reason=reason
         )
         return StorageUnavailable(reason)
 
