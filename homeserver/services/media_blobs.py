@@ -68,6 +68,10 @@ class MediaBlob:
         """Whether it is there."""
         return any(self.store.exists(place) for place in self._places)
 
+    def is_stored(self) -> bool:
+        """Whether it is there, beyond doubt: so that what is sent again need not be stored."""
+        return any(self.store.is_stored(place) for place in self._places)
+
     def open(self) -> io.BufferedReader:
         """Its content, to read and to seek in.
 

@@ -138,7 +138,7 @@ class MediaFiles:
         """Give a file its place, unless the same content is there."""
         os.fsync(writer.file.fileno())
         writer.close()
-        if target.exists():
+        if target.is_stored():
             writer.path.unlink(missing_ok=True)
         else:
             place = target.sealed_path if writer.path.suffix else target.path

@@ -44,6 +44,9 @@ class MediaStore(Protocol):
     def exists(self, place: Path) -> bool:
         """Whether there is a file."""
 
+    def is_stored(self, place: Path) -> bool:
+        """The same, beyond doubt: nothing that is remembered of it counts."""
+
     def find(self, directory: Path, names: Sequence[str]) -> str | None:
         """The first of some names that a directory has."""
 
@@ -76,6 +79,10 @@ class LocalStore:
 
     def exists(self, place: Path) -> bool:
         """Whether there is a file."""
+        return place.exists()
+
+    def is_stored(self, place: Path) -> bool:
+        """The same."""
         return place.exists()
 
     def find(self, directory: Path, names: Sequence[str]) -> str | None:

@@ -89,11 +89,18 @@ class BucketStore:
         with self._lock:
             if key in self._known:
                 return True
-        if self._cache.has(self._name(place)) or place.exists():
+        return self._cache.has(self._name(place)) or self.is_stored(place)
+
+    def is_stored(self, place: Path) -> bool:
+        """The same, as the bucket says now."""
+        key = self.key(place)
+        if place.exists():
             return True
         found = self.bucket.exists(key)
         if found:
             self._note(key)
+        else:
+            self._forget(key)
         return found
 
     def find(self, directory: Path, names: Sequence[str]) -> str | None:

@@ -175,3 +175,15 @@ async def test_a_damaged_file_in_the_bucket_is_named_and_left(world: World) -> N
 
     assert (resealing.done, resealing.damaged) == (0, [stored.sha256.hex()])
     assert world.store.bucket.get(key, 0, 10**7).content == content
+
+
+async def test_what_vanished_from_the_bucket_is_stored_when_it_is_sent_again(
+    world: World, storage: ObjectStorage
+) -> None:
+    stored = await world.put(CONTENTS[3], world.files)
+    key = world.store.key(world.files.blob(stored.sha256).sealed_path)
+    storage.client.delete_object(Bucket=world.store.bucket.name, Key=key)
+
+    await world.put(CONTENTS[3], world.files, known=False)
+
+    assert list(storage.objects(world.store.bucket.name)) == [key]
