@@ -386,8 +386,6 @@ class MediaService:
         if self._gate is not None:
             try:
                 await self._gate.check_download(row, blob)
-            except FileNotFoundError:
-                raise NotFound("There is no such media here") from None
             except DamagedFile as error:
                 raise damaged(blob, error) from error
         now = self._clock_ms()

@@ -136,14 +136,20 @@ class MediaGate:
     # ------------------------------------------------------------ on the way out
 
     async def check_download(self, row: MediaRow, blob: MediaBlob) -> None:
-        """Look up what was decided; judge what was not judged yet.  Raises :class:`Forbidden`."""
+        """Look up what was decided; judge what was not judged yet.
+
+        Raises :class:`Forbidden`, and :class:`NotFound` for a file that has gone.
+        """
         if not self._active and not self._any_lasting:
             return
         verdict = await storage.get_verdict(self._database, row.origin, row.media_id)
         if verdict is None or verdict.sha256 != row.sha256 or not self._stands(verdict):
             if not self._active:
                 return
-            verdict = await self._judge_once(row, blob)
+            try:
+                verdict = await self._judge_once(row, blob)
+            except FileNotFoundError:
+                raise NotFound("There is no such media here") from None
         _enforce(verdict)
 
     def _stands(self, verdict: MediaVerdict) -> bool:
