@@ -36,6 +36,7 @@ RETRIES = 2
 CONNECT_SECONDS = 5.0
 FAILURES = 3  # in a row, and the storage counts as away
 AWAY_SECONDS = 5.0
+ROLES = "http://169.254.169.254/"  # where a machine of Amazon's asks for its role's key
 CHECK_NAME = "comity-check"
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _STATUS = re.compile(r"status code: (\d{3} [A-Za-z ]{1,40})")
@@ -224,6 +225,8 @@ class _NoBucket(Exception):
 def explain(error: Exception) -> str:
     """What is wrong, for the admin: nothing of requests and their signatures."""
     text = str(error)
+    if ROLES in text:
+        return "no access key is configured or in the environment, and the machine has no role"
     code, status, kind = (found.search(text) for found in (_CODE, _STATUS, _KIND))
     what = _MESSAGES.get(code[1] if code else "") or _MESSAGES.get(kind[1] if kind else "")
     details = ", ".join(found[1].strip() for found in (status, code) if found is not None)

@@ -18,6 +18,7 @@ from homeserver.services.object_storage.bucket import (
     PART_BYTES,
     Bucket,
     BucketSettings,
+    explain,
 )
 
 from .servers import NAMES, SECRET, ObjectStorage, free_port
@@ -124,6 +125,12 @@ def test_keys_of_the_environment_do_not_mix_with_configured_ones(
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of somebody else")
 
     Bucket(settings).check("")
+
+
+def test_without_any_key_that_is_what_is_said() -> None:
+    error = OSError("Error performing PUT http://169.254.169.254/latest/api/token in 2.1ms")
+
+    assert explain(error).startswith("no access key is configured")
 
 
 def test_no_secret_is_in_a_log(
