@@ -1,7 +1,8 @@
 """Presence: who is online, idle or away.  The live state is in memory, the last one on disk.
 
 A version is a moment (ms), as for typing: the part of a sync token that is not durable.  Changes
-go to disk and to other instances at most once a second, whatever happens in between.
+go to disk and to other instances at most once a second, whatever happens in between.  Those who
+come to share a room are told of each other.
 
 Spec: client-server API, presence; server-server API, ``m.presence``.
 """
@@ -20,6 +21,7 @@ from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.audience import EVERYBODY, PRESENCE_SCOPE, Audience, hidden_from
 from homeserver.services.outgoing import EduQueue
+from homeserver.services.presence_peers import PRESENCE, PresencePeers
 from homeserver.services.presence_state import (
     BUSY,
     BUSY_SPELLING,
@@ -29,21 +31,23 @@ from homeserver.services.presence_state import (
     UNAVAILABLE,
     UserPresence,
 )
+from homeserver.services.presence_strangers import Strangers
 from homeserver.services.values import is_integer, is_user_id
 from homeserver.storage import presence as storage
 from homeserver.storage.database import Database
-from homeserver.storage.rooms import servers_sharing_rooms
+from homeserver.storage.event_records import EventRecord, MembershipChange
+from homeserver.storage.log import Notice
 from homeserver.storage.shared_rooms import sharing_rooms, sharing_with_us
 
 logger = structlog.get_logger(__name__)
 
-PRESENCE = "m.presence"
 SWEEP_SECONDS = 1.0
 MAX_STATUS = 1_000
 MAX_PUSH = 1_000
 MAX_USERS = 50_000
 MAX_PER_SYNC = 5_000
-SERVERS_FRESH_MS = 60_000
+MOST_ENTERED = 10_000  # users who came into rooms, and are told of those in there
+ROOMS_ENTERED = 50  # of each, the last
 COUNT_EVERY_MS = 1_000
 
 
@@ -63,16 +67,19 @@ class PresenceService:
     ) -> None:
         self._server_name = server_name
         self._database = database
-        self._edus = edus
         self._clock_ms = clock_ms
         self.enabled = enabled
         self.on_change = on_change
         self._audience = audience
         self._users: OrderedDict[str, UserPresence] = OrderedDict()  # the last changed last
         self._watched: set[str] = set()  # who may change by the passing of time
-        self._unsent: set[str] = set()
         self._unstored: set[str] = set()
-        self._servers: dict[str, tuple[int, frozenset[str]]] = {}
+        self._strangers = Strangers()
+        self._entered: OrderedDict[str, OrderedDict[str, int]] = OrderedDict()
+        """Who came into which rooms, at which version."""
+        self.peers = PresencePeers(
+            database=database, edus=edus, audience=audience, users=self._users, clock_ms=clock_ms
+        )
         self._counted: tuple[int, Counter[str]] = (-COUNT_EVERY_MS, Counter())
         self._task: asyncio.Task[None] | None = None
         self.version = clock_ms()
@@ -151,8 +158,45 @@ class PresenceService:
     async def forget(self, user_id: str) -> None:
         """Keep nothing of a user whose account has ended; what is stored is deleted elsewhere."""
         self._users.pop(user_id, None)
-        for users in (self._watched, self._unsent, self._unstored):
+        for users in (self._watched, self._unstored):
             users.discard(user_id)
+        self._entered.pop(user_id, None)
+        self.peers.forget(user_id)
+
+    # ------------------------------------------------------------ rooms
+
+    def on_notice(self, notice: Notice) -> None:
+        """See who came into a room."""
+        if not self.enabled:
+            return
+        for _, record in notice.records:
+            if isinstance(record, EventRecord):
+                for change in record.memberships:
+                    self._moved(change)
+
+    def _moved(self, change: MembershipChange) -> None:
+        user_id, came = change.user_id, change.membership == "join"
+        if came:
+            self._strangers.somebody_came()
+        if not change.local:
+            if came:
+                self.peers.met(change.room_id, server_name_of(user_id))
+            return
+        self.peers.moved(user_id)
+        if not came:
+            return
+        user = self._users.get(user_id)
+        if user is not None and (user.presence != OFFLINE or user.status_msg):
+            self._update(user, True)  # there may be others who do not know
+        self.version = max(self.version + 1, self._clock_ms())
+        rooms = self._entered.setdefault(user_id, OrderedDict())
+        rooms.pop(change.room_id, None)
+        rooms[change.room_id] = self.version
+        self._entered.move_to_end(user_id)
+        if len(rooms) > ROOMS_ENTERED:
+            rooms.popitem(last=False)
+        if len(self._entered) > MOST_ENTERED:
+            self._entered.popitem(last=False)
 
     # ------------------------------------------------------------ other instances
 
@@ -170,8 +214,22 @@ class PresenceService:
         known = await sharing_with_us(self._database, strangers) if strangers else set()
         for user_id, entry in entries.items():
             if user_id in known or user_id in self._users:
-                user = self._users.get(user_id) or self._new(user_id)
-                self._update(user, user.hear(entry, self._clock_ms()))
+                self._hear(user_id, entry)
+            else:
+                self._strangers.put(user_id, entry, self._clock_ms())
+
+    def _hear(self, user_id: str, entry: JsonObject) -> None:
+        user = self._users.get(user_id) or self._new(user_id)
+        self._update(user, user.hear(entry, self._clock_ms()))
+
+    async def _meet_strangers(self) -> None:
+        """Take in what was said of users before they shared a room with ours."""
+        asked = self._strangers.to_look_at(self._clock_ms())
+        known = await sharing_with_us(self._database, asked) if asked else set()
+        for user_id in known:
+            entry = self._strangers.take(user_id)
+            if entry is not None:
+                self._hear(user_id, entry)
 
     # ------------------------------------------------------------ reading
 
@@ -212,6 +270,8 @@ class PresenceService:
                 break
             if version > 0 or user.presence != OFFLINE:
                 changed[user_id] = user
+        if version > 0 and reader in self._entered:
+            changed.update(await self._met_since(reader, version))
         others = [user_id for user_id in changed if user_id != reader]
         shown = await sharing_rooms(self._database, reader, others) if others else set()
         if self._audience.any_restricts(PRESENCE_SCOPE):
@@ -222,6 +282,15 @@ class PresenceService:
             for user_id, user in changed.items()
             if user_id in shown or user_id == reader
         ]
+
+    async def _met_since(self, reader: str, version: int) -> dict[str, UserPresence]:
+        """Who is in the rooms that a reader came into since a version, and not offline."""
+        rooms = [room_id for room_id, at in self._entered[reader].items() if at > version]
+        if not rooms:
+            return {}
+        members = await storage.get_members(self._database, rooms, MAX_PER_SYNC)
+        users = [self._users[user_id] for user_id in members if user_id in self._users]
+        return {user.user_id: user for user in users if user.presence != OFFLINE}
 
     async def states(self, reader: str, user_ids: Sequence[str]) -> dict[str, UserPresence]:
         """How those of some users are whom a reader may see: one statement for all of them.
@@ -298,7 +367,7 @@ class PresenceService:
         self._users.move_to_end(user.user_id)
         self._unstored.add(user.user_id)
         if user.local:
-            self._unsent.add(user.user_id)
+            self.peers.changed(user.user_id)
         self.on_change(user.user_id)
 
     # ------------------------------------------------------------ as time passes
@@ -308,6 +377,7 @@ class PresenceService:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
                 self.sweep()
+                await self._meet_strangers()
                 await self._send()
                 await self._store()
             except Exception:
@@ -320,6 +390,7 @@ class PresenceService:
             user = self._users.get(user_id)
             if user is not None:
                 self._update(user, user.pass_time(now))
+                self.peers.pass_time(user, now)
             if user is None or user.presence == OFFLINE:
                 self._watched.discard(user_id)
 
@@ -327,26 +398,7 @@ class PresenceService:
         changed = [self._users[user_id] for user_id in self._unstored if user_id in self._users]
         if strangers := [user for user in changed if not user.recalled]:
             await self._recall(strangers)
-        unsent, self._unsent = self._unsent, set()
-        for user_id in unsent:
-            user = self._users.get(user_id)
-            servers = await self._audience.servers_that_may_see(
-                user_id, await self._servers_of(user_id), PRESENCE_SCOPE
-            )
-            if user is not None and servers:
-                entry = {"user_id": user_id, **user.content(self._clock_ms())}
-                entry.setdefault("last_active_ago", 0)
-                self._edus.queue_ephemeral(servers, PRESENCE, {"push": [entry]}, user_id)
-
-    async def _servers_of(self, user_id: str) -> frozenset[str]:
-        now = self._clock_ms()
-        known = self._servers.get(user_id)
-        if known is None or known[0] < now - SERVERS_FRESH_MS:
-            if len(self._servers) > MAX_USERS:
-                self._servers.clear()
-            servers = frozenset(await servers_sharing_rooms(self._database, user_id))
-            known = self._servers[user_id] = (now, servers)
-        return known[1]
+        await self.peers.tell()
 
     async def _store(self) -> None:
         unstored, self._unstored = self._unstored, set()

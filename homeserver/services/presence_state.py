@@ -52,6 +52,8 @@ class UserPresence:
     syncs: int = 0  # under way
     seen_at: int = 0  # ms; the end of the last sync, or the last EDU
     version: int = 0
+    told: frozenset[str] = frozenset()  # the instances that know
+    told_at: int = 0  # ms
 
     @property
     def idle(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from homeserver.storage.database import Queryable
@@ -27,6 +27,14 @@ SELECT wanted.user_id, p.presence, p.status_msg, p.last_active_at,
         WHERE c.owner = wanted.user_id AND c.scope = 'message' AND c.peer = $1
             AND c.state = 'granted') AS near
 FROM unnest($2::text[]) AS wanted (user_id) LEFT JOIN presence p USING (user_id)
+"""
+
+SELECT_LOCAL_MEMBERS = """
+SELECT user_id FROM memberships WHERE room_id = $1 AND local AND membership = 'join' LIMIT $2
+"""
+SELECT_MEMBERS = """
+SELECT DISTINCT user_id FROM memberships
+WHERE room_id = ANY($1::text[]) AND membership = 'join' LIMIT $2
 """
 
 
@@ -74,3 +82,13 @@ async def get_seen_by(db: Queryable, reader: str, user_ids: Iterable[str]) -> di
             last = PresenceRow(user_id, row["presence"], row["status_msg"], row["last_active_at"])
         found[user_id] = Seen(row["near"], last)
     return found
+
+
+async def get_local_members(db: Queryable, room_id: str, limit: int) -> list[str]:
+    """Some of our users in a room."""
+    return [row["user_id"] for row in await db.fetch(SELECT_LOCAL_MEMBERS, room_id, limit)]
+
+
+async def get_members(db: Queryable, room_ids: Collection[str], limit: int) -> list[str]:
+    """Some of those who are joined to some rooms."""
+    return [row["user_id"] for row in await db.fetch(SELECT_MEMBERS, list(room_ids), limit)]

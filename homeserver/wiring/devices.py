@@ -95,6 +95,11 @@ class DeviceParts:
                 server_name=config.server_name, typing=self.typing, presence=self.presence
             ).on_notice
         )
+        wiring.log.subscribe(self.presence.on_notice)
+        health = wiring.transport.health
+        health.subscribe(
+            lambda peer: None if health.is_failing(peer) else self.presence.peers.is_back(peer)
+        )
         self.people_index = PeopleIndex(database=database)
         wiring.log.subscribe(self.people_index.on_notice)
         self.people_search: PeopleSearch = PeopleSearch(

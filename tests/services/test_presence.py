@@ -8,9 +8,23 @@ from typing import Any
 import pytest
 
 from homeserver.errors import BadJson, Forbidden
+from homeserver.protocol.events import Event
+from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.services.presence import PresenceService
 from homeserver.services.presence_state import ABSENT_MS, CURRENTLY_ACTIVE_MS, IDLE_MS
-from tests.services.doubles import ALICE, BOB, CAROL, PEER, SERVER, Clock, Edus, set_membership
+from homeserver.storage.event_records import EventRecord, MembershipChange
+from homeserver.storage.log import Notice
+from tests.services.doubles import (
+    ALICE,
+    BOB,
+    CAROL,
+    PEER,
+    ROOM,
+    SERVER,
+    Clock,
+    Edus,
+    set_membership,
+)
 
 
 @dataclass
@@ -213,3 +227,98 @@ async def test_a_text_alone_leaves_the_state_as_it_is(stage):
     user = (await stage.service.states(ALICE, [BOB]))[BOB]
     assert (user.presence, user.status_msg) == ("busy", "two")
     assert await stage.service.status_text(BOB) == "two"
+
+
+EVE = "@eve:three.example"
+
+
+async def test_what_was_said_of_a_user_before_they_were_known_here_counts(stage):
+    entry = {"user_id": EVE, "presence": "online", "last_active_ago": 5, "status_msg": "hello"}
+    await stage.service.receive("three.example", {"push": [entry]})
+    await stage.service._meet_strangers()
+    before = stage.service.peek(EVE)
+
+    await set_membership(stage.database, EVE)
+    stage.service.on_notice(came(EVE))
+    await stage.service._meet_strangers()
+
+    assert before is None
+    assert (await stage.service.get(ALICE, EVE))["status_msg"] == "hello"
+
+
+async def test_who_comes_into_a_room_is_told_of_those_in_there_who_are_not_offline(stage):
+    await stage.service.set_status(BOB, "online", "here")
+    dora = "@dora:one.example"
+    version = stage.service.version
+    before = await stage.service.presence_since(dora, version)
+
+    await set_membership(stage.database, dora)
+    stage.service.on_notice(came(dora))
+
+    (event,) = await stage.service.presence_since(dora, version)
+    assert before == []
+    assert (event["sender"], event["content"]["status_msg"]) == (BOB, "here")
+    assert await stage.service.presence_since(dora, stage.service.version) == []
+
+
+async def test_an_instance_that_comes_into_a_room_is_told_of_its_members_once(stage):
+    await stage.service.set_status(BOB, "online", "here")
+    await stage.service._send()
+    stage.edus.ephemeral.clear()
+    await set_membership(stage.database, EVE)
+
+    for _ in range(2):
+        stage.service.on_notice(came(EVE))
+        await stage.service._send()
+
+    ((to, _, content),) = stage.edus.ephemeral
+    assert to == "three.example"
+    assert [entry["user_id"] for entry in content["push"]] == [BOB]
+
+
+async def test_an_instance_that_was_away_is_told_what_it_has_missed(stage):
+    await stage.service.set_status(BOB, "online", "here")
+    await stage.service._send()
+    stage.edus.ephemeral.clear()
+
+    stage.service.peers.is_back("elsewhere.example")
+    stage.service.peers.is_back(PEER)
+    await stage.service._send()
+
+    assert [to for to, _, _ in stage.edus.ephemeral] == [PEER]
+
+
+async def test_presence_that_does_not_change_is_told_again_before_it_counts_as_gone(stage):
+    with stage.service.syncing(BOB):
+        await stage.service.set_status(BOB, "busy", "deep work")
+        await stage.service._send()
+        stage.edus.ephemeral.clear()
+
+        stage.pass_time(20 * 60_000)
+        await stage.service._send()
+        early = list(stage.edus.ephemeral)
+        stage.pass_time(6 * 60_000)
+        await stage.service._send()
+
+    assert early == []
+    ((_, _, content),) = stage.edus.ephemeral
+    assert content["push"][0]["status_msg"] == "deep work"
+
+
+def came(user_id: str) -> Notice:
+    """Somebody came into the room."""
+    pdu = {
+        "type": "m.room.member",
+        "room_id": ROOM,
+        "sender": user_id,
+        "state_key": user_id,
+        "content": {"membership": "join"},
+        "origin_server_ts": 1,
+        "depth": 1,
+        "auth_events": [],
+        "prev_events": [],
+    }
+    event = Event(pdu, "$join", ROOM_VERSIONS["11"])
+    local = user_id.endswith(f":{SERVER}")
+    change = MembershipChange(ROOM, user_id, "join", "$join", user_id, local)
+    return Notice(1, [(1, EventRecord(event, memberships=[change]))])
