@@ -90,16 +90,7 @@ class DeviceParts:
             enabled=config.presence.enabled,
             audience=wiring.consent,
         )
-        wiring.log.subscribe(
-            Activity(
-                server_name=config.server_name, typing=self.typing, presence=self.presence
-            ).on_notice
-        )
-        wiring.log.subscribe(self.presence.on_notice)
-        health = wiring.transport.health
-        health.subscribe(
-            lambda peer: None if health.is_failing(peer) else self.presence.peers.is_back(peer)
-        )
+        self._follow(wiring)
         self.people_index = PeopleIndex(database=database)
         wiring.log.subscribe(self.people_index.on_notice)
         self.people_search: PeopleSearch = PeopleSearch(
@@ -113,6 +104,18 @@ class DeviceParts:
         )
         wiring.transport.health.subscribe(self.remote_devices.peer_alive)
         self._media(wiring)
+
+    def _follow(self, wiring: Wiring) -> None:
+        """Who types and who is online follows from what happens, too."""
+        activity = Activity(
+            server_name=wiring.config.server_name, typing=self.typing, presence=self.presence
+        )
+        wiring.log.subscribe(activity.on_notice)
+        wiring.log.subscribe(self.presence.on_notice)
+        health = wiring.transport.health
+        health.subscribe(
+            lambda peer: None if health.is_failing(peer) else self.presence.peers.is_back(peer)
+        )
 
     def provide(self, app: web.Application) -> None:
         """Have handlers find the parts that are about keys kept for clients."""

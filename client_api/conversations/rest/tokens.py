@@ -23,7 +23,8 @@ async def create_token(call: Call[NewToken]) -> MadeToken:
     """Make a personal API token: a program that bears it acts for you, within its scopes.
 
     The token is shown this once. To make one takes a session of your own: an API token cannot make
-    another. It is good until it expires or is revoked, or your account ends.
+    another, nor can a session that a client got by OAuth 2.0 (403 `forbidden`), for the token would
+    outlive it. It is good until it expires or is revoked, or your account ends.
     """
     await refuse_oauth(call.request, call.requester)
     body = call.body
