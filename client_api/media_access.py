@@ -57,7 +57,9 @@ async def find_media(
     await app[MESSAGE_VIEWS].check_download(requester, uri)
     if reader is not None and not local:
         await access.check_download(reader, *uri, None)  # before it is fetched
-    media = await service.find(*uri, timeout_ms=timeout_ms, allow_remote=allow_remote)
+    media = await service.find(
+        *uri, timeout_ms=timeout_ms, allow_remote=allow_remote, reader=reader
+    )
     if reader is not None and local and media.row.uploader is not None:
         await access.check_download(reader, *uri, media.row.uploader)
     if whole:

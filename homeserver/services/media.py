@@ -6,8 +6,6 @@ Spec: client-server API, content repository; server-server API, the same.
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 from collections.abc import AsyncIterable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from homeserver.protocol.identifiers import is_valid_server_name
 from homeserver.services.media_blobs import MediaBlob, damaged
 from homeserver.services.media_files import MediaFiles, StoredFile
 from homeserver.services.media_limits import CREATE, Allowance, MediaLimits, QuotaExceeded
+from homeserver.services.media_names import MEDIA_ID, clean_content_type, clean_name, new_media_id
 from homeserver.services.media_strays import MediaStrays
 from homeserver.services.media_threads import in_media_thread
 from homeserver.services.sealing.errors import DamagedFile
@@ -32,17 +31,10 @@ from homeserver.storage.stripped_media import is_stripped
 
 logger = structlog.get_logger(__name__)
 
-UNKNOWN_TYPE = "application/octet-stream"
 DEFAULT_WAIT_MS = 20_000
 LONGEST_WAIT_MS = 60_000
 POLL_SECONDS = 1.0
 TOUCH_EVERY_MS = 24 * 3_600_000
-MAX_NAME = 255
-MAX_TYPE = 127
-
-# Spec: client-server API, content repository, security considerations.
-_MEDIA_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
-_CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(\s*;[\x20-\x7e]*)?")
 
 
 class NotYetUploaded(MatrixError):
@@ -169,6 +161,8 @@ class MediaService:
         self._pending = pending
         self._awaited: dict[str, _Awaited] = {}
         self._fetches: dict[tuple[str, str], asyncio.Task[MediaRow]] = {}
+        self.on_fetched: list[Callable[[int], None]] = []
+        """Told how many bytes a copy of another instance's file has, once it is here."""
 
     async def start(self) -> None:
         """Make the directories."""
@@ -355,14 +349,15 @@ class MediaService:
         *,
         timeout_ms: int = DEFAULT_WAIT_MS,
         allow_remote: bool = True,
+        reader: str | None = None,
     ) -> MediaFile:
-        """A file, fetched from its instance if need be.
+        """A file, fetched from its instance if need be, for a ``reader`` of this one.
 
         Spec: ``GET /media/download/{serverName}/{mediaId}``.
-        Raises :class:`NotFound`, :class:`NotYetUploaded`, :class:`RemoteTooLarge`, and
-        :class:`Forbidden` for what content policy withholds.
+        Raises :class:`NotFound`, :class:`LimitExceeded`, :class:`NotYetUploaded`,
+        :class:`RemoteTooLarge`, and :class:`Forbidden` for what content policy withholds.
         """
-        if not is_valid_server_name(origin) or not _MEDIA_ID.fullmatch(media_id):
+        if not is_valid_server_name(origin) or not MEDIA_ID.fullmatch(media_id):
             raise NotFound("There is no such media here")
         if await is_stripped(self._database, origin, media_id):
             raise Forbidden("This server's content policy withholds this file")
@@ -379,7 +374,7 @@ class MediaService:
                 raise NotFound("There is no such media here")
             if self._gate is not None:
                 await self._gate.check_fetch(origin, media_id)
-            row = await self._fetch(origin, media_id, wait_ms)
+            row = await self._fetch(origin, media_id, wait_ms, reader)
         blob = self._files.blob(row.sha256)
         if row.quarantined_by is not None or not await in_media_thread(blob.exists):
             raise NotFound("There is no such media here")
@@ -432,11 +427,15 @@ class MediaService:
             raise NotFound("There is no such media here")
         return row
 
-    async def _fetch(self, origin: str, media_id: str, timeout_ms: int) -> MediaRow:
+    async def _fetch(
+        self, origin: str, media_id: str, timeout_ms: int, reader: str | None
+    ) -> MediaRow:
         """Fetch from another instance; one fetch serves all who ask."""
         key = (origin, media_id)
         task = self._fetches.get(key)
         if task is None:
+            if reader is not None:
+                self.limits.count_fetch(reader)
             task = asyncio.create_task(self._fetch_now(origin, media_id, timeout_ms))
             self._fetches[key] = task
             task.add_done_callback(lambda done: self._fetched(key, done))
@@ -463,6 +462,8 @@ class MediaService:
         async with self._database.transaction() as connection:
             await storage.put_media(connection, row)
             await self._strays.settle(connection, row.stray_id)
+        for listener in self.on_fetched:
+            listener(row.size_bytes)
         return await storage.get_media(self._database, origin, media_id) or row
 
 
@@ -472,26 +473,3 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
-
-
-def new_media_id() -> str:
-    """An ID that nobody can guess."""
-    return secrets.token_urlsafe(24)
-
-
-def clean_content_type(content_type: str | None) -> str:
-    """What a file claims to be, if it is well-formed; unknown otherwise."""
-    if content_type is None or len(content_type) > MAX_TYPE:
-        return UNKNOWN_TYPE
-    content_type = content_type.strip()
-    if content_type.startswith("multipart/") or not _CONTENT_TYPE.fullmatch(content_type):
-        return UNKNOWN_TYPE
-    return content_type
-
-
-def clean_name(name: str | None) -> str | None:
-    """A file's name without control characters and path separators."""
-    if name is None:
-        return None
-    name = "".join(c for c in name if c.isprintable()).replace("/", "_").replace("\\", "_")
-    return name[:MAX_NAME] or None

@@ -15,7 +15,7 @@ from homeserver.storage import media_limits as storage
 from homeserver.storage.database import Database, Queryable
 from homeserver.storage.media_limits import UNLIMITED, UsageRow
 
-UPLOAD, CREATE = "upload", "media_create"
+UPLOAD, CREATE, FETCH = "upload", "media_create", "media_fetch"
 
 
 class QuotaExceeded(Forbidden):
@@ -117,6 +117,14 @@ class MediaLimits:
         self.require_active(user_id)
         if self._rates is not None:
             self._rates.check(action, user_id)
+
+    def count_fetch(self, user_id: str) -> None:
+        """Count a file that is fetched from another instance for a user.
+
+        Raises :class:`~homeserver.errors.LimitExceeded`.
+        """
+        if self._rates is not None:
+            self._rates.check(FETCH, user_id)
 
     async def usage(self, user_id: str) -> Usage:
         """What a user has uploaded, and may."""

@@ -39,6 +39,7 @@ DEFAULT_RATES: dict[str, RateConfig] = {
     "application_user": RateConfig(per_second=20, burst=1_000),  # by application: accounts
     "message_search": RateConfig(per_second=5, burst=50),  # by user
     "upload": RateConfig(per_second=1, burst=500),  # by user: files
+    "media_fetch": RateConfig(per_second=5, burst=1_000),  # by user: other servers' files
     "media_create": RateConfig(per_second=1, burst=500),  # by user: IDs of files that come later
     "turn": RateConfig(per_second=0.5, burst=20),  # by user: credentials for relays of calls
     "upgrade": RateConfig(per_second=0.1, burst=10),  # by user: of rooms

@@ -20,6 +20,7 @@ logger = structlog.get_logger(__name__)
 
 EVERY_MS = 3_600_000
 AT_ONCE = 20
+SHARE = 10  # of the room for copies, a part that may come unnoticed
 
 
 class Files(Protocol):
@@ -30,7 +31,8 @@ class Files(Protocol):
 
 
 class RemoteMediaRetention:
-    """A job of the caretaker: looks once an hour, and deletes a few at a time."""
+    """A job of the caretaker: looks once an hour, or when much was fetched, and deletes a few at a
+    time."""
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class RemoteMediaRetention:
         files: Files,
         keep_ms: int | None,
         max_bytes: int | None,
+        wake: Callable[[], None],
         clock_ms: Callable[[], int],
     ) -> None:
         """``keep_ms``: after the last use; ``max_bytes``: of all copies; None: no limit."""
@@ -48,17 +51,33 @@ class RemoteMediaRetention:
         self._files = files
         self._keep_ms = keep_ms
         self._max_bytes = max_bytes
+        self._wake = wake
         self._clock_ms = clock_ms
         self._next = 0
+        self._fetched = 0  # bytes, since so much had come that it was looked
         self._excess: int | None = None  # bytes beyond the limit, once they were counted
         self._deleted = 0
 
+    def fetched(self, size_bytes: int) -> None:
+        """There is one more copy: where much has come, it is not waited until the hour is over."""
+        self._fetched += size_bytes
+        if self._much_came:
+            self._wake()
+
+    @property
+    def _much_came(self) -> bool:
+        return self._max_bytes is not None and self._fetched * SHARE > self._max_bytes
+
     async def next_due(self) -> int | None:
         """Once an hour (ms), if there is a limit."""
-        return None if self._keep_ms is None and self._max_bytes is None else self._next
+        if self._keep_ms is None and self._max_bytes is None:
+            return None
+        return 0 if self._much_came else self._next
 
     async def step(self) -> bool:
         """Delete some copies, if it is time."""
+        if self._much_came:
+            self._next, self._excess, self._fetched = 0, None, 0  # so it is counted again
         if self._clock_ms() < self._next:
             return False
         if await self.delete_some():

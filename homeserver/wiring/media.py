@@ -48,8 +48,10 @@ class MediaParts:
             files=self.deletion,
             keep_ms=wiring.config.media.remote.keep_ms,
             max_bytes=wiring.config.media.remote.max_bytes,
+            wake=wiring.ends.caretaker.wake,
             clock_ms=clock_ms,
         )
+        wiring.device_parts.media.on_fetched.append(self.retention.fetched)
         wiring.ends.caretaker.add(self.uploads, never_filled, self.retention)
         wiring.account_deletion.also(self.uploads.forget)
         self.previews = PreviewParts(wiring)

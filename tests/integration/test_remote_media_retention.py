@@ -82,6 +82,7 @@ async def test_where_there_is_no_room_the_least_recently_used_go_first(
 ) -> None:
     media = {"remote": {"keep": None, "max_bytes": 2_500}}
     async with media_world(database, tmp_path, media=media) as world:
+        await world.one.wiring.ends.caretaker.close()
         names = ["a", "b", "c", "d"]
         world.others.files = {
             f"two.test/{name}": RemoteFile(name.encode() * 1_000) for name in names
@@ -94,6 +95,39 @@ async def test_where_there_is_no_room_the_least_recently_used_go_first(
         await work(world)
 
         assert await here(world) & {*names} == {"c", "a"}
+
+
+async def test_much_that_comes_at_once_is_not_left_until_the_hour_is_over(
+    database: Database, tmp_path: Path
+) -> None:
+    media = {"remote": {"max_bytes": 5_000}}
+    async with media_world(database, tmp_path, media=media) as world:
+        names = [f"file{number}" for number in range(12)]
+        world.others.files = {f"two.test/{n}": RemoteFile(n.encode() * 200) for n in names}
+        await world.one.wiring.ends.caretaker.work_off()
+
+        await fetch(world, *names)
+        await world.one.wiring.ends.caretaker.work_off()
+
+        left = await database.fetchval("SELECT sum(size_bytes) FROM media")
+        assert 3_000 < left <= 5_500  # a tenth comes unnoticed
+
+
+async def test_users_have_only_so_much_fetched(database: Database, tmp_path: Path) -> None:
+    async with media_world(
+        database,
+        tmp_path,
+        rate_limits={"enabled": True, "registration": {"per_second": 9, "burst": 9}},
+    ) as world:
+        rates = world.one.wiring.rate_limits
+        world.others.files = {f"two.test/{n}": RemoteFile(b"x") for n in "abc"}
+        known = await fetch(world, "a")
+        rates.reserve("media_fetch", "@bob:one.test", cost=999)
+
+        answers = await fetch(world, "a", "b", "c")
+
+        assert known == [200]
+        assert answers == [200, 429, 429]
 
 
 async def test_a_use_is_noted_at_most_once_a_day(database: Database, tmp_path: Path) -> None:
@@ -136,6 +170,7 @@ async def test_it_looks_once_an_hour_and_only_where_there_is_a_limit(database: D
             files=NoFiles(),
             keep_ms=keep_ms,
             max_bytes=None,
+            wake=lambda: None,
             clock_ms=clock,
         )
 

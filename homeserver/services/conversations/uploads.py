@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from homeserver.errors import Forbidden, NotFound, TooLarge
 from homeserver.services.conversations.problems import Problem
 from homeserver.services.conversations.upload_slots import Interrupted, Slot, UploadSlots, in_thread
-from homeserver.services.media import MediaService, clean_content_type, clean_name, new_media_id
+from homeserver.services.media import MediaService
 from homeserver.services.media_limits import QuotaExceeded
+from homeserver.services.media_names import clean_content_type, clean_name, new_media_id
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.services.sealing.upload_file import UploadFile
 from homeserver.storage import media as media_storage
