@@ -18,7 +18,7 @@ from federation.paths import path_of
 from federation.pdus import PduChecker, authorise_chain
 from homeserver.protocol.events import Event, redacted_copy
 from homeserver.services.event_store import EventStore
-from homeserver.services.judgement import Action, Judgement
+from homeserver.services.judgement import Action, Judgement, takes_no_effect
 from homeserver.services.live_room import CREATE, LiveRoom
 from homeserver.services.rooms import Rooms
 from homeserver.storage import events as storage
@@ -131,6 +131,7 @@ class Backfill:
                 record.event = redacted_copy(event)  # before anybody sees it
             if not record.soft_failed and record.withheld is None:
                 record.redacts = await self._redaction_target(room, event, placed)
+                record.soft_failed = takes_no_effect(event, record.redacts)
             records.append(record)
         await self._log.append(*records)
         for event_id, redaction_id in redacted.items():

@@ -19,7 +19,14 @@ from homeserver.protocol.auth_rules import Rejected, check_auth, check_auth_even
 from homeserver.protocol.events import Event, StateKey, redacted_copy
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.event_store import EventStore
-from homeserver.services.judgement import ACCEPTED, DUPLICATE, Action, Judgement
+from homeserver.services.judgement import (
+    ACCEPTED,
+    CURRENT_STATE,
+    DUPLICATE,
+    Action,
+    Judgement,
+    takes_no_effect,
+)
 from homeserver.services.live_room import (
     ALWAYS_LOADED,
     CREATE,
@@ -211,7 +218,7 @@ class Arrivals:
         verdict = check_auth(event, await self._auth_state(event, room.state))
         if isinstance(verdict, Rejected):
             action = Action.REJECT if before.linear else Action.SOFT_FAIL
-            return Judgement(action, "current_state", verdict.reason)
+            return Judgement(action, CURRENT_STATE, verdict.reason)
         return ACCEPTED
 
     async def _ask(self, room: LiveRoom, event: Event, vetted: Vetted) -> Judgement:
@@ -244,7 +251,7 @@ class Arrivals:
         await self._unread.prepare(room, event.content)
         held = judgement.withheld is not None
         if judgement.action is not Action.ACCEPT and not held:
-            record = self._refused(room, event, before, judgement)
+            record = await self._refused(room, event, before, judgement)
         elif before.linear:
             await room.load_events(self._store, self._rooms.stripped_keys(event))
             record = self._rooms.apply(room, event)
@@ -257,6 +264,7 @@ class Arrivals:
             record.missing_prev_event_ids = await self._missing_prevs(event, before)
         elif judgement.action is Action.ACCEPT:
             record.redacts = await self.redaction_target(room, event)
+            record.soft_failed = takes_no_effect(event, record.redacts)
             record.missing_prev_event_ids = await self._missing_prevs(event, before)
             if relay_from is not None:
                 servers = (room.destinations | servers_before) - {relay_from}
@@ -291,7 +299,7 @@ class Arrivals:
         pending = await event_storage.take_pending_redactions(self._database, [event.event_id])
         redaction_id = pending.get(event.event_id)
         redaction = await self._store.get(redaction_id) if redaction_id is not None else None
-        if redaction is None or not redaction.shown:
+        if redaction is None or redaction.rejected is not None:
             return None
         return redaction_id if self._rooms.may_redact(room, redaction.event, event) else None
 
@@ -302,17 +310,27 @@ class Arrivals:
         snapshot_id = self._live_rooms.take_snapshot_id()
         return snapshot_id, [NewSnapshot(snapshot_id, room.room_id, None, 0, dict(before.state))]
 
-    def _refused(
+    async def _refused(
         self, room: LiveRoom, event: Event, before: _Before, judgement: Judgement
     ) -> EventRecord:
-        """A record for an event that does not show; later events may still cite it."""
-        snapshot_id, snapshots = self._snapshot_before(room, before)
+        """A record for an event that does not show; later events may still cite it.
+
+        What the present state alone forbids takes part in state resolution all the same, else
+        instances that were not told in the same order would never agree.
+        Spec: server-server API, soft failure.
+        """
+        snapshot_before, snapshots = self._snapshot_before(room, before)
+        snapshot_after = snapshot_before
         soft_failed = judgement.action is Action.SOFT_FAIL
+        if soft_failed and judgement.rule == CURRENT_STATE and event.is_state:
+            new = await self._snapshot_with(room, event, before, snapshot_before)
+            snapshots.append(new)
+            snapshot_after = new.snapshot_id
         return EventRecord(
             event,
             live=False,
-            snapshot_before=snapshot_id,
-            snapshot_after=snapshot_id,
+            snapshot_before=snapshot_before,
+            snapshot_after=snapshot_after,
             snapshots=snapshots,
             rejected=None if soft_failed else judgement.reason or judgement.rule,
             soft_failed=soft_failed,
@@ -324,16 +342,9 @@ class Arrivals:
         snapshot_after, state_after = snapshot_before, before.state
         if event.is_state:
             state_after = {**before.state, event.key: event.event_id}
-            snapshot_after = self._live_rooms.take_snapshot_id()
-            chain = 0
-            if before.snapshot_id is not None:
-                chain = await room_storage.get_chain_length(self._database, before.snapshot_id)
-            if chain >= max(SHORTEST_CHAIN, len(state_after) // ENTRIES_PER_LINK):
-                new = NewSnapshot(snapshot_after, room.room_id, None, 0, dict(state_after))
-            else:
-                delta = {event.key: event.event_id}
-                new = NewSnapshot(snapshot_after, room.room_id, snapshot_before, chain + 1, delta)
+            new = await self._snapshot_with(room, event, before, snapshot_before)
             snapshots.append(new)
+            snapshot_after = new.snapshot_id
         record = EventRecord(
             event,
             snapshot_before=snapshot_before,
@@ -347,6 +358,18 @@ class Arrivals:
             snapshots.extend(extra)
         record.snapshots = snapshots
         return record
+
+    async def _snapshot_with(
+        self, room: LiveRoom, event: Event, before: _Before, snapshot_before: int
+    ) -> NewSnapshot:
+        """A new snapshot of the state after a state event."""
+        snapshot_id, chain = self._live_rooms.take_snapshot_id(), 0
+        if before.snapshot_id is not None:
+            chain = await room_storage.get_chain_length(self._database, before.snapshot_id)
+        delta = {event.key: event.event_id}
+        if chain >= max(SHORTEST_CHAIN, (len(before.state) + 1) // ENTRIES_PER_LINK):
+            return NewSnapshot(snapshot_id, room.room_id, None, 0, {**before.state, **delta})
+        return NewSnapshot(snapshot_id, room.room_id, snapshot_before, chain + 1, delta)
 
     async def _settle_state(
         self, room: LiveRoom, snapshot_after: int, state_after: State

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from homeserver.protocol.events import Event
+
 POLICY = "policy:"  # before a rule's name, where the auth rules could have decided, too
+CURRENT_STATE = "current_state"  # the rule of what the room's present state alone forbids
 
 
 class Action(Enum):
@@ -49,3 +52,14 @@ class Judgement:
 
 ACCEPTED = Judgement(Action.ACCEPT)
 DUPLICATE = Judgement(Action.DUPLICATE)
+
+
+def takes_no_effect(event: Event, redacts: str | None) -> bool:
+    """Whether an event is a redaction that redacts nothing: clients are not told of it.
+
+    ``redacts``: what it redacts.  That may come yet, and is redacted as it comes.
+    Spec: room version 3, handling redactions.
+    """
+    if redacts is not None or event.room_version.redaction_auth_rule:
+        return False
+    return event.redacts is not None
