@@ -41,3 +41,12 @@ def test_links_lead_somewhere() -> None:
     ]
 
     assert broken == []
+
+
+def test_the_tests_of_who_may_read_what_are_there() -> None:
+    text = (ROOT / "docs" / "visibility.md").read_text("utf-8")
+    files = re.findall(r"`(test_\w+\.py)`", text)
+    places = [ROOT / "tests" / "integration", ROOT / "tests" / "protocol"]
+
+    assert len(files) > 5
+    assert [f for f in files if not any((place / f).exists() for place in places)] == []

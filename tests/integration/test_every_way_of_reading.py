@@ -344,6 +344,7 @@ async def read_as_client(world: World, who: str) -> dict[str, tuple[bool, str]]:
     body = {"search_categories": {"room_events": {"search_term": SECRET}}}
     answers["search"] = (False, (await ask(world, who, "POST", "/search", body))[1])
     answers["limited"] = (True, await limited(world, who))
+    answers["graphql"] = (True, await graphql(world, who))
     for way, text in (await slide(world, who)).items():
         answers[f"sliding sync, {way}"] = (True, text)
     for direction in "fb":
@@ -381,6 +382,18 @@ async def raw(world: World, who: str, path: str) -> str:
     status, text = await ask(world, who, "GET", path)
     assert status < 500, path
     return text
+
+
+GRAPHQL = """query ($id: String!) {
+    messages(conversationId: $id, first: 50) { nodes { id text deleted { reason } } }
+    conversations(limit: 20) { items { id lastMessage { id text } } }
+}"""
+
+
+async def graphql(world: World, who: str) -> str:
+    """A page of the room, and the last message of each, in one query."""
+    body = {"query": GRAPHQL, "variables": {"id": world.room_id}}
+    return (await ask(world, who, "POST", "/api/graphql", body))[1]
 
 
 async def limited(world: World, who: str) -> str:

@@ -113,6 +113,23 @@ async def ask_to_be_told(world: World, there: Outside) -> None:
     await api_user(world).post("/webhooks", hook, status=201)
 
 
+RECEIVED = "subscription ($since: Long) { messageReceived(since: $since) { id text } }"
+
+
+async def received(world: World, since: int) -> str:
+    """All messages that a GraphQL subscription brings since a position, up to the end."""
+    path, protocols, frames = "/api/graphql", ["graphql-transport-ws"], ""
+    async with world.one.client.ws_connect(path, protocols=protocols) as socket:
+        await socket.send_json(
+            {"type": "connection_init", "payload": {"token": world.tokens["bob"]}}
+        )
+        payload = {"query": RECEIVED, "variables": {"since": since}}
+        await socket.send_json({"type": "subscribe", "id": "1", "payload": payload})
+        while END not in frames:
+            frames += str(await socket.receive_json(timeout=10))
+    return frames
+
+
 def api_user(world: World) -> ApiUser:
     return ApiUser(world.one, "bob", world.tokens["bob"])
 
@@ -167,6 +184,8 @@ async def test_what_is_not_for_a_reader_is_told_on_no_way(
                 while END not in frames:
                     frames += str(await socket.next())
             wrong += wrong_with(kind, world, {"socket, resumed": frames}, "late")
+            subscribed = await received(world, start)
+            wrong += wrong_with(kind, world, {"graphql, since": subscribed}, "late")
             await taken_in(one)
 
             async def all_told() -> bool:

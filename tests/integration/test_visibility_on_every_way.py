@@ -26,6 +26,7 @@ from tests.integration.test_every_way_of_reading import (
     api_paths,
     ask,
     begin,
+    graphql,
     instance,
     sliding_body,
 )
@@ -201,6 +202,7 @@ async def read(world: World, who: str) -> dict[str, str]:
     """All that a reader gets of the room, by the way."""
     answers = {way: (await ask(world, who, "GET", p))[1] for way, p in paths(world).items()}
     await world.one.wiring.conversations.finding.indexer.follower.caught_up()
+    answers["graphql"] = await graphql(world, who)
     answers["sliding sync"] = (await ask(world, who, "POST", LEGACY, sliding_body("x", 100)))[1]
     room = {"timeline_limit": 100, "required_state": [["*", "*"]]}
     body = {"conn_id": "sub", "room_subscriptions": {world.room_id: room}}
