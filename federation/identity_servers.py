@@ -33,6 +33,7 @@ from homeserver.protocol.identifiers import (
     parse_server_name,
 )
 from homeserver.protocol.signing import BadKey, SigningKey, VerifyKey
+from homeserver.protocol.urls import to_url
 from homeserver.services.third_party_bindings import BindRequest
 from homeserver.services.third_party_invites import StoredInvite, ThirdPartyAddress
 
@@ -193,7 +194,7 @@ class IdentityServerClient:
         is allowed.  Raises :class:`PeerFailed` if there is no answer.
         """
         try:
-            url = URL(validity_url)
+            url = to_url(validity_url)
             name = url.host or "" if url.explicit_port is None else f"{url.host}:{url.port}"
         except ValueError:
             return False

@@ -15,13 +15,13 @@ from aiohttp.multipart import (
     parse_content_disposition,
 )
 from multidict import CIMultiDictProxy
-from yarl import URL
 
 from federation.client import FederationClient
 from federation.connections import Connections
 from federation.errors import FederationFailure, PeerError
 from federation.paths import path_of
 from homeserver.errors import MatrixError, NotFound, PeerFailed
+from homeserver.protocol.urls import to_url
 from homeserver.services.media import NotYetUploaded, RemoteTooLarge
 
 CHUNK_BYTES = 65_536
@@ -90,7 +90,7 @@ class RemoteMediaClient:
     @asynccontextmanager
     async def _follow(self, location: str) -> AsyncIterator[OpenFile]:
         """Where the other instance says that the file lies: over TLS, and no further redirect."""
-        url = URL(location)
+        url = to_url(location)
         if url.scheme != "https":
             raise ValueError("The file's location is no https URL")
         async with self._connections.session.get(

@@ -20,6 +20,7 @@ from federation.caching import Coalescer, ExpiringCache
 from federation.connections import CONNECT_TIMEOUT_SECONDS, Connections
 from homeserver.errors import MatrixError
 from homeserver.protocol.identifiers import is_valid_server_name
+from homeserver.protocol.urls import to_url
 from homeserver.web import parse_json
 
 logger = structlog.get_logger(__name__)
@@ -153,7 +154,7 @@ class WellKnown:
 def _redirected(url: URL, location: str | None) -> URL:
     if not location:
         raise NoDelegation("a redirect without a target", definite=True)
-    target = url.join(URL(location))
+    target = url.join(to_url(location))
     if target.scheme != "https" or target.host is None or target.user is not None:
         raise NoDelegation("a redirect to something else than HTTPS", definite=True)
     return target

@@ -181,6 +181,7 @@ async def test_an_instance_from_before_authenticated_media_is_asked_the_old_way(
         (parts((JSON, b"{}"), (JSON, b"x" * (LIMIT + 1))), ("M_TOO_LARGE", 502)),
         (parts((JSON, b"{}"), ({"Location": "http://127.0.0.1/"}, b"")), ("M_UNKNOWN", 502)),
         (parts((JSON, b"{}"), ({"Location": "file:///etc/passwd"}, b"")), ("M_UNKNOWN", 502)),
+        (parts((JSON, b"{}"), ({"Location": "https://[]@"}, b"")), ("M_UNKNOWN", 502)),
         (parts((JSON, b"{}"), ({"Content-Type": "multipart/x"}, b"")), ("M_UNKNOWN", 502)),
     ],
 )

@@ -162,7 +162,9 @@ async def test_a_loop_of_redirects_ends(host):
     assert host.asked == 6
 
 
-@pytest.mark.parametrize("location", ["http://peer.test/elsewhere", "file:///etc/passwd", ""])
+@pytest.mark.parametrize(
+    "location", ["http://peer.test/elsewhere", "file:///etc/passwd", "https://[]@", ""]
+)
 async def test_redirects_lead_to_https_only(host, location):
     assert await redirecting(host, location) is None
     assert host.asked == 1

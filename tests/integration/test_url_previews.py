@@ -248,6 +248,7 @@ async def test_where_previews_are_off_the_operation_is_not_there(
         ("nothing", "M_INVALID_PARAM"),
         ("http://", "M_INVALID_PARAM"),
         ("http://[::1", "M_INVALID_PARAM"),
+        ("http://[]@", "M_INVALID_PARAM"),
         ("http://a.test:99999/", "M_INVALID_PARAM"),
         ("file:///etc/passwd", "M_INVALID_PARAM"),
         ("gopher://www.site.test/", "M_INVALID_PARAM"),

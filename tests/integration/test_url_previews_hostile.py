@@ -68,7 +68,15 @@ async def test_no_link_leads_into_the_local_network(world: Previewing) -> None:
 
 
 async def test_redirects_lead_to_web_addresses_alone(world: Previewing) -> None:
-    targets = ["file:///etc/passwd", "ftp://www.site.test/", "data:,x", "", "//", "http://["]
+    targets = [
+        "file:///etc/passwd",
+        "ftp://www.site.test/",
+        "data:,x",
+        "",
+        "//",
+        "http://[",
+        "http://[]@",
+    ]
     for number, target in enumerate(targets):
         await world.preview(world.site.redirect(f"/{number}", target), status=502)
 

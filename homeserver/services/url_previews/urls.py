@@ -9,6 +9,7 @@ from yarl import URL
 
 from homeserver.errors import Forbidden, InvalidParam
 from homeserver.protocol.globs import glob_to_regex
+from homeserver.protocol.urls import to_url
 
 MAX_URL = 2_048
 SCHEMES = ("http", "https")
@@ -45,7 +46,7 @@ class UrlRules:
         if not 0 < len(text) <= MAX_URL:
             return None
         try:
-            return self.parse(str(base.join(URL(text))))
+            return self.parse(str(base.join(to_url(text))))
         except (ValueError, InvalidParam, Forbidden):
             return None
 
@@ -60,7 +61,7 @@ def parse_url(text: str) -> URL:
     if not 0 < len(text) <= MAX_URL:
         raise InvalidParam(f"'url' must have 1 to {MAX_URL} characters")
     try:
-        url = URL(text).with_fragment(None)
+        url = to_url(text).with_fragment(None)
         host, port = url.raw_host, url.port
         credentials = url.raw_user is not None or url.raw_password is not None
     except ValueError as error:

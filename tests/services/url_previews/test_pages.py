@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import unicodedata
 
@@ -11,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
+from homeserver.errors import MatrixError
 from homeserver.services.url_previews.charsets import decode
 from homeserver.services.url_previews.composing import (
     DROPPED,
@@ -258,9 +260,47 @@ def test_whatever_bytes_come_they_are_read(content: bytes, declared: str | None)
     compose_text(HERE, text)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.text(max_size=200) | st.lists(PIECES, max_size=8).map("".join))
-def test_whatever_is_linked_to_is_a_web_address_or_nothing(text: str) -> None:
-    joined = RULES.join(HERE, text)
+URL_PIECES = st.sampled_from(
+    [
+        "http://",
+        "https://",
+        "http:",
+        "//",
+        "[",
+        "]",
+        "@",
+        ":",
+        "/",
+        "%",
+        "%zz",
+        "%00",
+        "xn--",
+        "xn--a",
+        "..",
+        "?",
+        "#",
+        "\\",
+        "１",
+        "。",
+        "ß",
+        "::1",
+        "%25",
+        "*",
+        ".",
+        "-",
+        "443",
+    ]
+)
 
-    assert joined is None or RULES.parse(str(joined)) == joined
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(URL_PIECES | st.text(max_size=5), max_size=10).map("".join))
+@example("http://[]@")
+@example("//[]@")
+def test_whatever_is_linked_to_is_a_web_address_or_nothing(text: str) -> None:
+    for form in (text, f"http://{text}"):
+        joined = RULES.join(HERE, form)
+        with contextlib.suppress(MatrixError):
+            RULES.parse(form)
+
+        assert joined is None or RULES.parse(str(joined)) == joined
