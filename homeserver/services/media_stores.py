@@ -38,6 +38,9 @@ class MediaStore(Protocol):
     def check(self) -> str:
         """Write, read and delete a file; where that was.  Raises what the others raise."""
 
+    def has_any(self, suffix: str) -> bool:
+        """Whether any file that is not on this machine has a name with this end."""
+
     def open(self, place: Path) -> BinaryIO:
         """A file, to read and to seek in.  Raises :class:`FileNotFoundError`."""
 
@@ -72,6 +75,10 @@ class LocalStore:
     def check(self) -> str:
         """Nothing to check: the directory was made."""
         return "files lie in data_dir"
+
+    def has_any(self, suffix: str) -> bool:
+        """No: all are on this machine."""
+        return False
 
     def open(self, place: Path) -> BinaryIO:
         """A file, to read and to seek in."""

@@ -41,6 +41,10 @@ class BucketStore:
         self.bucket.check(self.prefix)
         return f"files lie in {self.bucket.where}"
 
+    def has_any(self, suffix: str) -> bool:
+        """Whether any file in the bucket has a name with this end."""
+        return any(place.name.endswith(suffix) for place in self.places())
+
     def key(self, place: Path) -> str:
         """What a file is called in the bucket."""
         return self.prefix + self._name(place)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from homeserver.config import ConfigError
 from homeserver.services.media_files import MediaFiles, StoredFile
 from homeserver.services.media_strays import MediaStrays
 from homeserver.services.object_storage.bucket import Bucket, BucketSettings
@@ -19,6 +20,8 @@ from homeserver.services.sealing.keys import KeyFile
 from homeserver.storage import media as storage
 from homeserver.storage.database import Database
 from homeserver.storage.media import MediaRow
+from homeserver.wiring.media_files import media_files
+from tests.services.sealing.test_first_start import config
 
 from .servers import ObjectStorage
 
@@ -161,6 +164,28 @@ async def test_files_in_the_bucket_are_sealed_with_the_newest_key(world: World) 
     world.keys.drop(old.key_id)
     blobs = [world.files.blob(each.sha256) for each in stored]
     assert [blob.read() for blob in blobs] == [*CONTENTS, b"plain"]
+
+
+async def test_no_new_key_is_made_beside_files_that_need_an_old_one(
+    world: World, tmp_path: Path, settings: BucketSettings
+) -> None:
+    s3 = {
+        "endpoint": settings.endpoint,
+        "bucket": settings.bucket,
+        "prefix": "m",
+        "access_key_id": settings.access_key_id,
+        "secret_access_key": settings.secret_access_key,
+    }
+    media_files(config(tmp_path / "new", storage="s3", s3={**s3, "prefix": "empty"}))
+    assert (tmp_path / "new" / "media.keys").exists()
+    await world.put(b"content", world.files)
+
+    with pytest.raises(ConfigError, match="there is media that is encrypted"):
+        media_files(config(tmp_path / "lost", storage="s3", s3=s3))
+    with pytest.raises(ConfigError, match="there is no such bucket"):
+        media_files(config(tmp_path / "lost", storage="s3", s3={**s3, "bucket": "nonesuch"}))
+
+    assert not (tmp_path / "lost" / "media.keys").exists()
 
 
 async def test_a_damaged_file_in_the_bucket_is_named_and_left(world: World) -> None:

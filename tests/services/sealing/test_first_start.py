@@ -12,6 +12,7 @@ from homeserver.wiring.media_files import media_files
 
 
 def config(directory: Path, **media: object) -> Config:
+    directory.mkdir(exist_ok=True)
     path = directory / "comity.yaml"
     path.write_text(yaml.safe_dump({"server_name": "one.test", "data_dir": ".", "media": media}))
     return load_config(path, {})
