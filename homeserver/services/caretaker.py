@@ -4,16 +4,12 @@ small steps, so that traffic goes before it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
-import structlog
-
-logger = structlog.get_logger(__name__)
+from homeserver.services.due_worker import DueWorker
 
 PAUSE_SECONDS = 0.02
-LONGEST_SLEEP_SECONDS = 3_600.0
-AFTER_FAILURE_SECONDS = 10.0
 
 
 class Job(Protocol):
@@ -32,9 +28,10 @@ class Caretaker:
     def __init__(self, *, clock_ms: Callable[[], int]) -> None:
         self._clock_ms = clock_ms
         self._jobs: list[Job] = []
-        self._wake = asyncio.Event()
         self._working = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._worker = DueWorker(
+            "caretaker", self._work, clock_ms=clock_ms, pause_seconds=PAUSE_SECONDS
+        )
 
     def add(self, *jobs: Job) -> None:
         """Look after these jobs too."""
@@ -42,39 +39,30 @@ class Caretaker:
 
     async def start(self) -> None:
         """Begin with what fell due while nobody worked."""
-        self._task = asyncio.create_task(self._run(), name="caretaker")
+        await self._worker.start()
 
     async def close(self) -> None:
         """Stop; a step that is cut off is done again later."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._worker.close()
 
     def wake(self) -> None:
         """There may be work sooner than was known."""
-        self._wake.set()
+        self._worker.wake()
 
     async def work_off(self) -> None:
         """Do all that is due now."""
         while await self._round():
             pass
 
-    async def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            try:
-                if await self._round():
-                    await asyncio.sleep(PAUSE_SECONDS)
-                    continue
-                seconds = await self._seconds_to_next()
-            except Exception:
-                logger.exception("background work failed")
-                seconds = AFTER_FAILURE_SECONDS
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+    async def _work(self) -> int | None:
+        """All that is due, a step at a time, and when there is more."""
+        busy = True
+        while busy:
+            busy = await self._round()
+            if busy:
+                await asyncio.sleep(PAUSE_SECONDS)
+        times = [due for job in self._jobs if (due := await job.next_due()) is not None]
+        return min(times, default=None)
 
     async def _round(self) -> bool:
         """A step of each job; one that fails does not keep the others from theirs."""
@@ -88,12 +76,3 @@ class Caretaker:
         if failure is not None:
             raise failure
         return busy
-
-    async def _seconds_to_next(self) -> float:
-        times: Sequence[int] = [
-            due for job in self._jobs if (due := await job.next_due()) is not None
-        ]
-        if not times:
-            return LONGEST_SLEEP_SECONDS
-        seconds = (min(times) - self._clock_ms()) / 1000
-        return min(max(seconds, PAUSE_SECONDS), LONGEST_SLEEP_SECONDS)

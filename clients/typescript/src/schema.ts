@@ -2052,7 +2052,8 @@ export interface paths {
         /**
          * Make a personal API token: a program that bears it acts for you, within its scopes
          * @description The token is shown this once. To make one takes a session of your own: an API token cannot make
-         *     another. It is good until it expires or is revoked, or your account ends.
+         *     another, nor can a session that a client got by OAuth 2.0 (403 `forbidden`), for the token would
+         *     outlive it. It is good until it expires or is revoked, or your account ends.
          */
         post: operations["create_token"];
         delete?: never;

@@ -14,6 +14,7 @@ from email.headerregistry import Address
 import structlog
 
 from homeserver.protocol.email_addresses import InvalidEmailAddress, shown_email
+from homeserver.services.due_worker import DueWorker
 from homeserver.services.mail.composing import Mail, compose
 from homeserver.services.mail.smtp import MailDisabled, MailFailed, Smtp
 from homeserver.storage import mail as storage
@@ -28,8 +29,7 @@ PAUSE_MS = 60_000  # after the first failure; doubled after each
 LONGEST_PAUSE_MS = 3_600_000
 GIVE_UP_AFTER_MS = 24 * 3_600_000
 LEASE_MS = 10 * 60_000
-LONGEST_SLEEP_SECONDS = 3_600.0
-AFTER_FAILURE_SECONDS = 10.0
+REST_SECONDS = 0.05
 CLOSE_SECONDS = 3.0
 
 
@@ -53,9 +53,9 @@ class Mailer:
         self._clock_ms = clock_ms
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
-        self._wake = asyncio.Event()
-        self._closing = False
-        self._task: asyncio.Task[None] | None = None
+        self._worker = DueWorker(
+            "mail queue", self._work, clock_ms=clock_ms, pause_seconds=REST_SECONDS
+        )
 
     @property
     def enabled(self) -> bool:
@@ -65,16 +65,11 @@ class Mailer:
     async def start(self) -> None:
         """Go on with what waits."""
         if self.enabled:
-            self._task = asyncio.create_task(self._run(), name="mail queue")
+            await self._worker.start()
 
     async def close(self) -> None:
         """Stop after the mail that is on its way; what waits stays for the next start."""
-        self._closing = True
-        self._wake.set()
-        if self._task is not None:
-            await asyncio.wait((self._task,), timeout=CLOSE_SECONDS)
-            self._task.cancel()  # its lease ends by itself
-            await asyncio.wait((self._task,), timeout=CLOSE_SECONDS)
+        await self._worker.close(patience_seconds=CLOSE_SECONDS)  # its lease ends by itself
 
     async def send(self, to: str, subject: str, text: str, html: str) -> None:
         """Send a mail now.
@@ -119,7 +114,7 @@ class Mailer:
 
     def wake(self) -> None:
         """There is mail in the queue."""
-        self._wake.set()
+        self._worker.wake()
 
     async def _send(self, mail: Mail) -> None:
         if self._smtp is None or self._sender is None:
@@ -138,27 +133,13 @@ class Mailer:
 
     # ------------------------------------------------------------ the queue
 
-    async def _run(self) -> None:
-        while not self._closing:
-            self._wake.clear()
-            try:
-                await self.work_off()
-                due = await storage.get_next_due(self._database)
-                seconds = LONGEST_SLEEP_SECONDS
-                if due is not None:
-                    seconds = min(max((due - self._clock_ms()) / 1000, 0.05), seconds)
-            except Exception:
-                logger.exception("the mail queue failed")
-                seconds = AFTER_FAILURE_SECONDS
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+    async def _work(self) -> int | None:
+        await self.work_off()
+        return await storage.get_next_due(self._database)
 
     async def work_off(self) -> None:
         """Try all that is due now."""
-        while not self._closing:
+        while not self._worker.is_closing:
             now = self._clock_ms()
             queued = await storage.take_due_mail(self._database, now, now + LEASE_MS)
             if queued is None:
