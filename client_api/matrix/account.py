@@ -90,8 +90,7 @@ async def change_password(request: web.Request) -> web.Response:
         keep_device=requester.device_id if requester is not None else None,
         logout_devices=logout_devices,
     )
-    if requester is None:
-        await addresses.password_changed(user_id)
+    await addresses.password_changed(user_id)
     return json_response({})
 
 

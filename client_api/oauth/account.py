@@ -21,6 +21,7 @@ from homeserver.app_keys import (
     DEVICES,
     PASSWORD_LOGIN,
     RATE_LIMITS,
+    THIRD_PARTY_IDS,
 )
 from homeserver.callers import caller_key
 from homeserver.errors import InvalidParam, LimitExceeded, MatrixError, NotFound
@@ -178,6 +179,7 @@ async def _change_password(request: web.Request, user_id: UserId, fields: dict[s
     await request.app[ACCOUNTS].set_password(
         user_id, new, keep_device=None, logout_devices="log_out" in fields
     )
+    await request.app[THIRD_PARTY_IDS].password_changed(user_id)
 
 
 # ---------------------------------------------------------------- what is grave

@@ -419,13 +419,16 @@ class ThirdPartyIds:
         await self._tell([o for o in others if o.address != session.address], written)
 
     async def remove(self, user_id: str, medium: str, address: str) -> None:
-        """Take an address from a user's account; nothing if it is not theirs."""
-        await storage.delete_id(self._database, user_id, medium, address)
+        """Take an address from a user's account, and tell all; nothing if it is not theirs."""
+        known = await self.list_of(user_id)
+        if not await storage.delete_id(self._database, user_id, medium, address):
+            return
+        await self._tell(known, mails.address_removed(self._settings.server_name, user_id))
         for listener in self.on_removed:
             await listener(user_id)
 
     async def password_changed(self, user_id: str) -> None:
-        """Tell a user, at all their addresses, that their password was set by mail."""
+        """Tell a user, at all their addresses, that they have another password."""
         written = mails.password_changed(self._settings.server_name, user_id)
         await self._tell(await self.list_of(user_id), written)
 

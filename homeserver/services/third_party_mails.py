@@ -67,8 +67,8 @@ def no_account(server: str) -> Written:
 
 
 def password_changed(server: str, user_id: str) -> Written:
-    """The mail to all addresses of somebody whose password was set by one of them."""
-    done = f"The password of your account {user_id} on {server} was changed by e-mail."
+    """The mail to all addresses of somebody who has another password now."""
+    done = f"The password of your account {user_id} on {server} was changed."
     advice = "If it was not you, ask for a new password in your app, and see who reads your mail."
     return _written(f"Your password on {server} was changed", [done, advice], server)
 
@@ -78,6 +78,14 @@ def address_added(server: str, user_id: str) -> Written:
     done = f"An e-mail address was added to your account {user_id} on {server}."
     advice = "If it was not you, change your password, and remove the address in your settings."
     return _written(f"An address was added to your account on {server}", [done, advice], server)
+
+
+def address_removed(server: str, user_id: str) -> Written:
+    """The mail to all addresses of somebody who has taken one away, that one as well."""
+    done = f"An e-mail address was taken away from your account {user_id} on {server}."
+    advice = "If it was not you, change your password, and look at the addresses in your settings."
+    subject = f"An address was taken away from your account on {server}"
+    return _written(subject, [done, advice], server)
 
 
 def _written(subject: str, parts: Sequence[str | Button], server: str) -> Written:

@@ -17,6 +17,7 @@ from tests.integration.oauth_people import (
     Browser,
     Client,
     Page,
+    conversations,
     shared_instance,
     who,
 )
@@ -249,6 +250,38 @@ async def test_an_address_is_taken_away_by_who_has_it_alone(
         assert ADDRESS in kept.text
         assert "taken away" in gone.text
         assert "has no e-mail address" in gone.text
+
+
+async def test_owners_are_told_when_a_password_changes_or_an_address_goes(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
+    async with with_mail(postgres, tmp_path) as (one, box, browser):
+        token = await one.register("alice")
+        await browser.open(f"{ACCOUNT}/contacts")
+        await browser.sign_in()
+        await browser.submit(email=ADDRESS)
+        await follow(browser, box)
+        await browser.submit()
+
+        await browser.open(f"{ACCOUNT}/password")
+        await browser.submit(old=PASSWORD, **PASSWORDS)
+        by_page = (await box.wait_for(2))[-1]
+        auth = {"type": "m.login.password", "password": "new one"}
+        body = {"new_password": "newer one", "auth": auth}
+        await one.call("POST", "/account/password", body, token=token)
+        by_client = (await box.wait_for(3))[-1]
+        body = {"new_password": "newest", "password": "newer one"}
+        await conversations(one, "/me/password", body, token=token, status=200)
+        by_app = (await box.wait_for(4))[-1]
+        await browser.open(f"{ACCOUNT}/contacts")
+        await browser.sign_in(password="newest")
+        await browser.submit(remove=ADDRESS)
+        removed = (await box.wait_for(5))[-1]
+
+        for mail in (by_page, by_client, by_app):
+            assert mail["Subject"] == "Your password on one.test was changed"
+        assert removed["Subject"] == "An address was taken away from your account on one.test"
+        assert {mail["To"] for mail in box.mails} == {ADDRESS}
 
 
 async def test_nobody_learns_whether_an_address_is_an_accounts(

@@ -22,6 +22,7 @@ from homeserver.app_keys import (
     REGISTRATION,
     SESSIONS,
     TERMS,
+    THIRD_PARTY_IDS,
 )
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, MatrixError
@@ -245,6 +246,7 @@ async def change_password(call: Call[NewPassword]) -> None:
         keep_device=call.requester.device_id,
         logout_devices=call.body.sign_out_others,
     )
+    await call.app[THIRD_PARTY_IDS].password_changed(call.user_id)
 
 
 @api.post("/me/delete", scope=SESSION, idempotent=False)
