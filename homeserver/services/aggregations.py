@@ -29,11 +29,15 @@ Relations = dict[str, JsonObject]  # event ID -> what goes under `m.relations`
 
 
 class _Asked(NamedTuple):
-    """An event, for whom what relates to it is wanted, and whose events do not count."""
+    """An event, for whom what relates to it is wanted, and which events do not count.
+
+    ``without``: whose; ``ranges``: those outside of these parts of the timeline, if any.
+    """
 
     event_id: str
     reader: str
     without: frozenset[str]
+    ranges: tuple[tuple[int, int], ...] | None = None
 
 
 class Aggregations:
@@ -133,7 +137,10 @@ class Aggregations:
         """Event ID -> the thread that starts from it."""
         if not roots:
             return {}
-        asked = [_Asked(root, reader.user_id, withheld.peers) for root in roots]
+        ranges = None
+        if not (reader.history.always_shared and reader.membership == "join"):
+            ranges = tuple(reader.visible_ranges())
+        asked = [_Asked(root, reader.user_id, withheld.peers, ranges) for root in roots]
         found = await self._thread_rows.get_many(asked)
         rows = [found[one] for one in asked if one in found]
         stored = await self._store.get_many(row.latest for row in rows)
@@ -168,14 +175,14 @@ class Aggregations:
 
     async def _read_threads(self, asked: Sequence[_Asked]) -> dict[_Asked, storage.ThreadRow]:
         found: dict[_Asked, storage.ThreadRow] = {}
-        for (reader, without), roots in _by_reader(asked).items():
-            for row in await storage.get_threads(self._database, roots, reader, without):
-                found[_Asked(row.root, reader, without)] = row
+        for (reader, without, ranges), roots in _by_reader(asked).items():
+            rows = await storage.get_threads(self._database, roots, reader, without, ranges)
+            found.update((_Asked(row.root, reader, without, ranges), row) for row in rows)
         return found
 
     async def _read_references(self, asked: Sequence[_Asked]) -> dict[_Asked, list[str]]:
         found: dict[_Asked, list[str]] = {}
-        for (reader, without), targets in _by_reader(asked).items():
+        for (reader, without, _), targets in _by_reader(asked).items():
             read = await storage.get_references(self._database, targets, without, MOST_REFERENCES)
             for event_id, children in read.items():
                 found[_Asked(event_id, reader, without)] = children
@@ -197,8 +204,11 @@ class Aggregations:
         )
 
 
-def _by_reader(asked: Iterable[_Asked]) -> dict[tuple[str, frozenset[str]], list[str]]:
-    found: dict[tuple[str, frozenset[str]], list[str]] = {}
-    for event_id, reader, without in asked:
-        found.setdefault((reader, without), []).append(event_id)
+_For = tuple[str, frozenset[str], tuple[tuple[int, int], ...] | None]
+
+
+def _by_reader(asked: Iterable[_Asked]) -> dict[_For, list[str]]:
+    found: dict[_For, list[str]] = {}
+    for event_id, reader, without, ranges in asked:
+        found.setdefault((reader, without, ranges), []).append(event_id)
     return found

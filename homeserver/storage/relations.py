@@ -44,6 +44,9 @@ CROSS JOIN LATERAL (
         max(c.timeline_order) AS last
     FROM events c WHERE c.relates_to = wanted.event_id AND c.relation_type = 'm.thread'
         AND c.room_id = root.room_id AND {not_of("c", 3)} AND {COUNTS}
+        AND ($4::bigint[] IS NULL OR EXISTS (
+            SELECT 1 FROM unnest($4::bigint[], $5::bigint[]) AS seen (after, upto)
+            WHERE c.timeline_order > seen.after AND c.timeline_order <= seen.upto))
 ) thread
 JOIN events latest ON latest.room_id = root.room_id AND latest.timeline_order = thread.last
 """
@@ -137,10 +140,19 @@ async def get_edits(db: Queryable, originals: Sequence[tuple[str, str]]) -> dict
 
 
 async def get_threads(
-    db: Queryable, event_ids: Collection[str], reader: str, without: Collection[str]
+    db: Queryable,
+    event_ids: Collection[str],
+    reader: str,
+    without: Collection[str],
+    ranges: Collection[tuple[int, int]] | None = None,
 ) -> list[ThreadRow]:
-    """The threads that start from some events, leaving out some senders or instances."""
-    rows = await db.fetch(SELECT_THREADS, list(event_ids), reader, list(without))
+    """The threads that start from some events, leaving out some senders or instances.
+
+    ``ranges``: only replies at ``after < timeline_order <= upto`` of one of them count.
+    """
+    after = [after for after, _ in ranges] if ranges is not None else None
+    upto = [upto for _, upto in ranges] if ranges is not None else None
+    rows = await db.fetch(SELECT_THREADS, list(event_ids), reader, list(without), after, upto)
     return [ThreadRow(**row) for row in rows]
 
 

@@ -397,3 +397,25 @@ def flat(answer: str) -> list[dict[str, Any]]:
     value = orjson.loads(answer)
     events: list[dict[str, Any]] = value.get("chunk", [value])
     return events
+
+
+# ---------------------------------------------------------------- what is counted
+
+
+async def test_a_thread_counts_what_its_reader_may_see(database: Database, tmp_path: Path) -> None:
+    async with instance(database, tmp_path) as one:
+        world = await begin(one)
+        thread = {"m.relates_to": {"rel_type": "m.thread", "event_id": world.root}}
+        first = await world.say("dora", "while Bob is there", **thread)
+        await world.call("bob", "POST", f"/rooms/{world.room_id}/leave", {})
+        last = await world.say("dora", "after he left", **thread)
+
+        seen = {who: await thread_of(world, who) for who in ("bob", "alice")}
+
+    assert seen == {"bob": (1, first), "alice": (2, last)}
+
+
+async def thread_of(world: World, who: str) -> tuple[int, str]:
+    event = await world.call(who, "GET", f"/rooms/{world.room_id}/event/{world.root}")
+    thread = event["unsigned"]["m.relations"]["m.thread"]
+    return thread["count"], thread["latest_event"]["event_id"]
