@@ -18,7 +18,7 @@ from homeserver.services.requester import Requester
 from homeserver.services.sync_rooms import RoomsOfUsers
 from homeserver.services.sync_state import MEMBER, StateIds, SyncStates
 from homeserver.services.timeline import Timeline
-from homeserver.services.visibility import Reader
+from homeserver.services.visibility import LAST_ORDER, Reader
 from homeserver.storage.events import StoredEvent
 
 
@@ -120,6 +120,8 @@ class TimelineState:
     async def _snapshot(self, room_id: str, reader: Reader, at: int | None = None) -> int | None:
         """The state that a reader gets: at a point, at their leave, or now."""
         position = self._recent.position
+        if at is not None and not (reader.history.always_shared and reader.membership == "join"):
+            at = _first_visible(reader, at)
         limit = reader.left_at if reader.membership != "join" else None
         if limit is not None and not reader.history.is_world_readable:
             at = limit if at is None else min(at, limit)
@@ -129,6 +131,13 @@ class TimelineState:
 
     async def _events(self, ids: StateIds) -> Sequence[StoredEvent]:
         return list((await self._store.get_many(ids.values())).values())
+
+
+def _first_visible(reader: Reader, at: int) -> int:
+    """The first point of the timeline from one on at which a reader may see what happens; that
+    of their leave, or now, if there is none."""
+    starts = [max(after + 1, at) for after, upto in reader.visible_ranges() if at <= upto]
+    return min(starts, default=LAST_ORDER)
 
 
 def _profile(content: JsonObject) -> JsonObject:

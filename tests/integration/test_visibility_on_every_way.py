@@ -419,3 +419,24 @@ async def thread_of(world: World, who: str) -> tuple[int, str]:
     event = await world.call(who, "GET", f"/rooms/{world.room_id}/event/{world.root}")
     thread = event["unsigned"]["m.relations"]["m.thread"]
     return thread["count"], thread["latest_event"]["event_id"]
+
+
+async def test_members_of_a_time_before_ones_join_are_those_of_the_join(
+    database: Database, tmp_path: Path
+) -> None:
+    async with instance(database, tmp_path) as one:
+        world = await begin(one)
+        path = f"/rooms/{world.room_id}/state/m.room.history_visibility"
+        await world.call("dora", "PUT", path, {"history_visibility": "joined"})
+        profile = "/profile/@alice:one.test/displayname"
+        await world.call("alice", "PUT", profile, {"displayname": "word0x"})
+        early = (await world.call("bob", "GET", "/sync"))["next_batch"]
+        await world.call("alice", "PUT", profile, {"displayname": "word1x"})
+        await world.join("carol")
+        members = f"/rooms/{world.room_id}/members?at={early}"
+
+        seen = {who: (await ask(world, who, "GET", members))[1] for who in ("bob", "carol")}
+
+    assert WORD.findall(seen["bob"])[0] == "word0x"
+    assert WORD.findall(seen["carol"]) == ["word1x"]
+    assert "@carol:one.test" in seen["carol"]
