@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from homeserver.protocol.events import Event
 from homeserver.services.reading_together import ReadingTogether
@@ -16,6 +17,8 @@ from homeserver.storage.log import Notice
 from homeserver.storage.releases import ReleaseRecord
 
 CACHED_EVENTS = 10_000
+
+Key = TypeVar("Key")
 
 
 class EventStore:
@@ -103,6 +106,20 @@ class EventStore:
                 if event_id in read:
                     found[event_id] = read[event_id]
         return found
+
+    async def keep_state(
+        self, reading: Awaitable[Mapping[Key, Sequence[StoredEvent]]]
+    ) -> Mapping[Key, Sequence[StoredEvent]]:
+        """Keep the state events of timelines that are being read: they are asked for next."""
+        changes = self._changes
+        read = await reading
+        if changes == self._changes:
+            for events in read.values():
+                for stored in events:
+                    event = stored.event
+                    if event.state_key is not None and event.event_id not in self._cache:
+                        self._remember(stored)
+        return read
 
     async def _read(self, event_ids: Sequence[str]) -> Mapping[str, StoredEvent]:
         changes = self._changes

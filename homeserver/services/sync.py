@@ -224,8 +224,18 @@ class SyncService:
         }
         if knocked:
             parts["knock"] = knocked
-        left = {
-            row.room_id: await self._rooms.left(
+        left = await self._left(view, moves, account_data)
+        if left:
+            parts["leave"] = left
+        return parts
+
+    async def _left(
+        self, view: View, moves: _Moves, account_data: dict[str, list[JsonObject]]
+    ) -> JsonObject:
+        """The rooms that the reader is not in any more."""
+
+        async def part(row: MembershipRow, was_joined: bool) -> JsonObject:
+            return await self._rooms.left(
                 view,
                 row,
                 was_joined=was_joined,
@@ -234,11 +244,16 @@ class SyncService:
                     view, row.room_id, account_data.get(row.room_id, ())
                 ),
             )
+
+        gone = {
+            row.room_id: (row, was_joined)
             for row, was_joined in moves.left
-            if allows(row.room_id)
+            if view.filter.allows_room(row.room_id)
         }
-        if left:
-            parts["leave"] = left
+        parts: JsonObject = {}
+        async for batch in self._batches(view, list(gone), gone):
+            found = await asyncio.gather(*(part(*gone[room_id]) for room_id in batch))
+            parts.update(zip(batch, found, strict=True))
         return parts
 
     async def _invited(self, view: View, rooms: UserRooms) -> JsonObject:
@@ -293,6 +308,12 @@ class SyncService:
         moved = {change.room_id for change in changes}
         before = await storage.get_memberships_at(self._database, view.user_id, moved, since)
         away = {change.room_id for change in changes if change.membership != "join"}
+        outside = [room_id for room_id in moved if room_id not in rooms.joined]
+        now = (
+            await room_storage.get_memberships_in(self._database, view.user_id, outside)
+            if outside
+            else {}
+        )
         for room_id in moved:
             known = room_id in before and before[room_id].membership == "join"
             if room_id in rooms.joined:
@@ -301,7 +322,7 @@ class SyncService:
                 elif room_id in away:
                     moves.joined[room_id] = Entry.BACK
                 continue
-            row = await room_storage.get_membership(self._database, room_id, view.user_id)
+            row = now.get(room_id)
             # Even one that is forgotten: other devices of the user still have it.
             if row is not None and row.membership in GONE and (known or not row.forgotten):
                 moves.left.append((row, known))

@@ -70,7 +70,7 @@ class SyncRooms:
         self._transactions: ReadingTogether[OwnEvent, str] = ReadingTogether(
             lambda events: get_own_transaction_ids(database, events)
         )
-        self._spans = Spans(database=database, recent=recent)
+        self._spans = Spans(database=database, recent=recent, store=store)
         self._recent = recent
         self._store = store
         self._events = events

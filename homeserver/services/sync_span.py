@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from homeserver.protocol.filters import SyncFilter
+from homeserver.services.event_store import EventStore
 from homeserver.services.reading_together import ReadingTogether
 from homeserver.services.recent_timeline import RecentEvent, RecentTimeline
 from homeserver.services.sync_members import Device
@@ -48,11 +49,12 @@ class View:
 class Spans:
     """Reads spans of rooms' timelines, from memory as far as it reaches."""
 
-    def __init__(self, *, database: Database, recent: RecentTimeline) -> None:
+    def __init__(self, *, database: Database, recent: RecentTimeline, store: EventStore) -> None:
         self._database = database
         self._recent = recent
-        self._timelines: ReadingTogether[Stretch, list[StoredEvent]] = ReadingTogether(
-            lambda stretches: storage.get_timelines(database, stretches), ROOMS_AT_ONCE
+        self._timelines: ReadingTogether[Stretch, Sequence[StoredEvent]] = ReadingTogether(
+            lambda stretches: store.keep_state(storage.get_timelines(database, stretches)),
+            ROOMS_AT_ONCE,
         )
         self._older: ReadingTogether[tuple[str, int], bool] = ReadingTogether(self._read_older)
 

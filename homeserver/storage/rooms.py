@@ -30,6 +30,10 @@ SELECT_MEMBERSHIP = """
 SELECT room_id, membership, event_id, sender, position, forgotten, stripped_state
 FROM memberships WHERE room_id = $1 AND user_id = $2
 """
+SELECT_MEMBERSHIPS_IN = """
+SELECT room_id, membership, event_id, sender, position, forgotten, stripped_state
+FROM memberships WHERE user_id = $1 AND room_id = ANY($2::text[])
+"""
 SELECT_MEMBERSHIP_CHANGES = """
 SELECT position, room_id, membership, event_id FROM membership_changes
 WHERE user_id = $1 AND position > $2 AND position <= $3 ORDER BY position
@@ -171,6 +175,14 @@ async def get_membership(db: Queryable, room_id: str, user_id: str) -> Membershi
     """A user's current membership of a room."""
     row = await db.fetchrow(SELECT_MEMBERSHIP, room_id, user_id)
     return MembershipRow(**row) if row is not None else None
+
+
+async def get_memberships_in(
+    db: Queryable, user_id: str, room_ids: Iterable[str]
+) -> dict[str, MembershipRow]:
+    """Room ID -> a user's current membership; rooms without one are left out."""
+    rows = await db.fetch(SELECT_MEMBERSHIPS_IN, user_id, list(room_ids))
+    return {row["room_id"]: MembershipRow(**row) for row in rows}
 
 
 async def get_membership_changes(

@@ -129,6 +129,31 @@ async def test_a_later_sync_of_many_changed_rooms_takes_so_many_queries_for_each
 
 
 @pytest.mark.parametrize("since", [False, True])
+async def test_rooms_that_were_left_take_so_many_queries_for_each_batch(
+    database: Database, town: Town, since: bool
+) -> None:
+    async with started(database) as world:
+        for room_id in town.rooms:
+            for reader in (town.with_few, town.with_many):
+                if await world.facts.is_joined(room_id, reader.user_id):
+                    await world.membership.leave(reader.user_id, room_id)
+    options = {"sync_filter": town.with_few.filter.parse({"room": {"include_leave": True}})}
+
+    counts, answers = [], []
+    for reader in (town.with_few, town.with_many):
+        async with started(database) as world:
+            client = Client(world, reader.user_id, reader.device_id)
+            world.queries.count = 0
+            token = town.before[reader.user_id] if since else None
+            answers.append(await client.sync(since=token, **options))
+            counts.append(world.queries.count)
+
+    assert [len(answer["rooms"]["leave"]) for answer in answers] == [FEW, MANY]
+    assert counts[1] <= MANY // ROOMS_AT_ONCE * counts[0]
+    assert counts[0] < FEW * 3
+
+
+@pytest.mark.parametrize("since", [False, True])
 async def test_a_room_among_many_is_told_as_it_is_told_alone(
     database: Database, town: Town, since: bool
 ) -> None:
