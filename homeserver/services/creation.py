@@ -348,9 +348,24 @@ def power_levels(creator: UserId, request: RoomRequest, version: RoomVersion) ->
         "historical": 100,
     }
     content.update(request.power_levels)
+    if version.privileged_creators and request.version is None:
+        content["users"] = _without_creators(content["users"], creator, request)
     if version.privileged_creators and "events" not in request.power_levels:
         # Spec: "MUST explicitly be higher than state_default".
         default = content["state_default"]
         above = default + 1 if isinstance(default, int) else TOMBSTONE_LEVEL
         content["events"]["m.room.tombstone"] = max(TOMBSTONE_LEVEL, above)
     return content
+
+
+def _without_creators(users: object, creator: UserId, request: RoomRequest) -> object:
+    """The levels of users without those of creators, who have no level in such a room.
+
+    Who leaves the version to the server may name them: clients made before version 12 do.
+    """
+    if not isinstance(users, dict):
+        return users  # for the auth rules to refuse
+    creators: set[object] = {creator}
+    if request.preset == "trusted_private_chat":
+        creators.update(request.invites)
+    return {user: level for user, level in users.items() if user not in creators}

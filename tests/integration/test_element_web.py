@@ -49,3 +49,26 @@ async def test_the_state_after_has_the_name_under_which_it_was_asked_for(
         state = part["org.matrix.msc4222.state_after"]["events"]
         assert {"name": "Verona"} in [event["content"] for event in state]
         assert "state" not in part
+
+
+async def test_who_does_not_name_the_version_may_give_the_creator_a_level(
+    database: Database, tmp_path: Path
+) -> None:
+    """Element makes its video rooms so, whose creator has no level from version 12 on."""
+    levels = {"users": {"@alice:one.test": 100, "@bob:one.test": 50}}
+    request = {
+        "preset": "private_chat",
+        "creation_content": {"type": "org.matrix.msc3417.call"},
+        "power_level_content_override": levels,
+    }
+    async with running(database, tmp_path, rooms={"default_version": "12"}) as one:
+        alice = await one.register("alice")
+
+        room_id = await one.room(alice, **request)
+        named = await one.call(
+            "POST", "/createRoom", {**request, "room_version": "12"}, token=alice, status=400
+        )
+
+        path = f"/rooms/{room_id}/state/m.room.power_levels"
+        assert (await one.call("GET", path, token=alice))["users"] == {"@bob:one.test": 50}
+        assert named["errcode"] == "M_INVALID_ROOM_STATE"
