@@ -23,6 +23,7 @@ api = AdminApi("Quarantine", "Files that nobody may have, here or not, and by th
 
 FILE = "/media/{server_name}/{media_id}"
 CONTENT = "/quarantined_content/{sha256}"
+MOST_FILES = 500
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -30,6 +31,12 @@ class Changed(msgspec.Struct, kw_only=True, frozen=True):
     """How many files were changed."""
 
     files: int
+
+
+class ContentFiles(msgspec.Struct, kw_only=True, frozen=True):
+    """Files here that have a content: the first of them, in the order of their addresses."""
+
+    files: list[Media]
 
 
 class Quarantine(msgspec.Struct, kw_only=True, frozen=True):
@@ -122,6 +129,13 @@ async def list_quarantined_content(call: AdminCall[None, ListQuery]) -> Page[Qua
         raise InvalidParam("That cursor is of another list")
     found = await storage.get_quarantined_content(call.app[DATABASE], after, query.limit)
     return page(found, query.limit, lambda content: make_cursor(content.sha256))
+
+
+@api.get(CONTENT)
+async def get_content_files(call: AdminCall) -> ContentFiles:
+    """Which files here have a content, be it quarantined or not; at most 500."""
+    database, sha256 = call.app[DATABASE], _sha256(call)
+    return ContentFiles(files=await admin_media.get_media_with(database, sha256, MOST_FILES))
 
 
 @api.put(CONTENT)

@@ -64,11 +64,19 @@ def unprotect(uri: str, config_path: Path | None) -> None:
 
 
 @click.command()
+@click.argument("content", required=False)
 @click.option("--most", type=click.IntRange(min=1), default=100, show_default=True)
 @config_option
-def quarantined(most: int, config_path: Path | None) -> None:
-    """Show quarantined contents, and addresses of files that are not here."""
+def quarantined(content: str | None, most: int, config_path: Path | None) -> None:
+    """Show quarantined contents, and addresses of files that are not here.
+
+    CONTENT: a SHA-256, to show which files here have it.
+    """
     config = load(config_path)
+    if content is not None:
+        for file in ask(config, "GET", f"/quarantined_content/{part(content)}")["files"]:
+            click.echo(f"mxc://{file['origin']}/{file['media_id']} {file['uploader'] or ''}")
+        return
     rows = [
         (one["sha256"], str(one["files"]), one["quarantined_by"], shown_time(one["quarantined_at"]))
         for one in ask_for_all(config, "/quarantined_content", {}, most)

@@ -16,6 +16,7 @@ LEFT JOIN quarantined_uris u USING (origin, media_id)
 """
 SELECT_ONE = f"{_MEDIA} WHERE origin = $1 AND media_id = $2"
 SELECT_OF_USER = f"{_MEDIA} WHERE uploader = $1 AND media_id > $2 ORDER BY media_id LIMIT $3"
+SELECT_OF_CONTENT = f"{_MEDIA} WHERE sha256 = $1 ORDER BY origin, media_id LIMIT $2"
 # Walks over the table in the order of its key, so that no step takes long.
 SELECT_NEXT = """
 SELECT origin, media_id, quarantined_by IS NULL AND ($3::text IS NULL OR uploader = $3)
@@ -61,6 +62,11 @@ async def get_media(db: Queryable, uri: MediaUri) -> Media | None:
 async def get_media_of(db: Queryable, user_id: str, *, after: str, limit: int) -> list[Media]:
     """What a user uploaded, in the order of the IDs."""
     return [Media(**row) for row in await db.fetch(SELECT_OF_USER, user_id, after, limit)]
+
+
+async def get_media_with(db: Queryable, sha256: bytes, limit: int) -> list[Media]:
+    """Files that have a content, in the order of their addresses."""
+    return [Media(**row) for row in await db.fetch(SELECT_OF_CONTENT, sha256, limit)]
 
 
 async def get_next(

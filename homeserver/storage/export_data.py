@@ -74,6 +74,9 @@ WHERE user_id = $1 ORDER BY created_at
 SELECT a.name, u.created_at FROM application_users u JOIN applications a USING (application_id)
 WHERE u.user_id = $1
 """,
+    "account/media_limits.jsonl": """
+SELECT quota_bytes, max_files, max_upload_bytes, changed_at FROM media_limits WHERE user_id = $1
+""",
     "account/filters.jsonl": """
 SELECT filter_id, definition FROM filters WHERE user_id = $1 ORDER BY filter_id
 """,

@@ -115,6 +115,7 @@ async def _media(admin: Admin, room: str, file: str) -> None:
     await admin.call("DELETE", f"/media{file}/protection")
     await admin.call("PUT", f"/quarantined_content/{'0f' * 32}")
     await admin.call("PUT", "/media/two.test/never/quarantine")
+    await admin.call("GET", f"/quarantined_content/{'0f' * 32}")
     await admin.call("GET", "/quarantined_content")
     await admin.call("GET", "/quarantined_uris")
     await admin.call("DELETE", f"/quarantined_content/{'0f' * 32}")

@@ -144,6 +144,7 @@ async def test_the_command_line_administers_a_running_server(
         assert "quarantined\n" in await run("media", "quarantine", BOB)
         assert "quarantined\n" in await run("media", "quarantine", "ab" * 32)
         assert "quarantined\n" in await run("media", "quarantine", "mxc://two.test/never")
+        assert "mxc://" not in await run("media", "quarantined", "ab" * 32)
         shown = await run("media", "quarantined")
         assert "ab" * 32 in shown
         assert "mxc://two.test/never" in shown

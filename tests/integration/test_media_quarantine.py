@@ -113,11 +113,14 @@ async def test_content_is_quarantined_before_anybody_has_sent_it(world: MediaWor
     path = await world.upload(bad)
     found = await statuses(world, path)
     listed = await world.admin.call("GET", "/quarantined_content")
+    having = await world.admin.call("GET", f"/quarantined_content/{digest}")
     await world.admin.call("DELETE", f"/quarantined_content/{digest}")
     after = await got(world, path)
 
     assert set(found.values()) == {404}
     assert [(c["sha256"], c["files"]) for c in listed["items"]] == [(digest, 1)]
+    assert [file["media_id"] for file in having["files"]] == [path.rpartition("/")[2]]
+    assert having["files"][0]["quarantined_by"] is not None
     assert after == 200
     await world.admin.call("DELETE", f"/quarantined_content/{digest}", status=404)
     await world.admin.call("PUT", "/quarantined_content/xyz", status=400)
