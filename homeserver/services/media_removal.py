@@ -26,7 +26,10 @@ class Files(Protocol):
 class MediaRemoval:
     """Starts such jobs, and does their steps.  What is quarantined stays."""
 
-    def __init__(self, *, database: Database, jobs: AdminJobs, files: Files) -> None:
+    def __init__(
+        self, *, server_name: str, database: Database, jobs: AdminJobs, files: Files
+    ) -> None:
+        self._server_name = server_name
         self._database = database
         self._jobs = jobs
         self._files = files
@@ -43,7 +46,7 @@ class MediaRemoval:
         )
 
     async def purge_cache(self, *, before_ms: int, by: str) -> Job:
-        """Delete copies of other servers' files that nobody used since; as above."""
+        """Delete copies of other servers' files that nobody used since, nor is to judge."""
         return await self._jobs.add(PURGE_CACHE, "", {"before_ms": before_ms}, by=by)
 
     async def delete(self, uri: MediaUri) -> bool:
@@ -52,7 +55,9 @@ class MediaRemoval:
 
     async def _step(self, job: Job) -> Progress:
         choice = MediaChoice(
-            job.parameters.get("user_id"), job.kind == PURGE_CACHE, job.parameters["before_ms"]
+            job.parameters.get("user_id"),
+            self._server_name if job.kind == PURGE_CACHE else None,
+            job.parameters["before_ms"],
         )
         found = await storage.get_next(
             self._database, choice, MediaUri(*(job.cursor or FIRST)), LOOKED_AT_AT_ONCE

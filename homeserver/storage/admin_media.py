@@ -20,8 +20,12 @@ SELECT_OF_CONTENT = f"{_MEDIA} WHERE sha256 = $1 ORDER BY origin, media_id LIMIT
 # Walks over the table in the order of its key, so that no step takes long.
 SELECT_NEXT = """
 SELECT origin, media_id, quarantined_by IS NULL AND ($3::text IS NULL OR uploader = $3)
-    AND CASE WHEN $4 THEN uploader IS NULL AND coalesce(last_access_at, created_at) < $5
-        ELSE uploader IS NOT NULL AND created_at < $5 END AS wanted
+    AND CASE WHEN $4::text IS NULL THEN uploader IS NOT NULL AND created_at < $5
+        ELSE uploader IS NULL AND origin <> $4 AND coalesce(last_access_at, created_at) < $5
+            AND NOT EXISTS (SELECT FROM media_verdicts v
+                WHERE (v.origin, v.media_id) = (media.origin, media.media_id)
+                    AND v.action IN ('hold', 'strip'))
+        END AS wanted
 FROM media WHERE (origin, media_id) > ($1, $2) ORDER BY origin, media_id LIMIT $6
 """
 
@@ -45,11 +49,11 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class MediaChoice:
-    """Which files are to go: a user's, or of everybody; uploads made, or copies of other servers'
-    files (``cache``) used last, before a time (ms)."""
+    """Which files are to go: a user's, or of everybody; uploads made before a time (ms), or copies
+    of files of others than ``server_name``, used last before it, if no moderator is to see them."""
 
     user_id: str | None
-    cache: bool
+    server_name: str | None
     before_ms: int
 
 
@@ -74,6 +78,6 @@ async def get_next(
 ) -> list[tuple[MediaUri, bool]]:
     """The next files of all, and which of them are to go."""
     rows = await db.fetch(
-        SELECT_NEXT, *after, choice.user_id, choice.cache, choice.before_ms, limit
+        SELECT_NEXT, *after, choice.user_id, choice.server_name, choice.before_ms, limit
     )
     return [(MediaUri(row["origin"], row["media_id"]), row["wanted"]) for row in rows]

@@ -39,10 +39,11 @@ SELECT uploader, sha256, size_bytes, coalesce(quarantined_by,
 FROM media WHERE origin = $1 AND media_id = $2 FOR UPDATE
 """
 DELETE_MEDIA = "DELETE FROM media WHERE origin = $1 AND media_id = $2"
-# That a file was refused is kept: another instance's could be fetched again.
+# That a file was refused is kept, and a moderator's word: another instance's could be fetched again.
 DELETE_VERDICT = """
 DELETE FROM media_verdicts
 WHERE origin = $1 AND media_id = $2 AND action NOT IN ('reject', 'soft_fail')
+    AND (decided_by IS NULL OR uploader IS NOT NULL)
 """
 SELECT_REDACTED = """
 SELECT event_id FROM redacted_contents WHERE NOT media_deleted AND redacted_at <= $1

@@ -1,5 +1,5 @@
 """Copies of other instances' files, by when they were last used.  What is quarantined is none of
-them: it stays."""
+them, nor what waits for a moderator: it stays."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from homeserver.storage.database import Queryable
 _COPIES = """
 uploader IS NULL AND quarantined_by IS NULL AND origin <> $1
     AND NOT EXISTS (SELECT FROM quarantined_content q WHERE q.sha256 = media.sha256)
+    AND NOT EXISTS (SELECT FROM media_verdicts v
+        WHERE (v.origin, v.media_id) = (media.origin, media.media_id)
+            AND v.action IN ('hold', 'strip'))
 """
 SELECT_LEAST_USED = f"""
 SELECT origin, media_id, size_bytes FROM media

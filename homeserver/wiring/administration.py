@@ -47,7 +47,10 @@ class AdministrationParts:
             clock_ms=clock_ms,
         )
         self.media_removal = MediaRemoval(
-            database=database, jobs=self.jobs, files=wiring.ends.media_deletion
+            server_name=wiring.config.server_name,
+            database=database,
+            jobs=self.jobs,
+            files=wiring.ends.media_deletion,
         )
         self.destinations = Destinations(database=database, sending=wiring.transport.outbox)
         pruning = DailyPruning(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 
 from homeserver.services.remote_media_retention import RemoteMediaRetention
 from homeserver.storage.database import Database
+from homeserver.storage.media_facts import MediaVerdict, decide, put_verdict
 from homeserver.storage.remote_media import SELECT_LEAST_USED
 from tests.integration.media_world import (
     DOWNLOAD,
@@ -95,6 +97,52 @@ async def test_where_there_is_no_room_the_least_recently_used_go_first(
         await work(world)
 
         assert await here(world) & {*names} == {"c", "a"}
+
+
+async def test_admins_purge_copies_and_no_pictures_of_previews(
+    database: Database, tmp_path: Path
+) -> None:
+    async with media_world(database, tmp_path) as world:
+        world.others.files["two.test/cat"] = RemoteFile(b"cat")
+        await fetch(world, "cat")
+        media = world.one.wiring.device_parts.media
+        row = await media.receive(None, RemoteFile(picture()).chunks, "image/png", None)
+        await media.keep(row)
+        await age(world, 90, "cat", row.media_id)
+
+        await world.admin.call(
+            "POST", "/media/purge_cache", {"unused_since": int(time.time() * 1000)}
+        )
+        await world.one.wiring.ends.caretaker.work_off()
+
+        assert await here(world) == {row.media_id}
+
+
+async def test_what_waits_for_a_moderator_stays_and_their_word_outlives_the_copy(
+    database: Database, tmp_path: Path
+) -> None:
+    media = {"remote": {"keep": "30d"}}
+    async with media_world(database, tmp_path, media=media) as world:
+        names = ["held", "stripped", "released", "accepted"]
+        world.others.files = {f"two.test/{name}": RemoteFile(name.encode()) for name in names}
+        await fetch(world, *names)
+        actions = ["hold", "strip", "hold", "accept"]
+        for name, action in zip(names, actions, strict=True):
+            await put_verdict(database, verdict(name, action))
+        await decide(database, "two.test", "released", "accept", "@mod:one.test")
+        await age(world, 31, *names)
+
+        await work(world)
+
+        known = await database.fetch("SELECT media_id FROM media_verdicts")
+        assert await here(world) == {"held", "stripped"}
+        assert {row["media_id"] for row in known} == {"held", "stripped", "released"}
+
+
+def verdict(media_id: str, action: str) -> MediaVerdict:
+    """What was decided about another server's file."""
+    sha256 = hashlib.sha256(media_id.encode()).digest()
+    return MediaVerdict("two.test", media_id, sha256, "rules", action, "rule", "", None, 1)
 
 
 async def test_much_that_comes_at_once_is_not_left_until_the_hour_is_over(
