@@ -39,7 +39,8 @@ SELECT uploader, sha256, size_bytes, coalesce(quarantined_by,
 FROM media WHERE origin = $1 AND media_id = $2 FOR UPDATE
 """
 DELETE_MEDIA = "DELETE FROM media WHERE origin = $1 AND media_id = $2"
-# That a file was refused is kept, and a moderator's word: another instance's could be fetched again.
+# That a file was refused is kept, and what a moderator said of another instance's: it could be
+# fetched again.
 DELETE_VERDICT = """
 DELETE FROM media_verdicts
 WHERE origin = $1 AND media_id = $2 AND action NOT IN ('reject', 'soft_fail')

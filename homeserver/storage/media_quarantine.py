@@ -40,6 +40,7 @@ SELECT origin, media_id, quarantined_by, quarantined_at FROM quarantined_uris
 WHERE (origin, media_id) > ($1, $2) ORDER BY origin, media_id LIMIT $3
 """
 ONE = "origin = $1 AND media_id = $2"
+SELECT_HASH = f"SELECT sha256 FROM media WHERE {ONE}"
 OF_USER = "uploader = $1"
 OF_ROOM = "(origin, media_id) IN (SELECT origin, media_id FROM media_references WHERE room_id = $1)"
 INSERT_URIS_OF_ROOM = """
@@ -93,9 +94,11 @@ async def is_quarantined(db: Queryable, origin: str, media_id: str) -> bool:
 async def quarantine_file(db: Database, uri: MediaUri, doing: Doing) -> None:
     """Quarantine a file, here or not, and its content, wherever it comes from."""
     async with db.transaction() as connection:
-        hashes = await _mark(connection, ONE, doing, *uri)
-        await connection.execute(INSERT_CONTENT, hashes, doing.by, doing.at)
         await connection.execute(INSERT_URI, *uri, doing.by, doing.at)
+        # The address first: a file that comes before that is here to be marked.
+        await _mark(connection, ONE, doing, *uri)
+        hashes = [row["sha256"] for row in await connection.fetch(SELECT_HASH, *uri)]
+        await connection.execute(INSERT_CONTENT, hashes, doing.by, doing.at)
 
 
 async def release_file(db: Database, uri: MediaUri) -> None:
@@ -123,11 +126,11 @@ async def quarantine_of_room(db: Database, room_id: str, doing: Doing, *, server
     """Quarantine all to which unencrypted messages of a room refer, but what is protected; how many
     files, counting other servers' that were never fetched."""
     async with db.transaction() as connection:
-        hashes = await _mark(connection, f"{OF_ROOM} AND protected_by IS NULL", doing, room_id)
-        await connection.execute(INSERT_CONTENT, hashes, doing.by, doing.at)
         elsewhere = await connection.execute(
             INSERT_URIS_OF_ROOM, room_id, doing.by, doing.at, server_name
         )
+        hashes = await _mark(connection, f"{OF_ROOM} AND protected_by IS NULL", doing, room_id)
+        await connection.execute(INSERT_CONTENT, hashes, doing.by, doing.at)
     return len(hashes) + _count(elsewhere)
 
 

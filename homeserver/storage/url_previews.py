@@ -16,6 +16,7 @@ SELECT_NEAREST = """
 SELECT p.fetched_at, p.answer, p.media_id IS NULL OR EXISTS (
     SELECT 1 FROM media m
     WHERE m.origin = $3 AND m.media_id = p.media_id AND m.quarantined_by IS NULL
+        AND NOT EXISTS (SELECT 1 FROM quarantined_content c WHERE c.sha256 = m.sha256)
 ) AS picture_is_here
 FROM url_previews p WHERE p.url_sha256 = $1 AND p.fetched_at > $4
 ORDER BY abs(p.fetched_at - $2) LIMIT 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +22,10 @@ from tests.integration.media_world import (
 
 ALICE, BOB = "@alice:one.test", "@bob:one.test"
 CAT = "two.test/cat"
+WAITS_FOR_LOCK = """
+SELECT EXISTS (SELECT FROM pg_locks
+    WHERE NOT granted AND relation = 'quarantined_content'::regclass)
+"""
 
 
 @pytest.fixture
@@ -86,6 +91,34 @@ async def test_a_file_that_nobody_has_fetched_is_never_fetched(world: MediaWorld
     assert asked == []
     assert (set(after.values()), world.others.asked) == ({200}, [CAT])
     await world.admin.call("PUT", "/media/one.test/none/quarantine", status=404)
+
+
+async def test_a_file_that_comes_while_it_is_quarantined_is_quarantined(world: MediaWorld) -> None:
+    database = world.one.wiring.database
+    world.others.files[CAT] = RemoteFile(picture())
+
+    async with database.transaction() as connection:
+        await connection.execute("LOCK TABLE quarantined_content IN SHARE MODE")
+        order = asyncio.create_task(world.admin.call("PUT", f"/media/{CAT}/quarantine"))
+        while not await database.fetchval(WAITS_FOR_LOCK):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await got(world, CAT)
+    await order
+
+    assert await got(world, CAT) == 404
+
+
+async def test_a_file_quarantined_again_is_so_with_its_content(world: MediaWorld) -> None:
+    database = world.one.wiring.database
+    before, again = await world.upload(b"the same"), await world.upload(b"the same")
+    await database.execute(  # as files were quarantined before contents were
+        "UPDATE media SET quarantined_by = '@admin:one.test' WHERE media_id = $1",
+        before.rpartition("/")[2],
+    )
+
+    await world.admin.call("PUT", f"/media/{before}/quarantine")
+
+    assert await got(world, again) == 404
 
 
 async def test_the_same_bytes_are_quarantined_wherever_they_come_from(world: MediaWorld) -> None:

@@ -361,11 +361,20 @@ async def test_pictures_have_only_so_many_bytes_in_all(database: Database, tmp_p
         assert await database.fetchval("SELECT sum(size_bytes) FROM media") == most
 
 
-async def test_a_picture_that_an_admin_quarantined_is_shown_no_more(world: Previewing) -> None:
+@pytest.mark.parametrize(
+    "quarantine",
+    [
+        "UPDATE media SET quarantined_by = 'admin'",
+        "INSERT INTO quarantined_content SELECT sha256, 'admin', 1 FROM media",
+    ],
+)
+async def test_a_picture_that_an_admin_quarantined_is_shown_no_more(
+    world: Previewing, quarantine: str
+) -> None:
     url = world.site.page("/page", PAGE)
     world.site.file("/picture.png", PNG, "image/png")
     await world.preview(url)
-    await world.instance.wiring.database.execute("UPDATE media SET quarantined_by = 'admin'")
+    await world.instance.wiring.database.execute(quarantine)
 
     assert "og:image" not in await world.preview(url)
 
