@@ -12,6 +12,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from aiohttp import web_app
 from hypothesis import HealthCheck, settings
 
 from homeserver.storage import migrations
@@ -116,6 +117,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def malformed_events() -> None:
     """What the clients of other tests sent is no excuse for what is answered in these."""
     contract().malformed = Malformed()
+
+
+def forget_applications() -> None:
+    """aiohttp keeps the applications to which the last 1,024 handlers belong, for the process.
+
+    A server has one of them.  Here each is another, and keeps a whole instance in memory.
+    """
+    web_app._cached_build_middleware.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def applications_end_with_their_test() -> Iterator[None]:
+    """No test's instance stays in memory."""
+    yield
+    forget_applications()
 
 
 @pytest.fixture(autouse=True)
