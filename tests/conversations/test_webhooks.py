@@ -14,6 +14,7 @@ from homeserver.storage.erasures import ErasureRecord
 from tests.conversations.applications import App, administer, new_app
 from tests.conversations.conftest import ApiUser, new_user
 from tests.integration.single import Instance, running
+from tests.integration.test_message_ends import eventually
 from tests.services.conversations.webhook_world import Receiver, receiving
 
 LOCAL = {"webhooks": {"allow_private_networks": True}}
@@ -455,3 +456,39 @@ async def test_a_new_secret_signs_beside_the_old_one(app: App, receiver: Receive
     (request,) = await receiver.wait_for(1)
     for secret in (made["secret"], rotated["secret"]):
         standardwebhooks.Webhook(secret).verify(request.body, request.headers)
+
+
+@pytest.mark.parametrize("own_webhook", [True, False])
+async def test_what_was_hidden_meanwhile_is_not_told_again(
+    app: App, receiver: Receiver, alice: ApiUser, own_webhook: bool
+) -> None:
+    ann = await own(app, "shop_ann")
+    room_id = await group(alice, ann)
+    owner = ann if own_webhook else app
+    made = await hook(owner, receiver, "message.created")
+    secret = await say(alice, room_id, "embarrassing")
+    await say(alice, room_id, "harmless")
+    await receiver.wait_for(2)
+    path = f"/webhooks/{made['info']['id']}"
+
+    async def settled() -> bool:
+        return "pending" not in {each["state"] for each in await deliveries(owner, path)}
+
+    await eventually(settled)
+    hide = f"/_comity/client/v1/rooms/{room_id}/hide"
+    await ann.matrix("POST", hide, {"event_ids": [secret["id"]]})
+
+    body = {"since": "2020-01-01T00:00:00Z", "delivered": True}
+    await owner.post(f"{path}/replay", body)
+    await receiver.wait_for(3)
+    await eventually(settled)
+
+    texts = [data["message"]["text"] for _, data in told(receiver)]
+    assert texts == ["embarrassing", "harmless", "harmless"]
+    assert [each["state"] for each in await deliveries(owner, path)] == ["delivered", "gone"]
+
+
+async def deliveries(owner: ApiUser, path: str) -> list[dict[str, Any]]:
+    """The log of a webhook, the newest first."""
+    items: list[dict[str, Any]] = (await owner.get(f"{path}/deliveries"))["items"]
+    return items

@@ -198,3 +198,49 @@ async def test_what_is_not_for_a_reader_is_told_on_no_way(
     assert not there.gateway.problems, there.gateway.problems
 
     assert not wrong, "\n".join(wrong)
+
+
+LATER = "said afterwards"
+
+
+@pytest.mark.parametrize("action", ["kick", "ban"])
+async def test_who_was_put_out_is_told_nothing_of_what_came_after(
+    database: Database, tmp_path: Path, action: str
+) -> None:
+    async with outside(tmp_path) as there:
+        there.answer(DOWN)
+        async with instance(database, tmp_path, **there.settings(mails=False)) as one:
+            world = await begin(one)
+            await ask_to_be_told(world, there)
+            start = one.wiring.log.position
+            said = await world.say("alice", "while he is there")
+            path, bob = f"/rooms/{world.room_id}/{action}", {"user_id": "@bob:one.test"}
+            await world.call("dora", "POST", path, bob)
+            world.secrets = [said, await world.say("alice", LATER)]
+            elsewhere = await one.room(world.tokens["dora"])
+            await world.call("bob", "POST", f"/rooms/{elsewhere}/join", {})
+            world.around = (await one.say(world.tokens["dora"], elsewhere, END))["event_id"]
+            await one.wiring.push_parts.following.follower.caught_up()
+        there.answer(UP)
+        there.receiver.received.clear()
+        await database.execute("UPDATE pushers SET retry_at = NULL, failures = 0")
+        await database.execute("UPDATE webhook_deliveries SET due_at = 0")
+        async with instance(database, tmp_path, **there.settings(mails=True)) as one:
+            world.one = one
+            subscribed = await received(world, start)
+            await taken_in(one)
+
+            async def all_told() -> bool:
+                told = there.told()
+                brief = told.pop("push, event_id_only")
+                return world.around in brief and all(END in text for text in told.values())
+
+            await eventually(all_told)
+            told = there.told()
+
+    assert LATER in told.pop("application service")
+    assert [way for way, text in told.items() if LATER in text] == []
+    assert LATER not in subscribed
+    pushed = told["push"] + told["push, event_id_only"]
+    assert [event_id for event_id in world.secrets if event_id in pushed] == []
+    assert "while he is there" not in told["mail"]
