@@ -113,7 +113,11 @@ class LocalStore:
 
     def delete_directory(self, directory: Path) -> None:
         """Delete a directory with all that is in it."""
-        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            shutil.rmtree(directory)
+        except FileNotFoundError:
+            if directory.exists():  # somebody else has deleted a part of it
+                raise
 
     def trim(self, directory: Path, most: int) -> None:
         """Delete the oldest files of a directory that has more than so many."""

@@ -155,7 +155,8 @@ def _find_or_make(
         return Thumbnail(source, content_type)
     blob = replace(base, path=base.path.with_name(f"{base.name}.{rendered.format.lower()}"))
     files.write(blob, rendered.content)
-    if not source.exists():  # deleted meanwhile, perhaps before there was this thumbnail to delete
+    if not source.is_stored():
+        # deleted meanwhile, perhaps before there was this thumbnail to delete
         blob.unlink()
         raise FileNotFoundError
     files.store.trim(blob.path.parent, MOST_KEPT)

@@ -16,7 +16,7 @@ from homeserver.services.media import MediaService
 from homeserver.services.media_deletion import MediaDeletion
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.media_stores import LocalStore
-from homeserver.services.media_strays import RESERVED_MS, MediaStrays
+from homeserver.services.media_strays import AGAIN_MS, RESERVED_MS, MediaStrays
 from homeserver.services.thumbnails import Thumbnails
 from homeserver.storage.database import Database
 
@@ -176,6 +176,22 @@ async def test_what_a_crash_left_goes_when_its_time_is_up(world: World) -> None:
     await world.strays.step()
 
     assert (world.stored(), await world.notes()) == (0, 0)
+
+
+async def test_thumbnails_that_could_not_be_deleted_are_deleted_later(world: World) -> None:
+    uri = await world.upload(ALICE)
+    sha256 = (await world.media.find(*uri)).row.sha256
+    in_the_way = world.files.thumbnail(sha256, "any").path.parent
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("no directory")
+
+    await world.delete(uri, ALICE)
+    before = await world.notes()
+    in_the_way.unlink()
+    world.now += AGAIN_MS
+    await world.strays.step()
+
+    assert (before, await world.notes()) == (1, 0)
 
 
 async def test_uploads_and_deletions_of_the_same_bytes_lose_nothing(world: World) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from homeserver.services.media_files import INCOMING
+from homeserver.services.media_stores import StorageUnavailable
 from homeserver.services.media_threads import in_media_thread
+from homeserver.services.object_storage.bucket import Bucket
 from homeserver.services.object_storage.store import BucketStore
 from homeserver.services.sealing.rotation import PARTIAL, THUMBNAILS, UPLOADS
 from homeserver.storage import media as storage
@@ -84,8 +86,10 @@ class Moving:
             await self._strays.remove(stray_id)  # if the medium was deleted meanwhile
 
     def _upload(self, place: Path) -> int:
-        size = place.stat().st_size
-        self._store.bucket.put(self._store.key(place), place)
+        size, key = place.stat().st_size, self._store.key(place)
+        self._store.bucket.put(key, place)
+        if _size_in(self._store.bucket, key) != size:
+            raise StorageUnavailable("what was written is not what is there")
         place.unlink(missing_ok=True)
         return size
 
@@ -94,6 +98,14 @@ class Moving:
         for place in sorted(self._store.root.rglob("*"), reverse=True):
             if place.is_dir() and place.name not in (INCOMING, UPLOADS):
                 _remove_if_empty(place)
+
+
+def _size_in(bucket: Bucket, key: str) -> int | None:
+    """How many bytes an object has; None: there is none."""
+    try:
+        return bucket.get(key, 0, 1).size
+    except FileNotFoundError:
+        return None
 
 
 def _content_of(place: Path, root: Path) -> bytes | None:

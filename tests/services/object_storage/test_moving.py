@@ -10,6 +10,7 @@ import pytest
 
 from homeserver.config import ConfigError
 from homeserver.services.media_files import MediaFiles, StoredFile
+from homeserver.services.media_stores import StorageUnavailable
 from homeserver.services.media_strays import MediaStrays
 from homeserver.services.object_storage.bucket import Bucket, BucketSettings
 from homeserver.services.object_storage.cache import FileCache
@@ -106,6 +107,36 @@ async def test_a_move_that_was_interrupted_goes_on(world: World, storage: Object
     assert len(storage.objects(world.store.bucket.name)) == len(CONTENTS)
     blobs = [world.files.blob(each.sha256) for each in stored]
     assert [blob.read() for blob in blobs] == CONTENTS
+
+
+async def test_a_file_stays_here_unless_all_of_it_is_in_the_bucket(
+    world: World, settings: BucketSettings
+) -> None:
+    stored = await world.put(CONTENTS[2], world.local)
+
+    for lost in (CuttingBucket, ForgettingBucket):
+        world.store.bucket = lost(settings)
+        with pytest.raises(StorageUnavailable):
+            await world.move()
+
+    assert len(world.here()) == 1
+    assert world.local.blob(stored.sha256).read() == CONTENTS[2]
+
+
+class CuttingBucket(Bucket):
+    """Keeps a part of what it is given."""
+
+    def put(self, key: str, source: Path | bytes) -> None:
+        """Says that all is well."""
+        super().put(key, source[:10] if isinstance(source, bytes) else source.read_bytes()[:10])
+
+
+class ForgettingBucket(Bucket):
+    """Keeps nothing."""
+
+    def put(self, key: str, source: Path | bytes) -> None:
+        """Says that all is well."""
+        self.delete([key])
 
 
 async def test_what_no_medium_has_stays_where_it_is(world: World, storage: ObjectStorage) -> None:
