@@ -35,6 +35,7 @@ DEFAULT_WAIT_MS = 20_000
 LONGEST_WAIT_MS = 60_000
 POLL_SECONDS = 1.0
 TOUCH_EVERY_MS = 24 * 3_600_000
+FILLED = "This media ID has content already"
 
 
 class NotYetUploaded(MatrixError):
@@ -248,7 +249,7 @@ class MediaService:
         try:
             async with self._database.transaction() as connection:
                 if not await storage.insert_media(connection, row):
-                    raise CannotOverwrite("This media ID has content already")
+                    raise CannotOverwrite(FILLED)
                 if row.uploader is not None:
                     await self.limits.count_in(connection, row.uploader, row.size_bytes)
                 if fills:
@@ -283,6 +284,7 @@ class MediaService:
             uploader=uploader,
             content_type=content_type,
             upload_name=upload_name,
+            fills=True,
         )
         await self._keep(row, fills=True)
         if media_id in self._awaited:
@@ -292,7 +294,7 @@ class MediaService:
         pending = await storage.get_pending(self._database, media_id)
         if pending is None or pending.expires_at <= self._clock_ms():
             if await storage.get_media(self._database, self.server_name, media_id) is not None:
-                raise CannotOverwrite("This media ID has content already")
+                raise CannotOverwrite(FILLED)
             raise NotFound("This media ID was not given out, or it has expired")
         if pending.uploader != uploader:
             raise Forbidden("This media ID was given out to somebody else")
@@ -306,8 +308,12 @@ class MediaService:
         uploader: str | None,
         content_type: str | None,
         upload_name: str | None,
+        fills: bool = False,
     ) -> ReceivedMedia:
-        """Store a file, if content policy allows it; what there is to note of it."""
+        """Store a file, if content policy allows it; what there is to note of it.
+
+        ``fills``: its ID was given out before.
+        """
         stray_id = 0
 
         def row(stored: StoredFile) -> ReceivedMedia:
@@ -325,6 +331,8 @@ class MediaService:
 
         async def inspect(stored: StoredFile, blob: MediaBlob) -> None:
             nonlocal stray_id
+            if fills and await storage.get_media(self._database, origin, media_id) is not None:
+                raise CannotOverwrite(FILLED)  # before a verdict on it replaces that on the other
             if self._gate is not None:
                 await self._gate.check_new(row(stored), blob)
             stray_id = await self._strays.reserve(stored.sha256)

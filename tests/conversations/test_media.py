@@ -285,6 +285,15 @@ async def test_a_link_expires(files: Files) -> None:
     await files.get(URL(link["url"]).raw_path, status=403)
 
 
+async def test_a_link_of_a_locked_account_leads_nowhere(files: Files) -> None:
+    media = await files.upload(b"a text")
+    link = await files.user.post(f"/media/{media['id']}/link", {})
+
+    await files.user.instance.wiring.database.execute("UPDATE accounts SET locked_at = 1")
+
+    await files.get(URL(link["url"]).raw_path, status=403)
+
+
 async def test_signing_out_ends_a_link(files: Files) -> None:
     media = await files.upload(b"text")
     link = await files.user.post(f"/media/{media['id']}/link", {})

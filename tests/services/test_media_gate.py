@@ -12,7 +12,7 @@ import pytest
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.judgement import ACCEPTED, Action, Judgement
-from homeserver.services.media import MediaService
+from homeserver.services.media import CannotOverwrite, MediaService
 from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.media_facts import MediaSubject
 from homeserver.services.media_files import MediaFiles
@@ -207,6 +207,24 @@ async def test_what_a_moderator_refuses_stays_refused(world: World) -> None:
     assert "content policy" in await world.refusal(media_id)
     world.rules.needs_media_facts = False
     await world.again()
+    assert "content policy" in await world.refusal(media_id)
+
+
+async def test_no_later_content_for_the_same_id_takes_a_refusal_back(world: World) -> None:
+    world.rules.verdicts = {"text/plain": HOLD}
+    media_id = (await world.media.create(ALICE)).media_id
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"\0"
+        await world.media.upload_to(media_id, ALICE, stream(b"a text"), None, None)
+        await world.gate.refuse("one.example", media_id, "@mod:one.example")
+        yield b"harmless"
+
+    with pytest.raises(CannotOverwrite):
+        await world.media.upload_to(media_id, ALICE, slow(), None, None)
+    world.rules.needs_media_facts = False
+    await world.again()
+
     assert "content policy" in await world.refusal(media_id)
 
 

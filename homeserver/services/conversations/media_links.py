@@ -59,7 +59,7 @@ class MediaLinks:
         link = self._parse(token)
         user_id, device_id = link.requester.user_id, link.requester.device_id
         account = await accounts.get_account(self._database, user_id)
-        if account is None or account.deactivated_at is not None:
+        if account is None or account.deactivated_at is not None or account.locked_at is not None:
             raise Forbidden(INVALID)
         if device_id and await devices.get_device(self._database, user_id, device_id) is None:
             raise Forbidden(INVALID)
