@@ -28,6 +28,7 @@ from client_api.matrix import (
     wellknown,
 )
 from homeserver import app_keys
+from homeserver.callers import LOOPBACK
 from homeserver.config import RateConfig
 from homeserver.config_accounts import EncryptionConfig, SupportConfig
 from homeserver.errors import NotFound
@@ -236,6 +237,7 @@ def build(
         encryption=EncryptionConfig(dehydrated_devices=False),
         voip=SimpleNamespace(rtc_transports=[]),
         oauth=SimpleNamespace(enabled=False),
+        listen=SimpleNamespace(trusted_proxies=LOOPBACK),
     )
     passwords = Passwords(memory_kib=8, passes=1)
     deletion = AccountDeletion(

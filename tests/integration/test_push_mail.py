@@ -169,7 +169,9 @@ async def test_an_address_that_is_not_ones_own_is_refused_and_forgotten(
 
         assert refused["errcode"] == "M_INVALID_PARAM"
         assert after == {"pushers": []}
-        assert box.mails == []
+        assert [mail["Subject"] for mail in box.mails] == [
+            "An address was taken away from your account on one.test"
+        ]
 
 
 async def test_what_waits_for_a_mail_is_bounded_and_the_mail_comes_in_time(

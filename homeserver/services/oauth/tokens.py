@@ -43,7 +43,6 @@ from homeserver.storage.tokens import RefreshToken
 logger = structlog.get_logger(__name__)
 
 SLOWER_BY_SECONDS = 5  # RFC 8628, section 3.5
-MAX_SECRET_LENGTH = 500
 
 
 @dataclass(slots=True)
