@@ -96,7 +96,7 @@ class MediaStrays:
                     return True
                 if not await storage.is_had(connection, stray):
                     # Before the commit: should the process die here, it is done again.
-                    await in_media_thread(self._files.delete, stray.sha256)
+                    await self._delete(stray.sha256)
                     await storage.delete_facts(connection, stray.sha256)
                 await storage.delete(connection, stray_id)
         except (OSError, MatrixError) as error:
@@ -104,3 +104,13 @@ class MediaStrays:
             await storage.set_due(self._database, stray_id, self._clock_ms() + AGAIN_MS)
             return False
         return True
+
+    async def _delete(self, sha256: bytes) -> None:
+        """Delete bytes; who is cancelled meanwhile keeps the lock until that has come to its end:
+        else the same bytes could be stored again before, and be lost."""
+        deleting = asyncio.ensure_future(in_media_thread(self._files.delete, sha256))
+        try:
+            await asyncio.shield(deleting)
+        except asyncio.CancelledError:
+            await asyncio.wait({deleting})
+            raise

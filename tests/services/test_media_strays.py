@@ -144,6 +144,22 @@ async def test_an_upload_while_the_same_bytes_are_being_deleted_has_them(world: 
     assert await world.read(await uploading) == CONTENT
 
 
+async def test_a_deletion_that_is_cut_off_takes_nothing_that_is_stored_again(world: World) -> None:
+    uri = await world.upload(ALICE)
+    world.store.go_on.clear()
+    deletion = asyncio.create_task(world.delete(uri, ALICE))
+    await asyncio.to_thread(world.store.deleting.wait)
+
+    deletion.cancel()
+    upload = asyncio.create_task(world.upload(BOB))
+    await asyncio.wait({upload}, timeout=0.5)
+    world.store.go_on.set()
+    again = await upload
+    await asyncio.wait({deletion})
+
+    assert await world.read(again) == CONTENT
+
+
 async def test_bytes_that_were_received_and_not_kept_yet_outlive_a_deletion(world: World) -> None:
     first = await world.upload(ALICE)
     received = await world.media.receive(BOB, _chunks(CONTENT), None, None)
