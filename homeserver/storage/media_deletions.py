@@ -20,7 +20,8 @@ DELETE = "DELETE FROM media_deletions WHERE origin = $1 AND media_id = $2"
 SELECT_IS_REFERRED_TO = """
 SELECT EXISTS (SELECT 1 FROM media_references WHERE origin = $1 AND media_id = $2)
 """
-# Avatars of the user and of their rooms, and what is in their account data (sticker packs).
+# Avatars of the user and of their rooms, what is in their account data (sticker packs), and what
+# they have scheduled.
 SELECT_IS_IN_USE = """
 SELECT EXISTS (SELECT 1 FROM profiles WHERE fields->>'avatar_url' = $2)
     OR EXISTS (SELECT 1 FROM account_data WHERE user_id = $1
@@ -30,6 +31,8 @@ SELECT EXISTS (SELECT 1 FROM profiles WHERE fields->>'avatar_url' = $2)
     OR EXISTS (SELECT 1 FROM memberships m JOIN events e ON e.room_id = m.room_id
         AND e.type = 'm.room.avatar' AND e.state_key = '' WHERE m.user_id = $1
         AND position(convert_to($2, 'UTF8') IN e.pdu) > 0)
+    OR EXISTS (SELECT 1 FROM scheduled_sends WHERE user_id = $1
+        AND state IN ('scheduled', 'sending') AND position($3 IN body::text) > 0)
 """
 SELECT_MEDIA = """
 SELECT uploader, sha256, size_bytes, coalesce(quarantined_by,
@@ -111,7 +114,7 @@ async def is_referred_to(db: Queryable, media: GivenUp) -> bool:
 
 async def is_in_use(db: Queryable, media: GivenUp) -> bool:
     """Whether a file of a user's is an avatar of theirs or of a room of theirs, or a sticker."""
-    found: bool = await db.fetchval(SELECT_IS_IN_USE, media.sender, media.uri)
+    found: bool = await db.fetchval(SELECT_IS_IN_USE, media.sender, media.uri, media.media_id)
     return found
 
 

@@ -377,6 +377,20 @@ async def test_ones_own_file_is_deleted(files: Files, bob: ApiUser) -> None:
     assert not [path for path in directory.rglob("*") if path.is_file()]
 
 
+async def test_a_file_of_a_scheduled_message_is_not_deleted_before(files: Files) -> None:
+    room_id = await files.user.instance.room(files.user.token)
+    media = await files.upload(b"later")
+    await files.user.matrix(
+        "PUT",
+        f"/rooms/{room_id}/send/m.room.message/1?org.matrix.msc4140.delay=600000",
+        {"msgtype": "m.file", "body": "a", "url": mxc(media)},
+    )
+
+    refused = await files.user.call("DELETE", f"/media/{media['id']}", status=409)
+
+    assert refused["code"] == "media_in_use"
+
+
 async def test_a_file_in_use_is_not_deleted(files: Files) -> None:
     instance, alice = files.user.instance, files.user
     room_id = await instance.room(alice.token)
