@@ -133,7 +133,7 @@ def _in_bucket(config: Config, keys: KeyFile, database: Database) -> list[Bucket
     store = media_store(config, _root(config), copies=False)
     assert isinstance(store, BucketStore)
     files = MediaFiles(_root(config), keys, seal=True, store=store)
-    return [BucketResealing(files, store, keys, command_strays(database, files))]
+    return [BucketResealing(files, store, keys, command_strays(database, files), database)]
 
 
 @click.command("drop-key")

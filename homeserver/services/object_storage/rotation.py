@@ -19,6 +19,8 @@ from homeserver.services.sealing.container import MAGIC
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.services.sealing.keys import ID_BYTES, KeyFile
 from homeserver.services.sealing.rotation import THUMBNAILS, key_of, stored_files
+from homeserver.storage import media as storage
+from homeserver.storage.database import Database
 
 AT_ONCE = 16
 HEADER_BYTES = len(MAGIC) + ID_BYTES
@@ -49,8 +51,16 @@ def _keys_of(store: BucketStore) -> Iterator[tuple[Path, bytes | None]]:
 class BucketResealing:
     """Seals with the newest key what is plain, or sealed with another one."""
 
-    def __init__(self, files: MediaFiles, store: BucketStore, keys: KeyFile, strays: Strays):
+    def __init__(
+        self,
+        files: MediaFiles,
+        store: BucketStore,
+        keys: KeyFile,
+        strays: Strays,
+        database: Database,
+    ) -> None:
         """``files``: those that ``store`` keeps."""
+        self._database = database
         self._files = files
         self._store = store
         self._keys = keys
@@ -82,6 +92,8 @@ class BucketResealing:
             sha256 = bytes.fromhex(place.name.removesuffix(SUFFIX))
         except ValueError:
             return  # not ours
+        if not await storage.is_content_known(self._database, sha256):
+            return  # nor is this: letting it go would delete it
         stray_id = await self._strays.reserve(sha256)
         try:
             await in_media_thread(self._replace, place, sha256)

@@ -69,7 +69,7 @@ class World:
 
     async def reseal(self) -> BucketResealing:
         """Do that."""
-        resealing = BucketResealing(self.files, self.store, self.keys, self.strays)
+        resealing = BucketResealing(self.files, self.store, self.keys, self.strays, self.database)
         await resealing.run()
         return resealing
 
@@ -243,3 +243,11 @@ async def test_what_vanished_from_the_bucket_is_stored_when_it_is_sent_again(
     await world.put(CONTENTS[3], world.files, known=False)
 
     assert list(storage.objects(world.store.bucket.name)) == [key]
+
+
+async def test_sealing_anew_deletes_nothing_that_no_medium_has(world: World) -> None:
+    stored = await world.put(b"of another instance", world.files, known=False)
+    world.keys.add()
+
+    assert (await world.reseal()).done == 0
+    assert world.files.blob(stored.sha256).read() == b"of another instance"
