@@ -397,9 +397,9 @@ class Timeline:
         relations: Relations | None = None,
     ) -> list[orjson.Fragment]:
         """Events as a reader gets them, with the room's ID."""
+        withheld = await self.withheld(requester.user_id)
         beside = await self._events.beside(events, device=(requester.user_id, requester.device_id))
         if beside.redactions:
-            withheld = await self.withheld(requester.user_id)
             beside.redactions = reader.redactions_as_seen(beside.redactions, withheld)
         if relations:
             beside.relations = relations

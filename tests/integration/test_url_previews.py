@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.url_previews.keeping import Bounds, PreviewCache
@@ -179,12 +180,11 @@ async def test_sites_learn_nothing_of_who_asks(database: Database, tmp_path: Pat
         assert headers["Accept-Language"] == "de, en;q=0.9, *;q=0.1"
 
 
-async def test_logs_name_hosts_and_no_more(
-    world: Previewing, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    await world.preview(world.site.url("/private-matter?secret=1"), status=502)
+async def test_logs_name_hosts_and_no_more(world: Previewing) -> None:
+    with capture_logs() as logs:
+        await world.preview(world.site.url("/private-matter?secret=1"), status=502)
 
-    output = "".join(capfd.readouterr()) + caplog.text
+    output = str(logs)
     assert "www.site.test" in output
     assert "private-matter" not in output
 

@@ -233,6 +233,12 @@ async def directly(world: World, who: str, event_id: str) -> dict[str, str]:
     return {way: (await ask(world, who, "GET", path))[1] for way, path in ways.items()}
 
 
+def words_of_page(text: str) -> set[str]:
+    """What the events of a page say themselves; what is bundled with them may be of later."""
+    contents = [event["content"] for event in orjson.loads(text)["chunk"]]
+    return set(WORD.findall(orjson.dumps(contents).decode()))
+
+
 async def check(story: Story, who: str, when: str) -> list[str]:
     """Each cell that is wrong."""
     world, past = story.world, story.past
@@ -243,8 +249,12 @@ async def check(story: Story, who: str, when: str) -> list[str]:
         if shown - may_see:
             wrong.append(f"{when}: {who}: {way} shows {sorted(shown - may_see)}")
         complete = {"messages": past.pages_back(who), "messages, forwards": may_see}
-        if past.may_read(who) and way in complete and shown != complete[way]:
-            wrong.append(f"{when}: {who}: {way} lacks {sorted(complete[way] - shown)}")
+        if (
+            past.may_read(who)
+            and way in complete
+            and (told := words_of_page(text)) != complete[way]
+        ):
+            wrong.append(f"{when}: {who}: {way} has {sorted(told ^ complete[way])} wrong")
         topics = set(TOPIC.findall(text)) - past.knows_topics(who)
         if topics and way not in PREVIEWS:
             wrong.append(f"{when}: {who}: {way} shows {sorted(topics)}")

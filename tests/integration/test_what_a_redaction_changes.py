@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -39,7 +40,7 @@ class Place:
         return str(sent["event_id"])
 
     async def redact(self, event_id: str, token: str = "", *, status: int = 200) -> str:
-        path = f"/rooms/{self.room_id}/redact/{event_id}/{secrets.token_hex(4)}"
+        path = f"/rooms/{self.room_id}/redact/{quote(event_id, safe='')}/{secrets.token_hex(4)}"
         token = token or self.ada
         sent = await self.one.call("PUT", path, {"reason": "why"}, token=token, status=status)
         return str(sent.get("event_id", ""))
@@ -48,14 +49,16 @@ class Place:
         return await self.one.call("GET", path, token=token or self.bob)
 
     async def event(self, event_id: str) -> dict[str, Any]:
-        return await self.get(f"/rooms/{self.room_id}/event/{event_id}")
+        return await self.get(f"/rooms/{self.room_id}/event/{quote(event_id, safe='')}")
 
     async def relations(self, event_id: str) -> dict[str, Any]:
         found: dict[str, Any] = (await self.event(event_id))["unsigned"].get("m.relations", {})
         return found
 
     async def children(self, event_id: str, rest: str = "") -> list[str]:
-        answer = await self.get(f"{V1}/rooms/{self.room_id}/relations/{event_id}{rest}")
+        answer = await self.get(
+            f"{V1}/rooms/{self.room_id}/relations/{quote(event_id, safe='')}{rest}"
+        )
         return [event["event_id"] for event in answer["chunk"]]
 
 
