@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 
-PARTS := tests/protocol tests/simulation tests/storage tests/services tests/federation
+# The last of them for balance: two suites run at a time.
+PARTS := tests/protocol tests/simulation tests/storage tests/services tests/federation \
+	tests/integration/test_every_way_of_reading.py tests/integration/test_every_way_of_telling.py \
+	tests/integration/test_visibility_on_every_way.py
 
 .PHONY: up test test-homeserver test-conversations test-parts lint interop browser clients crash attack bench demo stay clean
 

@@ -176,7 +176,10 @@ async def test_what_is_not_for_a_reader_is_told_on_no_way(
         there.receiver.received.clear()
         there.answer(UP)
         await database.execute("UPDATE pushers SET retry_at = NULL, failures = 0")
-        await database.execute("UPDATE webhook_deliveries SET due_at = 0")
+        await database.execute(
+            "UPDATE webhook_deliveries SET due_at = 0, created_at = created_at - 5000"
+        )
+        await database.execute("UPDATE webhooks SET failures = 0, rest_until = NULL")
         async with instance(database, tmp_path, **there.settings(mails=True)) as one:
             world.one = one
             async with connected(api_user(world), since=start) as socket:
@@ -224,7 +227,10 @@ async def test_who_was_put_out_is_told_nothing_of_what_came_after(
         there.answer(UP)
         there.receiver.received.clear()
         await database.execute("UPDATE pushers SET retry_at = NULL, failures = 0")
-        await database.execute("UPDATE webhook_deliveries SET due_at = 0")
+        await database.execute(
+            "UPDATE webhook_deliveries SET due_at = 0, created_at = created_at - 5000"
+        )
+        await database.execute("UPDATE webhooks SET failures = 0, rest_until = NULL")
         async with instance(database, tmp_path, **there.settings(mails=True)) as one:
             world.one = one
             subscribed = await received(world, start)
