@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from functools import lru_cache
 from pathlib import Path
 
 import aiohttp
@@ -20,9 +21,11 @@ MAX_HEADER_BYTES = 16 * 1024
 AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
 
 
+@lru_cache(maxsize=4)
 def tls_context(extra_ca_file: Path | str | None) -> ssl.SSLContext:
     """Verification by the system's certificate authorities, and the admin's own if given.
 
+    All sessions share one: reading the authorities takes tens of milliseconds.
     Spec: server-server API, TLS.
     """
     context = ssl.create_default_context()
