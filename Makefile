@@ -8,8 +8,7 @@ TESTED := $(VENV)/.installed-for-tests
 
 # The last of them for balance: two suites run at a time.
 PARTS := tests/protocol tests/simulation tests/storage tests/services tests/federation \
-	tests/integration/test_every_way_of_reading.py tests/integration/test_every_way_of_telling.py \
-	tests/integration/test_visibility_on_every_way.py
+	tests/integration/test_every_way_of_telling.py tests/integration/test_visibility_on_every_way.py
 
 .PHONY: up test test-homeserver test-conversations test-parts lint interop browser clients crash attack bench demo stay clean
 
