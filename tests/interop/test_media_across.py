@@ -53,10 +53,13 @@ async def test_who_asks_for_a_file_of_another_server_before_it_came_gets_it(
         await asyncio.sleep(0.5)
         filled = await ask(session, sender, "PUT", f"media/v3/upload/{path}", b"GIF89a later")
         got = await waiting
+        ours = pair.name.split("-")[1 - side] == "comity"
+        if not ours and got[0] == 502:  # Synapse may give up on its first request, not on the next
+            got = await ask(session, reader, "GET", download)
 
     assert filled[0] == 200
     assert got == (200, b"GIF89a later")
-    if pair.name.split("-")[1 - side] == "comity":  # Synapse says no more than 502
+    if ours:  # Synapse says no more than 502
         assert (early[0], b"M_NOT_YET_UPLOADED" in early[1]) == (504, True)
     else:
         assert early[0] in (502, 504)
