@@ -39,7 +39,7 @@ from homeserver.config_previews import PREVIEW_DURATIONS, UrlPreviewsConfig, pre
 from homeserver.config_schema import check, leaves, schema, shown, yaml_loader
 from homeserver.config_sign_in import OAuthConfig, SignInConfig
 from homeserver.config_storage import storage_problems
-from homeserver.durations import parse_duration_ms
+from homeserver.durations import in_ms
 
 ENVIRONMENT_PREFIX = "COMITY_"
 SEPARATOR = "__"
@@ -380,7 +380,7 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
             document["jwt"]["issuers"], document["oidc_providers"], document["sso_redirect_urls"]
         ),
         app_services=document["app_services"],
-        oauth=OAuthConfig(**_in_ms(document["oauth"], *OAuthConfig.DURATIONS)),
+        oauth=OAuthConfig(**in_ms(document["oauth"], *OAuthConfig.DURATIONS)),
         rate_limits=RateLimitsConfig(
             rates["enabled"],
             {name: RateConfig(**rate) for name, rate in rates.items() if name != "enabled"},
@@ -398,30 +398,21 @@ def _build(document: dict[str, Any], source: Path | None) -> Config:
         media=media_config(
             document["media"], path(document["media"]["encryption_key_file"]), data_dir, base
         ),
-        url_previews=UrlPreviewsConfig(**_in_ms(document["url_previews"], *PREVIEW_DURATIONS)),
-        retention=RetentionConfig(**_in_ms(document["retention"], *document["retention"])),
+        url_previews=UrlPreviewsConfig(**in_ms(document["url_previews"], *PREVIEW_DURATIONS)),
+        retention=RetentionConfig(**in_ms(document["retention"], *document["retention"])),
         server_notices=ServerNoticesConfig(**document["server_notices"]),
-        scheduling=SchedulingConfig(**_in_ms(document["scheduling"], "max_delay", "keep_finished")),
-        webhooks=WebhooksConfig(**_in_ms(document["webhooks"], "keep_log")),
+        scheduling=SchedulingConfig(**in_ms(document["scheduling"], "max_delay", "keep_finished")),
+        webhooks=WebhooksConfig(**in_ms(document["webhooks"], "keep_log")),
         push=PushConfig(
-            **_in_ms(document["push"], "give_up_after", "keep_read", "email_after", "email_every")
+            **in_ms(document["push"], "give_up_after", "keep_read", "email_after", "email_every")
         ),
         limits=LimitsConfig(**document["limits"]),
         websocket=WebSocketConfig(**document["websocket"]),
-        voip=VoipConfig(**_in_ms(document["voip"], "turn_ttl")),
+        voip=VoipConfig(**in_ms(document["voip"], "turn_ttl")),
         rooms=RoomsConfig(**document["rooms"]),
         log=LogConfig(**document["log"]),
         source=source,
     )
-
-
-def _in_ms(section: dict[str, Any], *names: str) -> dict[str, Any]:
-    """A section in which some keys are durations: ``max: 30d`` becomes ``max_ms``."""
-    durations = {
-        f"{name}_ms": parse_duration_ms(section[name]) if section[name] is not None else None
-        for name in names
-    }
-    return {name: value for name, value in section.items() if name not in names} | durations
 
 
 def _build_consent(section: dict[str, Any]) -> ConsentConfig:

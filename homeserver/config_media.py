@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from homeserver.config_storage import S3Config, s3_config
-from homeserver.durations import parse_duration_ms
+from homeserver.durations import in_ms
 
 MEDIA_KEYS = "media.keys"
 
@@ -64,16 +64,9 @@ def media_config(
     values = {
         **values,
         "encryption_key_file": key_file or data_dir / MEDIA_KEYS,
-        "uploads": UploadsConfig(**_in_ms(values["uploads"], "expire_after")),
-        "create": CreateConfig(**_in_ms(values["create"], "expire_after")),
-        "remote": RemoteConfig(**_in_ms(values["remote"], "keep")),
+        "uploads": UploadsConfig(**in_ms(values["uploads"], "expire_after")),
+        "create": CreateConfig(**in_ms(values["create"], "expire_after")),
+        "remote": RemoteConfig(**in_ms(values["remote"], "keep")),
         "s3": s3_config(values["s3"], base),
     }
-    return MediaConfig(**_in_ms(values, "delete_redacted_after"))
-
-
-def _in_ms(section: dict[str, Any], name: str) -> dict[str, Any]:
-    """A section in which one key is a duration: ``keep: 30d`` becomes ``keep_ms``."""
-    text = section[name]
-    rest = {key: value for key, value in section.items() if key != name}
-    return {**rest, f"{name}_ms": None if text is None else parse_duration_ms(text)}
+    return MediaConfig(**in_ms(values, "delete_redacted_after"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from homeserver.durations import parse_duration_ms
+from homeserver.durations import in_ms
 
 S3 = "s3"
 PREFIX_END = "/"
@@ -41,8 +41,7 @@ def s3_config(section: Mapping[str, Any], base: Path) -> S3Config:
         values["secret_access_key"] = file.read_text("utf-8").strip()
     prefix = values["prefix"].strip(PREFIX_END)
     values["prefix"] = f"{prefix}{PREFIX_END}" if prefix else ""
-    values["timeout_ms"] = parse_duration_ms(values.pop("timeout"))
-    return S3Config(**values)
+    return S3Config(**in_ms(values, "timeout"))
 
 
 def storage_problems(storage: str, config: S3Config) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 UNITS_MS = {
     "ms": 1,
@@ -22,3 +23,15 @@ def parse_duration_ms(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no duration: write a number and ms, s, m, h, d, w or y")
     return int(match[1]) * UNITS_MS[match[2]]
+
+
+def in_ms(section: dict[str, Any], *names: str) -> dict[str, Any]:
+    """A section in which some keys are durations: ``max: 30d`` becomes ``max_ms``.
+
+    None stays None.  Raises :class:`ValueError`.
+    """
+    durations = {
+        f"{name}_ms": parse_duration_ms(section[name]) if section[name] is not None else None
+        for name in names
+    }
+    return {name: value for name, value in section.items() if name not in names} | durations
