@@ -6,10 +6,10 @@ Spec: client-server API, content repository; server-server API, the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -22,6 +22,7 @@ from homeserver.services.media_names import MEDIA_ID, clean_content_type, clean_
 from homeserver.services.media_strays import MediaStrays
 from homeserver.services.media_threads import in_media_thread
 from homeserver.services.sealing.errors import DamagedFile
+from homeserver.services.shared_tasks import SharedTasks
 from homeserver.services.thumbnails import Thumbnail, Thumbnails, ThumbnailSpec
 from homeserver.storage import media as storage
 from homeserver.storage import media_quarantine as quarantine
@@ -161,7 +162,7 @@ class MediaService:
         )
         self._pending = pending
         self._awaited: dict[str, _Awaited] = {}
-        self._fetches: dict[tuple[str, str], asyncio.Task[MediaRow]] = {}
+        self._fetches: SharedTasks[tuple[str, str], MediaRow] = SharedTasks("fetch media")
         self.on_fetched: list[Callable[[int], None]] = []
         """Told how many bytes a copy of another instance's file has, once it is here."""
 
@@ -171,10 +172,7 @@ class MediaService:
 
     async def close(self) -> None:
         """Stop fetching."""
-        tasks = list(self._fetches.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._fetches.close()
         self._thumbnails.close()
 
     # ------------------------------------------------------------ taking in
@@ -439,20 +437,13 @@ class MediaService:
         self, origin: str, media_id: str, timeout_ms: int, reader: str | None
     ) -> MediaRow:
         """Fetch from another instance; one fetch serves all who ask."""
-        key = (origin, media_id)
-        task = self._fetches.get(key)
-        if task is None:
+
+        def begin() -> Coroutine[Any, Any, MediaRow]:
             if reader is not None:
                 self.limits.count_fetch(reader)
-            task = asyncio.create_task(self._fetch_now(origin, media_id, timeout_ms))
-            self._fetches[key] = task
-            task.add_done_callback(lambda done: self._fetched(key, done))
-        return await asyncio.shield(task)
+            return self._fetch_now(origin, media_id, timeout_ms)
 
-    def _fetched(self, key: tuple[str, str], task: asyncio.Task[MediaRow]) -> None:
-        del self._fetches[key]
-        if not task.cancelled():
-            task.exception()  # whoever still waits is told; nobody need
+        return await self._fetches.run((origin, media_id), begin)
 
     async def _fetch_now(self, origin: str, media_id: str, timeout_ms: int) -> MediaRow:
         async with self._remote.download(origin, media_id, timeout_ms) as remote:

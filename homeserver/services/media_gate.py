@@ -21,6 +21,7 @@ from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.media_facts import MediaFacts, MediaSubject, sniff
 from homeserver.services.media_threads import in_media_thread
 from homeserver.services.sealing.errors import DamagedFile
+from homeserver.services.shared_tasks import SharedTasks
 from homeserver.storage import media_facts as storage
 from homeserver.storage.database import Database
 from homeserver.storage.media import MediaRow
@@ -93,17 +94,16 @@ class MediaGate:
         self._clock_ms = clock_ms
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="media-facts")
         self._recent: OrderedDict[MediaUri, MediaFacts] = OrderedDict()
-        self._judging: dict[tuple[str, str, bytes], asyncio.Task[MediaVerdict]] = {}
+        self._judging = SharedTasks[tuple[str, str, bytes], MediaVerdict]("judge media")
         self._any_lasting = False
 
     async def start(self) -> None:
         """Learn whether anything is withheld."""
         self._any_lasting = await storage.any_lasting_verdict(self._database)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop the threads."""
-        for task in list(self._judging.values()):
-            task.cancel()
+        await self._judging.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -160,17 +160,7 @@ class MediaGate:
     async def _judge_once(self, row: MediaRow, blob: MediaBlob) -> MediaVerdict:
         """One judgement serves all who ask at the same time."""
         key = (row.origin, row.media_id, row.sha256)
-        task = self._judging.get(key)
-        if task is None:
-            task = asyncio.create_task(self._judge_stored(row, blob), name="judge media")
-            self._judging[key] = task
-            task.add_done_callback(lambda done: self._judged(key, done))
-        return await asyncio.shield(task)
-
-    def _judged(self, key: tuple[str, str, bytes], task: asyncio.Task[MediaVerdict]) -> None:
-        del self._judging[key]
-        if not task.cancelled():
-            task.exception()  # whoever still waits is told; nobody need
+        return await self._judging.run(key, lambda: self._judge_stored(row, blob))
 
     async def _judge_stored(self, row: MediaRow, blob: MediaBlob) -> MediaVerdict:
         verdict, complete = await self._judge(row, blob)

@@ -25,6 +25,7 @@ from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.media_facts import MAX_SCANS, scans
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.sealing.errors import DamagedFile
+from homeserver.services.shared_tasks import SharedTasks
 
 STEPS = (32, 64, 96, 128, 192, 240, 320, 480, 600, 640, 800, 1024, 1280, 1600, 2048)
 WHOLE = 100_000  # pixels: no image is larger, so nothing is made smaller
@@ -105,7 +106,7 @@ class Thumbnails:
     def __init__(self, files: MediaFiles) -> None:
         self._files = files
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="thumbnail")
-        self._making: dict[MediaBlob, asyncio.Task[Thumbnail]] = {}
+        self._making: SharedTasks[MediaBlob, Thumbnail] = SharedTasks("thumbnail")
 
     def close(self) -> None:
         """Stop the threads."""
@@ -118,17 +119,7 @@ class Thumbnails:
         :class:`FileNotFoundError`.
         """
         base = self._files.thumbnail(sha256, spec.name)
-        task = self._making.get(base)
-        if task is None:
-            task = asyncio.create_task(self._get(sha256, spec, base), name="thumbnail")
-            self._making[base] = task
-            task.add_done_callback(lambda done: self._made(base, done))
-        return await asyncio.shield(task)
-
-    def _made(self, base: MediaBlob, task: asyncio.Task[Thumbnail]) -> None:
-        del self._making[base]
-        if not task.cancelled():
-            task.exception()  # whoever still waits is told; nobody need
+        return await self._making.run(base, lambda: self._get(sha256, spec, base))
 
     async def _get(self, sha256: bytes, spec: ThumbnailSpec, base: MediaBlob) -> Thumbnail:
         source = self._files.blob(sha256)

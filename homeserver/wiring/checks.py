@@ -79,5 +79,5 @@ class CheckParts:
         """Stop judging, and close the connections to checks."""
         if self._looking is not None:
             self._looking.cancel()
-        self.gate.close()
+        await self.gate.close()
         await self.checks.close()

@@ -160,7 +160,7 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     await media.start()
     await gate.start()
     yield World(media, gate, rules, checks, remote, database, tmp_path)
-    gate.close()
+    await gate.close()
     await media.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from yarl import URL
 from homeserver.errors import LimitExceeded, MatrixError
 from homeserver.services.media import ReceivedMedia
 from homeserver.services.media_facts import MediaFacts, sniff
+from homeserver.services.shared_tasks import SharedTasks
 from homeserver.services.url_previews.charsets import decode
 from homeserver.services.url_previews.composing import (
     Composed,
@@ -112,15 +113,12 @@ class UrlPreviews:
         self._limits = limits
         self._clock_ms = clock_ms
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="url-previews")
-        self._running: dict[bytes, asyncio.Task[Properties]] = {}
+        self._running: SharedTasks[bytes, Properties] = SharedTasks("url preview")
         self._failed: OrderedDict[bytes, int] = OrderedDict()  # until when (ms)
 
     async def close(self) -> None:
         """Stop fetching."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._running.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def preview(self, user_id: str, text: str, ts: int | None = None) -> Properties:
@@ -155,22 +153,16 @@ class UrlPreviews:
 
     async def _make_once(self, user_id: str, key: bytes, url: URL) -> Properties:
         """One preview serves all who ask at the same time; what failed is not tried at once."""
-        task = self._running.get(key)
-        if task is None:
+
+        def begin() -> Coroutine[Any, Any, Properties]:
             if self._failed.get(key, 0) > self._clock_ms():
                 raise NoPreview("it has just failed")
             self._rates.check(ACTION, user_id)
             if len(self._running) >= MAX_WAITING:
                 raise LimitExceeded(BUSY_MS)
-            task = asyncio.create_task(self._make(key, url), name="url preview")
-            self._running[key] = task
-            task.add_done_callback(lambda done: self._made(key, done))
-        return await asyncio.shield(task)
+            return self._make(key, url)
 
-    def _made(self, key: bytes, task: asyncio.Task[Properties]) -> None:
-        del self._running[key]
-        if not task.cancelled():
-            task.exception()  # whoever still waits is told; nobody need
+        return await self._running.run(key, begin)
 
     # ------------------------------------------------------------ making one
 
