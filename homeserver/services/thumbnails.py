@@ -24,6 +24,7 @@ from homeserver.errors import InvalidParam, MatrixError, TooLarge
 from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.media_facts import MAX_SCANS, scans
 from homeserver.services.media_files import MediaFiles
+from homeserver.services.media_threads import in_media_thread
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.services.shared_tasks import SharedTasks
 
@@ -122,23 +123,20 @@ class Thumbnails:
         return await self._making.run(base, lambda: self._get(sha256, spec, base))
 
     async def _get(self, sha256: bytes, spec: ThumbnailSpec, base: MediaBlob) -> Thumbnail:
+        # Not in our threads: what is there does not wait for what is being made.
+        known = await in_media_thread(self._files.find_thumbnail, base, SUFFIXES)
+        if known is not None:
+            return Thumbnail(known, SUFFIXES[known.path.suffix])
         source = self._files.blob(sha256)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._pool, _find_or_make, self._files, source, spec, base
-        )
+        return await loop.run_in_executor(self._pool, _make, self._files, source, spec, base)
 
 
 def _step(size: int) -> int:
     return next(step for step in STEPS if step >= size)
 
 
-def _find_or_make(
-    files: MediaFiles, source: MediaBlob, spec: ThumbnailSpec, base: MediaBlob
-) -> Thumbnail:
-    known = files.find_thumbnail(base, SUFFIXES)
-    if known is not None:
-        return Thumbnail(known, SUFFIXES[known.path.suffix])
+def _make(files: MediaFiles, source: MediaBlob, spec: ThumbnailSpec, base: MediaBlob) -> Thumbnail:
     with source.open() as file:
         rendered = render(file, spec)
     content_type = CONTENT_TYPES[rendered.format]

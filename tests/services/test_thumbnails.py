@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
+import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,37 @@ async def test_a_thumbnail_is_made_once_however_many_ask(tmp_path):
     assert {(item.blob, item.content_type) for item in [*got, later]} == {
         (files.thumbnail(stored.sha256, "96x96-crop.jpeg"), "image/jpeg")
     }
+
+
+async def test_a_thumbnail_that_is_there_waits_for_none_that_is_being_made(tmp_path, monkeypatch):
+    files = MediaFiles(tmp_path)
+    files.prepare()
+    thumbnails = Thumbnails(files)
+
+    async def chunks():
+        yield image_file(tmp_path / "a", (300, 300)).read_bytes()
+
+    stored = await files.receive(chunks(), 10**6)
+    spec = ThumbnailSpec.parse(96, 96, "crop", animated=False)
+    there = await thumbnails.get(stored.sha256, spec)
+    go_on = threading.Event()
+    real = thumbnails_module.render
+
+    def slow(source, spec):
+        assert go_on.wait(30)
+        return real(source, spec)
+
+    monkeypatch.setattr(thumbnails_module, "render", slow)
+    others = [ThumbnailSpec.parse(size, size, "crop", animated=False) for size in STEPS[:2]]
+    making = [asyncio.create_task(thumbnails.get(stored.sha256, other)) for other in others]
+    await asyncio.sleep(0.1)
+
+    again = await asyncio.wait_for(thumbnails.get(stored.sha256, spec), 20)
+
+    go_on.set()
+    await asyncio.gather(*making)
+    thumbnails.close()
+    assert again == there
 
 
 async def test_of_one_image_only_so_many_thumbnails_are_kept(tmp_path, monkeypatch):
