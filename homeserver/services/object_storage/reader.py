@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 from homeserver.services.media_stores import StorageUnavailable
 from homeserver.services.object_storage.bucket import Bucket, Part
+from homeserver.services.random_access import RandomAccess
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -15,7 +15,7 @@ LEAST_BYTES = 256 * 1024
 MOST_BYTES = 4 * 1024 * 1024
 
 
-class ObjectReader(io.RawIOBase):
+class ObjectReader(RandomAccess):
     """An object whose beginning is there already.  Blocks: use it in one thread at a time.
 
     Who reads on and on gets larger and larger parts.  Raises :class:`StorageUnavailable`, also if
@@ -27,34 +27,14 @@ class ObjectReader(io.RawIOBase):
         self._bucket = bucket
         self._key = key
         self._head = head
-        self._place = 0
+        self.size = head.size
         self._start, self._window = 0, b""
         self._next_bytes = LEAST_BYTES
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """The place in the object."""
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a place in the object."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._head.size}[whence]
-        if base + offset < 0:
-            raise ValueError("a place before the beginning")
-        self._place = base + offset
-        return self._place
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read on from the place: at least a byte, unless it is at the end."""
         with memoryview(buffer).cast("B") as target:
-            if not target or self._place >= self._head.size:
+            if not target or self._place >= self.size:
                 return 0
             part = self._at_place()[: len(target)]
             target[: len(part)] = part
@@ -73,7 +53,7 @@ class ObjectReader(io.RawIOBase):
 
     def _fetch(self, *, goes_on: bool) -> None:
         self._next_bytes = min(self._next_bytes * 2, MOST_BYTES) if goes_on else LEAST_BYTES
-        end = min(self._place + self._next_bytes, self._head.size)
+        end = min(self._place + self._next_bytes, self.size)
         try:
             part = self._bucket.get(self._key, self._place, end, self._head.tag)
         except FileNotFoundError:

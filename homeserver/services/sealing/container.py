@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from homeserver.services.random_access import RandomAccess
 from homeserver.services.sealing.errors import DamagedFile
 from homeserver.services.sealing.keys import ID_BYTES, KEY_BYTES, Keys, SealingKey
 
@@ -93,7 +94,7 @@ class SealingWriter:
         self._frames += 1
 
 
-class SealedReader(io.RawIOBase):
+class SealedReader(RandomAccess):
     """Reads a sealed file as if it were plain; only the frames that are asked for are opened.
 
     Takes over ``file``.  The last frame is checked at once, so that the size is right.  Blocks: use
@@ -103,7 +104,6 @@ class SealedReader(io.RawIOBase):
     def __init__(self, file: BinaryIO, keys: Keys) -> None:
         super().__init__()
         self._file = file
-        self._place = 0
         self._kept = (-1, b"")  # a frame that was opened, and its number
         try:
             self._open(keys)
@@ -119,7 +119,6 @@ class SealedReader(io.RawIOBase):
             raise DamagedFile("its header is not that of a sealed file")
         self._last = -(-sealed // SEALED_FRAME_BYTES) - 1
         self.size = sealed - (self._last + 1) * TAG_BYTES
-        """How many bytes the content has."""
         start = len(MAGIC)
         key = keys.get(self._header[start : start + ID_BYTES])
         salt = self._header[start + ID_BYTES :]
@@ -127,26 +126,6 @@ class SealedReader(io.RawIOBase):
         if self.size < self._last * FRAME_BYTES or (self.size == self._last * FRAME_BYTES > 0):
             raise DamagedFile("its length is impossible")
         self._frame(self._last)
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """The place in the content."""
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a place in the content."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise ValueError("a place before the beginning")
-        self._place = base + offset
-        return self._place
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read the content from the place on."""
