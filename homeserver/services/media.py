@@ -37,6 +37,7 @@ LONGEST_WAIT_MS = 60_000
 POLL_SECONDS = 1.0
 TOUCH_EVERY_MS = 24 * 3_600_000
 FILLED = "This media ID has content already"
+NONE = "There is no such media here"
 
 
 class NotYetUploaded(MatrixError):
@@ -364,26 +365,24 @@ class MediaService:
         :class:`RemoteTooLarge`, and :class:`Forbidden` for what content policy withholds.
         """
         if not is_valid_server_name(origin) or not MEDIA_ID.fullmatch(media_id):
-            raise NotFound("There is no such media here")
+            raise NotFound(NONE)
         if await is_stripped(self._database, origin, media_id):
             raise Forbidden("This server's content policy withholds this file")
         row = await storage.get_media(self._database, origin, media_id)
         if row is not None and row.quarantined_by is not None:
-            raise NotFound("There is no such media here")
-        wait_ms = min(timeout_ms, LONGEST_WAIT_MS)
-        if row is None and origin == self.server_name:
-            row = await self._wait_for_upload(media_id, wait_ms)
-        elif row is None or not await in_media_thread(self._files.blob(row.sha256).exists):
-            if not allow_remote or origin == self.server_name:
-                raise NotFound("There is no such media here")
-            if await quarantine.is_quarantined(self._database, origin, media_id):
-                raise NotFound("There is no such media here")
-            if self._gate is not None:
-                await self._gate.check_fetch(origin, media_id)
-            row = await self._fetch(origin, media_id, wait_ms, reader)
-        blob = self._files.blob(row.sha256)
-        if row.quarantined_by is not None or not await in_media_thread(blob.exists):
-            raise NotFound("There is no such media here")
+            raise NotFound(NONE)
+        blob = None if row is None else await self._stored(row)
+        if row is None or blob is None:
+            wait_ms = min(timeout_ms, LONGEST_WAIT_MS)
+            if origin == self.server_name:
+                row = await self._wait_for_upload(media_id, wait_ms)
+            elif allow_remote:
+                row = await self._fetch(origin, media_id, wait_ms, reader)
+            else:
+                raise NotFound(NONE)
+            blob = await self._stored(row)
+            if blob is None or row.quarantined_by is not None:
+                raise NotFound(NONE)
         if self._gate is not None:
             try:
                 await self._gate.check_download(row, blob)
@@ -394,6 +393,11 @@ class MediaService:
             await storage.touch_media(self._database, origin, media_id, now, TOUCH_EVERY_MS)
         return MediaFile(row, blob)
 
+    async def _stored(self, row: MediaRow) -> MediaBlob | None:
+        """A file's bytes; None if they are not here."""
+        blob = self._files.blob(row.sha256)
+        return blob if await in_media_thread(blob.exists) else None
+
     async def thumbnail(self, media: MediaFile, spec: ThumbnailSpec) -> Thumbnail:
         """A thumbnail of an image.  Spec: ``GET /media/thumbnail/{serverName}/{mediaId}``.
 
@@ -403,7 +407,7 @@ class MediaService:
         try:
             return await self._thumbnails.get(media.row.sha256, spec)
         except FileNotFoundError:
-            raise NotFound("There is no such media here") from None
+            raise NotFound(NONE) from None
         except DamagedFile as error:
             raise damaged(media.blob, error) from error
         except TooLarge as error:
@@ -430,13 +434,17 @@ class MediaService:
                 del self._awaited[media_id]
         row = await storage.get_media(self._database, self.server_name, media_id)
         if row is None:
-            raise NotFound("There is no such media here")
+            raise NotFound(NONE)
         return row
 
     async def _fetch(
         self, origin: str, media_id: str, timeout_ms: int, reader: str | None
     ) -> MediaRow:
-        """Fetch from another instance; one fetch serves all who ask."""
+        """Fetch from another instance, if it may be had; one fetch serves all who ask."""
+        if await quarantine.is_quarantined(self._database, origin, media_id):
+            raise NotFound(NONE)
+        if self._gate is not None:
+            await self._gate.check_fetch(origin, media_id)
 
         def begin() -> Coroutine[Any, Any, MediaRow]:
             if reader is not None:
