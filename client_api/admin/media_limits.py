@@ -42,7 +42,7 @@ class Limits(msgspec.Struct, kw_only=True, frozen=True):
 @api.get(PATH)
 async def get_media_limits(call: AdminCall) -> Limits:
     """How much a user has uploaded, and may."""
-    return await _limits(call)
+    return await _limits(call, await _user(call))
 
 
 @api.put(PATH)
@@ -51,8 +51,7 @@ async def set_media_limits(call: AdminCall[OwnLimits]) -> Limits:
 
     They hold from the next upload on; nothing is deleted.
     """
-    user_id, body = call.user_id(), call.body
-    await call.app[ACCOUNTS].get(user_id)
+    user_id, body = await _user(call), call.body
     await storage.put_limits(
         call.app[DATABASE],
         user_id,
@@ -62,23 +61,27 @@ async def set_media_limits(call: AdminCall[OwnLimits]) -> Limits:
         by=call.actor,
         now=time.time_ns() // 1_000_000,
     )
-    return await _limits(call)
+    return await _limits(call, user_id)
 
 
 @api.delete(PATH)
 async def reset_media_limits(call: AdminCall) -> Limits:
     """Let the configured limits hold for a user."""
-    user_id = call.user_id()
-    await call.app[ACCOUNTS].get(user_id)
+    user_id = await _user(call)
     await storage.delete_limits(call.app[DATABASE], user_id)
-    return await _limits(call)
+    return await _limits(call, user_id)
 
 
-async def _limits(call: AdminCall[Any, Any]) -> Limits:
+async def _user(call: AdminCall[Any, Any]) -> str:
+    """Whom the path names.  Raises 404 for nobody."""
     user_id = call.user_id()
     await call.app[ACCOUNTS].get(user_id)
-    usage = await call.app[MEDIA].limits.usage(user_id)
+    return user_id
+
+
+async def _limits(call: AdminCall[Any, Any], user_id: str) -> Limits:
     row = await storage.get_usage(call.app[DATABASE], user_id)
+    usage = call.app[MEDIA].limits.usage_by(user_id, row)
     allowance = usage.allowance
     return Limits(
         files=usage.files,

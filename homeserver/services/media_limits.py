@@ -128,7 +128,7 @@ class MediaLimits:
 
     async def usage(self, user_id: str) -> Usage:
         """What a user has uploaded, and may."""
-        return self._usage(user_id, await storage.get_usage(self._database, user_id))
+        return self.usage_by(user_id, await storage.get_usage(self._database, user_id))
 
     async def require_room(self, user_id: str) -> Usage:
         """What a user has uploaded, if they may upload more.  Raises :class:`QuotaExceeded`."""
@@ -145,7 +145,7 @@ class MediaLimits:
 
         Raises :class:`QuotaExceeded` if it is one too many: the transaction must not commit then.
         """
-        usage = self._usage(user_id, await storage.count_in(db, user_id, size_bytes))
+        usage = self.usage_by(user_id, await storage.count_in(db, user_id, size_bytes))
         allowance = usage.allowance
         if allowance.max_files is not None and usage.files > allowance.max_files:
             raise self._files_exceeded(allowance.max_files)
@@ -162,7 +162,8 @@ class MediaLimits:
     def _files_exceeded(self, most: int) -> QuotaExceeded:
         return QuotaExceeded(f"You may have {most} files: delete some first", self._info_uri)
 
-    def _usage(self, user_id: str, row: UsageRow) -> Usage:
+    def usage_by(self, user_id: str, row: UsageRow) -> Usage:
+        """What a user has uploaded, and may, given what is stored of them."""
         default = self.default
         exempt = self.is_exempt is not None and self.is_exempt(user_id)
         return Usage(
