@@ -41,13 +41,13 @@ class Cache(Input, kw_only=True, frozen=True):
 @api.get(FILE)
 async def get_media(call: AdminCall) -> Media:
     """What is known of a file."""
-    return await _media(call)
+    return await media_of(call)
 
 
 @api.delete(FILE)
 async def delete_media(call: AdminCall) -> None:
     """Delete a file, whatever refers to it.  Another server's may be fetched again."""
-    media = await _media(call)
+    media = await media_of(call)
     if media.quarantined_by is not None:
         raise InvalidParam("The file is quarantined, and kept so that it cannot come back")
     await call.app[MEDIA_REMOVAL].delete(MediaUri(media.origin, media.media_id))
@@ -86,9 +86,17 @@ async def purge_media_cache(call: AdminCall[Cache]) -> Job:
     )
 
 
-async def _media(call: AdminCall[Any, Any]) -> Media:
+def uri_of(call: AdminCall[Any, Any]) -> MediaUri:
+    """Which file the path names.  Raises :class:`NotFound`."""
     uri = parse_media_uri(f"mxc://{call.path('server_name')}/{call.path('media_id')}")
-    found = await storage.get_media(call.app[DATABASE], uri) if uri is not None else None
+    if uri is None:
+        raise NotFound("There is no such file here")
+    return uri
+
+
+async def media_of(call: AdminCall[Any, Any]) -> Media:
+    """What is known of the file that the path names.  Raises :class:`NotFound`."""
+    found = await storage.get_media(call.app[DATABASE], uri_of(call))
     if found is None:
         raise NotFound("There is no such file here")
     return found

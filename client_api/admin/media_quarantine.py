@@ -10,9 +10,10 @@ import msgspec
 
 from client_api.admin.api import AdminApi, AdminCall
 from client_api.admin.lists import ListQuery, page
+from client_api.admin.media import FILE, media_of, uri_of
 from homeserver.app_keys import CONFIG, DATABASE
 from homeserver.errors import InvalidParam, NotFound
-from homeserver.protocol.media_uris import MediaUri, parse_media_uri
+from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.conversations.shapes.pages import Page, make_cursor, parse_cursor
 from homeserver.storage import admin_media
 from homeserver.storage import media_quarantine as storage
@@ -21,7 +22,6 @@ from homeserver.storage.media_quarantine import Doing, QuarantinedContent, Quara
 
 api = AdminApi("Quarantine", "Files that nobody may have, here or not, and by their content.")
 
-FILE = "/media/{server_name}/{media_id}"
 CONTENT = "/quarantined_content/{sha256}"
 MOST_FILES = 500
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -52,7 +52,7 @@ async def quarantine_media(call: AdminCall) -> Quarantine:
 
     Another server's need not be here: it is not fetched then.
     """
-    uri, database = _uri(call), call.app[DATABASE]
+    uri, database = uri_of(call), call.app[DATABASE]
     media = await admin_media.get_media(database, uri)
     if media is None and uri.origin == call.app[CONFIG].server_name:
         raise NotFound("There is no such file here")
@@ -65,7 +65,7 @@ async def quarantine_media(call: AdminCall) -> Quarantine:
 @api.delete(FILE + "/quarantine")
 async def release_media(call: AdminCall) -> Quarantine:
     """Let people have a file again, and its content."""
-    uri = _uri(call)
+    uri = uri_of(call)
     await storage.release_file(call.app[DATABASE], uri)
     return await _quarantine(call, uri)
 
@@ -73,19 +73,19 @@ async def release_media(call: AdminCall) -> Quarantine:
 @api.put(FILE + "/protection")
 async def protect_media(call: AdminCall) -> Media:
     """Have a file spared when all files of a user or a room are quarantined, or its content is."""
-    media = await _media(call)
+    media = await media_of(call)
     if media.quarantined_by is not None:
         raise InvalidParam("The file is quarantined: release it first")
-    await storage.set_protected(call.app[DATABASE], _uri(call), call.actor)
-    return await _media(call)
+    await storage.set_protected(call.app[DATABASE], uri_of(call), call.actor)
+    return await media_of(call)
 
 
 @api.delete(FILE + "/protection")
 async def unprotect_media(call: AdminCall) -> Media:
     """Protect a file no longer."""
-    await _media(call)
-    await storage.set_protected(call.app[DATABASE], _uri(call), None)
-    return await _media(call)
+    await media_of(call)
+    await storage.set_protected(call.app[DATABASE], uri_of(call), None)
+    return await media_of(call)
 
 
 @api.put("/users/{user_id}/media/quarantine")
@@ -168,25 +168,11 @@ def _doing(call: AdminCall[Any, Any]) -> Doing:
     return Doing(call.actor, time.time_ns() // 1_000_000)
 
 
-def _uri(call: AdminCall[Any, Any]) -> MediaUri:
-    uri = parse_media_uri(f"mxc://{call.path('server_name')}/{call.path('media_id')}")
-    if uri is None:
-        raise NotFound("There is no such file here")
-    return uri
-
-
 def _sha256(call: AdminCall[Any, Any]) -> bytes:
     text = call.path("sha256").lower()
     if not SHA256.fullmatch(text):
         raise InvalidParam("A SHA-256 has 64 hexadecimal digits")
     return bytes.fromhex(text)
-
-
-async def _media(call: AdminCall[Any, Any]) -> Media:
-    found = await admin_media.get_media(call.app[DATABASE], _uri(call))
-    if found is None:
-        raise NotFound("There is no such file here")
-    return found
 
 
 async def _quarantine(call: AdminCall[Any, Any], uri: MediaUri) -> Quarantine:
