@@ -9,7 +9,7 @@ from typing import Any
 from homeserver.config_storage import S3Config, s3_config
 from homeserver.durations import in_ms
 
-MEDIA_KEYS = "media.keys"
+DIRECTORY, MEDIA_KEYS = "media", "media.keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,9 @@ class RemoteConfig:
 
 @dataclass(frozen=True, slots=True)
 class MediaConfig:
-    """``media``; ``quota_bytes``, ``max_files`` None: no limit."""
+    """``media``; ``directory``: in ``data_dir``; ``quota_bytes``, ``max_files`` None: no limit."""
 
+    directory: Path
     max_upload_bytes: int
     unauthenticated_downloads: bool
     delete_redacted_after_ms: int
@@ -63,6 +64,7 @@ def media_config(
     """The section, as the schema has checked it; ``base``: what relative paths are relative to."""
     values = {
         **values,
+        "directory": data_dir / DIRECTORY,
         "encryption_key_file": key_file or data_dir / MEDIA_KEYS,
         "uploads": UploadsConfig(**in_ms(values["uploads"], "expire_after")),
         "create": CreateConfig(**in_ms(values["create"], "expire_after")),

@@ -71,7 +71,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _add_media(tar: tarfile.TarFile, config: Config) -> None:
-    root = config.data_dir / "media"
+    root = config.media.directory
     for path in sorted(root.rglob("*")) if root.exists() else ():
         with contextlib.suppress(FileNotFoundError):  # on its way in, or just deleted
             if path.is_file():
@@ -137,7 +137,7 @@ class _Restore:
 
 
 def _restore_media(tar: tarfile.TarFile, config: Config) -> int:
-    root = config.data_dir / "media"
+    root = config.media.directory
     count = 0
     for member in _media_members(tar):
         target = (root / member.name.removeprefix(MEDIA)).resolve()

@@ -109,7 +109,7 @@ def check_media(config: Config) -> Finding:
     from homeserver.wiring.media_storage import media_store
 
     try:
-        return True, media_store(config, config.data_dir / "media").check()
+        return True, media_store(config).check()
     except StorageUnavailable as error:
         s3 = config.media.s3
         where = f"the bucket {s3.bucket} at {s3.endpoint or 'Amazon S3'}"

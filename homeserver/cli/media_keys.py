@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from homeserver.storage.database import Database
 
 
-def _root(config: Config) -> Path:
-    return config.data_dir / "media"
-
-
 def _keys(config: Config) -> KeyFile:
     from homeserver.services.sealing.keys import KeyFile
 
@@ -44,8 +40,8 @@ def _count(config: Config) -> Counter[bytes | None]:
     from homeserver.services.sealing.rotation import count_by_key
     from homeserver.wiring.media_storage import media_store
 
-    counts = count_by_key(_root(config))
-    store = media_store(config, _root(config), copies=False)
+    counts = count_by_key(config.media.directory)
+    store = media_store(config, copies=False)
     if config.media.storage == S3:
         from homeserver.services.media_stores import StorageUnavailable
         from homeserver.services.object_storage import rotation
@@ -103,7 +99,7 @@ def reencrypt(config_path: Path | None) -> None:
     keys = _keys(config)
 
     async def work(database: Database) -> list[Resealing | BucketResealing]:
-        works: list[Resealing | BucketResealing] = [Resealing(_root(config), keys, database)]
+        works: list[Resealing | BucketResealing] = [Resealing(config.media.directory, keys, database)]
         works += _in_bucket(config, keys, database)
         for each in works:
             await each.run()
@@ -130,9 +126,9 @@ def _in_bucket(config: Config, keys: KeyFile, database: Database) -> list[Bucket
     from homeserver.services.object_storage.store import BucketStore
     from homeserver.wiring.media_storage import command_strays, media_store
 
-    store = media_store(config, _root(config), copies=False)
+    store = media_store(config, copies=False)
     assert isinstance(store, BucketStore)
-    files = MediaFiles(_root(config), keys, seal=True, store=store)
+    files = MediaFiles(config.media.directory, keys, seal=True, store=store)
     return [BucketResealing(files, store, keys, command_strays(database, files), database)]
 
 

@@ -32,8 +32,8 @@ def migrate(config_path: Path | None) -> None:
     from homeserver.wiring.media_storage import command_strays, media_store
 
     config = load(config_path)
-    root = config.data_dir / "media"
-    store = media_store(config, root, copies=False)
+    root = config.media.directory
+    store = media_store(config, copies=False)
     if not isinstance(store, BucketStore):
         raise click.ClickException("media.storage is local: there is no bucket to move files to")
 

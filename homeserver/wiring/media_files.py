@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-MEDIA = "media"
-
 
 def media_files(config: Config) -> MediaFiles:
     """The directory of media; the first key is made at the first start.
@@ -27,10 +25,10 @@ def media_files(config: Config) -> MediaFiles:
     Raises :class:`~homeserver.config.ConfigError` where there are sealed files and no keys: a new
     key would only hide that the old ones are lost.
     """
-    root = config.data_dir / MEDIA
+    root = config.media.directory
     keys = KeyFile(config.media.encryption_key_file)
     seal = config.media.encryption_at_rest
-    store = media_store(config, root)
+    store = media_store(config)
     try:
         if not keys.path.exists():
             _check_nothing_is_lost(keys, root, store if seal else None)

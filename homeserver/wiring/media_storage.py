@@ -10,8 +10,6 @@ from homeserver.services.media_strays import MediaStrays
 from homeserver.wiring.basics import clock_ms
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from homeserver.config import Config
     from homeserver.services.media_files import MediaFiles
     from homeserver.storage.database import Database
@@ -19,8 +17,8 @@ if TYPE_CHECKING:
 CACHE = "media_cache"
 
 
-def media_store(config: Config, root: Path, *, copies: bool = True) -> MediaStore:
-    """The directory ``root``, or a bucket.
+def media_store(config: Config, *, copies: bool = True) -> MediaStore:
+    """The directory of media, or a bucket.
 
     ``copies``: small files are kept on this machine too; by one process alone, the server.
     """
@@ -43,7 +41,7 @@ def media_store(config: Config, root: Path, *, copies: bool = True) -> MediaStor
         timeout_ms=s3.timeout_ms,
     )
     cache = FileCache(config.data_dir / CACHE, s3.cache_bytes if copies else 0)
-    return BucketStore(root, Bucket(settings), s3.prefix, cache)
+    return BucketStore(config.media.directory, Bucket(settings), s3.prefix, cache)
 
 
 def command_strays(database: Database, files: MediaFiles) -> MediaStrays:
