@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from homeserver.cli import config_option
-from homeserver.cli.admin_client import ask
+from homeserver.cli.admin_client import ask, part
 from homeserver.cli.loading import load
 from homeserver.cli.media_admin import COMMANDS as ADMIN_COMMANDS
 from homeserver.cli.media_keys import drop_key, list_keys, new_key, reencrypt
@@ -90,12 +90,10 @@ def refuse(uri: str, config_path: Path | None) -> None:
 
 
 def _path(text: str) -> str:
-    from urllib.parse import quote
-
     uri = parse_media_uri(text)
     if uri is None:
         raise click.ClickException(f"{text!r} is no file; write it as mxc://server/id")
-    return f"{PATH}/{quote(uri.origin, safe='')}/{quote(uri.media_id, safe='')}"
+    return f"{PATH}/{part(uri.origin)}/{part(uri.media_id)}"
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ INSERT INTO media_deletions (origin, media_id, sender)
 SELECT origin, media_id, $3 FROM unnest($1::text[], $2::text[]) AS new (origin, media_id)
 ON CONFLICT DO NOTHING
 """
-SELECT = "SELECT origin, media_id, sender FROM media_deletions LIMIT $1 OFFSET $2"
+SELECT = "SELECT origin, media_id, sender FROM media_deletions LIMIT $1"
 DELETE = "DELETE FROM media_deletions WHERE origin = $1 AND media_id = $2"
 SELECT_IS_REFERRED_TO = """
 SELECT EXISTS (SELECT 1 FROM media_references WHERE origin = $1 AND media_id = $2)
@@ -96,9 +96,9 @@ async def insert_given_up(db: Queryable, uris: Iterable[MediaUri], sender: str) 
     )
 
 
-async def get_given_up(db: Queryable, limit: int, offset: int = 0) -> list[GivenUp]:
+async def get_given_up(db: Queryable, limit: int) -> list[GivenUp]:
     """Some of what is to be looked at."""
-    return [GivenUp(**row) for row in await db.fetch(SELECT, limit, offset)]
+    return [GivenUp(**row) for row in await db.fetch(SELECT, limit)]
 
 
 async def delete_given_up(db: Queryable, media: GivenUp) -> None:
