@@ -1,8 +1,9 @@
 """Each content is stored once, however many media have it, and goes with the last of them.
 
 An upload notes its content in the database before it gives the bytes their place; a deletion notes
-what it leaves.  Who lets go of a content last deletes its bytes.  What a crash or a storage that
-does not answer left undone is done later, since the notes are still there.
+what it leaves.  Who lets go of a content last deletes its bytes; an upload of the same content
+waits for that.  What a crash or a storage that does not answer left undone is done later, since the
+notes are still there.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ logger = structlog.get_logger(__name__)
 
 RESERVED_MS = 6 * 3_600_000  # longer than any upload takes from its last byte to its end
 AGAIN_MS = 60_000
+CLAIMED_MS = 60_000  # so long nobody stores what a process was deleting when it died
+RENEWED_SECONDS = 15.0
+POLL_SECONDS = 0.1
 AT_ONCE = 20
-REMOVALS = 4  # at the same time: each holds a connection of the database
+REMOVALS = 4  # at the same time: each holds a thread of media
 
 
 class Files(Protocol):
@@ -54,8 +58,15 @@ class MediaStrays:
         self._removing = asyncio.Semaphore(REMOVALS)
 
     async def reserve(self, sha256: bytes) -> int:
-        """Keep a content from being deleted, until it is let go; what to call that by."""
-        return await storage.reserve(self._database, sha256, self._clock_ms() + RESERVED_MS)
+        """Keep a content from being deleted, until it is let go; what to call that by.
+
+        If it is being deleted just now, that comes to its end first.
+        """
+        due_at = self._clock_ms() + RESERVED_MS
+        stray_id = await storage.reserve(self._database, sha256, due_at)
+        while await storage.is_being_deleted(self._database, sha256, self._clock_ms()):  # noqa: ASYNC110 - another process may do it
+            await asyncio.sleep(POLL_SECONDS)
+        return stray_id
 
     async def settle(self, connection: Connection, stray_id: int) -> None:
         """Let a content go in the transaction that notes a medium which has it."""
@@ -70,8 +81,7 @@ class MediaStrays:
 
         If that fails, it is done later; so this raises nothing about the storage.
         """
-        now = self._clock_ms()
-        if not await storage.set_due(self._database, stray_id, now):
+        if not await storage.let_go(self._database, stray_id, self._clock_ms()):
             return
         if not await self._remove(stray_id):
             self._wake()
@@ -83,34 +93,45 @@ class MediaStrays:
     async def step(self) -> bool:
         """Look at some that nobody came back for."""
         found = await storage.get_due(self._database, self._clock_ms(), AT_ONCE)
-        for stray in found:
-            await self._remove(stray.stray_id)
+        for stray_id in found:
+            await self._remove(stray_id)
         return bool(found)
 
     async def _remove(self, stray_id: int) -> bool:
-        """Delete the bytes, if nothing has them; False if that is to be tried again."""
+        """Delete the bytes, if nothing has them; False if that is to be tried again.
+
+        Who is cancelled meanwhile waits for the end: else the same bytes could be stored again
+        before, and be lost.
+        """
+        async with self._removing:
+            removing = asyncio.ensure_future(self._remove_now(stray_id))
+            try:
+                return await asyncio.shield(removing)
+            except asyncio.CancelledError:
+                await asyncio.wait({removing})
+                raise
+
+    async def _remove_now(self, stray_id: int) -> bool:
+        now = self._clock_ms()
+        sha256 = await storage.claim(self._database, stray_id, now, now + CLAIMED_MS)
+        if sha256 is None:
+            return True
         try:
-            async with self._removing, self._database.transaction() as connection:
-                stray = await storage.lock(connection, stray_id)
-                if stray is None:
-                    return True
-                if not await storage.is_had(connection, stray):
-                    # Before the commit: should the process die here, it is done again.
-                    await self._delete(stray.sha256)
-                    await storage.delete_facts(connection, stray.sha256)
-                await storage.delete(connection, stray_id)
+            await self._delete(stray_id, sha256)
         except (OSError, MatrixError) as error:
             logger.warning("bytes of deleted media are still stored", reason=str(error))
-            await storage.set_due(self._database, stray_id, self._clock_ms() + AGAIN_MS)
+            await storage.postpone(self._database, stray_id, self._clock_ms() + AGAIN_MS)
             return False
+        await storage.finish(self._database, stray_id, sha256)
         return True
 
-    async def _delete(self, sha256: bytes) -> None:
-        """Delete bytes; who is cancelled meanwhile keeps the lock until that has come to its end:
-        else the same bytes could be stored again before, and be lost."""
+    async def _delete(self, stray_id: int, sha256: bytes) -> None:
+        """Delete bytes, however long that takes: a storage that hangs keeps no connection."""
         deleting = asyncio.ensure_future(in_media_thread(self._files.delete, sha256))
         try:
-            await asyncio.shield(deleting)
-        except asyncio.CancelledError:
+            while not (await asyncio.wait({deleting}, timeout=RENEWED_SECONDS))[0]:
+                until = self._clock_ms() + CLAIMED_MS
+                await storage.renew(self._database, stray_id, until)
+        finally:
             await asyncio.wait({deleting})
-            raise
+        await deleting

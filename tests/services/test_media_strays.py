@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 
 from homeserver.errors import NotFound
 from homeserver.protocol.media_uris import MediaUri
+from homeserver.services import media_strays
 from homeserver.services.media import MediaService
 from homeserver.services.media_deletion import MediaDeletion
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.media_stores import LocalStore
-from homeserver.services.media_strays import AGAIN_MS, RESERVED_MS, MediaStrays
+from homeserver.services.media_strays import AGAIN_MS, CLAIMED_MS, RESERVED_MS, MediaStrays
 from homeserver.services.thumbnails import Thumbnails
 from homeserver.storage.database import Database
 
@@ -158,6 +160,83 @@ async def test_a_deletion_that_is_cut_off_takes_nothing_that_is_stored_again(wor
     await asyncio.wait({deletion})
 
     assert await world.read(again) == CONTENT
+
+
+async def test_a_storage_that_hangs_keeps_no_connection_of_the_database(world: World) -> None:
+    uri = await world.upload(ALICE)
+    world.store.go_on.clear()
+    deleting = asyncio.create_task(world.delete(uri, ALICE))
+    await asyncio.to_thread(world.store.deleting.wait, 30)
+
+    pool = world.database.pool
+    idle, all_there_are = pool.get_idle_size(), pool.get_size()
+
+    world.store.go_on.set()
+    await deleting
+    assert idle == all_there_are
+
+
+async def test_a_deletion_that_takes_long_is_nobody_elses_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media_strays, "RENEWED_SECONDS", 0.01)
+    uri = await world.upload(ALICE)
+    world.store.go_on.clear()
+    deleting = asyncio.create_task(world.delete(uri, ALICE))
+    await asyncio.to_thread(world.store.deleting.wait, 30)
+    uploading = asyncio.create_task(world.upload(BOB))
+
+    for _ in range(3):
+        world.now += CLAIMED_MS - 1
+        await asyncio.wait({uploading}, timeout=0.2)
+        assert not await world.strays.step()  # it is claimed anew again and again
+    assert not uploading.done()
+    world.store.go_on.set()
+    await deleting
+
+    assert await world.read(await uploading) == CONTENT
+
+
+async def test_who_lets_go_of_what_is_being_deleted_already_leaves_it_to_that(
+    world: World,
+) -> None:
+    uri = await world.upload(ALICE)
+    async with world.database.transaction() as connection:
+        await connection.execute("DELETE FROM media WHERE media_id = $1", uri.media_id)
+        sha256 = hashlib.sha256(CONTENT).digest()
+        stray_id = await world.strays.note_deleted(connection, sha256)
+    world.store.go_on.clear()
+    deleting = asyncio.create_task(world.strays.step())
+    await asyncio.to_thread(world.store.deleting.wait, 30)
+
+    await world.strays.remove(stray_id)
+    uploading = asyncio.create_task(world.upload(BOB))
+    done, _ = await asyncio.wait({uploading}, timeout=0.2)
+    world.store.go_on.set()
+    await deleting
+
+    assert not done
+    assert await world.read(await uploading) == CONTENT
+
+
+async def test_what_a_process_was_deleting_when_it_died_can_be_stored_after_a_while(
+    world: World,
+) -> None:
+    sha256 = hashlib.sha256(CONTENT).digest()
+    await world.database.execute(
+        "INSERT INTO media_strays (sha256, due_at, deleting) VALUES ($1, $2, true)",
+        sha256,
+        world.now + CLAIMED_MS,
+    )
+
+    uploading = asyncio.create_task(world.upload(BOB))
+    done, _ = await asyncio.wait({uploading}, timeout=0.2)
+    world.now += CLAIMED_MS
+    uri = await uploading
+    await world.strays.step()
+
+    assert not done
+    assert (await world.read(uri), await world.notes()) == (CONTENT, 0)
 
 
 async def test_bytes_that_were_received_and_not_kept_yet_outlive_a_deletion(world: World) -> None:
