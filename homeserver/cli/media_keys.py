@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from homeserver.config import Config
-    from homeserver.services.object_storage.rotation import BucketResealing
     from homeserver.services.sealing.keys import KeyFile
+    from homeserver.services.sealing.rotation import Resealing
     from homeserver.storage.database import Database
 
 
@@ -93,14 +93,12 @@ def new_key(config_path: Path | None) -> None:
 def reencrypt(config_path: Path | None) -> None:
     """Encrypt with the newest key what is not; the server may run meanwhile."""
     from homeserver.services.media_stores import StorageUnavailable
-    from homeserver.services.sealing.rotation import Resealing
 
     config = load(config_path)
     keys = _keys(config)
 
-    async def work(database: Database) -> list[Resealing | BucketResealing]:
-        works: list[Resealing | BucketResealing] = [Resealing(config.media.directory, keys, database)]
-        works += _in_bucket(config, keys, database)
+    async def work(database: Database) -> list[Resealing]:
+        works = _resealings(config, keys, database)
         for each in works:
             await each.run()
         return works
@@ -117,19 +115,23 @@ def reencrypt(config_path: Path | None) -> None:
         click.echo(f"cannot be read, and is left as it is: {name}")
 
 
-def _in_bucket(config: Config, keys: KeyFile, database: Database) -> list[BucketResealing]:
-    """What does the same in the bucket, if there is one."""
-    if config.media.storage != S3:
-        return []
+def _resealings(config: Config, keys: KeyFile, database: Database) -> list[Resealing]:
+    """What does it: on this machine, and in the bucket, if there is one."""
     from homeserver.services.media_files import MediaFiles
-    from homeserver.services.object_storage.rotation import BucketResealing
-    from homeserver.services.object_storage.store import BucketStore
+    from homeserver.services.sealing.rotation import Resealing
     from homeserver.wiring.media_storage import command_strays, media_store
 
-    store = media_store(config, copies=False)
+    root, store = config.media.directory, media_store(config, copies=False)
+    files = MediaFiles(root, keys, seal=True, store=store)
+    strays = command_strays(database, files)
+    local = Resealing(MediaFiles(root, keys, seal=True), strays, database)
+    if config.media.storage != S3:
+        return [local]
+    from homeserver.services.object_storage.rotation import BucketResealing
+    from homeserver.services.object_storage.store import BucketStore
+
     assert isinstance(store, BucketStore)
-    files = MediaFiles(config.media.directory, keys, seal=True, store=store)
-    return [BucketResealing(files, store, keys, command_strays(database, files), database)]
+    return [local, BucketResealing(files, store, strays, database)]
 
 
 @click.command("drop-key")

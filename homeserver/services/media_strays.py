@@ -72,6 +72,10 @@ class MediaStrays:
         """Let a content go in the transaction that notes a medium which has it."""
         await storage.delete(connection, stray_id)
 
+    async def forget(self, stray_id: int) -> None:
+        """Let a content go, and leave its bytes, though nothing has them."""
+        await storage.delete(self._database, stray_id)
+
     async def note_deleted(self, connection: Connection, sha256: bytes) -> int:
         """A medium with this content is deleted by a transaction; :meth:`remove` this after it."""
         return await storage.insert(connection, sha256, self._clock_ms())

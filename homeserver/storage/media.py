@@ -29,7 +29,6 @@ LEFT JOIN quarantined_uris u USING (origin, media_id)
 WHERE m.origin = $1 AND m.media_id = $2
 """
 SELECT_IS_KNOWN = "SELECT EXISTS (SELECT 1 FROM media WHERE sha256 = $1)"
-LOCK_CONTENT = "SELECT 1 FROM media WHERE sha256 = $1 FOR KEY SHARE"
 TOUCH_MEDIA = """
 UPDATE media SET last_access_at = $3
 WHERE origin = $1 AND media_id = $2 AND coalesce(last_access_at, 0) < $3::bigint - $4::bigint
@@ -104,11 +103,6 @@ async def is_content_known(db: Queryable, sha256: bytes) -> bool:
     """Whether any medium has this content."""
     known: bool = await db.fetchval(SELECT_IS_KNOWN, sha256)
     return known
-
-
-async def lock_content(db: Queryable, sha256: bytes) -> None:
-    """Keep the files with this content from being deleted until the transaction ends."""
-    await db.fetch(LOCK_CONTENT, sha256)
 
 
 async def touch_media(

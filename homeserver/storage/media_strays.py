@@ -30,6 +30,10 @@ SELECT_IS_HAD = """
 SELECT EXISTS (SELECT 1 FROM media WHERE sha256 = $1)
     OR EXISTS (SELECT 1 FROM media_strays WHERE sha256 = $1 AND stray_id <> $2)
 """
+SELECT_IS_KNOWN = """
+SELECT EXISTS (SELECT 1 FROM media WHERE sha256 = $1)
+    OR EXISTS (SELECT 1 FROM media_strays WHERE sha256 = $1)
+"""
 CLAIM = "UPDATE media_strays SET deleting = true, due_at = $2 WHERE stray_id = $1"
 RENEW = "UPDATE media_strays SET due_at = $2 WHERE stray_id = $1 AND deleting"
 POSTPONE = "UPDATE media_strays SET deleting = false, due_at = $2 WHERE stray_id = $1"
@@ -52,6 +56,12 @@ async def is_being_deleted(db: Queryable, sha256: bytes, now: int) -> bool:
     """Whether the bytes of a content are being deleted just now."""
     found: bool = await db.fetchval(SELECT_IS_BEING_DELETED, sha256, now)
     return found
+
+
+async def is_known(db: Queryable, sha256: bytes) -> bool:
+    """Whether a medium has a content, or it was noted."""
+    known: bool = await db.fetchval(SELECT_IS_KNOWN, sha256)
+    return known
 
 
 async def insert(db: Queryable, sha256: bytes, due_at: int) -> int:

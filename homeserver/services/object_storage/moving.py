@@ -8,28 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from homeserver.services.media_files import INCOMING
 from homeserver.services.media_stores import StorageUnavailable
 from homeserver.services.media_threads import in_media_thread
 from homeserver.services.object_storage.bucket import Bucket
 from homeserver.services.object_storage.store import BucketStore
-from homeserver.services.sealing.rotation import PARTIAL, THUMBNAILS, UPLOADS
+from homeserver.services.sealing.rotation import PARTIAL, THUMBNAILS, UPLOADS, Strays
 from homeserver.storage import media as storage
 from homeserver.storage.database import Database
 
 HASH_DIGITS = 64
-
-
-class Strays(Protocol):
-    """Keeps a content from being deleted, and deletes it if that was wanted meanwhile."""
-
-    async def reserve(self, sha256: bytes) -> int:
-        """Keep a content from being deleted, until it is let go."""
-
-    async def remove(self, stray_id: int) -> None:
-        """Let a content go, and delete its bytes unless something has them."""
 
 
 class Moving:

@@ -69,7 +69,7 @@ class World:
 
     async def reseal(self) -> BucketResealing:
         """Do that."""
-        resealing = BucketResealing(self.files, self.store, self.keys, self.strays, self.database)
+        resealing = BucketResealing(self.files, self.store, self.strays, self.database)
         await resealing.run()
         return resealing
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +16,7 @@ from click.testing import CliRunner
 
 from homeserver.cli import main
 from homeserver.services.media_files import MediaFiles, StoredFile
+from homeserver.services.media_strays import MediaStrays
 from homeserver.services.sealing.keys import KeyFile
 from homeserver.services.sealing.rotation import Resealing, count_by_key
 from homeserver.storage import media as storage
@@ -21,15 +25,39 @@ from homeserver.storage.media import MediaRow
 from tests.conftest import TestPostgres
 
 
+class WatchedFiles(MediaFiles):
+    """Files that tell when one is to be written, or deleted."""
+
+    before_writing: Callable[[], object] | None = None
+    before_deleting: Callable[[], object] | None = None
+
+    @contextmanager
+    def staged(self) -> Iterator[Any]:
+        """Says so first."""
+        if self.before_writing is not None:
+            self.before_writing()
+        with super().staged() as writer:
+            yield writer
+
+    def delete(self, sha256: bytes) -> None:
+        """Says so first."""
+        if self.before_deleting is not None:
+            self.before_deleting()
+        super().delete(sha256)
+
+
 class World:
     """Files, some of them media."""
 
     def __init__(self, directory: Path, database: Database) -> None:
         self.keys = KeyFile(directory / "media.keys")
         self.keys.prepare()
-        self.files = MediaFiles(directory / "media", self.keys, seal=True)
+        self.files = WatchedFiles(directory / "media", self.keys, seal=True)
         self.files.prepare()
         self.database = database
+        self.strays = MediaStrays(
+            database=database, files=self.files, wake=lambda: None, clock_ms=lambda: 1
+        )
 
     async def store(self, content: bytes, *, seal: bool = True) -> StoredFile:
         """A medium."""
@@ -46,9 +74,16 @@ class World:
         await storage.insert_media(self.database, row)
         return stored
 
+    async def delete(self, stored: StoredFile) -> None:
+        """The medium is deleted, as by the server."""
+        async with self.database.transaction() as connection:
+            await connection.execute("DELETE FROM media WHERE sha256 = $1", stored.sha256)
+            stray_id = await self.strays.note_deleted(connection, stored.sha256)
+        await self.strays.remove(stray_id)
+
     async def reseal(self) -> Resealing:
         """Do it."""
-        resealing = Resealing(self.files.root, self.keys, self.database)
+        resealing = Resealing(self.files, self.strays, self.database)
         await resealing.run()
         return resealing
 
@@ -109,6 +144,54 @@ async def test_a_reader_goes_on_meanwhile(world: World) -> None:
         await world.reseal()
 
         assert start + reader.read() == content
+
+
+async def test_what_is_being_deleted_is_not_brought_back(world: World) -> None:
+    stored = await world.store(b"content")
+    world.keys.add()
+    deleting, go_on = threading.Event(), threading.Event()
+    writing, gone = threading.Event(), threading.Event()
+    world.files.before_deleting = lambda: (deleting.set(), go_on.wait(30))
+    world.files.before_writing = lambda: (writing.set(), gone.wait(30))
+    deletion = asyncio.create_task(world.delete(stored))
+    await asyncio.to_thread(deleting.wait, 30)
+
+    resealing = asyncio.create_task(world.reseal())
+    await asyncio.to_thread(writing.wait, 0.3)
+    go_on.set()
+    await deletion
+    gone.set()
+    done = await resealing
+
+    assert (done.done, world.files.blob(stored.sha256).exists()) == (0, False)
+
+
+async def test_what_is_deleted_while_it_is_sealed_anew_is_gone(world: World) -> None:
+    stored = await world.store(b"content")
+    world.keys.add()
+    loop = asyncio.get_running_loop()
+
+    def delete() -> None:
+        world.files.before_writing = None
+        asyncio.run_coroutine_threadsafe(world.delete(stored), loop).result(30)
+
+    world.files.before_writing = delete
+
+    await world.reseal()
+
+    assert not world.files.blob(stored.sha256).exists()
+    assert await world.database.fetchval("SELECT count(*) FROM media_strays") == 0
+
+
+async def test_a_file_that_no_medium_has_is_sealed_anew_and_stays(world: World) -> None:
+    stored = await world.store(b"content")
+    await world.database.execute("DELETE FROM media")
+    new = world.keys.add()
+
+    done = await world.reseal()
+
+    assert (done.done, count_by_key(world.files.root)) == (1, {new.key_id: 1})
+    assert world.files.blob(stored.sha256).read() == b"content"
 
 
 async def test_the_command_line_rotates_keys(postgres: TestPostgres, tmp_path: Path) -> None:
