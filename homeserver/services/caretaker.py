@@ -1,5 +1,8 @@
-"""The one background worker for what falls due by the clock: it sleeps until then, and works in
-small steps, so that traffic goes before it."""
+"""A background worker for what falls due by the clock: it sleeps until then, and works in small
+steps, so that traffic goes before it.
+
+Its jobs wait for each other: what has to wait for somebody else has a worker of its own.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,12 @@ class Job(Protocol):
 class Caretaker:
     """Runs jobs when they are due."""
 
-    def __init__(self, *, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, *, clock_ms: Callable[[], int], name: str = "caretaker") -> None:
+        """``name``: for the log."""
         self._clock_ms = clock_ms
         self._jobs: list[Job] = []
         self._working = asyncio.Lock()
-        self._worker = DueWorker(
-            "caretaker", self._work, clock_ms=clock_ms, pause_seconds=PAUSE_SECONDS
-        )
+        self._worker = DueWorker(name, self._work, clock_ms=clock_ms, pause_seconds=PAUSE_SECONDS)
 
     def add(self, *jobs: Job) -> None:
         """Look after these jobs too."""

@@ -27,15 +27,15 @@ class AdministrationParts:
     """Figures, and jobs in the background."""
 
     def __init__(self, wiring: Wiring) -> None:
-        database, caretaker = wiring.database, wiring.ends.caretaker
+        database, ends = wiring.database, wiring.ends
         self._wiring = wiring
         self.statistics = StatisticsService(database=database, clock_ms=clock_ms)
-        self.jobs = AdminJobs(database=database, wake=caretaker.wake, clock_ms=clock_ms)
+        self.jobs = AdminJobs(database=database, wake=ends.admin_caretaker.wake, clock_ms=clock_ms)
         self.figures = RoomFigures(
             database=database,
             store=wiring.store,
             states=wiring.states,
-            wake=caretaker.wake,
+            wake=ends.caretaker.wake,
             clock_ms=clock_ms,
         )
         self.room_deletion = RoomDeletion(
@@ -56,7 +56,8 @@ class AdministrationParts:
         pruning = DailyPruning(
             delete_old_jobs, kept_ms=JOBS_KEPT_MS, database=database, clock_ms=clock_ms
         )
-        caretaker.add(self.jobs, self.figures, pruning)
+        ends.caretaker.add(self.figures, pruning)
+        ends.admin_caretaker.add(self.jobs)
 
     def provide(self, app: web.Application) -> None:
         """Put them under their keys."""

@@ -142,7 +142,7 @@ class DeviceParts:
         self.media_strays = MediaStrays(
             database=wiring.database,
             files=self.media_files,
-            wake=lambda: wiring.ends.caretaker.wake(),  # noqa: PLW0108 - it is made later
+            wake=lambda: wiring.ends.media_caretaker.wake(),  # noqa: PLW0108 - it is made later
             clock_ms=clock_ms,
         )
         self.thumbnails = Thumbnails(self.media_files)

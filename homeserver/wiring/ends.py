@@ -26,18 +26,24 @@ DEVICE_MESSAGES_KEPT_MS = 180 * 24 * 3_600_000  # after the device was last used
 
 
 class Ends:
-    """What falls due by the clock, and the worker that looks after it."""
+    """What falls due by the clock, and the workers that look after it.
+
+    What deletes files, and what admins order, have workers of their own: where files are kept may
+    be slow to answer, and messages that are to end must not wait for that.
+    """
 
     def __init__(self, wiring: Wiring) -> None:
         database = wiring.database
         self._client_events = wiring.reading.client_events
         self._live_rooms = wiring.live_rooms
         self.caretaker: Caretaker = Caretaker(clock_ms=clock_ms)
+        self.media_caretaker: Caretaker = Caretaker(clock_ms=clock_ms, name="media caretaker")
+        self.admin_caretaker: Caretaker = Caretaker(clock_ms=clock_ms, name="admin caretaker")
         self.media_deletion: MediaDeletion = MediaDeletion(
             server_name=wiring.config.server_name,
             database=database,
             strays=wiring.device_parts.media_strays,
-            wake=self.caretaker.wake,
+            wake=self.media_caretaker.wake,
         )
         self.deletion = Deletion(
             database=database, log=wiring.log, media=self.media_deletion, clock_ms=clock_ms
@@ -78,16 +84,14 @@ class Ends:
             database=database,
             clock_ms=clock_ms,
         )
-        self.caretaker.add(
-            self.views, self.retention, self.media_deletion, pruning, device_messages
-        )
-        self.caretaker.add(wiring.device_parts.media_strays)
+        self.caretaker.add(self.views, self.retention, pruning, device_messages)
+        self.media_caretaker.add(self.media_deletion, wiring.device_parts.media_strays)
         wiring.log.subscribe(self._on_notice)
 
     def _redactions(self, wiring: Wiring) -> None:
         media_after_ms = wiring.config.media.delete_redacted_after_ms
         content_after_ms = wiring.config.retention.redacted_content_after_ms
-        self.caretaker.add(
+        self.media_caretaker.add(
             RedactedMedia(database=wiring.database, after_ms=media_after_ms, clock_ms=clock_ms)
         )
         if content_after_ms is not None:
@@ -103,17 +107,30 @@ class Ends:
     async def start(self) -> None:
         """Begin with what fell due while the server was down."""
         await self.views.start()
-        await self.caretaker.start()
+        for worker in self._workers:
+            await worker.start()
 
     async def close(self) -> None:
-        """Stop the worker."""
-        await self.caretaker.close()
+        """Stop the workers."""
+        for worker in self._workers:
+            await worker.close()
+
+    async def work_off(self) -> None:
+        """Do all that is due now, and what comes of it."""
+        for worker in self._workers:
+            await worker.work_off()
+
+    @property
+    def _workers(self) -> tuple[Caretaker, ...]:
+        """What others leave to do comes last."""
+        return self.caretaker, self.admin_caretaker, self.media_caretaker
 
     def _on_notice(self, notice: Notice) -> None:
         for _, record in notice.records:
             if isinstance(record, EventRecord):
                 if record.redacts is not None:
                     self._redact(record.event.room_id, record.redacts)
+                    self.media_caretaker.wake()
                 if record.ends is not None or record.redacts is not None:
                     self.caretaker.wake()
                 elif record.event.type in RETENTION_TYPES:
@@ -122,6 +139,7 @@ class Ends:
             elif isinstance(record, ErasureRecord):
                 self._forget(record)
                 self.caretaker.wake()
+                self.media_caretaker.wake()
 
     def _forget(self, record: ErasureRecord) -> None:
         """Let no copy in memory keep what was deleted."""

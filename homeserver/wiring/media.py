@@ -36,7 +36,7 @@ class MediaParts:
             limits=UploadLimits(
                 limits.max_unfinished, limits.max_unfinished_bytes, limits.expire_after_ms
             ),
-            wake=wiring.ends.caretaker.wake,
+            wake=wiring.ends.media_caretaker.wake,
             clock_ms=clock_ms,
         )
         never_filled = DailyPruning(
@@ -48,11 +48,11 @@ class MediaParts:
             files=self.deletion,
             keep_ms=wiring.config.media.remote.keep_ms,
             max_bytes=wiring.config.media.remote.max_bytes,
-            wake=wiring.ends.caretaker.wake,
+            wake=wiring.ends.media_caretaker.wake,
             clock_ms=clock_ms,
         )
         wiring.device_parts.media.on_fetched.append(self.retention.fetched)
-        wiring.ends.caretaker.add(self.uploads, never_filled, self.retention)
+        wiring.ends.media_caretaker.add(self.uploads, never_filled, self.retention)
         wiring.account_deletion.also(self.uploads.forget)
         self.previews = PreviewParts(wiring)
 

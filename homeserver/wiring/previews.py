@@ -42,10 +42,10 @@ class PreviewParts:
             database=wiring.database,
             files=wiring.ends.media_deletion,
             bounds=Bounds(config.cache_for_ms, config.max_cached, config.max_cached_bytes),
-            wake=wiring.ends.caretaker.wake,
+            wake=wiring.ends.media_caretaker.wake,
             clock_ms=clock_ms,
         )
-        wiring.ends.caretaker.add(self.cache)
+        wiring.ends.media_caretaker.add(self.cache)
         self.previews = UrlPreviews(
             enabled=config.enabled,
             rules=rules,

@@ -191,7 +191,7 @@ async def test_what_nobody_answers_is_ended_by_the_callers_instance(
     await database.execute("UPDATE calls SET rings_until = started_at")
 
     before = await bob.get(f"/calls/{call['id']}")
-    await instance.wiring.ends.caretaker.work_off()
+    await instance.wiring.ends.work_off()
     after = await bob.get(f"/calls/{call['id']}")
 
     assert (before["state"], before["end_reason"]) == ("missed", "no_answer")

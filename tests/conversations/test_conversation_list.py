@@ -284,7 +284,7 @@ async def test_a_mute_ends_by_itself(instance: Instance, alice: ApiUser, bob: Ap
     shown = await alice.call("PATCH", path, {"muted": "2999-01-01T00:00:00Z"})
     assert shown["muted"] == "2999-01-01T00:00:00.000Z"
     settings._clock_ms = lambda: 40_000_000_000_000
-    await instance.wiring.ends.caretaker.work_off()
+    await instance.wiring.ends.work_off()
 
     assert (await conversation(alice, room_id))["muted"] is False
     await alice.matrix("GET", f"/pushrules/global/override/{room_id}", status=404)

@@ -224,7 +224,7 @@ async def test_what_has_expired_is_gone_from_the_index(
     assert await found(bob, query="lived") == ["short lived"]
 
     await database.execute("UPDATE message_ends SET due_at = 1")
-    await alice.instance.wiring.ends.caretaker.work_off()
+    await alice.instance.wiring.ends.work_off()
 
     assert await database.fetchval("SELECT count(*) FROM message_index") == 0
     assert await found(bob, query="lived") == []

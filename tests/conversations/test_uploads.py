@@ -509,7 +509,7 @@ async def test_what_is_left_for_too_long_is_deleted(tus: Tus) -> None:
     uploads._clock_ms = lambda: now + 25 * 3_600_000
 
     await tus.call("HEAD", path, status=410)
-    await tus.user.instance.wiring.ends.caretaker.work_off()
+    await tus.user.instance.wiring.ends.work_off()
     await tus.call("HEAD", path, status=404)
     assert on_disk(tus.user.instance) == []
 

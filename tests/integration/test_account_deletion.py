@@ -166,7 +166,7 @@ async def test_without_erasure_what_they_wrote_and_uploaded_stays(
         picture = await upload(one, alice, b"a picture")
 
         await deactivate(one, alice)
-        await one.wiring.ends.caretaker.work_off()
+        await one.wiring.ends.work_off()
 
         carol = await one.register("carol")
         await one.call("POST", f"/rooms/{room_id}/join", {}, token=carol)
@@ -284,7 +284,7 @@ async def test_files_go_unless_others_use_them(database: Database, tmp_path: Pat
         await one.call("PUT", path, {"url": roomy}, token=bob)
 
         await deactivate(one, alice, erase=True)
-        await one.wiring.ends.caretaker.work_off()
+        await one.wiring.ends.work_off()
 
         left = await database.fetch("SELECT media_id FROM media")
         assert {f"mxc://one.test/{row['media_id']}" for row in left} == {ours, roomy, bobs}
@@ -332,7 +332,7 @@ async def test_what_a_crash_interrupts_is_finished_at_the_next_start(
             ):
                 break
             await asyncio.sleep(0.01)
-        await one.wiring.ends.caretaker.work_off()
+        await one.wiring.ends.work_off()
 
         assert await places(database, ALICE) <= KEPT
         assert await places(database, SECRET) <= {("events", "pdu")}

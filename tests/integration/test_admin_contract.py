@@ -135,8 +135,8 @@ async def _rooms_and_jobs(one: Instance, admin: Admin, room: str) -> None:
     await admin.call("DELETE", f"/blocked_rooms/{room}")
     now = time.time_ns() // 1_000_000
     await admin.call("POST", f"/rooms/{room}/purge", {"before": now})
-    await one.wiring.ends.caretaker.work_off()
-    await one.wiring.ends.caretaker.close()
+    await one.wiring.ends.work_off()
+    await one.wiring.ends.close()
     job = (await admin.call("POST", f"/rooms/{room}/delete", {}))["job_id"]
     await admin.call("GET", "/jobs")
     await admin.call("GET", f"/jobs/{job}")
@@ -166,7 +166,7 @@ async def test_files_are_quarantined_released_and_deleted(
         rest = await admin.call("GET", f"/users/{BOB}/media?cursor={listed['next']}")
         assert len(listed["items"] + rest["items"]) == 2
         job = await admin.call("POST", "/media/delete", {"user_id": BOB})
-        await one.wiring.ends.caretaker.work_off()
+        await one.wiring.ends.work_off()
 
         done = await admin.call("GET", f"/jobs/{job['job_id']}")
         assert (done["state"], done["done"]) == ("done", 2)

@@ -135,7 +135,7 @@ async def test_the_command_line_administers_a_running_server(
         assert room in await run("room", "list", "--blocked")
         assert "unblocked\n" in await run("room", "unblock", room)
         assert "has begun" in await run("room", "delete", room, "--yes")
-        await one.wiring.ends.caretaker.work_off()
+        await one.wiring.ends.work_off()
         assert "done" in await run("job", "list")
         assert "state: done" in await run("job", "show", "1")
         assert "server" in await run("federation", "list")

@@ -14,7 +14,7 @@ CAROL = "@carol:one.test"
 
 async def finished(one: Instance, admin: Admin, job: dict[str, object]) -> dict[str, object]:
     """A job once all that was due is done."""
-    await one.wiring.ends.caretaker.work_off()
+    await one.wiring.ends.work_off()
     return await admin.call("GET", f"/jobs/{job['job_id']}")
 
 
@@ -139,7 +139,7 @@ async def test_a_purge_by_time_goes_on_after_a_restart(database: Database, tmp_p
         newest = (await one.say(bob, room, "newest"))["event_id"]
         stored = await one.wiring.store.get(newest)
         assert stored is not None
-        await one.wiring.ends.caretaker.close()
+        await one.wiring.ends.close()
         before = {"before": stored.event.origin_server_ts + 1}
         job = await Admin(one).call("POST", f"/rooms/{room}/purge", before)
         await Admin(one).call("POST", f"/rooms/{room}/purge", before, status=409)
@@ -160,7 +160,7 @@ async def test_a_job_that_is_cancelled_does_nothing_more(
         bob = await one.register("bob")
         room = await one.room(bob)
         await one.say(bob, room, "stays")
-        await one.wiring.ends.caretaker.close()
+        await one.wiring.ends.close()
 
         job = await admin.call("POST", f"/rooms/{room}/delete", {})
         await admin.call("POST", f"/jobs/{job['job_id']}/cancel")

@@ -185,7 +185,7 @@ async def viewed(world: World, who: str) -> None:
         where = world.secrets[-1] if thread_id == "main" else world.secrets[1]
         path = f"/rooms/{world.room_id}/receipt/m.read/{where}"
         await world.call("bob", "POST", path, {"thread_id": thread_id})
-    await world.one.wiring.ends.caretaker.work_off()
+    await world.one.wiring.ends.work_off()
     for what in ("hide", "unhide"):  # what was viewed once does not come back
         path = f"{OURS}/rooms/{world.room_id}/{what}"
         await world.call("bob", "POST", path, {"event_ids": world.secrets})
@@ -620,7 +620,7 @@ async def test_what_is_not_for_a_reader_is_on_no_way_of_reading(
                 world.since = since
             wrong += await check_instance(world, kind)
             if kind.deleted:
-                await one.wiring.ends.caretaker.work_off()
+                await one.wiring.ends.work_off()
                 wrong += [f"database: {place}" for place in await places(database, SECRET)]
                 wrong += [f"memory: {place}" for place in remembered(world)]
         async with instance(database, tmp_path) as one:
@@ -841,7 +841,7 @@ async def view(world: World, uri: str) -> dict[str, int]:
     event_id = await show(world, uri, "once", **ONCE)
     path = f"/rooms/{world.room_id}/receipt/m.read/{event_id}"
     await world.call("bob", "POST", path, {})
-    await world.one.wiring.ends.caretaker.work_off()
+    await world.one.wiring.ends.work_off()
     await world.database.execute("UPDATE message_views SET seen_at = 0")
     # other instances' users have not seen it
     return dict.fromkeys(FILE_WAYS, 404) | {"federation": 200, "federation thumbnail": 200}
@@ -850,21 +850,21 @@ async def view(world: World, uri: str) -> dict[str, int]:
 async def redact_it(world: World, uri: str) -> dict[str, int]:
     event_id = await show(world, uri, "gone soon")
     await world.call("alice", "PUT", f"/rooms/{world.room_id}/redact/{event_id}/1", {})
-    await world.one.wiring.ends.caretaker.work_off()
+    await world.one.wiring.ends.work_off()
     return dict.fromkeys(FILE_WAYS, 404)
 
 
 async def drop_it(world: World, uri: str) -> dict[str, int]:
     world.secrets.append(await show(world, uri, "holdme"))
     await world.decide("drop")
-    await world.one.wiring.ends.caretaker.work_off()
+    await world.one.wiring.ends.work_off()
     return dict.fromkeys(FILE_WAYS, 404)
 
 
 async def erase_owner(world: World, uri: str) -> dict[str, int]:
     await show(world, uri, "mine")
     await deactivate(world.one, world.tokens["alice"], "alice", erase=True)
-    await world.one.wiring.ends.caretaker.work_off()
+    await world.one.wiring.ends.work_off()
     return dict.fromkeys(FILE_WAYS, 404)
 
 
@@ -937,7 +937,7 @@ async def test_what_is_kept_unshown_is_purged_as_well(
 
         path = f"/rooms/{world.room_id}/state/m.room.retention"
         await world.call("dora", "PUT", path, {"max_lifetime": DAY_MS})
-        await one.wiring.ends.caretaker.work_off()
+        await one.wiring.ends.work_off()
 
         assert kept
         assert await places(database, SECRET) == set()

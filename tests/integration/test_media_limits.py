@@ -92,7 +92,7 @@ async def test_what_is_deleted_is_room_again(database: Database, tmp_path: Path)
         redact = f"/rooms/{room_id}/redact/{said['event_id']}/1"
         await one.call("PUT", redact, {}, token=alice)
         await one.wiring.database.execute("UPDATE redacted_contents SET redacted_at = 0")
-        await one.wiring.ends.caretaker.work_off()
+        await one.wiring.ends.work_off()
         again, second = await send(one, alice, b"second")
         path = second["content_uri"].removeprefix("mxc:/")
         await Admin(one).call("DELETE", f"/media{path}")

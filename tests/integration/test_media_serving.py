@@ -332,6 +332,6 @@ async def test_an_id_that_has_expired_is_gone(sealed: MediaWorld) -> None:
 
     filled = await fill(sealed, path, sealed.alice)
     answer = await sealed.ask("GET", f"{DOWNLOAD}/{path}")
-    await sealed.one.wiring.ends.caretaker.work_off()
+    await sealed.one.wiring.ends.work_off()
 
     assert (filled, answer.status) == (b"M_NOT_FOUND", 404)

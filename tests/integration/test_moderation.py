@@ -133,7 +133,7 @@ async def test_a_dropped_message_is_never_shown(
     await one.call("GET", event, token=bob, status=404)
     stored = await one.wiring.store.get(sent["event_id"])
     assert stored is not None and stored.event.content == {}
-    await one.wiring.ends.caretaker.work_off()
+    await one.wiring.ends.work_off()
     download = f"/_matrix/client/v1/media/download/one.test/{media_id}"
     await one.call("GET", download, token=alice, status=404)
 

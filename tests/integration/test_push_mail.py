@@ -54,7 +54,7 @@ async def taken_in(one: Instance) -> None:
     """All that has happened is queued, and mailed if it is due."""
     await one.wiring.push_parts.following.follower.caught_up()
     await asyncio.sleep(0.005)
-    await one.wiring.ends.caretaker.work_off()
+    await one.wiring.ends.work_off()
 
 
 async def test_a_mail_says_who_wrote_what_and_where(database: Database, tmp_path: Path) -> None:

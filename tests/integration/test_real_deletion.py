@@ -54,7 +54,7 @@ async def redact(one: Instance, token: str, room_id: str, event_id: str) -> None
 
 async def all_settled(one: Instance) -> None:
     """What is due was done."""
-    await one.wiring.ends.caretaker.work_off()
+    await one.wiring.ends.work_off()
 
 
 async def test_a_redaction_deletes_the_picture_its_thumbnails_and_the_words(

@@ -84,7 +84,7 @@ async def test_where_there_is_no_room_the_least_recently_used_go_first(
 ) -> None:
     media = {"remote": {"keep": None, "max_bytes": 2_500}}
     async with media_world(database, tmp_path, media=media) as world:
-        await world.one.wiring.ends.caretaker.close()
+        await world.one.wiring.ends.close()
         names = ["a", "b", "c", "d"]
         world.others.files = {
             f"two.test/{name}": RemoteFile(name.encode() * 1_000) for name in names
@@ -113,7 +113,7 @@ async def test_admins_purge_copies_and_no_pictures_of_previews(
         await world.admin.call(
             "POST", "/media/purge_cache", {"unused_since": int(time.time() * 1000)}
         )
-        await world.one.wiring.ends.caretaker.work_off()
+        await world.one.wiring.ends.work_off()
 
         assert await here(world) == {row.media_id}
 
@@ -152,10 +152,10 @@ async def test_much_that_comes_at_once_is_not_left_until_the_hour_is_over(
     async with media_world(database, tmp_path, media=media) as world:
         names = [f"file{number}" for number in range(12)]
         world.others.files = {f"two.test/{n}": RemoteFile(n.encode() * 200) for n in names}
-        await world.one.wiring.ends.caretaker.work_off()
+        await world.one.wiring.ends.work_off()
 
         await fetch(world, *names)
-        await world.one.wiring.ends.caretaker.work_off()
+        await world.one.wiring.ends.work_off()
 
         left = await database.fetchval("SELECT sum(size_bytes) FROM media")
         assert 3_000 < left <= 5_500  # a tenth comes unnoticed

@@ -349,7 +349,7 @@ async def test_the_oldest_goes_when_there_is_too_much(database: Database, tmp_pa
         for n in range(6):
             world.site.page(f"/{n}", f"<title>{n}</title>")
             await world.preview(world.site.url(f"/{n}"))
-        await world.instance.wiring.ends.caretaker.work_off()
+        await world.instance.wiring.ends.work_off()
 
         answers = await database.fetch("SELECT answer FROM url_previews ORDER BY fetched_at")
         assert [row["answer"] for row in answers] == [f'{{"og:title":"{n}"}}' for n in (3, 4, 5)]
@@ -362,7 +362,7 @@ async def test_pictures_have_only_so_many_bytes_in_all(database: Database, tmp_p
         for n, content in enumerate(files):
             world.site.file(f"/{n}.png", content, "image/png")
         shown = [await world.preview(world.site.url(f"/{n}.png")) for n in range(3)]
-        await world.instance.wiring.ends.caretaker.work_off()
+        await world.instance.wiring.ends.work_off()
 
         assert [(await world.picture(preview))[0] for preview in shown] == [404, 200, 200]
         assert await database.fetchval("SELECT sum(size_bytes) FROM media") == most
