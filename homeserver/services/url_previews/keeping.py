@@ -13,6 +13,7 @@ from homeserver.storage.url_previews import KeptPreview, NewPreview, OldPreview,
 
 AT_ONCE = 50
 HOUR_MS = 3_600_000
+EVER = 2**63 - 1  # ms
 
 
 class Files(Protocol):
@@ -94,23 +95,34 @@ class PreviewCache:
 
     async def next_due(self) -> int | None:
         """Once an hour, and at once when there are too many (ms)."""
-        return self._clock_ms() if self._is_full() else self._next
+        return 0 if self._is_full() else self._next
 
     async def step(self) -> bool:
         """Forget some of the oldest."""
         now = self._clock_ms()
-        if now < self._next and not self._is_full():
-            return False
         if now >= self._next:
-            totals = await self.totals()
-            self._previews, self._bytes = totals.previews, totals.bytes
-        before = now + 1 if self._is_full() else now - self._bounds.kept_ms
+            await self._count()
+        elif not self._is_full():
+            return False
+        if self._is_full():
+            return await self._forget_excess()
+        before = now - self._bounds.kept_ms
         found = await storage.get_oldest(self._database, before, AT_ONCE)
-        await self._forget(self._too_many(found) if self._is_full() else found)
-        if self._is_full() and found:
-            return True
+        await self._forget(found)
         self._next = now if len(found) == AT_ONCE else now + HOUR_MS
         return len(found) == AT_ONCE
+
+    async def _forget_excess(self) -> bool:
+        """False if there is nothing to forget: then less is kept than was counted."""
+        found = await storage.get_oldest(self._database, EVER, AT_ONCE)
+        await self._forget(self._too_many(found))
+        if not found:
+            await self._count()
+        return bool(found)
+
+    async def _count(self) -> None:
+        totals = await self.totals()
+        self._previews, self._bytes = totals.previews, totals.bytes
 
     def _is_full(self) -> bool:
         return self._previews > self._bounds.previews or self._bytes > self._bounds.bytes
