@@ -39,8 +39,12 @@ def quarantine(what: str, config_path: Path | None) -> None:
 def unquarantine(what: str, config_path: Path | None) -> None:
     """Let people have files again; WHAT as for quarantine; needs the running server."""
     config = load(config_path)
-    ask(config, "DELETE", _quarantine(config, what))
-    click.echo("no longer quarantined")
+    found = ask(config, "DELETE", _quarantine(config, what))
+    if found.get("quarantined") and found.get("file"):
+        content = found["file"]["sha256"]
+        click.echo(f"its content is quarantined still: comity media unquarantine {content}")
+    else:
+        click.echo("no longer quarantined")
 
 
 @click.command()

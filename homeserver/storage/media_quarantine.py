@@ -1,7 +1,9 @@
 """Files that nobody may have: by their address, here or not, and by their content.
 
 A file is quarantined if its row says so, if its content is among the quarantined, or its address
-is.  Protected files are spared, with their content, by a quarantine of more than one.
+is.  Content is quarantined and released with a file; or by itself, by its hash, and then it is
+released by that alone.  Protected files are spared, with their content, by a quarantine of more
+than one.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ WHERE NOT EXISTS (SELECT FROM media WHERE origin = $1 AND media_id = $2) ON CONF
 DELETE_URI = "DELETE FROM quarantined_uris WHERE origin = $1 AND media_id = $2"
 # Not the content of a file that is protected.
 INSERT_CONTENT = """
-INSERT INTO quarantined_content (sha256, quarantined_by, quarantined_at)
-SELECT DISTINCT sha256, $2, $3::bigint FROM unnest($1::bytea[]) AS given (sha256)
+INSERT INTO quarantined_content AS old (sha256, quarantined_by, quarantined_at, by_hash)
+SELECT DISTINCT sha256, $2, $3::bigint, $4::boolean FROM unnest($1::bytea[]) AS given (sha256)
 WHERE NOT EXISTS (SELECT FROM media m
     WHERE m.sha256 = given.sha256 AND m.protected_by IS NOT NULL)
-ON CONFLICT DO NOTHING
+ON CONFLICT (sha256) DO UPDATE SET by_hash = true WHERE EXCLUDED.by_hash AND NOT old.by_hash
 """
 SELECT_IS_CONTENT = "SELECT EXISTS (SELECT FROM quarantined_content WHERE sha256 = $1)"
 DELETE_CONTENT = "DELETE FROM quarantined_content WHERE sha256 = ANY($1::bytea[])"
@@ -98,11 +100,11 @@ async def quarantine_file(db: Database, uri: MediaUri, doing: Doing) -> None:
         # The address first: a file that comes before that is here to be marked.
         await _mark(connection, ONE, doing, *uri)
         hashes = [row["sha256"] for row in await connection.fetch(SELECT_HASH, *uri)]
-        await connection.execute(INSERT_CONTENT, hashes, doing.by, doing.at)
+        await connection.execute(INSERT_CONTENT, hashes, doing.by, doing.at, False)
 
 
 async def release_file(db: Database, uri: MediaUri) -> None:
-    """Quarantine a file and its content no longer."""
+    """Quarantine a file and its content no longer; but content that was named itself."""
     async with db.transaction() as connection:
         await connection.execute(DELETE_URI, *uri)
         await _release(connection, ONE, *uri)
@@ -112,12 +114,12 @@ async def quarantine_of_user(db: Database, user_id: str, doing: Doing) -> int:
     """Quarantine what a user uploaded, but what is protected; how many files."""
     async with db.transaction() as connection:
         hashes = await _mark(connection, f"{OF_USER} AND protected_by IS NULL", doing, user_id)
-        await connection.execute(INSERT_CONTENT, hashes, doing.by, doing.at)
+        await connection.execute(INSERT_CONTENT, hashes, doing.by, doing.at, False)
     return len(hashes)
 
 
 async def release_of_user(db: Database, user_id: str) -> int:
-    """Quarantine what a user uploaded no longer; how many files."""
+    """Quarantine what a user uploaded no longer, but content that was named itself; how many."""
     async with db.transaction() as connection:
         return await _release(connection, OF_USER, user_id)
 
@@ -130,12 +132,12 @@ async def quarantine_of_room(db: Database, room_id: str, doing: Doing, *, server
             INSERT_URIS_OF_ROOM, room_id, doing.by, doing.at, server_name
         )
         hashes = await _mark(connection, f"{OF_ROOM} AND protected_by IS NULL", doing, room_id)
-        await connection.execute(INSERT_CONTENT, hashes, doing.by, doing.at)
+        await connection.execute(INSERT_CONTENT, hashes, doing.by, doing.at, False)
     return len(hashes) + _count(elsewhere)
 
 
 async def release_of_room(db: Database, room_id: str) -> int:
-    """Quarantine the files of a room no longer; how many."""
+    """Quarantine the files of a room no longer, but content that was named itself; how many."""
     async with db.transaction() as connection:
         here = await _release(connection, OF_ROOM, room_id)
         return here + _count(await connection.execute(DELETE_URIS_OF_ROOM, room_id))
@@ -144,7 +146,7 @@ async def release_of_room(db: Database, room_id: str) -> int:
 async def quarantine_content(db: Database, sha256: bytes, doing: Doing) -> bool:
     """Quarantine content, whoever has sent it or will; False if a file with it is protected."""
     async with db.transaction() as connection:
-        await connection.execute(INSERT_CONTENT, [sha256], doing.by, doing.at)
+        await connection.execute(INSERT_CONTENT, [sha256], doing.by, doing.at, True)
         found: bool = await connection.fetchval(SELECT_IS_CONTENT, sha256)
         return found
 
@@ -185,11 +187,13 @@ RETURNING sha256
 
 
 async def _release(connection: Connection, which: str, *args: object) -> int:
-    """Take the marks from files and from their contents; how many files were quarantined."""
+    """Take the marks from files, and from contents that have them with files; how many files can be
+    had again."""
     rows = await connection.fetch(
         f"""
 SELECT m.sha256 FROM media m LEFT JOIN quarantined_content c USING (sha256)
 WHERE {which} AND (m.quarantined_by IS NOT NULL OR c.quarantined_by IS NOT NULL)
+    AND c.by_hash IS NOT TRUE
 """,
         *args,
     )

@@ -159,6 +159,30 @@ async def test_content_is_quarantined_before_anybody_has_sent_it(world: MediaWor
     await world.admin.call("PUT", "/quarantined_content/xyz", status=400)
 
 
+@pytest.mark.parametrize("of", ["file", "user", "room"])
+async def test_content_quarantined_by_its_hash_is_released_by_its_hash_alone(
+    world: MediaWorld, of: str
+) -> None:
+    path, other = await world.upload(b"bad"), await world.upload(b"other")
+    room_id = await world.one.room(world.alice)
+    for each in (path, other):
+        await world.one.say(world.alice, room_id, "file", msgtype="m.file", url=f"mxc://{each}")
+    content = f"/quarantined_content/{hashlib.sha256(b'bad').hexdigest()}"
+    wheres = {"file": f"/media/{path}", "user": f"/users/{ALICE}/media"}
+    where = wheres.get(of, f"/rooms/{quote(room_id)}/media") + "/quarantine"
+
+    await world.admin.call("PUT", where)
+    await world.admin.call("PUT", content)
+    released = await world.admin.call("DELETE", where)
+    found = [await got(world, each) for each in (path, other)]
+    await world.admin.call("DELETE", content)
+
+    assert released.get("quarantined", True) is True
+    assert released.get("files", 1) == 1  # the other one
+    assert found == [404, 200]
+    assert await got(world, path) == 200
+
+
 async def test_all_files_of_a_room_are_quarantined_be_they_here_or_not(
     world: MediaWorld,
 ) -> None:
