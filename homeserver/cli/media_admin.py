@@ -11,7 +11,7 @@ import click
 from homeserver.cli import config_option
 from homeserver.cli.admin_client import ask, ask_for_all
 from homeserver.cli.loading import load
-from homeserver.cli.media_quarantine import path_of
+from homeserver.cli.media_quarantine import file_path
 from homeserver.cli.tables import table
 from homeserver.cli.times import shown_time
 from homeserver.cli.user_admin import user_path
@@ -51,7 +51,7 @@ def delete(uri: str | None, user: str | None, days: int | None, config_path: Pat
     if uri is not None:
         if user is not None or days is not None:
             raise click.ClickException("Name a file, or say --user or --days")
-        ask(config, "DELETE", path_of(config, uri))
+        ask(config, "DELETE", file_path(uri))
         click.echo("deleted")
         return
     body: dict[str, Any] = {}

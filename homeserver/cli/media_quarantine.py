@@ -52,8 +52,7 @@ def unquarantine(what: str, config_path: Path | None) -> None:
 @config_option
 def protect(uri: str, config_path: Path | None) -> None:
     """Have the file URI spared when all files of a user or a room are quarantined."""
-    config = load(config_path)
-    ask(config, "PUT", f"{path_of(config, uri)}/protection")
+    ask(load(config_path), "PUT", f"{file_path(uri)}/protection")
     click.echo("protected")
 
 
@@ -62,8 +61,7 @@ def protect(uri: str, config_path: Path | None) -> None:
 @config_option
 def unprotect(uri: str, config_path: Path | None) -> None:
     """Protect the file URI no longer; needs the running server."""
-    config = load(config_path)
-    ask(config, "DELETE", f"{path_of(config, uri)}/protection")
+    ask(load(config_path), "DELETE", f"{file_path(uri)}/protection")
     click.echo("no longer protected")
 
 
@@ -97,22 +95,25 @@ def quarantined(content: str | None, most: int, config_path: Path | None) -> Non
     click.echo(table(("not here", "by", "since"), addresses))
 
 
-def path_of(config: Config, what: str) -> str:
-    """Where the API has a file, or a user's or a room's files."""
-    if what.startswith("!"):
-        return f"/rooms/{part(what)}/media"
-    uri = parse_media_uri(what)
-    if uri is not None:
-        return f"/media/{part(uri.origin)}/{part(uri.media_id)}"
-    if "@" in what:
-        return f"{user_path(config, what)}/media"
-    raise click.ClickException(f"'{what}' is no mxc:// URI, user ID or room ID")
+def file_path(text: str) -> str:
+    """Where the API has a file."""
+    uri = parse_media_uri(text)
+    if uri is None:
+        raise click.ClickException(f"'{text}' is no file; write it as mxc://server/id")
+    return f"/media/{part(uri.origin)}/{part(uri.media_id)}"
 
 
 def _quarantine(config: Config, what: str) -> str:
+    """Where it has the quarantine of a content, a file, or a user's or a room's files."""
     if HASH.fullmatch(what):
         return f"/quarantined_content/{what.lower()}"
-    return f"{path_of(config, what)}/quarantine"
+    if what.startswith("!"):
+        return f"/rooms/{part(what)}/media/quarantine"
+    if parse_media_uri(what) is not None:
+        return f"{file_path(what)}/quarantine"
+    if "@" in what:
+        return f"{user_path(config, what)}/media/quarantine"
+    raise click.ClickException(f"'{what}' is no mxc:// URI, SHA-256, user ID or room ID")
 
 
 COMMANDS = (quarantine, unquarantine, protect, unprotect, quarantined)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -16,6 +19,7 @@ from homeserver.cli import main
 from homeserver.protocol.signing import format_signing_key
 from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
+from tests.integration.test_real_deletion import status, upload
 
 BOB = "@bob:one.test"
 PARTS = {
@@ -99,25 +103,32 @@ async def test_nonsense_is_refused_and_nothing_fails(database: Database, tmp_pat
         assert failed == []
 
 
-async def command(one: Instance, directory: Path, *arguments: str) -> str:
-    """What a command says that succeeds."""
+async def command(one: Instance, directory: Path, *arguments: str, code: int = 0) -> str:
+    """What a command says that succeeds, or ends with a ``code``."""
     config = str(directory / "comity.yaml")
     result = await asyncio.to_thread(
         CliRunner().invoke, main, [*arguments, "--config", config], None
     )
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == code, result.output
     return result.output
 
 
-async def test_the_command_line_administers_a_running_server(
-    database: Database, tmp_path: Path
-) -> None:
+@asynccontextmanager
+async def commanded(database: Database, tmp_path: Path) -> AsyncIterator[Instance]:
+    """An instance that the command line finds."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     listen = {"client": f"127.0.0.1:{port}", "federation": f"127.0.0.1:{port}"}
     async with running(database, tmp_path, port=port, listen=listen) as one:
         config = one.wiring.config
         config.signing_key_file.write_text(format_signing_key(one.wiring.signing_key))
+        yield one
+
+
+async def test_the_command_line_administers_a_running_server(
+    database: Database, tmp_path: Path
+) -> None:
+    async with commanded(database, tmp_path) as one:
         bob = await one.register("bob")
         room = await one.room(bob, name="Attic")
         await one.say(bob, room, "hello")
@@ -162,3 +173,39 @@ async def test_the_command_line_administers_a_running_server(
         assert "users.active_accounts: 1" in await run("statistics")
         assert "signed out; 0 left" in await run("user", "sign-out", "bob", "--all")
         assert "block_room" in await run("audit", "--actor", "command line")
+
+
+async def test_the_command_line_spares_files_a_quarantine_of_many(
+    database: Database, tmp_path: Path
+) -> None:
+    async with commanded(database, tmp_path) as one:
+        bob = await one.register("bob")
+        emoji, bad = await upload(one, bob, b"emoji"), await upload(one, bob, b"bad")
+
+        async def run(*arguments: str, code: int = 0) -> str:
+            return await command(one, tmp_path, "media", *arguments, code=code)
+
+        async def found() -> list[int]:
+            return [await status(one, bob, uri) for uri in (emoji, bad)]
+
+        assert "protected\n" in await run("protect", emoji)
+        await run("quarantine", BOB)
+        assert await found() == [200, 404]
+        assert "protected" in await run("quarantine", emoji, code=1)
+        assert "release it first" in await run("protect", bad, code=1)
+        assert "no longer protected\n" in await run("unprotect", emoji)
+        await run("quarantine", BOB)
+        assert await found() == [404, 404]
+
+        digest = hashlib.sha256(b"bad").hexdigest()
+        await run("quarantine", digest)
+        assert digest in await run("unquarantine", bad)
+        assert await found() == [404, 404]
+        await run("unquarantine", digest)
+        await run("unquarantine", BOB)
+        assert await found() == [200, 200]
+
+        assert "no such file" in await run("protect", "mxc://one.test/none", code=1)
+        for name in ("protect", "unprotect"):
+            assert "is no file" in await run(name, BOB, code=1)
+        assert "is no file" in await run("delete", BOB, "--yes", code=1)
