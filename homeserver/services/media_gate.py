@@ -218,22 +218,21 @@ class MediaGate:
 
         Nothing of those that are not here: another instance's, before anybody has asked for them.
         """
-        found = [await self._facts_of(uri) for uri in uris]
-        return [facts for facts in found if facts is not None]
-
-    async def _facts_of(self, uri: MediaUri) -> MediaFacts | None:
-        facts = self._recent.get(uri) or await self._find_facts(uri)
-        if facts is not None:
+        known = {uri: facts for uri in uris if (facts := self._recent.get(uri)) is not None}
+        others = [uri for uri in uris if uri not in known]
+        found = await storage.get_facts_of(self._database, others) if others else {}
+        for uri, (sha256, row) in found.items():
+            facts = _from_row(row) if row is not None else await self._find_facts(sha256)
+            if facts is not None:
+                known[uri] = facts
+        for uri, facts in known.items():
             self._recent[uri] = facts
             self._recent.move_to_end(uri)
-            if len(self._recent) > RECENT_FACTS:
-                self._recent.popitem(last=False)
-        return facts
+        while len(self._recent) > RECENT_FACTS:
+            self._recent.popitem(last=False)
+        return [known[uri] for uri in uris if uri in known]
 
-    async def _find_facts(self, uri: MediaUri) -> MediaFacts | None:
-        sha256 = await storage.get_media_hash(self._database, uri.origin, uri.media_id)
-        if sha256 is None:
-            return None
+    async def _find_facts(self, sha256: bytes) -> MediaFacts | None:
         try:
             return await self._facts(sha256, self._find_file(sha256))
         except (FileNotFoundError, DamagedFile):

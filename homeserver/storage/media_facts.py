@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage.database import Queryable
 
 INSERT_FACTS = """
@@ -14,7 +16,12 @@ SELECT_FACTS = """
 SELECT sha256, mime_type, size_bytes, width, height, perceptual_hash FROM media_facts
 WHERE sha256 = $1
 """
-SELECT_HASH = "SELECT sha256 FROM media WHERE origin = $1 AND media_id = $2"
+SELECT_FACTS_OF = """
+SELECT m.origin, m.media_id, m.sha256, f.mime_type, f.size_bytes, f.width, f.height,
+    f.perceptual_hash
+FROM unnest($1::text[], $2::text[]) AS wanted (origin, media_id)
+JOIN media m USING (origin, media_id) LEFT JOIN media_facts f USING (sha256)
+"""
 # A moderator's word on the same content stands.
 UPSERT_VERDICT = """
 INSERT INTO media_verdicts AS old (origin, media_id, sha256, policy, action, rule, reason, uploader,
@@ -92,10 +99,17 @@ async def get_facts(db: Queryable, sha256: bytes) -> FactsRow | None:
     return FactsRow(**row) if row is not None else None
 
 
-async def get_media_hash(db: Queryable, origin: str, media_id: str) -> bytes | None:
-    """The hash of a file's content; None if it is not here."""
-    row = await db.fetchrow(SELECT_HASH, origin, media_id)
-    return row["sha256"] if row is not None else None
+async def get_facts_of(
+    db: Queryable, uris: Sequence[MediaUri]
+) -> dict[MediaUri, tuple[bytes, FactsRow | None]]:
+    """The hash of each file that is here, and what is known of its content, if anything is."""
+    origins, media_ids = [uri.origin for uri in uris], [uri.media_id for uri in uris]
+    found = {}
+    for row in await db.fetch(SELECT_FACTS_OF, origins, media_ids):
+        origin, media_id, *columns = row
+        facts = FactsRow(*columns) if row["mime_type"] is not None else None
+        found[MediaUri(origin, media_id)] = (row["sha256"], facts)
+    return found
 
 
 async def put_verdict(db: Queryable, verdict: MediaVerdict) -> None:
