@@ -428,7 +428,7 @@ async def _write_media_references(
     rows = [
         (uri.origin, uri.media_id, event.event_id, event.room_id, event.sender)
         for event in (record.event for _, record in batch)
-        if event.state_key is None
+        if event.type != "m.room.member"  # their avatars are profiles', and far too many
         for uri in media_uris(event.content)
     ]
     if rows:

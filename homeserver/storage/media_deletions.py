@@ -20,16 +20,19 @@ DELETE = "DELETE FROM media_deletions WHERE origin = $1 AND media_id = $2"
 SELECT_IS_REFERRED_TO = """
 SELECT EXISTS (SELECT 1 FROM media_references WHERE origin = $1 AND media_id = $2)
 """
-# Avatars of the user and of their rooms, what is in their account data (sticker packs), and what
-# they have scheduled.
+# Avatars of anybody, what is in the user's profile and account data (sticker packs) and in their
+# rooms' avatars and image packs (of before these counted as references), and what they have
+# scheduled.
 SELECT_IS_IN_USE = """
 SELECT EXISTS (SELECT 1 FROM profiles WHERE fields->>'avatar_url' = $2)
+    OR EXISTS (SELECT 1 FROM profiles WHERE user_id = $1 AND position($2 IN fields::text) > 0)
     OR EXISTS (SELECT 1 FROM account_data WHERE user_id = $1
         AND position($2 IN content::text) > 0)
     OR EXISTS (SELECT 1 FROM memberships m JOIN events e USING (event_id) WHERE m.user_id = $1
         AND position(convert_to($2, 'UTF8') IN e.pdu) > 0)
     OR EXISTS (SELECT 1 FROM memberships m JOIN events e ON e.room_id = m.room_id
-        AND e.type = 'm.room.avatar' AND e.state_key = '' WHERE m.user_id = $1
+        AND e.type IN ('m.room.avatar', 'm.room.image_pack', 'im.ponies.room_emotes')
+        AND e.state_key IS NOT NULL WHERE m.user_id = $1
         AND position(convert_to($2, 'UTF8') IN e.pdu) > 0)
     OR EXISTS (SELECT 1 FROM scheduled_sends WHERE user_id = $1
         AND state IN ('scheduled', 'sending') AND position($3 IN body::text) > 0)
@@ -107,13 +110,13 @@ async def delete_given_up(db: Queryable, media: GivenUp) -> None:
 
 
 async def is_referred_to(db: Queryable, media: GivenUp) -> bool:
-    """Whether a message refers to it still."""
+    """Whether an event refers to it still."""
     found: bool = await db.fetchval(SELECT_IS_REFERRED_TO, media.origin, media.media_id)
     return found
 
 
 async def is_in_use(db: Queryable, media: GivenUp) -> bool:
-    """Whether a file of a user's is an avatar of theirs or of a room of theirs, or a sticker."""
+    """Whether a file of a user's is in use where no reference is noted."""
     found: bool = await db.fetchval(SELECT_IS_IN_USE, media.sender, media.uri, media.media_id)
     return found
 

@@ -89,6 +89,83 @@ async def test_what_a_message_refers_to_stays(world: ReadingWorld) -> None:
     assert await disk.has(OURS)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"formatted_body": f'<img data-mx-emoticon src="mxc://{SERVER}/ours" alt="cat">'},
+        {"m.new_content": {"formatted_body": f'<img src="mxc://{SERVER}/ours">'}},
+    ],
+)
+async def test_an_emoticon_that_a_message_shows_stays(
+    world: ReadingWorld, content: dict[str, Any]
+) -> None:
+    disk = Disk(world)
+    alice = await world.client("alice")
+    room_id = await world.room(alice.user_id)
+    await disk.put(OURS, b"1", alice.user_id)
+    await alice.say(room_id, "a", **content)
+
+    await disk.give_up(OURS, alice.user_id)
+
+    assert await disk.has(OURS)
+
+
+@pytest.mark.parametrize("referring", [True, False])  # False: of before they were noted
+@pytest.mark.parametrize(
+    ("type_", "content"),
+    [
+        ("m.room.image_pack", {"images": {"cat": {"url": f"mxc://{SERVER}/ours"}}}),
+        ("m.room.image_pack", {"images": {}, "pack": {"avatar_url": f"mxc://{SERVER}/ours"}}),
+        ("m.room.avatar", {"url": f"mxc://{SERVER}/ours"}),
+    ],
+)
+async def test_what_a_rooms_state_shows_stays(
+    world: ReadingWorld, type_: str, content: dict[str, Any], referring: bool
+) -> None:
+    disk = Disk(world)
+    alice = await world.client("alice")
+    room_id = await world.room(alice.user_id)
+    await disk.put(OURS, b"1", alice.user_id)
+    await alice.set_state(room_id, type_, content, "" if type_ == "m.room.avatar" else "pets")
+    if not referring:
+        database: Any = world.database
+        await database.execute("DELETE FROM media_references")
+
+    await disk.give_up(OURS, alice.user_id)
+
+    assert await disk.has(OURS)
+
+
+async def test_an_image_that_anothers_pack_has_stays(world: ReadingWorld) -> None:
+    disk = Disk(world)
+    bob = await world.client("bob")
+    room_id = await world.room(bob.user_id)
+    await disk.put(OURS, b"1", world.user("alice"))
+    pack = {"images": {"cat": {"url": f"mxc://{SERVER}/ours"}}}
+    await bob.set_state(room_id, "m.room.image_pack", pack)
+
+    await disk.give_up(OURS, world.user("alice"))
+
+    assert await disk.has(OURS)
+
+
+async def test_a_picture_of_the_profile_stays_whatever_it_is_called(world: ReadingWorld) -> None:
+    disk = Disk(world)
+    alice = world.user("alice")
+    database: Any = world.database
+    await disk.put(OURS, b"1", alice)
+    await database.execute(
+        "INSERT INTO profiles (user_id, fields) VALUES ($1, $2)"
+        " ON CONFLICT (user_id) DO UPDATE SET fields = EXCLUDED.fields",
+        alice,
+        {"org.example.banner": f"mxc://{SERVER}/ours"},
+    )
+
+    await disk.give_up(OURS, alice)
+
+    assert await disk.has(OURS)
+
+
 async def test_a_sticker_stays(world: ReadingWorld) -> None:
     disk = Disk(world)
     alice = await world.client("alice")

@@ -18,7 +18,10 @@ from homeserver.services.media_facts import MediaFacts
 from homeserver.services.policy import text as reading
 
 NOTHING: frozenset[str] = frozenset()
-MEDIA_FIELDS = frozenset(("url", "file", "info", "m.new_content"))  # one of which every file is in
+# One of which every file is in that can be read.
+MEDIA_FIELDS = frozenset(
+    ("url", "file", "info", "m.new_content", "body", "formatted_body", "images")
+)
 
 
 class RoomView(Protocol):

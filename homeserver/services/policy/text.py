@@ -5,11 +5,12 @@ What is encrypted is not read.  Everything here is linear in the event's size.
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
+
+from homeserver.protocol.character_references import unescape
 
 ENCRYPTED = "m.room.encrypted"
 # Where clients show text, at any depth: edits have m.new_content, polls and topics lists of bodies.
@@ -41,7 +42,6 @@ _TAGS_THAT_BREAK = re.compile(
     re.IGNORECASE,
 )
 _TAGS = re.compile(r"<[^<>]*>")
-_NO_CHARACTER = re.compile(r"&#[0-9]{8,};?")
 _HREFS = re.compile(r"""\bhref\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 _URLS = re.compile(r"\b(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
 _BARE_HOSTS = re.compile(r"(?<![\w@:/.%-])[\w-]+(?:\.[\w-]+)+")
@@ -77,14 +77,9 @@ def text_parts(content: dict[str, Any]) -> tuple[str, list[str]]:
 def _from_markup(markup: str) -> tuple[str, list[str]]:
     """HTML as text; letters on both sides of ``<b>`` are one word, those around ``<p>`` are not."""
     if "<" not in markup:
-        return _unescape(markup), []
-    hrefs = [_unescape(one or other) for one, other in _HREFS.findall(markup)]
-    return _unescape(_TAGS.sub("", _TAGS_THAT_BREAK.sub("\n", markup))), hrefs
-
-
-def _unescape(text: str) -> str:
-    """Character references resolved, but for those with more digits than any character has."""
-    return html.unescape(_NO_CHARACTER.sub("\ufffd", text)) if "&" in text else text
+        return unescape(markup), []
+    hrefs = [unescape(one or other) for one, other in _HREFS.findall(markup)]
+    return unescape(_TAGS.sub("", _TAGS_THAT_BREAK.sub("\n", markup))), hrefs
 
 
 # ---------------------------------------------------------------- words
