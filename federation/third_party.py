@@ -141,6 +141,45 @@ class ThirdPartyBinding:
         else:
             await self._build(room, inviter, invitee, proof)
 
+    async def accept(self, invitee: UserId, room_id: str, body: JsonObject) -> None:
+        """A local user who joins a room shows that an identity server vouches for them.
+
+        The room's invitation of their address becomes an invite of theirs, unless they have one.
+        Raises: :class:`BadJson`, :class:`Forbidden`, :class:`PeerFailed`.
+
+        Spec: ``POST /rooms/{roomId}/join``, ``third_party_signed``.
+        """
+        inviter = _user_id(body.get("sender"))
+        signed = _signed(body, invitee)
+        room = await self._rooms.find(room_id)
+        if room is None or not room.joined_local:
+            if not await self._is_signed(signed, {}):
+                raise Forbidden("No identity server that is used here has signed it")
+            try:
+                await self._ask_for_exchange(invitee, inviter, room_id, signed)
+            except FederationFailure as error:
+                raise error.to_matrix_error() from error
+            return
+        original, key = await self._vouched(room, signed, inviter)
+        await self._check_valid(key)
+        if room.membership(invitee) in THERE:
+            return
+        proof = _proof(original, signed)
+        if inviter.server_name == self._server_name:
+            await self._membership.exchange(room, inviter, invitee, proof)
+        else:
+            await self._build(room, inviter, invitee, proof)
+
+    async def _check_valid(self, key: NamedKey) -> None:
+        """Refuse what was signed with a key of which its owner does not say that it is valid.
+
+        Raises :class:`Forbidden`, :class:`PeerFailed`.
+        """
+        if key.validity_url is not None and not await self._identity_servers.is_valid(
+            key.validity_url, key.text
+        ):
+            raise Forbidden("The key that the invite was signed with is not valid any more")
+
     async def _build(
         self, room: LiveRoom, inviter: UserId, invitee: UserId, proof: JsonObject
     ) -> None:
@@ -218,10 +257,7 @@ class ThirdPartyBinding:
         original, key = await self._vouched(room, signed, inviter)
         if room.membership(invitee) in THERE:
             return
-        if key.validity_url is not None and not await self._identity_servers.is_valid(
-            key.validity_url, key.text
-        ):
-            raise Forbidden("The key that the invite was signed with is not valid any more")
+        await self._check_valid(key)
         try:
             await self._membership.exchange(room, inviter, invitee, _proof(original, signed))
         except ConsentNotGiven as error:  # its link is for the inviter's eyes only

@@ -18,6 +18,7 @@ from homeserver.app_keys import (
     RATE_LIMITS,
     THIRD_PARTY_INVITES,
 )
+from homeserver.protocol.identifiers import UserId
 from homeserver.web import json_response, optional, read_json
 
 routes = ClientRoutes()
@@ -34,6 +35,15 @@ def _reason(body: dict[str, Any]) -> str | None:
     return optional(body, "reason", str)
 
 
+async def _show_invitation(
+    request: web.Request, body: dict[str, Any], user_id: UserId, room_id: str
+) -> None:
+    """Take what shows that an invitation of an address is the user's, if they give it."""
+    signed = optional(body, "third_party_signed", dict)
+    if signed is not None:
+        await request.app[THIRD_PARTY_INVITES].accept(user_id, room_id, signed)
+
+
 @routes.post("/join/{room_id_or_alias}")
 async def join_room(request: web.Request) -> web.Response:
     """Join by room ID or alias."""
@@ -44,6 +54,7 @@ async def join_room(request: web.Request) -> web.Response:
         await request.app[GUESTS].check_join(room_id)
     request.app[RATE_LIMITS].check("join", requester.user_id)
 
+    await _show_invitation(request, body, requester.user_id, room_id)
     await request.app[MEMBERSHIP].join(
         requester.user_id, room_id, servers=servers, reason=_reason(body)
     )
@@ -60,6 +71,7 @@ async def join_room_by_id(request: web.Request) -> web.Response:
         await request.app[GUESTS].check_join(room_id)
     request.app[RATE_LIMITS].check("join", requester.user_id)
 
+    await _show_invitation(request, body, requester.user_id, room_id)
     await request.app[MEMBERSHIP].join(
         requester.user_id, room_id, servers=room_servers(request), reason=_reason(body)
     )

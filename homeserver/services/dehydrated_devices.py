@@ -23,6 +23,7 @@ from homeserver.services.values import MAX_INTEGER, is_text
 from homeserver.storage import dehydrated_devices as storage
 from homeserver.storage.database import Database
 from homeserver.storage.dehydrated_devices import DehydratedDevice
+from homeserver.storage.devices import is_cross_signing_key
 from homeserver.storage.to_device import get_messages
 
 MAX_DEVICE_DATA_BYTES = 262_144
@@ -81,6 +82,8 @@ class DehydratedDevices:
         parse_keys(upload.one_time_keys)
         parse_fallback_keys(upload.fallback_keys)
         async with self._lock(user_id):
+            if await is_cross_signing_key(self._database, user_id, device_id):
+                raise InvalidParam("That device ID is the ID of one of your cross-signing keys")
             if await storage.is_logged_in(self._database, user_id, device_id):
                 raise InvalidParam("You have a device with that ID, which is not dehydrated")
             async with self._database.transaction() as connection:

@@ -30,6 +30,7 @@ from homeserver.services.published_keys import (
 )
 from homeserver.services.remote_devices import RemoteDevices, RemoteKeys
 from homeserver.services.values import is_object, is_text, is_user_id
+from homeserver.storage import accounts as account_storage
 from homeserver.storage import device_lists as list_storage
 from homeserver.storage import end_to_end_keys as storage
 from homeserver.storage.database import Database
@@ -163,13 +164,17 @@ class EndToEndKeyService:
     ) -> KeyQueryResult:
         """The keys of local and remote users, as the viewer may see them.
 
-        Spec: ``POST /keys/query``.
+        A user who is known and has no devices with keys is there, with none; who is unknown is
+        not.  Spec: ``POST /keys/query``.
         """
         timeout = min(max(timeout_seconds, SHORTEST_TIMEOUT_SECONDS), LONGEST_TIMEOUT_SECONDS)
         result = KeyQueryResult()
         by_server = _by_server(wanted)
         local = by_server.pop(self._server_name, {})
         result.keys = select(await published_keys(self._database, list(local), viewer), local)
+        if without := local.keys() - result.keys.device_keys.keys():
+            existing = await account_storage.get_existing(self._database, without)
+            result.keys.device_keys.update((user_id, {}) for user_id in existing)
         await asyncio.gather(
             *(
                 self._query_server(server_name, users, viewer, timeout, result)
@@ -223,6 +228,7 @@ class EndToEndKeyService:
                 cached = await self._bring_in(list(wanted))
                 known = {user: ids for user, ids in wanted.items() if user in cached}
                 stored = await published_keys(self._database, list(known), viewer)
+                result.keys.device_keys.update((user_id, {}) for user_id in known)
                 result.keys.update(select(stored, known))
                 rest = {user: list(ids) for user, ids in wanted.items() if user not in cached}
                 if rest:
@@ -350,7 +356,7 @@ def parse_query_answer(answer: JsonObject, wanted: DeviceQuery) -> PublishedKeys
             if is_device_keys(device, user_id, device_id)
             and (not device_ids or device_id in device_ids)
         }
-        if found:
+        if found or is_object(_objects(answer, "device_keys").get(user_id)):
             keys.device_keys[user_id] = found
         master = _objects(answer, "master_keys").get(user_id)
         if is_cross_signing_key(master, user_id, "master"):

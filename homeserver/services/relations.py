@@ -14,8 +14,10 @@ from homeserver.services.requester import Requester
 from homeserver.services.sync_state import BEFORE_ALL
 from homeserver.services.sync_token import timeline_token
 from homeserver.services.timeline import Timeline
+from homeserver.services.visibility import NOTHING_WITHHELD, Reader, Withheld, bare
 from homeserver.storage import relations as storage
 from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
 
 MOST_HOPS = 3
 
@@ -122,8 +124,19 @@ class RelationService:
             for row in page
             if (root := stored.get(row.event_id)) is not None and root.event.room_id == room_id
         ]
-        shown = await self._timeline.only_shown(roots, reader)
+        shown = [r for root in roots if (r := self._root(root, reader, withheld)) is not None]
         answer: JsonObject = {"chunk": await self._timeline.bundled(shown, reader, requester)}
         if len(rows) > limit:
             answer["next_batch"] = timeline_token(page[-1].timeline_order - 1)
         return answer
+
+    def _root(self, root: StoredEvent, reader: Reader, withheld: Withheld) -> StoredEvent | None:
+        """The root of a thread as a reader gets it: redacted if they ignore who sent it.
+
+        Spec: ``GET /rooms/{roomId}/threads``, ``chunk``.
+        """
+        if not self._timeline.shows(root, reader, NOTHING_WITHHELD):
+            return None
+        if not withheld.hides(root.event):
+            return reader.as_seen(root)
+        return bare(root) if withheld.is_unheard(root.event.sender) else None

@@ -90,6 +90,13 @@ class SendPolicy(Protocol):
         """Accept or soft-fail; raise a :class:`MatrixError` if it may not be sent."""
 
 
+class SignedInvites(Protocol):
+    """Who shows that an invitation is theirs; ``federation`` provides it."""
+
+    async def accept(self, invitee: UserId, room_id: str, body: JsonObject) -> None:
+        """Make the room's invitation an invite of a user's, if they show that it is theirs."""
+
+
 class ThirdPartyInvites:
     """Invites by address."""
 
@@ -111,6 +118,18 @@ class ThirdPartyInvites:
         self._consent = consent
         self._gate = gate
         self._identity_servers = identity_servers
+        self.signed: SignedInvites | None = None
+        """Looks at what identity servers have signed."""
+
+    async def accept(self, invitee: UserId, room_id: str, body: JsonObject) -> None:
+        """A user joins by an invitation of their address, with an identity server's signature.
+
+        Spec: ``POST /rooms/{roomId}/join``, ``third_party_signed``.  Raises: :class:`Forbidden`
+        unless it matches an invitation in the room, :class:`~homeserver.errors.BadJson`.
+        """
+        if self.signed is None:
+            raise Forbidden("This server takes no invites by e-mail address or telephone number")
+        await self.signed.accept(invitee, room_id, body)
 
     async def invite(
         self, inviter: UserId, room_id: str, whom: ThirdPartyAddress, *, reason: str | None = None

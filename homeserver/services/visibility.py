@@ -119,7 +119,7 @@ class Reader:
         """An event as the reader gets it: redacted, where its sender was erased before."""
         if not self.erased or not self.hides_erased(stored):
             return stored
-        return _bare(stored)
+        return bare(stored)
 
     def redactions_as_seen(
         self, redactions: Mapping[str, StoredEvent], withheld: Withheld
@@ -131,7 +131,7 @@ class Reader:
         return {
             key: self.as_seen(stored)
             if self.may_see(stored) and not withheld.hides(stored.event)
-            else _bare(stored)
+            else bare(stored)
             for key, stored in redactions.items()
         }
 
@@ -181,7 +181,8 @@ class Reader:
         )
 
 
-def _bare(stored: StoredEvent) -> StoredEvent:
+def bare(stored: StoredEvent) -> StoredEvent:
+    """An event without what its sender said, for a reader who is not to hear it."""
     seen = replace(stored)
     seen.erase(redacted_copy(stored.event), ERASURE)
     return seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from homeserver.storage.database import Queryable
@@ -15,6 +16,7 @@ SELECT user_id, password_hash, admin, guest, created_at, deactivated_at, erased,
     suspended_at
 FROM accounts WHERE user_id = $1
 """
+SELECT_EXISTING = "SELECT user_id FROM accounts WHERE user_id = ANY($1::text[])"
 SELECT_ACCOUNTS = """
 SELECT user_id, password_hash, admin, guest, created_at, deactivated_at, erased, locked_at,
     suspended_at
@@ -81,6 +83,11 @@ async def get_account(db: Queryable, user_id: str) -> Account | None:
     """An account, deactivated or not."""
     row = await db.fetchrow(SELECT_ACCOUNT, user_id)
     return Account(**row) if row is not None else None
+
+
+async def get_existing(db: Queryable, user_ids: Iterable[str]) -> set[str]:
+    """Those of some users who have, or had, an account."""
+    return {row["user_id"] for row in await db.fetch(SELECT_EXISTING, list(user_ids))}
 
 
 async def get_accounts(

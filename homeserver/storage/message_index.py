@@ -96,6 +96,11 @@ SELECT hit.* FROM {_SPANS} CROSS JOIN LATERAL (
     ) i WHERE {_MATCHES} ORDER BY i.sent_at DESC, i.event_id DESC LIMIT $11
 ) hit
 """
+COUNT = f"""
+SELECT count(*) FROM {_SPANS} CROSS JOIN LATERAL (
+    SELECT 1 FROM message_index i WHERE {_MATCHES} AND i.room_id || '' = span.room_id LIMIT $10
+) hit
+"""
 SEARCH_BEST = f"""
 SELECT hit.* FROM {_SPANS} CROSS JOIN LATERAL (
     SELECT m.event_id, m.source_id, m.room_id, m.sent_at, m.kind,
@@ -112,6 +117,9 @@ SELECT_ROOMS = """
 SELECT room_id FROM memberships
 WHERE user_id = $1 AND membership IN ('join', 'leave', 'ban') AND NOT forgotten
     AND ($2::text[] IS NULL OR room_id = ANY($2::text[]))
+    AND ($4 OR NOT EXISTS (SELECT 1 FROM events e WHERE e.room_id = memberships.room_id
+        AND e.type = 'm.room.encryption' AND e.state_key = '' AND e.rejected IS NULL
+        AND NOT e.soft_failed))
 ORDER BY membership = 'join' DESC, position DESC LIMIT $3
 """
 
@@ -240,10 +248,16 @@ def _hash(user_id: str) -> str:
 
 
 async def get_rooms(
-    db: Queryable, user_id: str, among: Collection[str] | None, limit: int
+    db: Queryable,
+    user_id: str,
+    among: Collection[str] | None,
+    limit: int,
+    *,
+    encrypted: bool = True,
 ) -> list[str]:
-    """The rooms in which a user is, or was and has not forgotten."""
-    rows = await db.fetch(SELECT_ROOMS, user_id, list(among) if among is not None else None, limit)
+    """The rooms in which a user is, or was and has not forgotten; encrypted ones, too?"""
+    wanted = list(among) if among is not None else None
+    rows = await db.fetch(SELECT_ROOMS, user_id, wanted, limit, encrypted)
     return [row["room_id"] for row in rows]
 
 
@@ -291,6 +305,24 @@ async def newest(
         hits += [_hit(row) for row in found]
         hits.sort(key=lambda hit: (hit.sent_at, hit.event_id), reverse=True)
     return hits[:limit]
+
+
+async def count(
+    db: Connection, spans: Sequence[Span], wanted: Wanted, *, most_of_room: int
+) -> int:
+    """How many fit, about: of a room at most so many.  ``db``: in a transaction."""
+    await db.execute(PLAN_EACH)
+    found: int = await db.fetchval(
+        COUNT,
+        *_columns(spans),
+        _query(wanted),
+        wanted.since,
+        wanted.until,
+        LAST_MS,
+        "",
+        most_of_room,
+    )
+    return found
 
 
 async def best(

@@ -96,7 +96,7 @@ WHERE c.room_id = $1 AND c.relation_type = 'm.thread' AND c.timeline_order <= $2
             AND root.sender = $4)
         OR EXISTS (SELECT 1 FROM events mine WHERE mine.relates_to = c.relates_to
             AND mine.relation_type = 'm.thread' AND mine.room_id = c.room_id
-            AND mine.sender = $4))
+            AND mine.sender = $4 AND mine.redacted_by IS NULL AND mine.rejected IS NULL))
 ORDER BY c.timeline_order DESC LIMIT $5
 """
 

@@ -63,3 +63,4 @@ class ThirdPartyParts:
             client=transport.client,
             identity_servers=self.identity_servers,
         )
+        self.invites.signed = self.binding

@@ -78,7 +78,7 @@ class MatrixSearch:
         following = found.before or ((found.offset,) if found.offset is not None else None)
         if following is not None:
             answer["next_batch"] = make_cursor(*following, seen)
-            answer["count"] += 1
+            answer["count"] = max(seen + 1, found.total or 0)
         return answer
 
     async def _results(
@@ -117,7 +117,10 @@ class MatrixSearch:
 
 
 def _request(asked: RoomEvents, terms: Sequence[Term]) -> tuple[Request, int]:
-    """What is to be found, and how much was before."""
+    """What is to be found, and how much was before.
+
+    Spec: server-side search: "will not include rooms that are end to end encrypted".
+    """
     given = asked.filter
     before, offset, seen = FROM_NEWEST, 0, 0
     if asked.next_batch is not None:
@@ -145,6 +148,8 @@ def _request(asked: RoomEvents, terms: Sequence[Term]) -> tuple[Request, int]:
         before=before,
         offset=offset,
         shows=lambda stored: given.matches(stored.event),
+        encrypted=False,
+        counted=True,
     )
     return request, seen
 

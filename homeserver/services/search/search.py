@@ -7,7 +7,7 @@ themselves, as everywhere.  A search costs a bounded number of statements.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from homeserver.services.event_store import EventStore
 from homeserver.services.visibility import Reader, ReaderFilter, Visibility, Withheld
@@ -18,6 +18,7 @@ from homeserver.storage.message_index import LAST_MS, Hit, Span, Wanted
 
 MOST_ROOMS = 5_000
 MOST_RANKED = 1_000  # places in a list ordered by rank
+MOST_COUNTED = 1_000  # in a room
 GROWTH = (1, 4)  # how much more is looked at where the reader may not see most of it
 LEAST_AT_ONCE = 20
 FROM_NEWEST = (LAST_MS, "")
@@ -28,7 +29,8 @@ class Request:
     """What somebody searches.
 
     ``rooms``: only in these; ``shows``: only such events.  ``before``: a time (ms) and event ID,
-    in the order of time; ``offset``: the place in the list, by rank.
+    in the order of time; ``offset``: the place in the list, by rank.  ``encrypted``: whether in
+    encrypted rooms, too.  ``counted``: whether it is asked how much there is, if more follows.
     """
 
     wanted: Wanted
@@ -38,6 +40,8 @@ class Request:
     before: tuple[int, str] = FROM_NEWEST
     offset: int = 0
     shows: Callable[[StoredEvent], bool] = lambda _: True
+    encrypted: bool = True
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ class Match:
 class Found:
     """A part of what was found, with the reader's views of the rooms.
 
-    ``before`` and ``offset``: where to go on; None at the end.
+    ``before`` and ``offset``: where to go on; None at the end.  ``total``: how much there is in
+    all, about, where that was asked and more follows.
     """
 
     matches: Sequence[Match]
@@ -61,6 +66,7 @@ class Found:
     withheld: Withheld
     before: tuple[int, str] | None = None
     offset: int | None = None
+    total: int | None = None
 
 
 class MessageSearch:
@@ -79,15 +85,19 @@ class MessageSearch:
         self._visibility = visibility
         self._reader_filter = reader_filter
 
-    async def rooms(self, user_id: str, among: Collection[str] | None = None) -> dict[str, Reader]:
+    async def rooms(
+        self, user_id: str, among: Collection[str] | None = None, *, encrypted: bool = True
+    ) -> dict[str, Reader]:
         """Where a user may search: the rooms that they are in or were in, at most 5,000."""
-        room_ids = await storage.get_rooms(self._database, user_id, among, MOST_ROOMS)
+        room_ids = await storage.get_rooms(
+            self._database, user_id, among, MOST_ROOMS, encrypted=encrypted
+        )
         readers = await self._visibility.readers(room_ids, user_id)
         return {r: readers[r] for r in room_ids if readers[r].ever_joined}
 
     async def find(self, user_id: str, request: Request) -> Found:
         """A part of what a user finds."""
-        readers = await self.rooms(user_id, request.rooms)
+        readers = await self.rooms(user_id, request.rooms, encrypted=request.encrypted)
         withheld = await self._reader_filter.withheld(user_id)
         spans = [
             Span(room_id, after, upto)
@@ -98,7 +108,14 @@ class MessageSearch:
         if not spans:
             return found
         search = self._by_rank if request.by_rank else self._by_time
-        return await search(request, spans, found)
+        found = await search(request, spans, found)
+        if request.counted and (found.before is not None or found.offset is not None):
+            async with self._database.transaction() as connection:
+                total = await storage.count(
+                    connection, spans, request.wanted, most_of_room=MOST_COUNTED
+                )
+            found = replace(found, total=total)
+        return found
 
     async def _by_time(self, request: Request, spans: Sequence[Span], base: Found) -> Found:
         matches: list[Match] = []
