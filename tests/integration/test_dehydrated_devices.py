@@ -125,6 +125,16 @@ async def test_the_device_is_there_with_its_keys_and_can_be_rehydrated(owner: Ow
     assert "dry/+" in [device["device_id"] for device in devices]
 
 
+async def test_it_cannot_take_the_name_of_a_cross_signing_key(owner: Owner) -> None:
+    master = {"user_id": owner.user_id, "usage": ["master"], "keys": {"ed25519:master": "master"}}
+    await owner.call("POST", "/keys/device_signing/upload", {"master_key": master})
+
+    refused = await owner.call("PUT", PREFIX, owner.device("master"), status=400)
+
+    assert refused["errcode"] == "M_INVALID_PARAM"
+    assert await owner.published() == {}
+
+
 async def test_its_one_time_key_is_claimed_and_then_its_fallback_key(owner: Owner) -> None:
     await owner.put("dry")
     claim = {"one_time_keys": {owner.user_id: {"dry": ALGORITHM}}}

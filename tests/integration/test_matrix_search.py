@@ -71,6 +71,31 @@ async def test_filters_groups_and_pages(alice: ApiUser, bob: ApiUser) -> None:
     assert sorted(bodies(by_rank) + bodies(rest)) == sorted(bodies(newest) + bodies(older))
 
 
+async def test_encrypted_rooms_are_left_out(alice: ApiUser, bob: ApiUser) -> None:
+    room_id = await make_room(alice, bob, name="Quincunx")
+    await say(alice, room_id, "quincunx, said in clear")
+    open_id = await make_room(alice, bob)
+    await say(alice, open_id, "quincunx elsewhere")
+    path = f"/rooms/{room_id}/state/m.room.encryption"
+    await alice.matrix("PUT", path, {"algorithm": "m.megolm.v1.aes-sha2"})
+
+    found = await search(bob, "quincunx")
+    there = await search(bob, "quincunx", filter={"rooms": [room_id]})
+
+    assert bodies(found) == ["quincunx elsewhere"]
+    assert there["results"] == []
+
+
+async def test_the_count_is_of_all_pages(alice: ApiUser) -> None:
+    room_id = await make_room(alice)
+    for number in range(7):
+        await say(alice, room_id, f"quincunx {number}")
+
+    for order in ("rank", "recent"):
+        first = await search(alice, "quincunx", filter={"limit": 2}, order_by=order)
+        assert (len(first["results"]), first["count"]) == (2, 7)
+
+
 async def test_results_come_with_what_surrounds_them(alice: ApiUser, bob: ApiUser) -> None:
     room_id = await make_room(alice, bob)
     for text in ("one", "two", "needle", "four", "five"):

@@ -144,3 +144,47 @@ async def test_aggregations_are_bundled_wherever_the_spec_says(
         rest = await get(f"{rooms}/relations/{root}?dir=f&limit=1&from={forwards['next_batch']}")
         assert len(rest["chunk"]) == 1
         assert "next_batch" not in rest
+
+
+async def test_the_root_of_a_thread_by_somebody_ignored_is_listed_without_what_it_says(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        ada, bob = await one.register("ada"), await one.register("bob")
+        room_id = await one.room(ada)
+        await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
+        root = (await one.say(ada, room_id, "unwanted"))["event_id"]
+        await relate(one, ada, room_id, root, "m.thread")
+        reply = await relate(one, bob, room_id, root, "m.thread")
+        await relate(one, ada, room_id, root, "m.thread")
+        silent = (await one.say(ada, room_id, "a thread of her own"))["event_id"]
+        await relate(one, ada, room_id, silent, "m.thread")
+        ignored = {"ignored_users": {"@ada:one.test": {}}}
+        path = "/user/@bob:one.test/account_data/m.ignored_user_list"
+        await one.call("PUT", path, ignored, token=bob)
+
+        threads = await one.call("GET", f"{V1}/rooms/{room_id}/threads", token=bob)
+
+        (found,) = threads["chunk"]
+        assert (found["event_id"], found["content"]) == (root, {})
+        thread = found["unsigned"]["m.relations"]["m.thread"]
+        assert (thread["count"], thread["latest_event"]["event_id"]) == (1, reply)
+
+
+async def test_who_took_back_their_reply_has_no_part_in_the_thread(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        ada, bob = await one.register("ada"), await one.register("bob")
+        room_id = await one.room(ada)
+        await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
+        root = (await one.say(ada, room_id, "root"))["event_id"]
+        reply = await relate(one, bob, room_id, root, "m.thread")
+        await relate(one, ada, room_id, root, "m.thread")
+        path = f"{V1}/rooms/{room_id}/threads?include=participated"
+        before = await one.call("GET", path, token=bob)
+
+        await one.call("PUT", f"/rooms/{room_id}/redact/{reply}/r", {}, token=bob)
+        after = await one.call("GET", path, token=bob)
+
+        assert [len(answer["chunk"]) for answer in (before, after)] == [1, 0]

@@ -219,6 +219,51 @@ async def test_a_member_is_not_made_a_guest_again(scene: Scene) -> None:
     assert BOB in joined["joined"]
 
 
+async def test_who_shows_the_signature_joins_by_the_invitation(scene: Scene) -> None:
+    room_id = await scene.one.room(scene.alice, preset="private_chat")
+    await scene.invite(room_id)
+    signed = scene.identity.bind(ADDRESS, BOB)["invites"][0]["signed"]
+
+    body = {"third_party_signed": signed}
+    await scene.one.call("POST", f"/rooms/{room_id}/join", body, token=scene.bob)
+
+    joined = await scene.one.call("GET", f"/rooms/{room_id}/joined_members", token=scene.bob)
+    assert BOB in joined["joined"]
+    assert "pubkey/isvalid" in scene.identity.asked
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mxid": "@eve:one.test"},
+        {"sender": "@carol:one.test"},
+        {"token": "another"},
+        {"signatures": {}},
+    ],
+)
+async def test_a_join_by_what_matches_no_invitation_is_refused(
+    scene: Scene, change: dict[str, Any]
+) -> None:
+    room_id = await scene.one.room(scene.alice)
+    await scene.invite(room_id)
+    signed = {**scene.identity.bind(ADDRESS, BOB)["invites"][0]["signed"], **change}
+
+    for path in (f"/rooms/{room_id}/join", f"/join/{room_id}"):
+        body = {"third_party_signed": signed}
+        refused = await scene.one.call("POST", path, body, token=scene.bob, status=403)
+        assert refused["errcode"] == "M_FORBIDDEN"
+
+
+async def test_a_join_by_a_key_that_is_not_valid_any_more_is_refused(scene: Scene) -> None:
+    room_id = await scene.one.room(scene.alice)
+    await scene.invite(room_id)
+    signed = scene.identity.bind(ADDRESS, BOB)["invites"][0]["signed"]
+    scene.identity.valid = False
+
+    body = {"third_party_signed": signed}
+    await scene.one.call("POST", f"/rooms/{room_id}/join", body, token=scene.bob, status=403)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -94,7 +94,17 @@ async def test_a_query_for_one_device_leaves_out_the_others(stage):
 
     found = await stage.keys.query(ALICE, {BOB: ["TABLET"]})
 
-    assert found.keys.device_keys == {}
+    assert found.keys.device_keys == {BOB: {}}
+
+
+async def test_a_user_without_keys_has_no_devices_and_one_who_is_unknown_is_missing(stage):
+    await set_membership(stage.database, ALICE)
+    await set_membership(stage.database, CAROL)
+    stage.peers.lists[CAROL] = {"user_id": CAROL, "stream_id": 7, "devices": []}
+
+    found = await stage.keys.query(ALICE, {BOB: [], CAROL: [], f"@nobody:{SERVER}": []})
+
+    assert found.keys.device_keys == {BOB: {}, CAROL: {}}
 
 
 @pytest.mark.parametrize(
