@@ -60,7 +60,7 @@ class RelationService:
         Raises :class:`Forbidden`, :class:`NotFound`.
         """
         reader = await self._timeline.reader(room_id, requester.user_id)
-        await self._timeline.visible_event(reader, room_id, event_id)
+        await self._timeline.visible_event(reader, room_id, event_id, of_anybody=True)
         hops = MOST_HOPS if request.recurse else 1
         after, upto = request.start, request.stop
         if request.backwards:
