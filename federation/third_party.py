@@ -149,6 +149,7 @@ class ThirdPartyBinding:
 
         Spec: ``POST /rooms/{roomId}/join``, ``third_party_signed``.
         """
+        self.check_enabled()
         inviter = _user_id(body.get("sender"))
         signed = _signed(body, invitee)
         room = await self._rooms.find(room_id)
