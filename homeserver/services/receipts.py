@@ -123,7 +123,7 @@ class ReceiptService:
     async def _is_in_thread(self, place: EventPlace, thread_id: str) -> bool:
         """Spec: client-server API, threaded read receipts: up to 3 hops of relations."""
         current: EventPlace | None = place
-        for _ in range(THREAD_HOPS):
+        for _ in range(THREAD_HOPS + 1):  # the event itself, and what is so many hops away
             if current is None:
                 break
             if current.event_id == thread_id:

@@ -102,6 +102,17 @@ async def test_each_thread_has_its_receipt(stage):
     assert latest == {ROOM: {"main": 1, "$1": 4, "": 2}}
 
 
+async def test_an_event_three_hops_from_a_thread_is_of_it(stage):
+    for event_id, target in (("$x", "$reaction"), ("$y", "$x")):
+        await add_event(stage.database, event_id, relates_to=target, relation_type="m.reference")
+
+    await stage.service.send(ROOM, BOB, "m.read", "$y", "$1")
+
+    assert (await stage.seen_by(ALICE))["$y"]["m.read"][BOB]["thread_id"] == "$1"
+    with pytest.raises(InvalidParam):
+        await stage.service.send(ROOM, BOB, "m.read", "$y", "main")
+
+
 @pytest.mark.parametrize(
     ("event_id", "thread_id"),
     [("$1", "main"), ("$1", "$1"), ("$reply", "$1"), ("$reaction", "$1"), ("$3", "main")],
