@@ -307,9 +307,7 @@ async def newest(
     return hits[:limit]
 
 
-async def count(
-    db: Connection, spans: Sequence[Span], wanted: Wanted, *, most_of_room: int
-) -> int:
+async def count(db: Connection, spans: Sequence[Span], wanted: Wanted, *, most_of_room: int) -> int:
     """How many fit, about: of a room at most so many.  ``db``: in a transaction."""
     await db.execute(PLAN_EACH)
     found: int = await db.fetchval(
