@@ -34,7 +34,7 @@ from homeserver.services.interactive_auth import (
     TERMS,
 )
 from homeserver.services.oauth import approvals
-from homeserver.services.oauth.browsers import MAX_COOKIE_LENGTH, new_cookie
+from homeserver.services.oauth.browsers import new_cookie
 from homeserver.services.oauth.metadata import ACCOUNT, CROSS_SIGNING_RESET
 from homeserver.services.sign_in.proofs import SSO
 from homeserver.storage.uia import UiaSession
@@ -201,14 +201,8 @@ async def _ask_before_provider(request: web.Request) -> web.Response:
     response = _page(request, content)
     # Browsers hold the redirection to the provider, and on from there, against the policy.
     response.headers[POLICY] = HEADERS[POLICY].replace("form-action 'self'", "form-action *")
-    response.set_cookie(
-        account_cookie.guarded(request, COOKIE),
-        cookie,
-        max_age=SESSION_LIFETIME_MS // 1000,
-        path="/",
-        secure=account_cookie.is_secure(request),
-        httponly=True,
-        samesite="Strict",
+    account_cookie.give(
+        request, response, cookie, lifetime_ms=SESSION_LIFETIME_MS, name=COOKIE, strict=True
     )
     return response
 
@@ -227,7 +221,7 @@ async def _confirmable(request: web.Request) -> tuple[str, str, str]:
 async def _redirect_to_provider(request: web.Request) -> web.Response:
     """Have the provider confirm it.  Spec: SSO during user-interactive authentication."""
     session_id, provider_id, _ = await _confirmable(request)
-    cookie = request.cookies.get(account_cookie.guarded(request, COOKIE), "")[:MAX_COOKIE_LENGTH]
+    cookie = account_cookie.read(request, COOKIE)
     token = (await plain_page.form_fields(request)).get("form_token", "")
     try:
         request.app[BROWSERS].check_form(f"{cookie} {session_id}" if cookie else None, token)

@@ -122,15 +122,7 @@ def let_form_lead_to(response: web.Response, uri: str) -> web.Response:
 
 def set_cookie(request: web.Request, response: web.StreamResponse, cookie: str) -> None:
     """Give a browser its cookie."""
-    response.set_cookie(
-        account_cookie.name(request),
-        cookie,
-        max_age=request.app[BROWSERS].lifetime_ms // 1000,
-        path="/",
-        secure=account_cookie.is_secure(request),
-        httponly=True,
-        samesite="Lax",
-    )
+    account_cookie.give(request, response, cookie, lifetime_ms=request.app[BROWSERS].lifetime_ms)
 
 
 def go(location: str, status: int = 303) -> web.Response:

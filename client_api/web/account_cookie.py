@@ -1,4 +1,4 @@
-"""The cookie by which a browser is known at the account pages; and how our cookies are called."""
+"""Our cookies; above all the one by which a browser is known at the account pages."""
 
 from __future__ import annotations
 
@@ -24,18 +24,34 @@ def guarded(request: web.Request, name: str) -> str:
     return f"__Host-{name}" if is_secure(request) else name
 
 
-def name(request: web.Request) -> str:
-    """What the cookie is called."""
-    return guarded(request, NAME)
-
-
-def read(request: web.Request) -> str | None:
+def read(request: web.Request, name: str = NAME) -> str | None:
     """The browser's cookie, if it has one that can be ours."""
-    cookie = request.cookies.get(name(request))
+    cookie = request.cookies.get(guarded(request, name))
     return cookie if cookie and len(cookie) <= MAX_COOKIE_LENGTH else None
 
 
 def read_hash(request: web.Request) -> bytes | None:
-    """What is stored of the browser's cookie, if it has one."""
+    """What is stored of the browser's account cookie, if it has one."""
     cookie = read(request)
     return hash_token(cookie) if cookie is not None else None
+
+
+def give(
+    request: web.Request,
+    response: web.StreamResponse,
+    cookie: str,
+    *,
+    lifetime_ms: int,
+    name: str = NAME,
+    strict: bool = False,
+) -> None:
+    """Give a browser a cookie; ``strict``: it is for our own pages, not for links to them."""
+    response.set_cookie(
+        guarded(request, name),
+        cookie,
+        max_age=lifetime_ms // 1000,
+        path="/",
+        secure=is_secure(request),
+        httponly=True,
+        samesite="Strict" if strict else "Lax",
+    )

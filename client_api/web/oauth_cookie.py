@@ -8,13 +8,11 @@ from client_api.web import account_cookie
 from homeserver.services.sign_in.oidc import LIFETIME_MS, Beginning
 
 NAME = "comity_oauth"
-MAX_LENGTH = 100
 
 
 def read(request: web.Request) -> str | None:
     """The browser's cookie, if it has one."""
-    value = request.cookies.get(account_cookie.guarded(request, NAME))
-    return value if value and len(value) <= MAX_LENGTH else None
+    return account_cookie.read(request, NAME)
 
 
 def redirect(request: web.Request, beginning: Beginning) -> web.Response:
@@ -27,13 +25,5 @@ def redirect(request: web.Request, beginning: Beginning) -> web.Response:
             hdrs.REFERRER_POLICY: "no-referrer",
         },
     )
-    response.set_cookie(
-        account_cookie.guarded(request, NAME),
-        beginning.browser,
-        max_age=LIFETIME_MS // 1000,
-        path="/",
-        secure=account_cookie.is_secure(request),
-        httponly=True,
-        samesite="Lax",
-    )
+    account_cookie.give(request, response, beginning.browser, lifetime_ms=LIFETIME_MS, name=NAME)
     return response
