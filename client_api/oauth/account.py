@@ -24,7 +24,7 @@ from homeserver.app_keys import (
     THIRD_PARTY_IDS,
 )
 from homeserver.callers import caller_key
-from homeserver.errors import InvalidParam, LimitExceeded, MatrixError, NotFound
+from homeserver.errors import LimitExceeded, MatrixError, NotFound
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.oauth import metadata
 from homeserver.services.oauth.metadata import ACCOUNT
@@ -60,7 +60,8 @@ OVERVIEW = """<p>You are <strong>{user}</strong>.</p>
 {token}
 <button>Sign out of this page</button>
 </form>"""
-PASSWORD_FORM = """{notice}
+PASSWORD_FORM = (
+    """{notice}
 <form method="post">
 {token}
 <input type="hidden" name="username" value="{user}" autocomplete="username">
@@ -68,19 +69,16 @@ PASSWORD_FORM = """{notice}
 <label for="old">Your password now</label>
 <input id="old" name="old" type="password" required autocomplete="current-password">
 </div>
-<div class="field">
-<label for="password">The new one</label>
-<input id="password" name="password" type="password" required autocomplete="new-password">
-</div>
-<div class="field">
-<label for="repeated">The new one once more</label>
-<input id="repeated" name="repeated" type="password" required autocomplete="new-password">
-</div>
-<p class="tick"><label><input type="checkbox" name="log_out" value="yes"> Log out all my
-devices</label></p>
+"""
+    + plain_page.NEW_PASSWORD_FIELDS.format(
+        label="The new one", label_again="The new one once more"
+    )
+    + plain_page.LOG_OUT_BOX
+    + """
 <button>Change the password</button>
 </form>
 {back}"""
+)
 END_FORM = """{notice}
 <p>This ends <strong>{user}</strong> for ever: you are logged out everywhere, leave all rooms, and
 nobody can have this user name again.</p>
@@ -172,8 +170,7 @@ async def change_password(request: web.Request) -> web.StreamResponse:
 
 async def _change_password(request: web.Request, user_id: UserId, fields: dict[str, str]) -> None:
     new = fields.get("password", "")
-    if new != fields.get("repeated", ""):
-        raise InvalidParam("The two new passwords are not the same")
+    plain_page.check_new_password(new, fields.get("repeated", ""))
     request.app[RATE_LIMITS].check("login", caller_key(request))
     await request.app[PASSWORD_LOGIN].sign_in(user_id, fields.get("old", ""))
     await request.app[ACCOUNTS].set_password(

@@ -11,31 +11,28 @@ from client_api.oauth.visits import Visit
 from client_api.web import plain_page
 from homeserver.app_keys import ACCOUNT_STANDING, ACCOUNTS, RATE_LIMITS, THIRD_PARTY_IDS
 from homeserver.callers import caller_key
-from homeserver.errors import InvalidParam, LimitExceeded, MatrixError, NotFound, UserLocked
+from homeserver.errors import LimitExceeded, MatrixError, NotFound, UserLocked
 from homeserver.protocol.identifiers import UserId
-from homeserver.services.passwords import check_strength
 from homeserver.services.third_party_mails import PASSWORD
 
 routes = web.RouteTableDef()
 
 TITLE = "A new password"
 WHY = "We send a mail to an address that you have added to your account."
-FORM = """{notice}
+FORM = (
+    """{notice}
 <form method="post">
 {token}
 {proof}
-<div class="field">
-<label for="password">The new password</label>
-<input id="password" name="password" type="password" required autocomplete="new-password">
-</div>
-<div class="field">
-<label for="repeated">The new password once more</label>
-<input id="repeated" name="repeated" type="password" required autocomplete="new-password">
-</div>
-<p class="tick"><label><input type="checkbox" name="log_out" value="yes"> Log out all my
-devices</label></p>
+"""
+    + plain_page.NEW_PASSWORD_FIELDS.format(
+        label="The new password", label_again="The new password once more"
+    )
+    + plain_page.LOG_OUT_BOX
+    + """
 <button>Set the password</button>
 </form>"""
+)
 
 
 def _ask(visit: Visit, error: MatrixError | None = None) -> web.Response:
@@ -79,9 +76,7 @@ async def recover(request: web.Request) -> web.StreamResponse:
 async def _set_password(visit: Visit, proof: Proof, fields: dict[str, str]) -> UserId:
     request = visit.request
     password = fields.get("password", "")
-    if password != fields.get("repeated", ""):
-        raise InvalidParam("The two passwords are not the same")
-    check_strength(password)
+    plain_page.check_new_password(password, fields.get("repeated", ""))
     request.app[RATE_LIMITS].check("challenge", caller_key(request))
     addresses = request.app[THIRD_PARTY_IDS]
     sid = await emails.confirmed(visit, proof, fields.get(emails.CODE, ""))

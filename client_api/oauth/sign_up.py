@@ -21,7 +21,6 @@ from homeserver.errors import Forbidden, InvalidParam, LimitExceeded, MatrixErro
 from homeserver.protocol.identifiers import UserId
 from homeserver.services import interactive_auth as stages
 from homeserver.services.interactive_auth import Flows
-from homeserver.services.passwords import check_strength
 from homeserver.services.third_party_mails import REGISTER
 
 routes = web.RouteTableDef()
@@ -159,9 +158,7 @@ async def _register(visit: Visit, choice: _Choice) -> UserId:
     username, code = choice.username.strip(), choice.code.strip()
     if not username:
         raise InvalidParam("Choose a user name")
-    if choice.password != choice.repeated:
-        raise InvalidParam("The two passwords are not the same")
-    check_strength(choice.password)
+    plain_page.check_new_password(choice.password, choice.repeated)
     terms.check_ticked(list(choice.ticked))
     request.app[RATE_LIMITS].check("registration", caller_key(request))
     proof: dict[str, object] = {stages.TERMS: terms.versions} if terms.documents else {}

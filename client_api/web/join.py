@@ -16,7 +16,6 @@ from homeserver.callers import caller_key
 from homeserver.errors import InvalidParam, LimitExceeded, MatrixError, NotFound
 from homeserver.protocol.identifiers import UserId
 from homeserver.services import interactive_auth
-from homeserver.services.passwords import check_strength
 from homeserver.storage.invitations import Invitation
 
 routes = web.RouteTableDef()
@@ -152,9 +151,7 @@ async def _register(request: web.Request, invitation: Invitation, choice: _Choic
     registration, terms = request.app[REGISTRATION], request.app[TERMS]
     if not choice.username:
         raise InvalidParam("Choose a user name")
-    if choice.password != choice.repeated:
-        raise InvalidParam("The two passwords are not the same")
-    check_strength(choice.password)
+    plain_page.check_new_password(choice.password, choice.repeated)
     terms.check_ticked(choice.ticked)
     request.app[RATE_LIMITS].check("registration", caller_key(request))
     user_id = await registration.check_available(choice.username)

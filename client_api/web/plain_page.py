@@ -14,6 +14,7 @@ from multidict import MultiDictProxy
 from client_api.web.static_files import PAGE_HEADERS
 from homeserver.app_keys import CONFIG
 from homeserver.errors import InvalidParam, MatrixError
+from homeserver.services.passwords import check_strength
 from homeserver.services.terms import Document
 from homeserver.web import Handler
 
@@ -39,6 +40,17 @@ FRAME = """<!doctype html>
 HEADERS = {**PAGE_HEADERS, hdrs.CACHE_CONTROL: "no-store"}
 ALERT = '<p class="note bad" role="alert">{text}</p>'
 STATUS = '<p class="note" role="status">{text}</p>'
+NEW_PASSWORD_FIELDS = """<div class="field">
+<label for="password">{label}</label>
+<input id="password" name="password" type="password" required autocomplete="new-password">
+</div>
+<div class="field">
+<label for="repeated">{label_again}</label>
+<input id="repeated" name="repeated" type="password" required autocomplete="new-password">
+</div>"""
+LOG_OUT_BOX = """
+<p class="tick"><label><input type="checkbox" name="log_out" value="yes"> Log out all my
+devices</label></p>"""
 # Of a form that makes an account; to be filled in: ``username`` and ``server``, both as HTML.
 NEW_ACCOUNT_FIELDS = """<div class="field">
 <label for="username">Choose a user name</label>
@@ -47,14 +59,9 @@ NEW_ACCOUNT_FIELDS = """<div class="field">
 <p class="hint" id="name-hint">Small letters, digits and . _ = - / +. Others write to you at
 @name:{server}. It cannot be changed later.</p>
 </div>
-<div class="field">
-<label for="password">Choose a password</label>
-<input id="password" name="password" type="password" required autocomplete="new-password">
-</div>
-<div class="field">
-<label for="repeated">The password once more</label>
-<input id="repeated" name="repeated" type="password" required autocomplete="new-password">
-</div>"""
+""" + NEW_PASSWORD_FIELDS.format(
+    label="Choose a password", label_again="The password once more"
+)
 TICK = (
     '<p class="tick"><label><input type="checkbox" name="accepted" value="{key}" required{ticked}>'
     ' I accept: <a href="{url}" target="_blank" rel="noopener noreferrer" lang="{lang}" '
@@ -74,6 +81,16 @@ def page(request: web.Request, title: str, content: str, *, status: int = 200) -
 def alert(text: str) -> str:
     """A notice of what went wrong."""
     return ALERT.format(text=html.escape(text))
+
+
+def check_new_password(password: str, repeated: str) -> None:
+    """Refuse a new password that is not typed twice alike, or is not taken.
+
+    Raises: :class:`InvalidParam`, :class:`~homeserver.services.passwords.WeakPassword`.
+    """
+    if password != repeated:
+        raise InvalidParam("The two passwords are not the same")
+    check_strength(password)
 
 
 def readable(handler: Handler) -> Handler:
