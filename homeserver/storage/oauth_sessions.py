@@ -14,14 +14,13 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, (SELECT admin FROM accounts WHERE user_i
 SELECT_SESSION = f"SELECT {SESSION} FROM oauth_sessions WHERE user_id = $1 AND device_id = $2"
 SELECT_BY_FAMILY = f"SELECT {SESSION} FROM oauth_sessions WHERE family = $1 FOR UPDATE"
 SELECT_BY_GRANT = f"SELECT {SESSION} FROM oauth_sessions WHERE grant_id = $1"
-SELECT_BY_ACCESS_TOKEN = """
-SELECT s.user_id, s.device_id, s.client_id, s.grant_id, s.scope, s.family, s.generation,
-    s.created_at
+OF_TOKEN = ", ".join(f"s.{column}" for column in SESSION.split(", "))
+SELECT_BY_ACCESS_TOKEN = f"""
+SELECT {OF_TOKEN}
 FROM access_tokens t JOIN oauth_sessions s USING (user_id, device_id) WHERE t.token_hash = $1
 """
-SELECT_BY_REFRESH_TOKEN = """
-SELECT s.user_id, s.device_id, s.client_id, s.grant_id, s.scope, s.family, s.generation,
-    s.created_at
+SELECT_BY_REFRESH_TOKEN = f"""
+SELECT {OF_TOKEN}
 FROM refresh_tokens t JOIN oauth_sessions s USING (user_id, device_id) WHERE t.token_hash = $1
 FOR UPDATE OF s
 """
