@@ -6,13 +6,13 @@ All of it can be ended, without a proof of who it is: that can only take access 
 from __future__ import annotations
 
 import html
-from datetime import UTC, datetime
 
 from aiohttp import web
 
 from client_api.conversations.keys import API_TOKENS
 from client_api.oauth import visits
 from client_api.oauth.account import ACCESS, BACK
+from client_api.oauth.origins import browser_name, when
 from client_api.oauth.visits import Visit
 from client_api.web import plain_page
 from homeserver.app_keys import BROWSERS
@@ -24,24 +24,6 @@ from homeserver.storage.api_tokens import ApiToken
 routes = web.RouteTableDef()
 
 TITLE = "Browsers and programs"
-# What a browser's own name of itself has in it, and what people call that; the first that fits.
-BROWSER_NAMES = {
-    "Edg": "Edge",
-    "OPR/": "Opera",
-    "Firefox/": "Firefox",
-    "FxiOS/": "Firefox",
-    "CriOS/": "Chrome",
-    "Chrome/": "Chrome",
-    "Safari/": "Safari",
-}
-SYSTEM_NAMES = {
-    "Android": "Android",
-    "iPhone": "an iPhone",
-    "iPad": "an iPad",
-    "Windows": "Windows",
-    "Mac OS X": "a Mac",
-    "Linux": "Linux",
-}
 PAGE = """{notice}
 <h2>Browsers</h2>
 <p>In these you are signed in to the pages of your account.</p>
@@ -63,21 +45,6 @@ OTHERS = """<form method="post" class="removal">
 NO_PROGRAMS = "<p>There are none.</p>"
 
 
-def _when(time_ms: int | None) -> str:
-    if time_ms is None:
-        return "never"
-    when = datetime.fromtimestamp(time_ms / 1000, UTC)
-    return f'<time datetime="{when:%Y-%m-%dT%H:%MZ}">{when:%Y-%m-%d %H:%M} UTC</time>'
-
-
-def browser_name(user_agent: str | None) -> str:
-    """What people call a browser, by what it calls itself."""
-    agent = user_agent or ""
-    browser = next((name for part, name in BROWSER_NAMES.items() if part in agent), "A browser")
-    system = next((name for part, name in SYSTEM_NAMES.items() if part in agent), None)
-    return f"{browser} on {system}" if system is not None else browser
-
-
 def _is_this(visit: Visit, session: AccountSession) -> bool:
     return session.token_hash == hash_token(visit.cookie)
 
@@ -87,7 +54,7 @@ def _browser(visit: Visit, session: AccountSession) -> str:
     return ENTRY.format(
         token=visit.form_token(),
         name=f"{name} (this one)" if _is_this(visit, session) else name,
-        details=f"Signed in {_when(session.created_at)}, last seen {_when(session.last_seen_at)} "
+        details=f"Signed in {when(session.created_at)}, last seen {when(session.last_seen_at)} "
         f"from {html.escape(session.last_seen_ip or 'an unknown address')}",
         kind="browser",
         id=visit.request.app[BROWSERS].public_id(session),
@@ -96,13 +63,13 @@ def _browser(visit: Visit, session: AccountSession) -> str:
 
 
 def _program(visit: Visit, token: ApiToken) -> str:
-    until = f", good until {_when(token.expires_at)}" if token.expires_at is not None else ""
+    until = f", good until {when(token.expires_at)}" if token.expires_at is not None else ""
     scopes = html.escape(", ".join(token.scopes))
     return ENTRY.format(
         token=visit.form_token(),
         name=visits.escaped(token.name),
-        details=f"May: {scopes}. Made {_when(token.created_at)}, last used "
-        f"{_when(token.last_used_at)}{until}",
+        details=f"May: {scopes}. Made {when(token.created_at)}, last used "
+        f"{when(token.last_used_at)}{until}",
         kind="program",
         id=html.escape(token.token_id),
         label=f"Revoke the token of {visits.escaped(token.name)}",

@@ -6,13 +6,13 @@ Spec: client-server API, account management URL actions.
 from __future__ import annotations
 
 import html
-from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from aiohttp import web
 
 from client_api.oauth import visits
 from client_api.oauth.account import ACCESS, BACK, DEVICE, DEVICE_LIST, REMOVE_DEVICE
+from client_api.oauth.origins import when
 from client_api.oauth.visits import Visit
 from client_api.web import plain_page
 from homeserver.app_keys import DEVICES
@@ -46,10 +46,7 @@ GONE = plain_page.STATUS.format(text="The device is logged out.")
 
 
 def _seen(device: Device) -> str:
-    if device.last_seen_at is None:
-        return "never seen"
-    when = datetime.fromtimestamp(device.last_seen_at / 1000, UTC)
-    return f'<time datetime="{when:%Y-%m-%dT%H:%MZ}">{when:%Y-%m-%d %H:%M} UTC</time>'
+    return "never seen" if device.last_seen_at is None else when(device.last_seen_at)
 
 
 def _address(path: str, device: Device) -> str:

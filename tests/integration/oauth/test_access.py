@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from client_api.oauth.access import browser_name
+from client_api.oauth.origins import browser_name
 from tests.integration.oauth_people import (
     ACCOUNT,
     Browser,
