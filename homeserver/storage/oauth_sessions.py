@@ -24,6 +24,13 @@ SELECT {OF_TOKEN}
 FROM refresh_tokens t JOIN oauth_sessions s USING (user_id, device_id) WHERE t.token_hash = $1
 FOR UPDATE OF s
 """
+# A session that is younger than that cannot have lapsed.
+SELECT_LAPSED = """
+SELECT s.user_id, s.device_id FROM oauth_sessions s
+WHERE s.created_at <= $1 AND NOT EXISTS (SELECT 1 FROM refresh_tokens t
+    WHERE t.user_id = s.user_id AND t.device_id = s.device_id AND t.created_at > $1)
+LIMIT $2
+"""
 SET_GENERATION = "UPDATE oauth_sessions SET generation = $3 WHERE user_id = $1 AND device_id = $2"
 
 APPROVE = """
@@ -94,6 +101,12 @@ async def get_by_refresh_token(db: Queryable, token_hash: bytes) -> OAuthSession
     """The session of a refresh token that is good, locked until the transaction ends."""
     row = await db.fetchrow(SELECT_BY_REFRESH_TOKEN, token_hash)
     return OAuthSession(**row) if row is not None else None
+
+
+async def get_lapsed(db: Queryable, before: int, most: int) -> list[tuple[str, str]]:
+    """User and device ID of sessions that were last refreshed before a time (ms)."""
+    rows = await db.fetch(SELECT_LAPSED, before, most)
+    return [(row["user_id"], row["device_id"]) for row in rows]
 
 
 async def set_generation(db: Queryable, user_id: str, device_id: str, generation: int) -> None:

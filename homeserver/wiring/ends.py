@@ -86,6 +86,7 @@ class Ends:
         )
         self.caretaker.add(self.views, self.retention, pruning, device_messages)
         self.media_caretaker.add(self.media_deletion, wiring.device_parts.media_strays)
+        self.caretaker.add(wiring.oauth.lapsed_sessions)
         wiring.log.subscribe(self._on_notice)
 
     def _redactions(self, wiring: Wiring) -> None:

@@ -14,6 +14,7 @@ from homeserver.services.oauth.browsers import Browsers
 from homeserver.services.oauth.clients import Clients
 from homeserver.services.oauth.device_codes import DeviceCodes
 from homeserver.services.oauth.id_tokens import IdTokens
+from homeserver.services.oauth.lapsed_sessions import LapsedSessions
 from homeserver.services.oauth.metadata import issuer_of
 from homeserver.services.oauth.refresh_tokens import RefreshTokens
 from homeserver.services.oauth.tokens import OAuthTokens
@@ -62,6 +63,12 @@ class OAuthParts:
             id_tokens=self.id_tokens,
             access_token_lifetime_ms=config.oauth.access_token_lifetime_ms,
             refresh_token_lifetime_ms=config.oauth.refresh_token_lifetime_ms,
+            clock_ms=clock_ms,
+        )
+        self.lapsed_sessions = LapsedSessions(
+            database=database,
+            devices=wiring.devices,
+            lifetime_ms=config.oauth.refresh_token_lifetime_ms,
             clock_ms=clock_ms,
         )
         self.approvals = Approvals(
