@@ -25,6 +25,7 @@ from homeserver.app_keys import (
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError, UserLocked
 from homeserver.protocol.identifiers import UserId
+from homeserver.services.oauth.metadata import ACCOUNT, LINK
 from homeserver.services.sign_in.oidc import Return
 from homeserver.services.usernames import identified_address
 
@@ -33,6 +34,8 @@ routes = web.RouteTableDef()
 SIGN_OUT, RECOVER = visits.path_of("sign-out"), visits.path_of("recover")
 PROVIDER, RETURN = visits.path_of("provider") + "/{provider}", visits.path_of("provider-return")
 TOKEN_PARAMETER = "loginToken"
+# Pages that ask whether a client may; for them it is enough to be logged in at a provider.
+ASKING = (f"{visits.path_of('authorize')}/", LINK)
 TITLE = "Sign in"
 MAX_USER_LENGTH = 300
 FORM = """{notice}
@@ -131,15 +134,20 @@ def _identifier(name: str) -> dict[str, str]:
     return {"type": "m.id.user", "user": name}
 
 
-async def enter(visit: Visit, user_id: UserId, then: str) -> web.Response:
-    """Sign somebody in who has proved who they are.
+async def enter(
+    visit: Visit, user_id: UserId, then: str, *, authenticated_at: int | None = None
+) -> web.Response:
+    """Sign somebody in who has proved who they are: then (ms), or now.
 
     Raises: :class:`~homeserver.errors.UserLocked`.
     """
     if visit.request.app[ACCOUNT_STANDING].is_locked(user_id):
         raise UserLocked()
     cookie = await visit.request.app[BROWSERS].sign_in(
-        user_id, None if visit.fresh else visit.cookie, origin(visit.request)
+        user_id,
+        None if visit.fresh else visit.cookie,
+        origin(visit.request),
+        authenticated_at=authenticated_at,
     )
     response = visits.go(then)
     visits.set_cookie(visit.request, response, cookie)
@@ -162,11 +170,15 @@ async def sign_out(request: web.Request) -> web.StreamResponse:
 @routes.get(PROVIDER)
 @visits.pages
 async def begin_provider(request: web.Request) -> web.StreamResponse:
-    """Send the browser to a provider; it comes back with a login token, for this browser only."""
+    """Send the browser to a provider; it comes back with a login token, for this browser only.
+
+    Who is signed in, or goes on to what may be grave, has to prove there who they are.
+    """
     request.app[RATE_LIMITS].check("challenge", caller_key(request))
     visit = await visits.arrive(request)
+    then = visits.parse_then(request.query.get("then"))
     query = {
-        "then": visits.parse_then(request.query.get("then")),
+        "then": then,
         "browser": request.app[BROWSERS].form_token(visit.cookie),
     }
     base = request.app[CONFIG].public_base_url.rstrip("/")
@@ -175,7 +187,7 @@ async def begin_provider(request: web.Request) -> web.StreamResponse:
         request.match_info["provider"],
         to,
         browser=oauth_cookie.read(request),
-        again=visit.session is not None,
+        again=visit.session is not None or not (then == ACCOUNT or then.startswith(ASKING)),
     )
     response = oauth_cookie.redirect(request, beginning)
     if visit.fresh:
@@ -193,5 +205,7 @@ async def finish_provider(request: web.Request) -> web.StreamResponse:
         request.app[BROWSERS].check_form(cookie, request.query.get("browser", ""))
     except Forbidden as error:
         raise Forbidden("This sign-in was begun in another browser: begin again") from error
-    user_id = await request.app[SESSIONS].use_login_token(request.query.get(TOKEN_PARAMETER, ""))
-    return await enter(visit, user_id, visits.parse_then(request.query.get("then")))
+    login = await request.app[SESSIONS].take_login_token(request.query.get(TOKEN_PARAMETER, ""))
+    then = visits.parse_then(request.query.get("then"))
+    at = login.authenticated_at or 0  # where nobody knows, it is no proof
+    return await enter(visit, UserId(login.user_id), then, authenticated_at=at)

@@ -24,7 +24,7 @@ from homeserver.storage import devices as device_storage
 from homeserver.storage import tokens as storage
 from homeserver.storage.database import Connection, Database
 from homeserver.storage.devices import Sighting
-from homeserver.storage.tokens import AccessToken, NewToken, RefreshToken
+from homeserver.storage.tokens import AccessToken, LoginToken, NewToken, RefreshToken
 
 logger = structlog.get_logger(__name__)
 
@@ -347,24 +347,31 @@ class SessionService:
         for token_hash in token_hashes:
             self._drop(token_hash)
 
-    async def new_login_token(self, user_id: UserId) -> tuple[str, int]:
+    async def new_login_token(
+        self, user_id: UserId, *, authenticated_at: int | None = None
+    ) -> tuple[str, int]:
         """A token that logs one more client in, and its lifetime in milliseconds.
 
+        ``authenticated_at``: when the user proved at a provider who they are (ms), if known.
         Spec: client-server API, ``POST /login/get_token``.
         """
         token = f"cml_{secrets.token_urlsafe(32)}"
         expires_at = self._clock_ms() + LOGIN_TOKEN_LIFETIME_MS
-        await storage.insert_login_token(self._database, hash_token(token), user_id, expires_at)
+        await storage.insert_login_token(
+            self._database, hash_token(token), user_id, expires_at, authenticated_at
+        )
         return token, LOGIN_TOKEN_LIFETIME_MS
 
     async def use_login_token(self, token: str) -> UserId:
         """Whose login token it is; it is used up by this."""
-        user_id = await storage.take_login_token(
-            self._database, hash_token(token), self._clock_ms()
-        )
-        if user_id is None:
+        return UserId((await self.take_login_token(token)).user_id)
+
+    async def take_login_token(self, token: str) -> LoginToken:
+        """Use a login token up.  Raises :class:`Forbidden`."""
+        taken = await storage.take_login_token(self._database, hash_token(token), self._clock_ms())
+        if taken is None:
             raise Forbidden("This login token is not valid, or no longer")
-        return UserId(user_id)
+        return taken
 
     # ------------------------------------------------------------ revoking
 

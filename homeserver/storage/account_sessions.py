@@ -9,7 +9,7 @@ from homeserver.storage.database import Queryable
 
 INSERT = """
 INSERT INTO account_sessions (token_hash, user_id, created_at, authenticated_at, last_seen_at,
-    last_seen_ip, user_agent) VALUES ($1, $2, $3, $3, $3, $4, $5)
+    last_seen_ip, user_agent) VALUES ($1, $2, $3, $6, $3, $4, $5)
 """
 SESSION = """
 s.token_hash, s.user_id, s.created_at, s.authenticated_at, s.last_seen_at, s.last_seen_ip,
@@ -46,10 +46,16 @@ class AccountSession:
 
 
 async def insert_session(
-    db: Queryable, token_hash: bytes, user_id: str, now: int, ip: str | None, user_agent: str | None
+    db: Queryable,
+    token_hash: bytes,
+    user_id: str,
+    now: int,
+    ip: str | None,
+    user_agent: str | None,
+    authenticated_at: int,
 ) -> None:
     """Note that a browser has signed in."""
-    await db.execute(INSERT, token_hash, user_id, now, ip, user_agent)
+    await db.execute(INSERT, token_hash, user_id, now, ip, user_agent, authenticated_at)
 
 
 async def get_sessions(db: Queryable, user_id: str, since: int) -> list[AccountSession]:

@@ -8,21 +8,24 @@ from homeserver.storage.database import Queryable
 
 INSERT_LOGIN = """
 INSERT INTO oidc_logins (state_hash, provider, browser_hash, nonce, code_verifier, redirect_uri,
-    trusted, uia_session, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    trusted, uia_session, again, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 # A login's answer comes once.
 TAKE_LOGIN = """
 DELETE FROM oidc_logins WHERE state_hash = $1
 RETURNING state_hash, provider, browser_hash, nonce, code_verifier, redirect_uri, trusted,
-    uia_session, created_at
+    uia_session, again, created_at
 """
 DELETE_OLD = "DELETE FROM oidc_logins WHERE created_at < $1"
 
 
 @dataclass(frozen=True, slots=True)
 class OidcLogin:
-    """A login that is under way.  ``created_at``: ms."""
+    """A login that is under way.
+
+    ``again``: the provider was asked for a proof also of who is logged in; ``created_at``: ms.
+    """
 
     state_hash: bytes
     provider: str
@@ -32,6 +35,7 @@ class OidcLogin:
     redirect_uri: str
     trusted: bool
     uia_session: str | None
+    again: bool
     created_at: int
 
 
@@ -47,6 +51,7 @@ async def insert_login(db: Queryable, login: OidcLogin) -> None:
         login.redirect_uri,
         login.trusted,
         login.uia_session,
+        login.again,
         login.created_at,
     )
 

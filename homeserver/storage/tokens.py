@@ -79,10 +79,11 @@ RETURNING access_tokens.token_hash
 """
 
 INSERT_LOGIN_TOKEN = """
-INSERT INTO login_tokens (token_hash, user_id, expires_at) VALUES ($1, $2, $3)
+INSERT INTO login_tokens (token_hash, user_id, expires_at, authenticated_at)
+VALUES ($1, $2, $3, $4)
 """
 TAKE_LOGIN_TOKEN = """
-DELETE FROM login_tokens WHERE token_hash = $1 RETURNING user_id, expires_at
+DELETE FROM login_tokens WHERE token_hash = $1 RETURNING user_id, expires_at, authenticated_at
 """
 # What a user has let in that is not in yet.  The first two are what the token endpoint locks first.
 DELETE_GRANTED = (
@@ -134,6 +135,14 @@ class RefreshToken:
     next_token_hash: bytes | None
     client_id: str | None
     scope: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoginToken:
+    """Whose login token it was; ``authenticated_at``: when they proved that, if known (ms)."""
+
+    user_id: str
+    authenticated_at: int | None
 
 
 async def insert_token(db: Queryable, token: NewToken) -> None:
@@ -256,16 +265,19 @@ async def delete_predecessors(
 
 
 async def insert_login_token(
-    db: Queryable, token_hash: bytes, user_id: str, expires_at: int
+    db: Queryable,
+    token_hash: bytes,
+    user_id: str,
+    expires_at: int,
+    authenticated_at: int | None,
 ) -> None:
     """Store a token for one login."""
-    await db.execute(INSERT_LOGIN_TOKEN, token_hash, user_id, expires_at)
+    await db.execute(INSERT_LOGIN_TOKEN, token_hash, user_id, expires_at, authenticated_at)
 
 
-async def take_login_token(db: Queryable, token_hash: bytes, now: int) -> str | None:
-    """Use up a login token; whose it was, unless it was unknown or expired."""
+async def take_login_token(db: Queryable, token_hash: bytes, now: int) -> LoginToken | None:
+    """Use up a login token; None if it was unknown or expired."""
     row = await db.fetchrow(TAKE_LOGIN_TOKEN, token_hash)
     if row is None or row["expires_at"] <= now:
         return None
-    user_id: str = row["user_id"]
-    return user_id
+    return LoginToken(row["user_id"], row["authenticated_at"])

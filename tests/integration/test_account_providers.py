@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
+import pytest
 from aiohttp import ClientSession
 
 from tests.conftest import TestPostgres
-from tests.integration.oauth_people import ACCOUNT, Browser, Client, shared_instance, who
+from tests.integration.oauth_people import (
+    ACCOUNT,
+    Browser,
+    Client,
+    Page,
+    shared_instance,
+    who,
+)
 from tests.services.sign_in.provider import Provider, serving
 
 BASE = "http://chat.test"  # as the provider has been told
@@ -105,6 +115,56 @@ async def test_who_is_signed_in_is_asked_for_a_proof_at_the_provider(
 
         assert "max_age" not in first
         assert "max_age=0" in urlsplit(again).query.split("&")
+
+
+END = f"{ACCOUNT}/deactivate"
+
+
+async def by_provider(browser: Browser, then: str) -> Page:
+    """Sign in there, on the way to a page."""
+    path = f"{ACCOUNT}/provider/work?{urlencode({'then': then})}"
+    page = await browser.open(await at_provider(browser, path))
+    return await browser.open(page.location.removeprefix(BASE)) if page.status == 302 else page
+
+
+@pytest.mark.parametrize("lies", [{}, {"auth_time": 1_000_000_000}])
+async def test_who_was_still_logged_in_at_the_provider_has_proved_nothing(
+    postgres: TestPostgres, tmp_path: Path, lies: dict[str, Any]
+) -> None:
+    provider = Provider("RS256", lies=lies)
+    async with (
+        serving(provider),
+        shared_instance(
+            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=BASE
+        ) as one,
+        Browser(one) as browser,
+    ):
+        account = await by_provider(browser, ACCOUNT)
+        asked = await browser.open(END)
+        provider.lies = {"auth_time": int(time.time())}
+        proved = await by_provider(browser, END)
+
+        assert "You are" in account.text
+        assert "Sign in with Example Work" in asked.text
+        assert "Delete my account" in proved.text
+
+
+@pytest.mark.parametrize("told", [1_000_000_000, "now", True, -1])
+async def test_a_provider_that_has_not_asked_again_is_not_believed(
+    postgres: TestPostgres, tmp_path: Path, told: object
+) -> None:
+    provider = Provider("RS256", lies={"auth_time": told})
+    async with (
+        serving(provider),
+        shared_instance(
+            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=BASE
+        ) as one,
+        Browser(one) as browser,
+    ):
+        refused = await by_provider(browser, END)
+
+        assert refused.status == 403
+        assert "Sign in" in (await browser.open(ACCOUNT)).text
 
 
 async def test_no_other_host_can_plant_the_cookie_of_a_way_back(

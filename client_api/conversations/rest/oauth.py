@@ -68,7 +68,9 @@ async def finish_oauth(call: Call) -> web.StreamResponse:
 
 
 async def _go_on(request: web.Request, finished: Finished) -> web.StreamResponse:
-    token, _ = await request.app[SESSIONS].new_login_token(finished.user_id)
+    token, _ = await request.app[SESSIONS].new_login_token(
+        finished.user_id, authenticated_at=finished.authenticated_at
+    )
     to = finished.to
     address = to.address(**{to.parameter: token})
     if to.trusted:

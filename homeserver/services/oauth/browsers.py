@@ -44,8 +44,18 @@ class Browsers:
         self._clock_ms = clock_ms
         self._pruned_at = 0
 
-    async def sign_in(self, user_id: UserId, old_cookie: str | None, origin: Origin) -> str:
-        """Note that a user has proved who they are; the browser's new cookie."""
+    async def sign_in(
+        self,
+        user_id: UserId,
+        old_cookie: str | None,
+        origin: Origin,
+        *,
+        authenticated_at: int | None = None,
+    ) -> str:
+        """Note that a user has signed in; the browser's new cookie.
+
+        ``authenticated_at``: when they proved who they are (ms); None: now.
+        """
         now = self._clock_ms()
         if now - self._pruned_at >= PRUNE_EVERY_MS:
             self._pruned_at = now
@@ -54,7 +64,13 @@ class Browsers:
         if old_cookie is not None:
             await storage.delete_session(self._database, hash_token(old_cookie))
         await storage.insert_session(
-            self._database, hash_token(cookie), user_id, now, origin.ip, origin.user_agent
+            self._database,
+            hash_token(cookie),
+            user_id,
+            now,
+            origin.ip,
+            origin.user_agent,
+            now if authenticated_at is None else authenticated_at,
         )
         return cookie
 

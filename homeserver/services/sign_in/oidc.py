@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
+from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.sign_in.identities import Identities, Vouched
 from homeserver.services.sign_in.jwt_login import subject_of
@@ -62,11 +63,15 @@ class Return:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A login that succeeded: of whom, and where to go on; or what session it has confirmed."""
+    """A login that succeeded: of whom, and where to go on; or what session it has confirmed.
+
+    ``authenticated_at``: when they proved who they are (ms); None: the provider does not say.
+    """
 
     user_id: UserId
     to: Return
     uia_session: str | None
+    authenticated_at: int | None
 
 
 class LoginFailed(Forbidden):
@@ -142,6 +147,7 @@ class OidcLogins:
         """
         provider = self._provider(provider_id)
         now = self._clock_ms()
+        again = again or uia_session is not None
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         browser = browser or secrets.token_urlsafe(32)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
@@ -150,7 +156,7 @@ class OidcLogins:
             state=state,
             nonce=nonce,
             code_challenge=challenge.rstrip(b"=").decode(),
-            again=again or uia_session is not None,
+            again=again,
         )
         await storage.delete_old(self._database, now - LIFETIME_MS)
         await storage.insert_login(
@@ -164,6 +170,7 @@ class OidcLogins:
                 f"{to.parameter} {to.url}",
                 to.trusted,
                 uia_session,
+                again,
                 now,
             ),
         )
@@ -195,14 +202,16 @@ class OidcLogins:
         code = answer.get("code", "")
         if "error" in answer or not 0 < len(code) <= MAX_CODE_LENGTH:
             raise LoginFailed("You have not logged in there", to)
-        vouched = await self._vouched(provider, login, code, to)
+        vouched, authenticated_at = await self._vouched(provider, login, code, to)
         if login.uia_session is not None:
-            return Finished(await self._known(vouched, to), to, login.uia_session)
-        return Finished(await self._identities.sign_in(vouched), to, None)
+            user_id = await self._known(vouched, to)
+        else:
+            user_id = await self._identities.sign_in(vouched)
+        return Finished(user_id, to, login.uia_session, authenticated_at)
 
     async def _vouched(
         self, provider: OidcProvider, login: OidcLogin, code: str, to: Return
-    ) -> Vouched:
+    ) -> tuple[Vouched, int | None]:
         settings = provider.settings
         try:
             claims = await provider.claims(
@@ -211,7 +220,7 @@ class OidcLogins:
                 code_verifier=login.code_verifier,
                 nonce=login.nonce,
             )
-            return Vouched(
+            vouched = Vouched(
                 provider=f"oidc:{settings.id}",
                 subject=subject_of(claims, "sub"),
                 localpart=localpart(settings.localpart, claims),
@@ -220,8 +229,29 @@ class OidcLogins:
                 adopt=settings.adopt_accounts,
                 suffix=not settings.adopt_accounts,
             )
+            return vouched, self._authenticated_at(claims, login, settings.leeway_seconds)
         except TokenRefused as error:
             raise LoginFailed(error.text, to) from error
+
+    def _authenticated_at(
+        self, claims: JsonObject, login: OidcLogin, leeway_seconds: int
+    ) -> int | None:
+        """When the user proved there who they are (ms); None: nobody knows.
+
+        A provider that knows ``max_age`` says it.  Of one that does not, asking is all that can be
+        done.  Raises :class:`TokenRefused` for a proof from before it was asked for.
+        OpenID Connect Core, sections 2, 3.1.2.1, 3.1.3.7.
+        """
+        told = claims.get("auth_time")
+        if told is None:
+            return self._clock_ms() if login.again else None
+        if isinstance(told, bool) or not isinstance(told, int | float) or not 0 < told < 2**53:
+            raise TokenRefused("The token's claim 'auth_time' is no time")
+        if login.again and int(told) < login.created_at // 1000 - leeway_seconds:
+            raise TokenRefused(
+                "You were not asked there who you are: log out there, and begin again"
+            )
+        return int(told) * 1000
 
     async def _known(self, vouched: Vouched, to: Return) -> UserId:
         """Whose account it is that confirms something; none is made for that."""
