@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import html
 from collections import defaultdict
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 from authlib.oauth2.rfc6749 import OAuth2Error
 
 from client_api.oauth import visits
+from client_api.oauth.endpoints import form_parameters
 from client_api.oauth.visits import Visit
 from client_api.web import plain_page
 from homeserver.app_keys import (
@@ -24,7 +25,7 @@ from homeserver.app_keys import (
     RATE_LIMITS,
 )
 from homeserver.callers import caller_key
-from homeserver.errors import Forbidden, MatrixError
+from homeserver.errors import Forbidden, InvalidParam, MatrixError
 from homeserver.services.oauth.authorizations import CREATE, LOGIN, Refused
 from homeserver.services.oauth.clients import Client
 from homeserver.services.oauth.metadata import ENDPOINTS, LINK
@@ -32,6 +33,8 @@ from homeserver.services.usernames import parse_user
 
 routes = web.RouteTableDef()
 
+AUTHORIZE = f"{ENDPOINTS}/authorize"
+MAX_ADDRESS_LENGTH = 8_000  # what a request line can have in it, nearly
 CONSENT = visits.path_of("authorize") + "/{grant_id}"
 ALLOW, REFUSE = "allow", "refuse"
 SELECT_ACCOUNT = "select_account"
@@ -81,7 +84,24 @@ DONE = {
 # ---------------------------------------------------------------- the authorization endpoint
 
 
-@routes.get(f"{ENDPOINTS}/authorize")
+@routes.post(AUTHORIZE)
+@visits.pages
+async def authorize_by_form(request: web.Request) -> web.StreamResponse:
+    """Take an authorization request that comes as a form.  OpenID Connect Core, section 3.1.2.1.
+
+    It goes on as an address: with a form of another site browsers send no cookie of ours.
+    """
+    try:
+        fields = await form_parameters(request)
+    except OAuth2Error as error:
+        return _invalid(request, error)
+    address = f"{AUTHORIZE}?{urlencode(fields, doseq=True)}"
+    if len(address) > MAX_ADDRESS_LENGTH:
+        raise InvalidParam("The application's request is too long")
+    return visits.go(address)
+
+
+@routes.get(AUTHORIZE)
 @visits.pages
 async def authorize(request: web.Request) -> web.StreamResponse:
     """Take an authorization request, and ask the user; who is told of errors, and can go back."""
@@ -101,8 +121,7 @@ async def authorize(request: web.Request) -> web.StreamResponse:
         )
         return plain_page.page(request, FAILED, content, status=400)
     except OAuth2Error as error:
-        text = f"The application's request is not valid: {error.get_error_description()}"
-        return plain_page.page(request, FAILED, plain_page.alert(text), status=400)
+        return _invalid(request, error)
     then = CONSENT.format(grant_id=grant_id)
     prompts = " ".join(parameters["prompt"]).split()
     if CREATE in prompts:
@@ -113,6 +132,11 @@ async def authorize(request: web.Request) -> web.StreamResponse:
     if LOGIN in prompts or SELECT_ACCOUNT in prompts or other:
         return visits.go(visits.with_then(visits.SIGN_IN, then, user=hint))
     return visits.go(then)
+
+
+def _invalid(request: web.Request, error: OAuth2Error) -> web.Response:
+    text = f"The application's request is not valid: {error.get_error_description()}"
+    return plain_page.page(request, FAILED, plain_page.alert(text), status=400)
 
 
 def _hinted(request: web.Request, text: str) -> str:

@@ -110,6 +110,38 @@ async def test_a_hint_that_is_nobody_here_changes_nothing(
     assert "Allow A client?" in page.text
 
 
+async def test_a_client_may_ask_by_a_form(one: Instance, browser: Browser) -> None:
+    client = await Client.register(one)
+    path, _, query = client.request(login_hint=browser.user).partition("?")
+    form = "application/x-www-form-urlencoded"
+    await browser.send(path, query.encode(), form)
+    await browser.sign_in()
+
+    again = await browser.send(path, query.encode(), form)
+    tokens = await client.redeem((await browser.submit(answer="allow")).answer()["code"])
+
+    assert "Allow A client?" in again.text
+    assert (await who(one, tokens["access_token"]))["device_id"] == "PHONE"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"{}", "application/json"),
+        (b"state=%ff", "application/x-www-form-urlencoded"),
+        (b"state=" + b"x" * 9_000, "application/x-www-form-urlencoded"),
+        (b"client_id=nobody", "application/x-www-form-urlencoded"),
+    ],
+)
+async def test_a_form_that_asks_for_nothing_is_refused(
+    browser: Browser, body: bytes, kind: str
+) -> None:
+    page = await browser.send("/_comity/oauth/authorize", body, kind)
+
+    assert page.status == 400
+    assert "That did not work" in page.text
+
+
 async def test_a_hint_is_text(one: Instance, browser: Browser) -> None:
     client = await Client.register(one)
 
