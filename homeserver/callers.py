@@ -16,7 +16,11 @@ LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")
 
 def caller_key(request: web.Request) -> str:
     """The caller's address, to count their requests by; of IPv6 the network of 64 bits."""
-    text = caller_address(request)
+    return network_of(caller_address(request))
+
+
+def network_of(text: str) -> str:
+    """An address; of IPv6 the network of 64 bits that it is in."""
     if ":" not in text:
         return text
     network = int(ipaddress.IPv6Address(text)) >> 64 << 64

@@ -14,6 +14,7 @@ from authlib.oauth2.rfc6749 import OAuth2Error
 
 from client_api.oauth import visits
 from client_api.oauth.endpoints import form_parameters
+from client_api.oauth.origins import program_name, when
 from client_api.oauth.visits import Visit
 from client_api.web import plain_page
 from homeserver.app_keys import (
@@ -24,12 +25,13 @@ from homeserver.app_keys import (
     DEVICES,
     RATE_LIMITS,
 )
-from homeserver.callers import caller_key
+from homeserver.callers import caller_address, caller_key, network_of
 from homeserver.errors import Forbidden, InvalidParam, MatrixError
 from homeserver.services.oauth.authorizations import CREATE, LOGIN, Refused
 from homeserver.services.oauth.clients import Client
 from homeserver.services.oauth.metadata import ENDPOINTS, LINK
 from homeserver.services.usernames import parse_user
+from homeserver.storage.oauth_grants import DeviceCode
 
 routes = web.RouteTableDef()
 
@@ -46,6 +48,7 @@ Matrix client can do{admin}. You can end this at any time on the page of your ac
 <dt>Its page</dt><dd>{page}</dd>
 <dt>{to_label}</dt><dd>{to}</dd>
 <dt>As your device</dt><dd><code>{device}</code></dd>
+{asked}
 </dl>
 {taken}
 <p class="hint">It says itself what it is called. {caution}{more}</p>
@@ -59,7 +62,13 @@ TAKEN = """<p class="note bad">You have a device with this ID already: <strong>{
 will be logged out, and the application takes its place.</p>"""
 ADMIN = ", and, since you are an admin here, to administer this server"
 CAUTION = "Go on only if you have just come from there."
-DEVICE_CAUTION = "Go on only if a device that is before you shows this very code."
+DEVICE_CAUTION = (
+    "Go on only if a device that is before you shows this very code, and you have just begun to log "
+    "in there. Whoever has sent you the code, or a link with it, wants to get into your account."
+)
+ASKED = """<dt>The code was asked for</dt><dd>{when}</dd>
+<dt>From</dt><dd>{ip} ({here})</dd>
+<dt>By</dt><dd>{program}</dd>"""
 MORE = ' It has <a href="{url}" target="_blank" rel="noopener noreferrer">{title}</a>.'
 FAILED = "That did not work"
 REFUSED = """{notice}
@@ -156,6 +165,7 @@ async def _question(
     device_id: str,
     to: tuple[str, str],
     caution: str = CAUTION,
+    asked: str = "",
     fields: str = "",
 ) -> web.Response:
     app = visit.request.app
@@ -170,6 +180,7 @@ async def _question(
         to=visits.escaped(to[1]),
         device=html.escape(device_id),
         taken=TAKEN.format(name=visits.escaped(taken.shown_name)) if taken is not None else "",
+        asked=asked,
         caution=caution,
         more=_documents(client),
         token=visit.form_token(),
@@ -255,7 +266,20 @@ async def show_link(request: web.Request) -> web.StreamResponse:
         device_id=waiting.scope.device_id,
         to=("The device shows", waiting.user_code),
         caution=DEVICE_CAUTION,
+        asked=_asked(request, waiting.code),
         fields=f'<input type="hidden" name="user_code" value="{waiting.user_code}">',
+    )
+
+
+def _asked(request: web.Request, code: DeviceCode) -> str:
+    """Who has asked for a code: somebody who is elsewhere may have sent it."""
+    ip, yours = code.ip or "", caller_address(request)
+    same = ip and network_of(ip) == network_of(yours)
+    return ASKED.format(
+        when=when(code.created_at),
+        ip=html.escape(ip) or "an unknown address",
+        here="you come from there, too" if same else f"you come from {html.escape(yours)}",
+        program=visits.escaped(program_name(code.user_agent)),
     )
 
 

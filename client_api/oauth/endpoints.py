@@ -169,4 +169,5 @@ async def revoke_token(request: web.Request) -> web.Response:
 async def authorize_device(request: web.Request) -> web.Response:
     """Begin to log in a device that has no browser.  RFC 8628."""
     request.app[RATE_LIMITS].check("oauth_registration", caller_key(request))
-    return _answer(await request.app[DEVICE_CODES].begin(await form_parameters(request)))
+    parameters = await form_parameters(request)
+    return _answer(await request.app[DEVICE_CODES].begin(parameters, origin(request)))

@@ -1,9 +1,10 @@
-"""When something was, and which browser it was, as people are told on the account pages."""
+"""When something was, and who it was, as people are told on the account pages."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+MAX_NAME_LENGTH = 100
 # What a browser's own name of itself has in it, and what people call that; the first that fits.
 BROWSER_NAMES = {
     "Edg": "Edge",
@@ -30,6 +31,13 @@ def when(time_ms: int | None) -> str:
         return "never"
     time = datetime.fromtimestamp(time_ms / 1000, UTC)
     return f'<time datetime="{time:%Y-%m-%dT%H:%MZ}">{time:%Y-%m-%d %H:%M} UTC</time>'
+
+
+def program_name(user_agent: str | None) -> str:
+    """What people are told of any program, by what it calls itself: a browser, or its own words."""
+    if not user_agent or user_agent.startswith("Mozilla/"):
+        return browser_name(user_agent) if user_agent else "a program that does not say its name"
+    return user_agent[:MAX_NAME_LENGTH]
 
 
 def browser_name(user_agent: str | None) -> str:

@@ -40,11 +40,12 @@ WHERE created_at < $1 AND (code_hash IS NULL OR created_at < $2)
 
 INSERT_DEVICE_CODE = """
 INSERT INTO oauth_device_codes (grant_id, client_id, scope, device_code_hash, user_code_hash,
-    created_at, expires_at, interval_seconds)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING grant_id
+    created_at, expires_at, interval_seconds, ip, user_agent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING grant_id
 """
 DEVICE_CODE = """
-grant_id, client_id, scope, created_at, expires_at, interval_seconds, polled_at, user_id, granted
+grant_id, client_id, scope, created_at, expires_at, interval_seconds, ip, user_agent, polled_at,
+user_id, granted
 """
 SELECT_BY_USER_CODE = f"""
 SELECT {DEVICE_CODE} FROM oauth_device_codes
@@ -84,7 +85,7 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
-    """A device authorization.  Times in ms."""
+    """A device authorization.  Times in ms; ``ip`` and ``user_agent``: who has asked for it."""
 
     grant_id: str
     client_id: str
@@ -92,6 +93,8 @@ class DeviceCode:
     created_at: int
     expires_at: int
     interval_seconds: int
+    ip: str | None = None
+    user_agent: str | None = None
     polled_at: int | None = None
     user_id: str | None = None
     granted: bool | None = None
@@ -168,6 +171,8 @@ async def insert_device_code(
         code.created_at,
         code.expires_at,
         code.interval_seconds,
+        code.ip,
+        code.user_agent,
     )
     return inserted is not None
 

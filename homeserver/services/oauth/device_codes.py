@@ -24,7 +24,7 @@ from homeserver.services.oauth.clients import DEVICE_GRANT, Client, Clients
 from homeserver.services.oauth.grants import Parameters
 from homeserver.services.oauth.metadata import LINK
 from homeserver.services.oauth.scopes import Scope, parse_scope
-from homeserver.services.sessions import SessionService, hash_token
+from homeserver.services.sessions import Origin, SessionService, hash_token
 from homeserver.storage import oauth_grants as storage
 from homeserver.storage.database import Database
 from homeserver.storage.oauth_grants import DeviceCode
@@ -68,7 +68,7 @@ class DeviceCodes:
         self._sessions = sessions
         self._clock_ms = clock_ms
 
-    async def begin(self, parameters: Parameters) -> JsonObject:
+    async def begin(self, parameters: Parameters, origin: Origin) -> JsonObject:
         """Answer a device authorization request.  Raises Authlib's :class:`OAuth2Error`."""
         if any(len(values) > 1 for values in parameters.values()):
             raise InvalidRequestError("A parameter is there more than once")
@@ -81,7 +81,7 @@ class DeviceCodes:
         now = self._clock_ms()
         await storage.delete_expired_device_codes(self._database, now - KEPT_FOR_MS)
         device_code = f"cmd_{secrets.token_urlsafe(32)}"
-        user_code = await self._insert(client, scope, device_code, now)
+        user_code = await self._insert(client, scope, device_code, now, origin)
         return {
             "device_code": device_code,
             "user_code": user_code,
@@ -91,7 +91,9 @@ class DeviceCodes:
             "interval": INTERVAL_SECONDS,
         }
 
-    async def _insert(self, client: Client, scope: Scope, device_code: str, now: int) -> str:
+    async def _insert(
+        self, client: Client, scope: Scope, device_code: str, now: int, origin: Origin
+    ) -> str:
         for _ in range(MOST_TRIES):
             letters = "".join(secrets.choice(LETTERS) for _ in range(CODE_LENGTH))
             row = DeviceCode(
@@ -101,6 +103,8 @@ class DeviceCodes:
                 now,
                 now + LIFETIME_MS,
                 INTERVAL_SECONDS,
+                origin.ip,
+                origin.user_agent,
             )
             if await storage.insert_device_code(
                 self._database, row, hash_token(device_code), self._hash(letters)

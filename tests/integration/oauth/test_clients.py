@@ -305,6 +305,46 @@ async def test_a_device_without_a_browser_is_logged_in(
     await client.refresh(tokens["refresh_token"])
 
 
+@pytest.mark.parametrize(
+    ("ip", "here"),
+    [
+        ("127.0.0.1", "you come from there, too"),
+        ("203.0.113.7", "you come from 127.0.0.1"),
+        (None, "you come from 127.0.0.1"),
+    ],
+)
+async def test_who_enters_a_code_is_told_who_has_asked_for_it(
+    database: Database, browser: Browser, client: Client, ip: str | None, here: str
+) -> None:
+    asked = await client.token_of_device()
+    await database.execute(
+        "UPDATE oauth_device_codes SET created_at = $1, ip = $2, user_agent = $3",
+        1_789_000_000_000,
+        ip,
+        "A <TV> app/1.0",
+    )
+    await browser.open(LINK, user_code=asked["user_code"])
+
+    page = await browser.sign_in()
+
+    assert "2026-09-10 00:26 UTC" in page.text
+    assert f"<dd>{ip or 'an unknown address'} ({here})</dd>" in page.text
+    assert "A &lt;TV&gt; app/1.0" in page.text
+    assert "has sent you the code" in page.text
+
+
+async def test_it_is_noted_who_asks_for_a_code(database: Database, client: Client) -> None:
+    await client.token_of_device("NOTED")
+
+    row = await database.fetchrow(
+        "SELECT ip, user_agent FROM oauth_device_codes WHERE scope LIKE '%NOTED'"
+    )
+
+    assert row is not None
+    assert row["ip"] == "127.0.0.1"
+    assert "aiohttp" in row["user_agent"]
+
+
 async def test_a_device_that_is_not_allowed_is_told_so(browser: Browser, client: Client) -> None:
     asked = await client.token_of_device()
     await browser.open(LINK, user_code=asked["user_code"])
