@@ -36,6 +36,7 @@ from homeserver.services.interactive_auth import (
 from homeserver.services.oauth import approvals
 from homeserver.services.oauth.browsers import new_cookie
 from homeserver.services.oauth.metadata import ACCOUNT, CROSS_SIGNING_RESET
+from homeserver.services.sessions import hash_token
 from homeserver.services.sign_in.proofs import SSO
 from homeserver.storage.uia import UiaSession
 
@@ -260,11 +261,18 @@ async def complete_auth_fallback(request: web.Request) -> web.Response:
 async def _complete_by_mail(request: web.Request) -> web.Response:
     request.app[RATE_LIMITS].check("challenge", caller_key(request))
     fields = await plain_page.form_fields(request)
+    known = account_cookie.read(request)
+    cookie = known or new_cookie()
+    session_id = request.query.get("session", "")
     try:
-        following = await email_fallback.take(request, request.query.get("session", ""), fields)
+        following = await email_fallback.take(request, session_id, fields, hash_token(cookie))
     except MatrixError as error:
         again = email_fallback.fields_after(error, fields)
         return await _form(request, EMAIL_IDENTITY, error, again)
     if following is None:
         return done_page(request)
-    return await _form(request, EMAIL_IDENTITY, fields=following)
+    page = await _form(request, EMAIL_IDENTITY, fields=following)
+    if known is None:
+        lifetime_ms = request.app[BROWSERS].lifetime_ms
+        account_cookie.give(request, page, cookie, lifetime_ms=lifetime_ms)
+    return page

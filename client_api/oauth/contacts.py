@@ -13,7 +13,7 @@ from client_api.oauth import emails, visits
 from client_api.oauth.account import BACK, CONTACTS
 from client_api.oauth.emails import Proof
 from client_api.oauth.visits import Visit
-from client_api.web import plain_page
+from client_api.web import link_code, plain_page
 from homeserver.app_keys import ACCOUNT_STANDING, THIRD_PARTY_BINDINGS, THIRD_PARTY_IDS
 from homeserver.errors import LimitExceeded, MatrixError, NotFound
 from homeserver.services.third_party_mails import ADD
@@ -89,7 +89,7 @@ async def change_contacts(request: web.Request) -> web.StreamResponse:
             return await _list(visit, plain_page.STATUS.format(text="It is taken away."))
         if proof is None:
             return _confirm(visit, await emails.send(visit, ADD, fields.get("email", "")))
-        await emails.confirmed(visit, proof, fields.get(emails.CODE, ""))
+        await emails.confirmed(visit, proof, fields.get(link_code.NAME, ""))
         addresses = request.app[THIRD_PARTY_IDS]
         credentials = {"sid": proof.sid, "client_secret": proof.secret}
         await addresses.add(visit.user_id, await addresses.validated(credentials))

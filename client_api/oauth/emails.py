@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass
 
 from client_api.oauth.visits import Visit
-from client_api.web import plain_page
+from client_api.web import link_code, plain_page
 from homeserver.app_keys import RATE_LIMITS, THIRD_PARTY_IDS
 from homeserver.callers import caller_key
 from homeserver.errors import MatrixError
@@ -29,16 +29,12 @@ ASK = """{notice}
 </div>
 <button>Send me a mail</button>
 </form>"""
-CODE = "link_code"
-HIDDEN = """<input type="hidden" name="sid" value="{sid}">
+HIDDEN = (
+    """<input type="hidden" name="sid" value="{sid}">
 <input type="hidden" name="client_secret" value="{secret}">
-<div class="field">
-<label for="link_code">The code, if the link shows one</label>
-<input id="link_code" name="link_code" maxlength="20" inputmode="numeric"
-  autocomplete="one-time-code" aria-describedby="link-code-hint">
-<p class="hint" id="link-code-hint">It does so when you open it in another browser,
-such as on your telephone.</p>
-</div>"""
+"""
+    + link_code.FIELD
+)
 SENT = plain_page.STATUS.format(
     text="We have sent you a mail. Follow its link first; then go on here."
 )
@@ -86,13 +82,10 @@ async def confirmed(visit: Visit, proof: Proof, code: str) -> str:
 
     Raises: :class:`NotFollowed`, :class:`~homeserver.errors.Forbidden` for a wrong code.
     """
-    addresses = visit.request.app[THIRD_PARTY_IDS]
     credentials = {"sid": proof.sid, "client_secret": proof.secret}
     try:
-        if code.strip():
-            visit.request.app[RATE_LIMITS].check("email_link", caller_key(visit.request))
-            await addresses.enter_code(proof.sid, proof.secret, code)
-        return await addresses.stage({"threepid_creds": credentials}, None)
+        await link_code.enter(visit.request, proof.sid, proof.secret, code)
+        return await visit.request.app[THIRD_PARTY_IDS].stage({"threepid_creds": credentials}, None)
     except ThirdPartyAuthFailed as error:
         raise NotFollowed("Follow the link in the mail first, or ask for another one") from error
 

@@ -8,7 +8,7 @@ from client_api.oauth import emails, visits
 from client_api.oauth.emails import Proof
 from client_api.oauth.sign_in import RECOVER, enter
 from client_api.oauth.visits import Visit
-from client_api.web import plain_page
+from client_api.web import link_code, plain_page
 from homeserver.app_keys import ACCOUNT_STANDING, ACCOUNTS, RATE_LIMITS, THIRD_PARTY_IDS
 from homeserver.callers import caller_key
 from homeserver.errors import LimitExceeded, MatrixError, NotFound, UserLocked
@@ -79,7 +79,7 @@ async def _set_password(visit: Visit, proof: Proof, fields: dict[str, str]) -> U
     plain_page.check_new_password(password, fields.get("repeated", ""))
     request.app[RATE_LIMITS].check("challenge", caller_key(request))
     addresses = request.app[THIRD_PARTY_IDS]
-    sid = await emails.confirmed(visit, proof, fields.get(emails.CODE, ""))
+    sid = await emails.confirmed(visit, proof, fields.get(link_code.NAME, ""))
     user_id = await addresses.owner_for_reset(sid)
     if request.app[ACCOUNT_STANDING].is_locked(user_id):
         raise UserLocked()

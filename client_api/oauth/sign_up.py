@@ -14,7 +14,7 @@ from client_api.oauth import emails, visits
 from client_api.oauth.emails import Proof
 from client_api.oauth.sign_in import enter
 from client_api.oauth.visits import Visit
-from client_api.web import plain_page
+from client_api.web import link_code, plain_page
 from homeserver.app_keys import CONFIG, RATE_LIMITS, REGISTRATION, TERMS
 from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, InvalidParam, LimitExceeded, MatrixError
@@ -138,7 +138,7 @@ async def sign_up(request: web.Request) -> web.StreamResponse:
         code=fields.get("code", [""])[0],
         ticked=tuple(fields.get("accepted", ())),
         proof=emails.proof_of({key: values[0] for key, values in fields.items()}),
-        link_code=fields.get(emails.CODE, [""])[0],
+        link_code=fields.get(link_code.NAME, [""])[0],
     )
     try:
         if _rules(request).email_needed and choice.proof is None:

@@ -584,6 +584,30 @@ async def test_a_client_that_does_not_know_the_stage_opens_a_page(world: World) 
     assert await world.addresses(made["access_token"]) == [CANONICAL]
 
 
+async def test_a_link_from_the_page_counts_for_the_browser_that_has_asked(world: World) -> None:
+    request: dict[str, Any] = {"username": "alice", "password": "sesame"}
+    session = (await world.one.call("POST", "/register", request, status=401))["session"]
+    path = f"/_matrix/client/v3/auth/{STAGE}/fallback/web?session={session}"
+
+    async def post(**fields: str) -> str:
+        async with world.one.client.post(path, data=fields) as response:
+            return await response.text()
+
+    waiting = await post(email=ADDRESS)
+    sid = waiting.partition('name="sid" value="')[2].partition('"')[0]
+    world.one.client.session.cookie_jar.clear()  # whoever reads the mail has another browser
+    _, page = await world.follow()
+    code = page.partition("<strong>")[2].partition("</strong>")[0]
+    not_yet = await post(sid=sid, email=ADDRESS)
+    wrong = await post(sid=sid, email=ADDRESS, link_code="x")
+    done = await post(sid=sid, email=ADDRESS, link_code=code)
+
+    assert "Enter this code" in page
+    assert "has not been confirmed" in not_yet and sid in not_yet
+    assert "not the code" in wrong and sid in wrong
+    assert "onAuthDone" in done
+
+
 async def test_the_older_spelling_adds_an_address_too(world: World) -> None:
     token = await world.one.register("alice")
     creds = await world.credentials("/account/3pid")
