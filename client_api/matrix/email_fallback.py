@@ -36,8 +36,11 @@ async def take(
 ) -> str | None:
     """Go one step on with what a form says: the next form's fields; None once it is done.
 
-    ``browser_hash``: of the cookie by which the browser is known.  Raises: what asking for a mail raises; :class:`~homeserver.errors.NotFound` for a session that
-    is over; :class:`~homeserver.errors.Forbidden` for one that nobody may complete here.
+    ``browser_hash``: of the cookie by which the browser is known.
+
+    Raises: what asking for a mail and :func:`~client_api.web.link_code.enter` raise;
+    :class:`~homeserver.errors.NotFound` for a session that is over;
+    :class:`~homeserver.errors.Forbidden` for one that nobody may complete here.
     """
     session = await request.app[INTERACTIVE_AUTH].get_session_for(session_id, EMAIL_IDENTITY)
     if "sid" not in fields:
