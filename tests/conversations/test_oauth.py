@@ -145,6 +145,20 @@ async def test_a_matrix_client_logs_in_through_the_provider(
         assert answer["user_id"] == "@ann:one.test"
 
 
+async def test_a_login_token_that_an_address_has_in_it_already_is_taken_out(
+    database: Database, tmp_path: Path
+) -> None:
+    async with with_provider(database, tmp_path, Provider()) as (_, browser):
+        url = "https://element.test/?loginToken=planted&a=%20b&login%54oken=too"
+        path = f"/_matrix/client/v3/login/sso/redirect?redirectUrl={quote(url, safe='')}"
+
+        _, _, page = await browser.get(await browser.at_provider(path))
+
+        assert "https://element.test/?a=%20b&amp;loginToken=cml_" in page
+        assert "planted" not in page
+        assert "too" not in page.partition("<main")[2]
+
+
 async def test_a_listed_matrix_client_is_gone_back_to_at_once(
     database: Database, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote_plus, urlencode, urlsplit, urlunsplit
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
 from homeserver.protocol.events import JsonObject
@@ -55,9 +55,14 @@ class Return:
     trusted: bool
 
     def address(self, **parameters: str) -> str:
-        """The address with parameters added to its query."""
+        """The address with parameters in its query, in the place of any of these names."""
         parts = urlsplit(self.url)
-        query = "&".join(filter(None, (parts.query, urlencode(parameters))))
+        kept = "&".join(
+            part
+            for part in parts.query.split("&")
+            if unquote_plus(part.partition("=")[0]) not in parameters
+        )
+        query = "&".join(filter(None, (kept, urlencode(parameters))))
         return urlunsplit((parts.scheme, parts.netloc, parts.path, query, parts.fragment))
 
 
