@@ -26,7 +26,7 @@ from homeserver.app_keys import (
     THIRD_PARTY_IDS,
 )
 from homeserver.callers import caller_key
-from homeserver.errors import Forbidden, MatrixError
+from homeserver.errors import Forbidden, MatrixError, UnknownToken
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.appservices.registration import AppService
@@ -103,8 +103,14 @@ async def login(request: web.Request) -> web.Response:
 
 
 async def _check_service(request: web.Request, body: JsonObject) -> UserId:
-    """An application service logs in as one of its users."""
-    service = require_app_service(request)
+    """An application service logs in as one of its users.
+
+    Raises :class:`Forbidden` for the token of somebody else.  Spec: appservice login.
+    """
+    try:
+        service = require_app_service(request)
+    except UnknownToken as error:
+        raise Forbidden(error.text) from error
     check_may_log_in(service)
     named = identified_user(body, request.app[CONFIG].server_name)
     return await request.app[APP_SERVICES].check_login(service, named)

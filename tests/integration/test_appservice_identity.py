@@ -48,12 +48,13 @@ async def test_a_token_that_is_no_services_registers_and_logs_in_nobody(
     async with bridged(database, tmp_path) as world:
         alice = await world.one.register("alice")
         body = {"type": "m.login.application_service", "username": "_irc_x", "identifier": {}}
-        for path in ("/register", "/login"):
+        refusals = (("/register", 401, "M_UNKNOWN_TOKEN"), ("/login", 403, "M_FORBIDDEN"))
+        for path, status, errcode in refusals:
             without = await world.one.call("POST", path, body, status=401)
-            wrong = await world.one.call("POST", path, body, token=alice, status=401)
+            wrong = await world.one.call("POST", path, body, token=alice, status=status)
 
             assert without["errcode"] == "M_MISSING_TOKEN"
-            assert wrong["errcode"] == "M_UNKNOWN_TOKEN"
+            assert wrong["errcode"] == errcode
 
 
 async def test_names_of_a_service_are_its_own_and_only_they_are(
