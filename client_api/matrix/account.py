@@ -15,6 +15,7 @@ from homeserver.app_keys import (
     ACCOUNTS,
     APP_SERVICES,
     RATE_LIMITS,
+    THIRD_PARTY_BINDINGS,
     THIRD_PARTY_IDS,
 )
 from homeserver.callers import caller_key
@@ -100,7 +101,11 @@ async def deactivate_account(request: web.Request) -> web.Response:
     requester = await find_user(request)
     body = await read_json(request, optional=True)
     erase = bool(optional(body, "erase", bool))
+    id_server = optional(body, "id_server", str)
     user_id = await _owner(request, body, requester)
 
-    unbound = await request.app[ACCOUNTS].deactivate(user_id, erase=erase)
+    unbound = True
+    if id_server is not None:
+        unbound = await request.app[THIRD_PARTY_BINDINGS].unbind_at(user_id, id_server)
+    unbound = await request.app[ACCOUNTS].deactivate(user_id, erase=erase) and unbound
     return json_response({"id_server_unbind_result": "success" if unbound else "no-support"})

@@ -90,6 +90,14 @@ class ThirdPartyBindings:
         """Unbind all of a user's addresses.  True if none is left."""
         return await self._unbind(user_id, await storage.get_bindings(self._database, user_id))
 
+    async def unbind_at(self, user_id: str, id_server: str) -> bool:
+        """Unbind the addresses of a user's account at one identity server, be they known to be
+        bound there or not.  False if it did not do it."""
+        known = await storage.get_ids(self._database, user_id)
+        return await self._unbind(
+            user_id, [Binding(entry.medium, entry.address, id_server) for entry in known]
+        )
+
     async def _unbind(self, user_id: str, bindings: list[Binding]) -> bool:
         complete = True
         for binding in bindings:

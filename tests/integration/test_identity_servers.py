@@ -10,7 +10,9 @@ import pytest
 
 from homeserver.protocol.identifiers import UserId
 from homeserver.storage import accounts as account_storage
+from homeserver.storage import third_party_ids as address_storage
 from homeserver.storage.database import Database
+from homeserver.storage.third_party_ids import ThirdPartyId
 from homeserver.wiring import Wiring
 from tests.harness.identity_server import TOKEN, IdentityServer
 from tests.integration.single import running
@@ -60,6 +62,24 @@ async def test_what_is_bound_ends_with_the_account(scene: Scene) -> None:
 
     assert answer == {"id_server_unbind_result": "success"}
     assert scene.identity.owners == {}
+
+
+@pytest.mark.parametrize(
+    ("named", "unbound"), [("its own", "success"), ("evil.test", "no-support"), (None, "success")]
+)
+async def test_who_ends_an_account_may_name_the_identity_server_that_is_to_forget_it(
+    scene: Scene, named: str | None, unbound: str
+) -> None:
+    address = ThirdPartyId("email", ADDRESS, BOB, 1, 1)
+    await address_storage.insert_id(scene.one.wiring.database, address)
+    scene.identity.owners[("email", ADDRESS)] = BOB  # by a client, without a word to us
+    id_server = scene.identity.name if named == "its own" else named
+    body = {"auth": AUTH, **({"id_server": id_server} if id_server is not None else {})}
+
+    answer = await scene.one.call("POST", "/account/deactivate", body, token=scene.bob)
+
+    assert answer == {"id_server_unbind_result": unbound}
+    assert (scene.identity.owners == {}) is (named == "its own")
 
 
 async def by_an_admin(scene: Scene) -> None:
