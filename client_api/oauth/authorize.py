@@ -64,7 +64,8 @@ ADMIN = ", and, since you are an admin here, to administer this server"
 CAUTION = "Go on only if you have just come from there."
 DEVICE_CAUTION = (
     "Go on only if a device that is before you shows this very code, and you have just begun to "
-    "log in there. Whoever has sent you the code, or a link with it, wants to get into your account."
+    "log in there. Whoever has sent you the code, or a link with it, wants to get into your "
+    "account."
 )
 ASKED = """<dt>The code was asked for</dt><dd>{when}</dd>
 <dt>From</dt><dd>{ip} ({here})</dd>

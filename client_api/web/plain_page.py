@@ -59,9 +59,7 @@ NEW_ACCOUNT_FIELDS = """<div class="field">
 <p class="hint" id="name-hint">Small letters, digits and . _ = - / +. Others write to you at
 @name:{server}. It cannot be changed later.</p>
 </div>
-""" + NEW_PASSWORD_FIELDS.format(
-    label="Choose a password", label_again="The password once more"
-)
+""" + NEW_PASSWORD_FIELDS.format(label="Choose a password", label_again="The password once more")
 TICK = (
     '<p class="tick"><label><input type="checkbox" name="accepted" value="{key}" required{ticked}>'
     ' I accept: <a href="{url}" target="_blank" rel="noopener noreferrer" lang="{lang}" '
