@@ -37,7 +37,8 @@ MAX_USER_AGENT_LENGTH = 512
 def access_token(request: web.Request) -> str | None:
     """The request's access token, if it bears one: in its header, or in its query."""
     header = request.headers.get(hdrs.AUTHORIZATION)
-    if header is not None and header.startswith(BEARER):
+    # RFC 9110, authentication scheme: its case does not matter
+    if header is not None and header[: len(BEARER)].lower() == BEARER.lower():
         return header[len(BEARER) :].strip()
     return request.query.get("access_token") or None
 

@@ -24,6 +24,8 @@ from homeserver.web import json_response, optional, query_int, read_json, requir
 
 routes = ClientRoutes()
 
+VISIBILITY = ("m.room.history_visibility", "")
+
 
 @routes.get("/directory/room/{alias}")
 async def get_room_id_by_alias(request: web.Request) -> web.Response:
@@ -66,9 +68,9 @@ async def get_local_aliases(request: web.Request) -> web.Response:
     """A room's aliases on this instance."""
     requester = await require_user(request)
     room_id = path_room_id(request)
-    room = await request.app[ROOMS].get(room_id)
-    visibility = room.content(("m.room.history_visibility", "")).get("history_visibility")
-    if visibility != "world_readable":
+    room = await request.app[ROOMS].find(room_id)
+    shown = room is not None and room.content(VISIBILITY).get("history_visibility")
+    if shown != "world_readable":
         await request.app[ROOMS].get_joined(room_id, requester.user_id)
 
     return json_response({"aliases": await request.app[DIRECTORY].aliases(room_id)})

@@ -19,6 +19,8 @@ from homeserver.app_keys import (
     THIRD_PARTY_INVITES,
 )
 from homeserver.protocol.identifiers import UserId
+from homeserver.services.membership import own_fields
+from homeserver.services.requester import Requester
 from homeserver.web import json_response, optional, read_json
 
 routes = ClientRoutes()
@@ -44,21 +46,31 @@ async def _show_invitation(
         await request.app[THIRD_PARTY_INVITES].accept(user_id, room_id, signed)
 
 
-@routes.post("/join/{room_id_or_alias}")
-async def join_room(request: web.Request) -> web.Response:
-    """Join by room ID or alias."""
-    requester = await require_sender(request)
-    body = await read_json(request, optional=True)
-    room_id, servers = await _find(request, requester.user_id)
+async def _join(
+    request: web.Request,
+    requester: Requester,
+    room_id: str,
+    servers: list[str],
+    body: dict[str, Any],
+) -> web.Response:
     if requester.guest:
         await request.app[GUESTS].check_join(room_id)
     request.app[RATE_LIMITS].check("join", requester.user_id)
 
     await _show_invitation(request, body, requester.user_id, room_id)
     await request.app[MEMBERSHIP].join(
-        requester.user_id, room_id, servers=servers, reason=_reason(body)
+        requester.user_id, room_id, servers=servers, reason=_reason(body), extra=own_fields(body)
     )
     return json_response({"room_id": room_id})
+
+
+@routes.post("/join/{room_id_or_alias}")
+async def join_room(request: web.Request) -> web.Response:
+    """Join by room ID or alias."""
+    requester = await require_sender(request)
+    body = await read_json(request, optional=True)
+    room_id, servers = await _find(request, requester.user_id)
+    return await _join(request, requester, room_id, servers, body)
 
 
 @routes.post("/rooms/{room_id}/join")
@@ -66,16 +78,7 @@ async def join_room_by_id(request: web.Request) -> web.Response:
     """Join by room ID."""
     requester = await require_sender(request)
     body = await read_json(request, optional=True)
-    room_id = path_room_id(request)
-    if requester.guest:
-        await request.app[GUESTS].check_join(room_id)
-    request.app[RATE_LIMITS].check("join", requester.user_id)
-
-    await _show_invitation(request, body, requester.user_id, room_id)
-    await request.app[MEMBERSHIP].join(
-        requester.user_id, room_id, servers=room_servers(request), reason=_reason(body)
-    )
-    return json_response({"room_id": room_id})
+    return await _join(request, requester, path_room_id(request), room_servers(request), body)
 
 
 @routes.post("/knock/{room_id_or_alias}")

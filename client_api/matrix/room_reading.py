@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from aiohttp import web
 
 from client_api.auth import require_user
 from client_api.matrix.parsing import path_room_id
 from client_api.routing import V1, ClientRoutes
-from homeserver.app_keys import TIMELINE, TIMELINE_DATES, TIMELINE_STATE
+from homeserver.app_keys import ROOMS, TIMELINE, TIMELINE_DATES, TIMELINE_STATE
 from homeserver.errors import BadJson, Forbidden, InvalidParam, MissingParam, NotFound
 from homeserver.protocol.filters import BadFilter, RoomEventFilter
+from homeserver.protocol.identifiers import UserId
+from homeserver.services.requester import Requester
 from homeserver.services.sync_token import parse_timeline_token
 from homeserver.services.timeline import NO_FILTER, PageRequest
 from homeserver.services.timeline_dates import DateQuery
@@ -75,16 +78,19 @@ def _membership(request: web.Request, name: str) -> str | None:
 async def get_messages(request: web.Request) -> web.Response:
     """A page of a room's history."""
     requester = await require_user(request)
+    event_filter = _filter(request)
+    usual = min(event_filter.limit or DEFAULT_LIMIT, LARGEST_LIMIT)
     page = PageRequest(
         backwards=_direction(request),
         start=token(request, "from"),
         stop=token(request, "to"),
-        limit=query_int(request, "limit", DEFAULT_LIMIT, most=LARGEST_LIMIT) or 1,
-        filter=_filter(request),
+        limit=query_int(request, "limit", usual, most=LARGEST_LIMIT) or 1,
+        filter=event_filter,
     )
-    return json_response(
-        await request.app[TIMELINE].messages(requester, path_room_id(request), page)
-    )
+    answer = await request.app[TIMELINE].messages(requester, path_room_id(request), page)
+    if page.start is not None:  # spec: "the same as the value given in from"
+        answer["start"] = request.query["from"]
+    return json_response(answer)
 
 
 @routes.get("/rooms/{room_id}/context/{event_id}")
@@ -145,10 +151,22 @@ async def get_members(request: web.Request) -> web.Response:
 @routes.get("/rooms/{room_id}/joined_members")
 async def get_joined_members(request: web.Request) -> web.Response:
     """The profiles of those who are in a room."""
-    requester = await require_user(request)
-    return json_response(
-        await request.app[TIMELINE_STATE].joined_members(requester, path_room_id(request))
-    )
+    room_id = path_room_id(request)
+    reader = await _member(request, await require_user(request), room_id)
+    return json_response(await request.app[TIMELINE_STATE].joined_members(reader, room_id))
+
+
+async def _member(request: web.Request, requester: Requester, room_id: str) -> Requester:
+    """Who reads: for an application service, any of its users who is in the room.
+
+    Spec: ``GET /rooms/{roomId}/joined_members``.
+    """
+    service = requester.app_service
+    room = await request.app[ROOMS].find(room_id) if service is not None else None
+    if service is None or room is None or room.is_joined(requester.user_id):
+        return requester
+    own = next((user for user in room.joined_local if service.is_interested_in_user(user)), None)
+    return requester if own is None else replace(requester, user_id=UserId(own))
 
 
 @routes.get("/rooms/{room_id}/state")

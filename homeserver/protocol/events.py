@@ -230,6 +230,8 @@ def _set_redacts(pdu: JsonObject, redacts: str, room_version: RoomVersion) -> No
         # v11: redacts is in the content
         pdu["content"] = {**pdu["content"], "redacts": str(redacts)}
     else:
+        # Spec: client-server API, PUT /send: moved from the content to the top level
+        pdu["content"] = {k: v for k, v in pdu["content"].items() if k != "redacts"}
         pdu["redacts"] = str(redacts)
 
 

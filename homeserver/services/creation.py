@@ -175,6 +175,8 @@ class RoomCreation:
     async def _free_alias(self, localpart: str | None) -> str | None:
         if localpart is None:
             return None
+        if not localpart:
+            raise InvalidParam("'room_alias_name' is empty")
         try:
             alias = RoomAlias.parse(f"#{localpart}:{self._server_name}")
         except ValueError as error:
@@ -350,12 +352,22 @@ def power_levels(creator: UserId, request: RoomRequest, version: RoomVersion) ->
     content.update(request.power_levels)
     if version.privileged_creators and request.version is None:
         content["users"] = _without_creators(content["users"], creator, request)
-    if version.privileged_creators and "events" not in request.power_levels:
-        # Spec: "MUST explicitly be higher than state_default".
-        default = content["state_default"]
-        above = default + 1 if isinstance(default, int) else TOMBSTONE_LEVEL
-        content["events"]["m.room.tombstone"] = max(TOMBSTONE_LEVEL, above)
+    if version.privileged_creators:
+        _guard_tombstone(content, request)
     return content
+
+
+def _guard_tombstone(content: JsonObject, request: RoomRequest) -> None:
+    """Spec: the level of tombstones "MUST explicitly be higher than ``state_default``".
+
+    Unless the request names one.
+    """
+    events, default = content["events"], content["state_default"]
+    named = request.power_levels.get("events")
+    if not isinstance(events, dict) or (isinstance(named, dict) and "m.room.tombstone" in named):
+        return
+    above = default + 1 if isinstance(default, int) else TOMBSTONE_LEVEL
+    content["events"] = {**events, "m.room.tombstone": max(TOMBSTONE_LEVEL, above)}
 
 
 def _without_creators(users: object, creator: UserId, request: RoomRequest) -> object:

@@ -143,12 +143,16 @@ class Directory:
         return await storage.get_room_aliases(self._database, room_id)
 
     async def check_canonical_alias(self, room_id: str, content: JsonObject) -> None:
-        """Refuse a canonical alias that does not lead to the room.  Raises ``M_BAD_ALIAS``."""
+        """Refuse a canonical alias that does not lead to the room.
+
+        Raises :class:`InvalidParam` for what is no alias, ``M_BAD_ALIAS``.
+        """
         room = await self._rooms.get(room_id)
         key = ("m.room.canonical_alias", "")
         await room.load_events(self._store, (key,))
         before = room.content(key)
-        for text in new_aliases(before, content):
+        aliases = [parse_alias(text) for text in new_aliases(before, content)]
+        for text in aliases:
             try:
                 found, _ = await self.lookup(text)
             except MatrixError as error:
@@ -223,7 +227,7 @@ def _summary(
         "canonical_alias": content["canonical_alias"].get("alias"),
         "room_type": content["create"].get("type"),
     }
-    chunk.update({key: value for key, value in shown.items() if isinstance(value, str)})
+    chunk.update({k: value for k, value in shown.items() if isinstance(value, str) and value})
     return chunk
 
 
@@ -236,13 +240,19 @@ def parse_alias(text: str) -> RoomAlias:
 
 
 def new_aliases(before: Any, after: JsonObject) -> list[str]:
-    """The aliases that a canonical alias event names and the last one did not."""
+    """The aliases that a canonical alias event names and the last one did not.
+
+    Spec: ``m.room.canonical_alias``: without an alias, as with null and an empty text, the room has
+    none.  Raises :class:`InvalidParam`.
+    """
 
     def named(content: Any) -> list[Any]:
-        alternatives = content.get("alt_aliases", [])
-        names = [content.get("alias"), *(alternatives if isinstance(alternatives, list) else [])]
-        return [name for name in names if name is not None]
+        alias, alternatives = content.get("alias"), content.get("alt_aliases")
+        names = [] if alias in (None, "") else [alias]
+        return names + (alternatives if isinstance(alternatives, list) else [])
 
+    if not isinstance(after.get("alt_aliases", []), list | None):
+        raise InvalidParam("'alt_aliases' must be an array of room aliases")
     old = named(before)
     new = [name for name in named(after) if name not in old]
     if not all(isinstance(name, str) for name in new):

@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 import orjson
 
-from homeserver.errors import BadJson, InvalidParam, MatrixError, NotFound, NotJson
+from homeserver.errors import BadJson, Forbidden, InvalidParam, NotFound, NotJson
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import BadFilter, SyncFilter
 from homeserver.storage import filters as storage
@@ -44,9 +44,7 @@ class FilterService:
             new = await storage.insert_filter(self._database, user_id, definition, definition_hash)
             if new is not None:
                 return str(new)
-        raise MatrixError(
-            "You have too many filters", errcode="M_RESOURCE_LIMIT_EXCEEDED", status=403
-        )
+        raise Forbidden("You have too many filters: use those that you have")
 
     async def get(self, user_id: str, filter_id: str) -> JsonObject:
         """A stored definition.  Raises: :class:`NotFound`."""
@@ -61,7 +59,7 @@ class FilterService:
     async def resolve(self, user_id: str, text: str) -> SyncFilter:
         """The filter that a query string names: an ID, or a definition in JSON.
 
-        Raises: :class:`InvalidParam`, :class:`NotFound`, :class:`BadJson`.
+        Raises: :class:`InvalidParam`, :class:`NotJson`, :class:`BadJson`.
         """
         key: tuple[str, str] | str = text if text.startswith("{") else (user_id, text)
         compiled = self._compiled.get(key)
@@ -69,7 +67,7 @@ class FilterService:
             if text.startswith("{"):
                 definition = _parse_json(text)
             else:
-                definition = await self.get(user_id, text)
+                definition = await self._named(user_id, text)
             compiled = parse_filter(definition)
             if len(text) > MAX_CACHED_LENGTH:
                 return compiled
@@ -78,6 +76,12 @@ class FilterService:
                 self._compiled.popitem(last=False)
         self._compiled.move_to_end(key)
         return compiled
+
+    async def _named(self, user_id: str, filter_id: str) -> JsonObject:
+        try:
+            return await self.get(user_id, filter_id)
+        except NotFound as error:  # it is the parameter that is wrong, not the endpoint
+            raise InvalidParam("There is no filter of that ID") from error
 
 
 def _parse_json(text: str) -> object:

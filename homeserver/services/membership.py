@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from homeserver.errors import BadJson, Forbidden, MatrixError, NotFound
+from homeserver.errors import Forbidden, MatrixError, NotFound
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.identifiers import UserId, server_name_of
 from homeserver.services.arrivals import Arrivals
@@ -21,6 +21,16 @@ from homeserver.storage.database import Database
 logger = structlog.get_logger(__name__)
 
 RESTRICTED = ("restricted", "knock_restricted")
+# What a user does not say of their own join: it means something to servers.
+NOT_OWN = frozenset(
+    {
+        "membership",
+        "reason",
+        "third_party_signed",
+        "third_party_invite",
+        "join_authorised_via_users_server",
+    }
+)
 
 
 class RemoteRooms(Protocol):
@@ -111,11 +121,12 @@ class Membership:
     ) -> None:
         """Join a local user to a room, through other instances if we are not in it.
 
-        ``servers``: instances that may know the room.  Spec: ``POST /join/{roomIdOrAlias}``.
+        ``servers``: instances that may know the room.  ``extra``: what else goes into the member
+        event; a name or avatar in it is for this room alone.  Spec: ``POST /join/{roomIdOrAlias}``.
         """
         content: JsonObject = {
-            **(extra or {}),
             **await self._profiles.member_fields(user_id),
+            **(extra or {}),
             "membership": "join",
         }
         if reason is not None:
@@ -148,6 +159,8 @@ class Membership:
                 return
         candidates = await self._candidates(user_id, room_id, servers, room)
         if not candidates:
+            if room is not None and room.joined_local:
+                raise Forbidden("You are in none of the rooms whose members may join this one")
             raise NotFound("This server does not know that room, nor another server to ask")
         await self._remote.join(user_id, room_id, candidates, content)
 
@@ -208,10 +221,15 @@ class Membership:
         *,
         servers: Iterable[str] = (),
         reason: str | None = None,
+        extra: JsonObject | None = None,
     ) -> None:
-        """Ask to be let in.  Spec: ``POST /knock/{roomIdOrAlias}``."""
+        """Ask to be let in.  ``extra``: as for :meth:`join`.
+
+        Spec: ``POST /knock/{roomIdOrAlias}``.
+        """
         content: JsonObject = {
             **await self._profiles.member_fields(user_id),
+            **(extra or {}),
             "membership": "knock",
         }
         if reason is not None:
@@ -235,8 +253,13 @@ class Membership:
     async def check_invites(
         self, inviter: UserId, invitees: Iterable[UserId], is_direct: bool
     ) -> None:
-        """Ask consent and policy for several invites before any is sent."""
+        """Ask consent and policy for several invites before any is sent.
+
+        Raises :class:`Forbidden` for who would invite themselves; what consent and policy raise.
+        """
         for invitee in invitees:
+            if invitee == inviter:
+                raise Forbidden("You are in the room already: you cannot invite yourself")
             await self._gate.may_invite(inviter, invitee, is_direct=is_direct)
 
     async def invite(
@@ -338,6 +361,8 @@ class Membership:
         row = await storage.get_membership(self._database, room_id, user_id)
         if room is not None and room.joined_local:
             if room.membership(user_id) == "leave":
+                if row is None:
+                    raise Forbidden("You are not in that room")
                 return
             draft = Draft(user_id, "m.room.member", content, user_id)
             await self._rooms.send(room_id, draft, gated=gated)
@@ -382,15 +407,17 @@ class Membership:
         room = await self._rooms.get_joined(room_id, sender)
         if room.membership(target) == "ban":
             raise Forbidden("That user is banned: unban them instead")
+        if sender == target:
+            await self.require_leave(target, room_id)
         await self.set_membership(sender, room_id, target, "leave", reason=reason)
 
     async def unban(
         self, sender: UserId, room_id: str, target: UserId, reason: str | None = None
     ) -> None:
-        """Lift a ban."""
+        """Lift a ban.  Raises 403 ``M_BAD_STATE`` for who is not banned."""
         room = await self._rooms.get_joined(room_id, sender)
         if room.membership(target) != "ban":
-            raise BadJson("That user is not banned")
+            raise MatrixError("That user is not banned", errcode="M_BAD_STATE", status=403)
         await self.set_membership(sender, room_id, target, "leave", reason=reason)
 
     async def forget(self, user_id: UserId, room_id: str) -> None:
@@ -406,3 +433,8 @@ class Membership:
                 await self._leave(user_id, row.room_id, None)
             except MatrixError as error:
                 logger.warning("could not leave", room_id=row.room_id, reason=error.text)
+
+
+def own_fields(body: JsonObject) -> JsonObject:
+    """What a user may put into the member event of their own join or knock."""
+    return {key: value for key, value in body.items() if key not in NOT_OWN}

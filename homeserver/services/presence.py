@@ -155,6 +155,16 @@ class PresenceService:
         if self.enabled and user is not None:
             self._update(user, user.act(self._clock_ms()))
 
+    def profile_changed(self, user_id: str, profile: JsonObject) -> None:
+        """A user of ours has another name or avatar; who is offline has nobody told by this.
+
+        Spec: client-server API, events on change of profile information.
+        """
+        user = self._users.get(user_id)
+        if self.enabled and user is not None and user.presence != OFFLINE:
+            user.profile = profile
+            self._update(user, True)
+
     async def forget(self, user_id: str) -> None:
         """Keep nothing of a user whose account has ended; what is stored is deleted elsewhere."""
         self._users.pop(user_id, None)
@@ -242,7 +252,8 @@ class PresenceService:
         user = self._users.get(user_id)
         if user is None or not self.enabled:
             return None
-        return {"type": PRESENCE, "sender": user_id, "content": user.content(self._clock_ms())}
+        content = user.event_content(self._clock_ms())
+        return {"type": PRESENCE, "sender": user_id, "content": content}
 
     async def get(self, reader: str, user_id: str) -> JsonObject:
         """A user's presence.  Spec: ``GET /presence/{userId}/status``.
@@ -278,7 +289,7 @@ class PresenceService:
             shown -= await hidden_from(self._audience, reader, shown, PRESENCE_SCOPE)
         now = self._clock_ms()
         return [
-            {"type": PRESENCE, "sender": user_id, "content": user.content(now)}
+            {"type": PRESENCE, "sender": user_id, "content": user.event_content(now)}
             for user_id, user in changed.items()
             if user_id in shown or user_id == reader
         ]

@@ -5,7 +5,7 @@ Spec: client-server API, presence: last active ago, and idle timeout; MSC3026, b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from homeserver.protocol.events import JsonObject
@@ -54,6 +54,7 @@ class UserPresence:
     version: int = 0
     told: frozenset[str] = frozenset()  # the instances that know
     told_at: int = 0  # ms
+    profile: JsonObject = field(default_factory=dict)  # since it changed: name and avatar
 
     @property
     def idle(self) -> bool:
@@ -72,6 +73,13 @@ class UserPresence:
         if self.status_msg is not None:
             content["status_msg"] = self.status_msg
         return content
+
+    def event_content(self, now: int) -> JsonObject:
+        """The same as clients are sent it: with the name and the avatar, if they have changed.
+
+        Spec: client-server API, events on change of profile information.
+        """
+        return {**self.profile, **self.content(now)}
 
     def recall(self, row: Remembered | None) -> None:
         """Take in what is on disk of them."""

@@ -76,6 +76,8 @@ class ProfileService:
         self._members = members
         self.may_act: Callable[[str], None] = lambda _user_id: None
         """Raises for a user who changes nothing now."""
+        self.on_changed: Callable[[str, JsonObject], None] = lambda _user_id, _fields: None
+        """Told of a local user's new name or avatar."""
 
     # ------------------------------------------------------------ reading
 
@@ -116,13 +118,15 @@ class ProfileService:
         if key in MEMBER_FIELDS and value in ("", None):
             await self.delete_field(user_id, key)
             return
+        if len(orjson.dumps(value)) > MAX_PROFILE_BYTES:
+            raise too_large()
         check_value(key, value)
         async with self._database.transaction() as connection:
             fields = await storage.lock_profile(connection, user_id)
             before = _member_fields(fields)
             fields[key] = value
             if len(orjson.dumps(fields)) > MAX_PROFILE_BYTES:
-                raise ProfileTooLarge("A profile has at most 64 KiB")
+                raise too_large()
             await storage.set_profile(connection, user_id, fields)
         await self._propagate(user_id, before, _member_fields(fields))
 
@@ -143,6 +147,7 @@ class ProfileService:
         """Tell the user's rooms.  Spec: events on change of profile information."""
         if before == after:
             return
+        self.on_changed(user_id, after)
         slots = asyncio.Semaphore(CONCURRENT_ROOMS)
 
         async def update(room_id: str) -> None:
@@ -154,6 +159,11 @@ class ProfileService:
 
         rooms = await self._members.joined_rooms(user_id)
         await asyncio.gather(*(update(room_id) for room_id in rooms))
+
+
+def too_large() -> ProfileTooLarge:
+    """The answer to what no profile can hold."""
+    return ProfileTooLarge("A profile has at most 64 KiB")
 
 
 def _member_fields(fields: JsonObject) -> JsonObject:

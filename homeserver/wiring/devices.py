@@ -112,6 +112,7 @@ class DeviceParts:
         )
         wiring.log.subscribe(activity.on_notice)
         wiring.log.subscribe(self.presence.on_notice)
+        wiring.profiles.on_changed = self.presence.profile_changed
         health = wiring.transport.health
         health.subscribe(
             lambda peer: None if health.is_failing(peer) else self.presence.peers.is_back(peer)

@@ -133,7 +133,7 @@ async def test_bad_parameters_are_refused(
 
 
 async def test_an_unknown_filter_is_refused(http: Http, room_id: str) -> None:
-    assert (await http.get("sync", 404, filter="12345"))["errcode"] == "M_NOT_FOUND"
+    assert (await http.get("sync", 400, filter="12345"))["errcode"] == "M_INVALID_PARAM"
 
 
 async def test_every_way_to_read_a_room(

@@ -300,3 +300,21 @@ async def test_messages_leave_the_server_only_if_the_admin_agreed_for_the_servic
         refused = await world.call("POST", f"/rooms/{room_id}/invite", body, status=403)
 
         assert refused["errcode"] == "M_CONSENT_NOT_GIVEN"
+
+
+async def test_a_service_lists_the_members_of_rooms_that_any_of_its_users_is_in(
+    database: Database, tmp_path: Path
+) -> None:
+    """Spec: ``GET /joined_members``: "any of the AS's users must be in the room"."""
+    async with bridged(database, tmp_path) as world:
+        alice = await world.one.register("alice")
+        room_id = await world.one.room(alice)
+        path = f"/rooms/{room_id}/joined_members"
+        await world.ghost("ann")
+
+        before = await world.call("GET", path, status=403)
+        await world.call("POST", f"/join/{room_id}", {}, user=GHOST)
+        after = await world.call("GET", path)
+
+        assert before["errcode"] == "M_FORBIDDEN"
+        assert set(after["joined"]) == {"@alice:one.test", GHOST}
