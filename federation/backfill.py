@@ -94,7 +94,10 @@ class Backfill:
             pdus = answer.get("pdus")
             if not isinstance(pdus, list) or not pdus:
                 continue
-            events = await self._checker.check_many(pdus[:MAX_EVENTS], room.version)
+            # "the response of backfill MUST NOT be validated on" how many events a PDU cites
+            events = await self._checker.check_many(
+                pdus[:MAX_EVENTS], room.version, limit_references=False
+            )
             if await self._keep(room, events, server):
                 return True
         return False

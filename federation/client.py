@@ -55,6 +55,7 @@ class _Request:
     sign: bool
     timeout_seconds: float
     max_bytes: int
+    in_array: bool = False
 
 
 class FederationClient:
@@ -121,8 +122,12 @@ class FederationClient:
         max_bytes: int | None = None,
         sign: bool = True,
         interactive: bool = True,
+        in_array: bool = False,
     ) -> JsonObject:
-        """PUT a JSON object, or one that is canonical JSON already.  As :meth:`get`."""
+        """PUT a JSON object, or one that is canonical JSON already.  As :meth:`get`.
+
+        ``in_array``: the answer is ``[200, object]``, as deprecated operations have it.
+        """
         return await self._ask(
             _Request(
                 "PUT",
@@ -132,6 +137,7 @@ class FederationClient:
                 sign,
                 timeout_seconds or self._timeout_seconds,
                 max_bytes or self._max_bytes,
+                in_array,
             ),
             interactive,
         )
@@ -251,7 +257,7 @@ class FederationClient:
                 body = await read_bounded(request.destination, response, request.max_bytes)
         except TimeoutError as error:
             raise Temporary(request.destination, "no answer in time") from error
-        return parse_object(request.destination, body)
+        return parse_object(request.destination, body, in_array=request.in_array)
 
     @asynccontextmanager
     async def _open(
@@ -359,12 +365,14 @@ def as_failure(destination: str, error: Exception) -> FederationFailure:
     return Temporary(destination, f"the connection failed: {type(error).__name__}")
 
 
-def parse_object(destination: str, body: bytes) -> JsonObject:
+def parse_object(destination: str, body: bytes, *, in_array: bool = False) -> JsonObject:
     """An answer as JSON; :class:`Temporary` if it is no object."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Temporary(destination, "its answer is not JSON") from error
+    if in_array and isinstance(answer, list):
+        answer = answer[-1] if answer else None
     if not isinstance(answer, dict):
         raise Temporary(destination, "its answer is no JSON object")
     return answer

@@ -13,7 +13,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -24,7 +24,7 @@ from federation.pacing import Pacing, is_ephemeral
 from federation.pdus import PduChecker
 from homeserver.errors import BadJson, InvalidParam, MatrixError
 from homeserver.metrics import EVENTS_RECEIVED
-from homeserver.protocol.events import BadEvent, Event, parse_event
+from homeserver.protocol.events import BadEvent, Event, JsonObject, parse_event
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.event_store import EventStore
@@ -67,6 +67,18 @@ class JoinInProgress:
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class Elsewhere(Protocol):
+    """Rooms that we are not in, or not yet."""
+
+    @property
+    def in_progress(self) -> Mapping[str, JoinInProgress]:
+        """Rooms that we are about to be in; what comes for them is kept."""
+
+    async def taken_back(self, origin: str, pdu: JsonObject) -> str | None:
+        """Note that an invite or knock of one of ours is no more; the ID of the event that says
+        so, None for any other event.  Raises :class:`BadEvent`, :class:`FederationFailure`."""
+
+
 class Gate:
     """Takes transactions in, and places their events one room at a time."""
 
@@ -81,11 +93,10 @@ class Gate:
         fetching: Fetching,
         handle_edu: EduHandler,
         pacing: Pacing,
-        joining: Mapping[str, JoinInProgress],
+        elsewhere: Elsewhere,
         clock_ms: Callable[[], int],
     ) -> None:
-        """``joining``: rooms that we are about to be in; what comes for them is kept."""
-        self._joining = joining
+        self._elsewhere = elsewhere
         self._overflowed: set[str] = set()
         self._attempts: Counter[int] = Counter()
         self._database = database
@@ -190,12 +201,12 @@ class Gate:
         room = await self._rooms.find(room_id) if isinstance(room_id, str) else None
         if room is not None and not room.joined_local:
             room = None
-        joining = self._joining.get(str(room_id))
+        joining = self._elsewhere.in_progress.get(str(room_id))
         version = joining.version if joining is not None else None
         if room is not None:
             version = room.version
         if version is None:
-            return "for a room that we are not in"
+            return await self._take_elsewhere(origin, pdu, results)
         try:
             event = parse_event(pdu, version)
         except BadEvent as error:
@@ -206,6 +217,18 @@ class Gate:
         results[event.event_id] = {}
         if all(event.event_id != other.event_id for other in accepted):
             accepted.append(event)
+        return TAKEN
+
+    async def _take_elsewhere(self, origin: str, pdu: Any, results: dict[str, Any]) -> str:
+        """Of rooms that we are not in, only what becomes of our invites and knocks matters."""
+        try:
+            is_member = isinstance(pdu, dict) and pdu.get("type") == "m.room.member"
+            event_id = await self._elsewhere.taken_back(origin, pdu) if is_member else None
+        except (BadEvent, FederationFailure) as error:
+            return f"pdu: {error}"
+        if event_id is None:
+            return "for a room that we are not in"
+        results[event_id] = {}
         return TAKEN
 
     async def _take_edu(self, origin: str, edu: Any) -> str:
@@ -237,7 +260,7 @@ class Gate:
     async def _work(self, room_id: str) -> None:
         """Place a room's waiting events, in the order of the inbox, until none is left."""
         try:
-            joining = self._joining.get(room_id)
+            joining = self._elsewhere.in_progress.get(room_id)
             if joining is not None:
                 await joining.over.wait()
             room = None

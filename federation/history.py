@@ -89,14 +89,14 @@ class History:
     async def state_ids(self, room_id: str, event_id: str, origin: str) -> dict[str, Any]:
         """The IDs of the state before an event, and of its auth chain."""
         state = await self._state_before(await self._room(room_id, origin), event_id)
-        chain = await storage.auth_chain_ids(self._database, state.values())
+        chain = await storage.cited_chain_ids(self._database, state.values())
         return {"pdu_ids": list(state.values()), "auth_chain_ids": sorted(chain)}
 
     async def state(self, room_id: str, event_id: str, origin: str) -> dict[str, Any]:
         """The state before an event, and its auth chain."""
         room = await self._room(room_id, origin)
         state = await self._state_before(room, event_id)
-        chain = await storage.auth_chain_ids(self._database, state.values())
+        chain = await storage.cited_chain_ids(self._database, state.values())
         pdus = await self._pdus(room, chain | set(state.values()), origin)
         return {
             "pdus": [pdus[i] for i in state.values() if i in pdus],

@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-import orjson
 import structlog
 
 from federation.client import FederationClient
-from federation.errors import FederationFailure
+from federation.errors import FederationFailure, PeerError
 from federation.fetching import Fetching
 from federation.gate import JoinInProgress
 from federation.paths import path_of
-from federation.pdus import PduChecker, authorise_chain
+from federation.pdus import NotSigned, PduChecker, authorise_chain
+from federation.told_state import told_after_knock, told_with_invite
 from homeserver.errors import (
+    BadJson,
     Forbidden,
     IncompatibleRoomVersion,
+    InvalidParam,
     MatrixError,
     PeerFailed,
 )
@@ -52,7 +54,9 @@ from homeserver.storage.log import Log
 logger = structlog.get_logger(__name__)
 
 JOIN_TIMEOUT_SECONDS = 180.0
-MAX_STRIPPED_EVENTS, MAX_STRIPPED_BYTES = 50, 65_536
+# What we sent was malformed: the client that waits is not at fault (``PUT /send_join``, 400).
+OUR_FAULT = frozenset({"M_MISSING_PARAM", "M_INVALID_PARAM"})
+OLD_SERVER = (400, 404)  # one that may not know version 2 of an operation
 T = TypeVar("T")
 
 
@@ -121,7 +125,7 @@ class Joining:
         if isinstance(failure, MatrixError):
             raise failure
         if isinstance(failure, FederationFailure):
-            raise failure.to_matrix_error() from failure
+            raise _for_client(failure) from failure
         raise PeerFailed(f"No other server could help: {failure}") from failure
 
     async def _join_through(
@@ -201,22 +205,30 @@ class Joining:
             raise IncompatibleRoomVersion("This server does not support that room's version")
         if not isinstance(template, dict) or not isinstance(template.get("content"), dict):
             raise BadEvent("the event template is no event")
+        asked: JsonObject = {
+            "type": "m.room.member",
+            "room_id": room_id,
+            "sender": user_id,
+            "state_key": user_id,
+        }
+        if (
+            any(template.get(key) != value for key, value in asked.items())
+            or template["content"].get("membership") != content["membership"]
+        ):
+            raise BadEvent("the event template is not the one that was asked for")
         merged = {**content}
         for key in keep:
             if key in template["content"]:
                 merged[key] = template["content"][key]
         pdu: JsonObject = {
-            "type": "m.room.member",
-            "room_id": room_id,
-            "sender": user_id,
-            "state_key": user_id,
+            **asked,
             "content": merged,
+            "origin": self._server_name,
             "origin_server_ts": self._clock_ms(),
             **{k: template[k] for k in ("prev_events", "auth_events", "depth") if k in template},
         }
         if version.event_id_format is EventIdFormat.ASSIGNED:
             pdu["event_id"] = f"${self._random_id()}:{self._server_name}"
-            pdu["origin"] = self._server_name
         event = self._finished(pdu, version)
         room = await self._rooms.find(room_id)
         if room is not None and room.joined_local:  # a restricted join that others must let in
@@ -243,6 +255,8 @@ class Joining:
         state_pdus, chain_pdus = answer.get("state"), answer.get("auth_chain")
         if not isinstance(state_pdus, list) or not isinstance(chain_pdus, list):
             raise BadEvent("the answer to send_join has no state")
+        if answer.get("members_omitted") is True:
+            raise BadEvent("the answer to send_join lacks members, for which nobody had asked")
         chain = await self._checker.check_many(chain_pdus, version)
         state = [
             event for event in await self._checker.check_many(state_pdus, version) if event.is_state
@@ -277,7 +291,9 @@ class Joining:
                 path_of("v1/send_knock", room_id, event.event_id),
                 body=event.pdu,
             )
-            stripped = stripped_events(answer.get("knock_room_state"))
+            stripped = await told_after_knock(
+                self._checker, version, room_id, answer.get("knock_room_state")
+            )
             await self.keep_membership(event, version, [*stripped, stripped_state_event(event)])
             return event.event_id
 
@@ -313,6 +329,38 @@ class Joining:
         )
         await self._log.append(EventRecord(stored.event, live=False, memberships=(change,)))
 
+    async def taken_back(self, origin: str, pdu: JsonObject) -> str | None:
+        """An invite of one of ours is withdrawn, or a knock refused, in a room that we are not in.
+
+        There is no state to authorise it by, so its sender must be of the inviter's server, or of
+        one whose users made the room what we were told that it is; and it must come after what it
+        takes back.  The event's ID; None if it is nothing of the kind.  Raises :class:`BadEvent`,
+        :class:`FederationFailure`.
+        """
+        room_id, user_id = pdu.get("room_id"), pdu.get("state_key")
+        if not isinstance(room_id, str) or not isinstance(user_id, str):
+            return None
+        if server_name_of(user_id) != self._server_name:
+            return None
+        row = await room_storage.get_membership(self._database, room_id, user_id)
+        room = await room_storage.get_room(self._database, room_id)
+        if row is None or room is None or row.membership not in ("invite", "knock"):
+            return None
+        event = await self._checker.check(pdu, ROOM_VERSIONS[room.room_version])
+        before = await self._store.get(row.event_id)
+        senders = [row.sender, *(str(e.get("sender")) for e in row.stripped_state or ())]
+        trusted = {server_name_of(sender) for sender in senders} - {self._server_name}
+        if (
+            event.membership not in ("leave", "ban")
+            or server_name_of(event.sender) != origin
+            or origin not in trusted
+            or before is None
+            or event.depth <= before.event.depth
+        ):
+            return None
+        await self.keep_membership(event, event.room_version, None)
+        return event.event_id
+
     async def keep_membership(
         self,
         event: Event,
@@ -342,42 +390,56 @@ class Joining:
         assert event.state_key is not None
         server = server_name_of(event.state_key)
         try:
-            answer = await self._client.put(
-                server,
-                path_of("v2/invite", room.room_id, event.event_id),
-                body={
-                    "event": event.pdu,
-                    "room_version": room.version.identifier,
-                    "invite_room_state": stripped_state,
-                },
-            )
+            answer = await self._put_invite(server, room, event, stripped_state)
             signed = await self._checker.check(answer.get("event"), room.version)
             return merge_signatures(event, signed)
         except FederationFailure as error:
-            raise error.to_matrix_error() from error
+            raise _for_client(error) from error
         except BadEvent as error:
             raise PeerFailed(f"{server} sent back an invalid invite: {error}") from error
 
+    async def _put_invite(
+        self, server: str, room: LiveRoom, event: Event, told: list[JsonObject]
+    ) -> JsonObject:
+        """Send an invite; to a server that may be older than version 2 of it, in version 1.
+
+        Spec: ``PUT /v2/invite``: after 400 or 404, in room versions 1 and 2.
+        """
+        body: JsonObject = {
+            "event": event.pdu,
+            "room_version": room.version.identifier,
+            "invite_room_state": told,
+        }
+        try:
+            return await self._client.put(
+                server, path_of("v2/invite", room.room_id, event.event_id), body=body
+            )
+        except PeerError as error:
+            assigned = room.version.event_id_format is EventIdFormat.ASSIGNED
+            if not assigned or error.status not in OLD_SERVER:
+                raise
+        return await self._client.put(
+            server,
+            path_of("v1/invite", room.room_id, event.event_id),
+            body={**event.pdu, "unsigned": {"invite_room_state": told}},
+            in_array=True,
+        )
+
     async def receive_invite(
-        self, origin: str, pdu: JsonObject, version: RoomVersion, room_state: Any
+        self, origin: str, event_id: str, pdu: JsonObject, version: RoomVersion, room_state: Any
     ) -> JsonObject:
         """Take another instance's invite of one of our users; the PDU with our signature.
 
-        ``pdu`` must name a room.  Raises: :class:`BadEvent`, ``M_INVITE_BLOCKED``,
-        :class:`Forbidden`.
+        ``pdu`` must name a room.  Raises: :class:`BadJson`, :class:`InvalidParam`,
+        ``M_INVITE_BLOCKED``, :class:`Forbidden`.
         """
         room = await self._rooms.find(pdu["room_id"])
         if room is not None and room.joined_local and not room.allows_server(origin):
             raise Forbidden("Your server is not allowed in this room")
-        event = await self._checker.check(pdu, version)
-        if event.membership != "invite" or event.state_key is None:
-            raise BadEvent("that is no invite")
-        if server_name_of(event.state_key) != self._server_name:
-            raise Forbidden("That user is not of this server")
-        if server_name_of(event.sender) != origin:
-            raise Forbidden("The inviting user is not of your server")
+        event = await self._checked_invite(origin, event_id, pdu, version)
+        assert event.state_key is not None
         room = await self._rooms.find(event.room_id)
-        told = stripped_events(room_state)
+        told = await told_with_invite(self._checker, version, event.room_id, room_state)
         if room is None or not room.joined_local:  # else it is judged when the event arrives
             await self._gate.judge_incoming_invite(event, told)
         await self._gate.expect(UserId(event.state_key))
@@ -397,21 +459,29 @@ class Joining:
                 await self.keep_membership(event, version, stripped)
         return signed
 
+    async def _checked_invite(
+        self, origin: str, event_id: str, pdu: JsonObject, version: RoomVersion
+    ) -> Event:
+        """An invite that we may sign.  Spec: ``PUT /invite``, "certain validation"."""
+        try:
+            event = await self._checker.check(pdu, version)
+        except (NotSigned, FederationFailure) as error:
+            raise InvalidParam(f"The invite's signature was not verified: {error}") from error
+        except BadEvent as error:
+            raise BadJson(f"The invite is invalid: {error}") from error
+        if event.membership != "invite" or event.state_key is None:
+            raise InvalidParam("The event is no invite")
+        if event.event_id != event_id:
+            raise InvalidParam("The event is not the one that the path names")
+        if server_name_of(event.state_key) != self._server_name:
+            raise InvalidParam("That user is not of this server")
+        if server_name_of(event.sender) != origin:
+            raise InvalidParam("The inviting user is not of your server")
+        return event
 
-def stripped_events(entries: Any) -> list[JsonObject]:
-    """What another instance tells of a room, PDUs or stripped, cut to what clients get.
 
-    Invited users get it with every full sync, so there is a limit to how much it may be.
-    """
-    events: list[JsonObject] = []
-    size = 0
-    for entry in entries[:MAX_STRIPPED_EVENTS] if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and isinstance(entry.get("content"), dict):
-            stripped = {key: entry.get(key) for key in ("type", "sender", "state_key", "content")}
-            if not all(isinstance(stripped[key], str) for key in ("type", "sender", "state_key")):
-                continue
-            length = len(orjson.dumps(stripped))
-            if size + length <= MAX_STRIPPED_BYTES:
-                size += length
-                events.append(stripped)
-    return events
+def _for_client(failure: FederationFailure) -> MatrixError:
+    """What the client is told whose membership another instance refused."""
+    if isinstance(failure, PeerError) and failure.errcode in OUR_FAULT:
+        return PeerFailed(f"{failure.server_name} did not understand this server: {failure.text}")
+    return failure.to_matrix_error()

@@ -92,8 +92,11 @@ class Keyring:
     ) -> None:
         """Check that a server signed an object with a key that was valid at ``at_ts`` (ms).
 
+        All its signatures with keys that are known must be good; only where there is none is an
+        unknown key asked for.
         Raises: :class:`BadSignature`; :class:`KeyUnavailable` where the key cannot be had.
-        Spec: appendices, checking for a signature; room version 5, signing key validity.
+        Spec: appendices, checking for a signature; server-server API, validating hashes and
+        signatures on received events; room version 5, signing key validity.
         """
         key_ids = signing_key_ids(value, server_name)[:MAX_SIGNATURES]
         if not key_ids:
@@ -102,20 +105,27 @@ class Keyring:
             message = signable_json(value)
         except NotCanonical as error:
             raise BadSignature("what was signed is not JSON") from error
+        at = at_ts if enforce_validity else None
+        known = [key_id for key_id in key_ids if await self.has_key(server_name, key_id, at)]
+        for key_id in known:
+            await self._verify_with(server_name, key_id, at, value, message)
         failure: Exception | None = None
-        for key_id in key_ids:
+        for key_id in () if known else key_ids:
             try:
-                signature = signature_of(value, server_name, key_id)
-                key = await self.verify_keys_for(
-                    server_name, key_id, at_ts if enforce_validity else None
-                )
-                await self._verifier.verify(key, message, signature)
+                await self._verify_with(server_name, key_id, at, value, message)
             except (BadSignature, KeyUnavailable) as error:
                 failure = error
             else:
                 return
-        assert failure is not None
-        raise failure
+        if failure is not None:
+            raise failure
+
+    async def _verify_with(
+        self, server_name: str, key_id: str, at_ts: int | None, value: JsonObject, message: bytes
+    ) -> None:
+        signature = signature_of(value, server_name, key_id)
+        key = await self.verify_keys_for(server_name, key_id, at_ts)
+        await self._verifier.verify(key, message, signature)
 
     async def verify_signature(
         self, server_name: str, key_id: str, message: bytes, signature: bytes, at_ts: int
@@ -126,10 +136,13 @@ class Keyring:
 
     # ------------------------------------------------------------ finding
 
-    async def has_key(self, server_name: str, key_id: str, at_ts: int) -> bool:
-        """Whether a server's key that was valid at ``at_ts`` is here, so need not be asked for."""
+    async def has_key(self, server_name: str, key_id: str, at_ts: int | None) -> bool:
+        """Whether a server's key that was valid at ``at_ts`` is here, so need not be asked for.
+
+        For None, whether it was valid does not matter.
+        """
         if server_name == self._own_keys.server_name:
-            return True
+            return self._own_keys.find(key_id, at_ts) is not None
         return is_valid((await self._stored(server_name)).get(key_id), at_ts)
 
     async def verify_keys_for(self, server_name: str, key_id: str, at_ts: int | None) -> VerifyKey:

@@ -89,16 +89,24 @@ class Notary:
         return [self._own_keys.sign(response) for response in distinct]
 
     def _suffices(self, found: list[KeyResponse], asked: KeyQuery) -> bool:
-        """Whether what we have holds all that was asked for, valid for long enough.
+        """Whether what we have holds all that was asked for, valid for long enough, and not stale.
 
-        Spec: "If not supplied, the notary server MUST use the current time."
+        Spec: "If not supplied, the notary server MUST use the current time"; "notary servers should
+        cache a response for half of its lifetime".
         """
-        least = asked.least or self._clock_ms()
+        now = self._clock_ms()
+        least = asked.least or now
         by_id = {key.key_id: key for key in found}
         if not asked.keys:
-            return any(key.valid_until_ts >= least for key in found)
+            return any(key.valid_until_ts >= least and _is_fresh(key, now) for key in found)
         return all(
             key_id in by_id
             and (by_id[key_id].expired_ts or by_id[key_id].valid_until_ts) >= (wanted or least)
+            and _is_fresh(by_id[key_id], now)
             for key_id, wanted in asked.keys.items()
         )
+
+
+def _is_fresh(key: KeyResponse, now: int) -> bool:
+    """Whether less than half of its answer's lifetime has passed; an old key stays as it is."""
+    return key.expired_ts is not None or now <= (key.fetched_at + key.valid_until_ts) // 2

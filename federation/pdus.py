@@ -32,37 +32,48 @@ logger = structlog.get_logger(__name__)
 VERIFY_AT_ONCE = 200
 
 
+class NotSigned(BadEvent):
+    """An event does not bear a signature that it must bear."""
+
+
 class PduChecker:
     """Parses PDUs and verifies who signed them."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
-    async def check(self, pdu: Any, version: RoomVersion) -> Event:
+    async def check(
+        self, pdu: Any, version: RoomVersion, *, limit_references: bool = True
+    ) -> Event:
         """One PDU as an event; redacted if its content hash does not match.
 
-        Raises: :class:`BadEvent` for a bad format or signature.
+        ``limit_references``: as :func:`parse_event` has it.  Raises: :class:`BadEvent` for a bad
+        format, :class:`NotSigned` for a bad signature; :class:`FederationFailure` if a key cannot
+        be had.
         """
-        event = parse_event(pdu, version)
+        event = parse_event(pdu, version, limit_references=limit_references)
         await self._verify(event)
         return event if check_hashes(event) else redacted_copy(event)
 
-    async def check_many(self, pdus: Iterable[Any], version: RoomVersion) -> list[Event]:
+    async def check_many(
+        self, pdus: Iterable[Any], version: RoomVersion, *, limit_references: bool = True
+    ) -> list[Event]:
         """Those of many PDUs that pass; the others are dropped with a line in the log."""
         events: list[Event] = []
         batch: list[Any] = []
         for pdu in pdus:
             batch.append(pdu)
             if len(batch) == VERIFY_AT_ONCE:
-                events.extend(await self._check_batch(batch, version))
+                events.extend(await self._check_batch(batch, version, limit_references))
                 batch = []
-        events.extend(await self._check_batch(batch, version))
+        events.extend(await self._check_batch(batch, version, limit_references))
         return events
 
-    async def _check_batch(self, pdus: Sequence[Any], version: RoomVersion) -> list[Event]:
-        results = await asyncio.gather(
-            *(self.check(pdu, version) for pdu in pdus), return_exceptions=True
-        )
+    async def _check_batch(
+        self, pdus: Sequence[Any], version: RoomVersion, limit_references: bool
+    ) -> list[Event]:
+        checks = (self.check(pdu, version, limit_references=limit_references) for pdu in pdus)
+        results = await asyncio.gather(*checks, return_exceptions=True)
         events = []
         for result in results:
             if isinstance(result, Event):
@@ -74,7 +85,7 @@ class PduChecker:
         return events
 
     async def _verify(self, event: Event) -> None:
-        """Check the signatures of all servers that must have signed.  Raises :class:`BadEvent`."""
+        """Check the signatures of all servers that must have signed.  Raises :class:`NotSigned`."""
         signed = redact(event.pdu, event.room_version)
         for server_name in required_signers(event.pdu, event.room_version):
             try:
@@ -85,7 +96,7 @@ class PduChecker:
                     enforce_validity=event.room_version.enforce_key_validity,
                 )
             except BadSignature as error:
-                raise BadEvent(f"not validly signed by {server_name}: {error}") from error
+                raise NotSigned(f"not validly signed by {server_name}: {error}") from error
 
 
 def authorise_chain(

@@ -95,11 +95,11 @@ async def get_event_by_timestamp(request: web.Request) -> web.Response:
 @routes.get("/v1/backfill/{room_id}")
 async def backfill_room(request: web.Request) -> web.Response:
     """History before some events."""
+    event_ids = request.query.getall("v", [])
+    if not event_ids or "limit" not in request.query:
+        raise MissingParam("'v' and 'limit' are required")
     pdus = await request.app[HISTORY].backfill(
-        request.match_info["room_id"],
-        request.query.getall("v", []),
-        query_int(request, "limit", 10),
-        request[ORIGIN],
+        request.match_info["room_id"], event_ids, query_int(request, "limit", 0), request[ORIGIN]
     )
     return json_response(_transaction(request, pdus))
 
@@ -108,6 +108,8 @@ async def backfill_room(request: web.Request) -> web.Response:
 async def get_missing_events(request: web.Request) -> web.Response:
     """Events between two ends of the graph."""
     body = request[CONTENT]
+    if "earliest_events" not in body or "latest_events" not in body:
+        raise MissingParam("'earliest_events' and 'latest_events' are required")
     pdus = await request.app[HISTORY].missing_events(
         request.match_info["room_id"],
         earliest=string_list(body, "earliest_events"),

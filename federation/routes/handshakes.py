@@ -13,10 +13,10 @@ from federation.app_keys import HANDSHAKES, JOINING
 from federation.routes.base import FederationRoutes
 from federation.server import CONTENT, ORIGIN
 from homeserver.errors import BadJson, Forbidden, IncompatibleRoomVersion, InvalidParam
-from homeserver.protocol.events import BadEvent, JsonObject
+from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
-from homeserver.web import json_response
+from homeserver.web import json_response, query_bool, required
 
 routes = FederationRoutes()
 
@@ -62,20 +62,24 @@ async def make_leave(request: web.Request) -> web.Response:
     return json_response(template)
 
 
-async def _send(request: web.Request, membership: str) -> dict[str, Any]:
+async def _send(
+    request: web.Request, membership: str, *, omit_members: bool = False
+) -> dict[str, Any]:
     return await request.app[HANDSHAKES].send(
         membership,
         request.match_info["room_id"],
         request.match_info["event_id"],
         request[CONTENT],
         request[ORIGIN],
+        omit_members=omit_members,
     )
 
 
 @routes.put("/v2/send_join/{room_id}/{event_id}")
 async def send_join(request: web.Request) -> web.Response:
     """Take a join; answer the state before it and its auth chain."""
-    return json_response(await _send(request, "join"))
+    omit_members = query_bool(request, "omit_members")
+    return json_response(await _send(request, "join", omit_members=omit_members))
 
 
 @routes.put("/v1/send_join/{room_id}/{event_id}")
@@ -108,11 +112,11 @@ async def send_leave_v1(request: web.Request) -> web.Response:
 async def invite(request: web.Request) -> web.Response:
     """Sign an invite of one of our users, if they take it."""
     body = request[CONTENT]
-    version = ROOM_VERSIONS.get(str(body.get("room_version")))
+    identifier = required(body, "room_version", str)
+    version = ROOM_VERSIONS.get(identifier)
     if version is None:
         raise IncompatibleRoomVersion(
-            "This server does not support that room version",
-            room_version=str(body.get("room_version")),
+            "This server does not support that room version", room_version=identifier
         )
     signed = await _invite(request, body.get("event"), version, body.get("invite_room_state"))
     return json_response({"event": signed})
@@ -131,9 +135,10 @@ async def invite_v1(request: web.Request) -> web.Response:
 async def _invite(
     request: web.Request, pdu: Any, version: RoomVersion, room_state: Any
 ) -> JsonObject:
-    if not isinstance(pdu, dict) or pdu.get("room_id") != request.match_info["room_id"]:
-        raise BadJson("The event is not of the room in the path")
-    try:
-        return await request.app[JOINING].receive_invite(request[ORIGIN], pdu, version, room_state)
-    except BadEvent as error:
-        raise InvalidParam(f"The invite is not valid: {error}") from error
+    if not isinstance(pdu, dict):
+        raise BadJson("'event' must be an object")
+    if pdu.get("room_id") != request.match_info["room_id"]:
+        raise InvalidParam("The event is not of the room in the path")
+    return await request.app[JOINING].receive_invite(
+        request[ORIGIN], request.match_info["event_id"], pdu, version, room_state
+    )

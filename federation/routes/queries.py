@@ -22,6 +22,8 @@ routes = FederationRoutes()
 @routes.get("/v1/query/profile")
 async def query_profile(request: web.Request) -> web.Response:
     """A local user's profile, or one field of it."""
+    if "user_id" not in request.query:
+        raise MissingParam("'user_id' is required")
     try:
         user_id = UserId.parse(request.query.get("user_id"))
     except InvalidIdentifier as error:

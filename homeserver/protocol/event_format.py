@@ -31,10 +31,11 @@ class BadEvent(ValueError):
     """An event does not have the format of its room version; the text says why."""
 
 
-def check_format(pdu: Any, room_version: RoomVersion) -> None:
+def check_format(pdu: Any, room_version: RoomVersion, *, limit_references: bool = True) -> None:
     """Check the fields of a PDU, their types and their sizes.
 
-    Raises: :class:`BadEvent`.
+    Not ``limit_references``: it may cite any number of events, as old ones do that come by
+    backfill.  Raises: :class:`BadEvent`.
     """
     if not isinstance(pdu, dict):
         raise BadEvent("an event must be a JSON object")
@@ -47,8 +48,9 @@ def check_format(pdu: Any, room_version: RoomVersion) -> None:
             _check_assigned_event_id(pdu)
     except InvalidIdentifier as error:
         raise BadEvent(str(error)) from error
-    _check_references(pdu, "prev_events", MAX_PREV_EVENTS, room_version)
-    _check_references(pdu, "auth_events", MAX_AUTH_EVENTS, room_version)
+    most = (MAX_PREV_EVENTS, MAX_AUTH_EVENTS) if limit_references else (None, None)
+    _check_references(pdu, "prev_events", most[0], room_version)
+    _check_references(pdu, "auth_events", most[1], room_version)
     _check_hashes_and_signatures(pdu)
     _check_json(pdu, room_version)
 
@@ -103,11 +105,13 @@ def _check_assigned_event_id(pdu: JsonObject) -> None:
         raise BadEvent("'event_id' must name a server in this room version")
 
 
-def _check_references(pdu: JsonObject, name: str, max_count: int, version: RoomVersion) -> None:
+def _check_references(
+    pdu: JsonObject, name: str, max_count: int | None, version: RoomVersion
+) -> None:
     references = pdu.get(name)
     if not isinstance(references, list):
         raise BadEvent(f"'{name}' must be an array")
-    if len(references) > max_count:
+    if max_count is not None and len(references) > max_count:
         raise BadEvent(f"'{name}' must have at most {max_count} entries")
     for reference in references:
         event_id = reference

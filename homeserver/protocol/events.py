@@ -159,11 +159,13 @@ def build_event(
     redacts: str | None = None,
     unsigned: JsonObject | None = None,
     event_id: str | None = None,
+    with_origin: bool = False,
 ) -> Event:
     """A new event of ours: hashed, signed, with its ID.
 
     ``room_id`` is not used for the create event from room version 12; ``event_id`` is used in room
-    versions 1 and 2, and needed there.  The format is not checked (:func:`check_format`).
+    versions 1 and 2, and needed there.  ``with_origin``: it names our server, as the handshakes
+    between servers want it.  The format is not checked (:func:`check_format`).
     Raises: :class:`BadEvent` if the content has no canonical JSON.
     Spec: server-server API, adding hashes and signatures to outgoing events.
     """
@@ -182,6 +184,8 @@ def build_event(
         pdu["state_key"] = str(state_key)
     if redacts is not None:
         _set_redacts(pdu, redacts, room_version)
+    if with_origin:
+        pdu["origin"] = server_name
     assigned = room_version.event_id_format is EventIdFormat.ASSIGNED
     if assigned:
         if event_id is None:
@@ -251,13 +255,14 @@ def references(events: Sequence[Event], room_version: RoomVersion) -> list[Any]:
 # ---------------------------------------------------------------- receiving
 
 
-def parse_event(pdu: Any, room_version: RoomVersion) -> Event:
+def parse_event(pdu: Any, room_version: RoomVersion, *, limit_references: bool = True) -> Event:
     """A PDU of another server as an event: its format checked, its ID computed.
 
     Of ``unsigned`` only the stripped state of invites and knocks stays.  Signatures and hashes are
-    the caller's to check.  Raises: :class:`BadEvent`.
+    the caller's to check.  ``limit_references``: as :func:`check_format` has it.
+    Raises: :class:`BadEvent`.
     """
-    check_format(pdu, room_version)
+    check_format(pdu, room_version, limit_references=limit_references)
     if "unsigned" in pdu:
         pdu = pdu.copy()
         unsigned = pdu.pop("unsigned")

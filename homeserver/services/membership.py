@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from enum import Enum, auto
 from typing import Protocol
 
 import structlog
@@ -31,6 +32,14 @@ NOT_OWN = frozenset(
         "join_authorised_via_users_server",
     }
 )
+
+
+class Conditions(Enum):
+    """Whether somebody meets a restricted room's conditions, as far as can be seen from here."""
+
+    MET = auto()
+    NOT_MET = auto()
+    UNKNOWN = auto()  # this server is not in every room that is named
 
 
 class RemoteRooms(Protocol):
@@ -175,30 +184,39 @@ class Membership:
         """One of ours who may let the user in, if they meet a restricted room's conditions."""
         if not self._needs_authorising(room, user_id):
             return None
-        if not await self.meets_conditions(room, user_id):
+        if await self.conditions(room, user_id) is not Conditions.MET:
             return None
         return self.authorising_user(room)
 
-    async def meets_conditions(self, room: LiveRoom, user_id: str) -> bool:
+    async def conditions(self, room: LiveRoom, user_id: str) -> Conditions:
         """Whether a user is in a room that a restricted join rule names.
 
-        Spec: room version 8, restricted rooms.
+        Spec: room version 8, restricted rooms; server-server API, restricted rooms.
         """
+        found = Conditions.NOT_MET
         allow = room.content(JOIN_RULES).get("allow")
         for condition in allow if isinstance(allow, list) else ():
             if not isinstance(condition, dict) or condition.get("type") != "m.room_membership":
                 continue
             allowed_id = condition.get("room_id")
-            other = await self._rooms.find(allowed_id) if isinstance(allowed_id, str) else None
-            if other is not None and other.is_joined(user_id):
-                return True
-        return False
+            if not isinstance(allowed_id, str):
+                continue
+            other = await self._rooms.find(allowed_id)
+            if other is None or not other.joined_local:
+                found = Conditions.UNKNOWN
+            elif other.is_joined(user_id):
+                return Conditions.MET
+        return found
 
     def authorising_user(self, room: LiveRoom) -> str | None:
         """A joined user of ours with the power to invite."""
+        best = max(room.joined_local, key=room.power_levels.user, default=None)
+        return best if best is not None and self.may_authorise(room, best) else None
+
+    def may_authorise(self, room: LiveRoom, user_id: str) -> bool:
+        """Whether a user of ours may let others into a restricted room."""
         levels = room.power_levels
-        best = max(room.joined_local, key=levels.user, default=None)
-        return best if best is not None and levels.user(best) >= levels.invite else None
+        return user_id in room.joined_local and levels.user(user_id) >= levels.invite
 
     async def _candidates(
         self, user_id: UserId, room_id: str, servers: Iterable[str], room: LiveRoom | None

@@ -32,7 +32,7 @@ from homeserver.services.presence_state import (
     UserPresence,
 )
 from homeserver.services.presence_strangers import Strangers
-from homeserver.services.values import is_integer, is_user_id
+from homeserver.services.values import is_compliant_user_id, is_integer
 from homeserver.storage import presence as storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord, MembershipChange
@@ -428,7 +428,7 @@ def _check_text(status_msg: str | None) -> None:
 
 
 def _is_push_entry(entry: object) -> bool:
-    if not isinstance(entry, dict) or not is_user_id(entry.get("user_id")):
+    if not isinstance(entry, dict) or not is_compliant_user_id(entry.get("user_id")):
         return False
     status_msg = entry.get("status_msg")
     if status_msg is not None and not isinstance(status_msg, str):

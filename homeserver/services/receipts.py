@@ -12,7 +12,7 @@ from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.audience import EVERYBODY, RECEIPTS_SCOPE, Audience
 from homeserver.services.outgoing import EduQueue, RoomServers
-from homeserver.services.values import is_integer, is_text, is_user_id
+from homeserver.services.values import is_compliant_user_id, is_integer, is_text
 from homeserver.storage import receipts as storage
 from homeserver.storage.account_data import AccountDataRecord
 from homeserver.storage.database import Database
@@ -241,7 +241,7 @@ def _parse(origin: str, room_id: str, by_user: object) -> Iterator[ReceiptRecord
     if not isinstance(by_user, dict):
         return
     for user_id, entry in by_user.items():
-        if not is_user_id(user_id) or server_name_of(user_id) != origin:
+        if not is_compliant_user_id(user_id) or server_name_of(user_id) != origin:
             continue
         event_ids = entry.get("event_ids") if isinstance(entry, dict) else None
         data = entry.get("data") if isinstance(entry, dict) else None

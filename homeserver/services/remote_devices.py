@@ -21,7 +21,7 @@ from homeserver.errors import MatrixError, PeerFailed
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.key_checks import is_cross_signing_key, is_device_keys
-from homeserver.services.values import is_integer, is_text, is_user_id
+from homeserver.services.values import is_compliant_user_id, is_integer, is_text
 from homeserver.storage import device_lists as storage
 from homeserver.storage import end_to_end_keys as key_storage
 from homeserver.storage.database import Database
@@ -107,7 +107,9 @@ class RemoteDevices:
         """Apply an ``m.device_list_update`` EDU, or mark the list stale; durable on return."""
         user_id, device_id = content.get("user_id"), content.get("device_id")
         stream_id, prev_ids = content.get("stream_id"), content.get("prev_id") or []
-        if not is_user_id(user_id) or not is_text(device_id) or not is_integer(stream_id):
+        if not is_compliant_user_id(user_id) or not is_text(device_id):
+            return
+        if not is_integer(stream_id):
             return
         if server_name_of(user_id) != origin or not isinstance(prev_ids, list):
             return
@@ -148,7 +150,7 @@ class RemoteDevices:
     async def receive_signing_keys(self, origin: str, content: JsonObject) -> None:
         """Apply an ``m.signing_key_update`` EDU; durable on return."""
         user_id = content.get("user_id")
-        if not is_user_id(user_id) or server_name_of(user_id) != origin:
+        if not is_compliant_user_id(user_id) or server_name_of(user_id) != origin:
             return
         if not await sharing_with_us(self._database, [user_id]):
             return

@@ -287,6 +287,7 @@ class Rooms:
                 server_name=self.server_name,
                 signing_key=self.signing_key,
                 event_id=f"${self._random_id()}:{self.server_name}" if assigned else None,
+                with_origin=self._goes_by_invite(draft),
             )
             check_format(event.pdu, room.version)
         except BadEvent as error:
@@ -296,6 +297,11 @@ class Rooms:
         if isinstance(verdict, Rejected):
             raise Forbidden(verdict.reason)
         return event
+
+    def _goes_by_invite(self, draft: Draft) -> bool:
+        """Whether another server has to sign it.  Spec: ``PUT /invite``, where it has an origin."""
+        is_invite = draft.type == "m.room.member" and draft.content.get("membership") == "invite"
+        return is_invite and server_name_of(draft.state_key or "") != self.server_name
 
     async def build_signed(self, room: LiveRoom, draft: Draft) -> Event:
         """Build an event to be sent: :meth:`build`, and the signature of the room's policy server.

@@ -15,7 +15,7 @@ from homeserver.errors import BadJson, InvalidParam, TooLarge
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.outgoing import EduQueue
-from homeserver.services.values import MAX_TEXT, is_text, is_user_id
+from homeserver.services.values import MAX_TEXT, is_compliant_user_id, is_text, is_user_id
 from homeserver.storage import to_device as storage
 from homeserver.storage.database import Connection, Database
 from homeserver.storage.log import Log
@@ -117,7 +117,7 @@ class ToDeviceService:
         """Deliver an ``m.direct_to_device`` EDU; durable on return, and once, however often."""
         sender, event_type = content.get("sender"), content.get("type")
         message_id, messages = content.get("message_id"), content.get("messages")
-        if not (is_user_id(sender) and is_text(event_type) and is_text(message_id)):
+        if not (is_compliant_user_id(sender) and is_text(event_type) and is_text(message_id)):
             return
         if server_name_of(sender) != origin or not isinstance(messages, dict):
             return

@@ -17,7 +17,7 @@ from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.audience import EVERYBODY, TYPING_SCOPE, Audience
 from homeserver.services.outgoing import EduQueue, RoomServers
-from homeserver.services.values import is_user_id
+from homeserver.services.values import is_compliant_user_id
 
 TYPING = "m.typing"
 DEFAULT_TIMEOUT_MS = 30_000
@@ -93,7 +93,7 @@ class TypingService:
         """Apply an ``m.typing`` EDU, if its user is in the room and of the sending instance."""
         room_id, user_id = content.get("room_id"), content.get("user_id")
         typing = content.get("typing")
-        if not isinstance(room_id, str) or not is_user_id(user_id):
+        if not isinstance(room_id, str) or not is_compliant_user_id(user_id):
             return
         if not isinstance(typing, bool) or server_name_of(user_id) != origin:
             return

@@ -26,7 +26,7 @@ SELECT server_name, key_id, verify_key, valid_until_ts, expired_ts, fetched_at
 FROM server_keys WHERE server_name = $1
 """
 SELECT_RESPONSES = """
-SELECT key_id, response, valid_until_ts, expired_ts FROM server_keys
+SELECT key_id, response, valid_until_ts, expired_ts, fetched_at FROM server_keys
 WHERE server_name = $1 AND response IS NOT NULL AND ($2::text[] = '{}' OR key_id = ANY($2))
 ORDER BY fetched_at DESC
 """
@@ -56,6 +56,7 @@ class KeyResponse:
     response: JsonObject
     valid_until_ts: int
     expired_ts: int | None
+    fetched_at: int
 
 
 async def save_keys(

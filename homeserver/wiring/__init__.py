@@ -383,7 +383,7 @@ class Wiring:
             fetching=self.fetching,
             handle_edu=edus.handle,
             pacing=Pacing(database=self.database, rate_limits=self.rate_limits),
-            joining=self.joining.in_progress,
+            elsewhere=self.joining,
             clock_ms=clock_ms,
         )
         self.handshakes = Handshakes(

@@ -56,6 +56,36 @@ async def test_a_wrong_signature_is_refused(net, node):
         await verify(node, peer, value)
 
 
+async def test_all_signatures_with_keys_that_are_known_must_be_good(net, node):
+    peer = await net.peer()
+    await verify(node, peer, signed(peer))
+    other, good = signing_key(61, "other"), signed(peer)
+    with_unknown = sign_json(good, peer.server_name, other)
+    forged = sign_json(good, peer.server_name, other)
+    forged["signatures"][peer.server_name][other.key_id] = other.sign(b"something else")
+
+    await verify(node, peer, with_unknown)
+    peer.old_keys = {
+        other.key_id: {"key": other.verify_key.to_base64(), "expired_ts": net.clock() + DAY_MS}
+    }
+    net.clock.advance(5)
+    await node.keyring.fetch(peer.server_name)
+
+    await verify(node, peer, with_unknown)
+    with pytest.raises(BadSignature):
+        await verify(node, peer, forged)
+
+
+async def test_an_unknown_key_is_not_asked_for_where_a_known_one_signed(net, node):
+    peer = await net.peer()
+    await verify(node, peer, signed(peer))
+    net.clock.advance(5)
+
+    await verify(node, peer, sign_json(signed(peer), peer.server_name, signing_key(61, "Zother")))
+
+    assert peer.key_requests == 1
+
+
 async def test_in_a_burst_each_gets_its_own_verdict(net, node):
     peer = await net.peer()
     good, bad = signed(peer), {**signed(peer), "hello": "forged"}
@@ -333,6 +363,25 @@ async def test_a_notary_asks_again_when_what_it_has_is_not_valid_for_long_enough
 
     assert (asked, peer.key_requests) == (1, 2)
     assert answer["server_keys"][0]["valid_until_ts"] >= least
+
+
+async def test_a_notary_keeps_an_answer_for_half_of_its_lifetime(net, notary):
+    peer = await net.peer()
+    path = f"/_matrix/key/v2/query/{peer.server_name}"
+    asked = []
+    for days in (0, 0.4, 0.2):
+        net.clock.advance(days * 24 * 3600)
+        async with notary.http.get(path) as response:
+            assert len((await response.json())["server_keys"]) == 1
+        asked.append(peer.key_requests)
+    await peer.close()
+    net.clock.advance(24 * 3600)
+
+    async with notary.http.get(path) as response:
+        answer = await response.json()
+
+    assert asked == [1, 1, 2]
+    assert [key["server_name"] for key in answer["server_keys"]] == [peer.server_name]
 
 
 @pytest.mark.parametrize(

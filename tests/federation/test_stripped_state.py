@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from federation.joining import MAX_STRIPPED_BYTES, MAX_STRIPPED_EVENTS, stripped_events
+from federation.told_state import MAX_STRIPPED_BYTES, MAX_STRIPPED_EVENTS, stripped_events
 
 
 def event(kind: str = "m.room.name", **content: Any) -> dict[str, Any]:

@@ -45,23 +45,35 @@ async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
         assert not gateway.problems, gateway.problems
 
 
-async def invited(peer: LyingPeer, room_id: str) -> dict[str, Any]:
+async def invited(peer: LyingPeer, topic: str) -> dict[str, Any]:
     """Mallory invites Bob to a room that is elsewhere."""
-    named = {"type": "m.room.name", "state_key": "", "content": {"name": "Lair"}, "sender": MALLORY}
-    content = {"membership": "invite"}
-    member = {"displayname": "Mallory M.", "membership": "join"}
-    joined = {
-        "type": "m.room.member",
-        "state_key": MALLORY,
-        "content": member,
-        "sender": MALLORY,
-    }
-    invite = peer.message(
-        "", type="m.room.member", state_key=BOB, content=content, room_id=room_id, origin=PEER
+    create = peer.finished(
+        {
+            "type": "m.room.create",
+            "sender": MALLORY,
+            "state_key": "",
+            "content": {"room_version": "12", "topic": topic},
+            "prev_events": [],
+            "auth_events": [],
+            "depth": 1,
+            "origin_server_ts": time.time_ns() // 1_000_000,
+        }
     )
+    room_id = "!" + id_of(create, V12)[1:]
+
+    def state(kind: str, state_key: str, content: dict[str, Any]) -> dict[str, Any]:
+        return peer.message("", type=kind, state_key=state_key, content=content, room_id=room_id)
+
+    member = {"displayname": "Mallory M.", "membership": "join"}
+    told = [
+        create,
+        state("m.room.name", "", {"name": "Lair"}),
+        state("m.room.member", MALLORY, member),
+    ]
+    invite = state("m.room.member", BOB, {"membership": "invite"})
     event_id = id_of(invite, V12)
     path = f"/_matrix/federation/v2/invite/{quote(room_id, safe='')}/{quote(event_id, safe='')}"
-    body = {"event": invite, "room_version": "12", "invite_room_state": [named, joined]}
+    body = {"event": invite, "room_version": "12", "invite_room_state": told}
     status, answer = await peer.ask("PUT", path, body)
     assert status == 200, answer
     return {"event_id": event_id, "room_id": room_id}
@@ -90,12 +102,12 @@ async def test_an_invite_from_elsewhere_is_pushed_unless_it_has_to_be_asked_for(
     group = "/_comity/client/v1/consent/group"
 
     await one.call("PUT", group, {"preset": "ask"}, token=bob)
-    await invited(peer, "!" + "a" * 43)
+    waiting = await invited(peer, "one")
     await settled(one)
     asked = list(gateway.notifications)
     await one.call("PUT", group, {"preset": "open"}, token=bob)
-    await one.call("POST", f"/rooms/{'!' + 'a' * 43}/leave", {}, token=bob)
-    open_ = await invited(peer, "!" + "b" * 43)
+    await one.call("POST", f"/rooms/{waiting['room_id']}/leave", {}, token=bob)
+    open_ = await invited(peer, "two")
 
     assert asked == []
     (notification,) = await gateway.take()

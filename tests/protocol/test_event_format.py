@@ -244,6 +244,13 @@ def test_the_number_of_references_is_limited(key: str, limit: int) -> None:
 
 
 @pytest.mark.parametrize("key", ["prev_events", "auth_events"])
+def test_what_comes_by_backfill_may_cite_any_number_of_events(key: str) -> None:
+    event = pdu(V12, **{key: [f"$event{number}" for number in range(50)]})
+
+    check_format(event, V12, limit_references=False)
+
+
+@pytest.mark.parametrize("key", ["prev_events", "auth_events"])
 @pytest.mark.parametrize("wrong", [1, None, "", "x", "$" + "a" * 255, "$a\x1fb", ["$a", {}], "$\0"])
 def test_a_reference_is_an_event_id(key: str, wrong: Any) -> None:
     assert_bad(pdu(V12, **{key: [wrong]}), match=key)

@@ -279,6 +279,17 @@ async def test_a_forged_or_malformed_update_changes_nothing(stage, content):
     assert await stage.carols_devices() == {"DESK": "curve"}
 
 
+@pytest.mark.parametrize("localpart", ["", "jürgen", "a b", "tab\t"])
+async def test_clients_are_not_told_of_the_devices_of_users_with_historical_names(stage, localpart):
+    user_id = f"@{localpart}:{PEER}"
+    since = await set_membership(stage.database, user_id)
+
+    await stage.remote.receive_update(PEER, update(6, [5]) | {"user_id": user_id})
+    await stage.remote.receive_signing_keys(PEER, {"user_id": user_id})
+
+    assert await stage.changed_for(ALICE, since) == ([], [])
+
+
 async def test_a_list_that_an_update_overtook_while_it_was_fetched_is_fetched_again(stage):
     await stage.track_carol(5)
     answer = stage.peers.user_devices

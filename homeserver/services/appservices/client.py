@@ -22,7 +22,7 @@ CONNECT_SECONDS = 10.0
 TRANSACTION_SECONDS = 60.0
 QUESTION_SECONDS = 10.0
 MAX_ANSWER_BYTES = 1024 * 1024
-OLD_ROUTES = (404, 405, 501)  # how one answers that knows only the older paths
+OLD_ROUTES = (404, 405, 500, 501)  # how one answers that knows only the older paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +105,10 @@ class ServiceClient:
         self, service: AppService, method: str, paths: Sequence[str], **request: Any
     ) -> Answer:
         answer = await self._request(service, method, paths[0], **request)
-        for path in paths[1:]:
-            if not answer.is_unknown_route:
-                break
-            answer = await self._request(service, method, path, **request)
+        for path in paths[1:] if answer.is_unknown_route else ():
+            other = await self._request(service, method, path, **request)
+            if not other.is_unknown_route:
+                return other
         return answer
 
     async def _request(
