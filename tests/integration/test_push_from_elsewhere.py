@@ -62,7 +62,9 @@ async def invited(peer: LyingPeer, topic: str) -> dict[str, Any]:
     room_id = "!" + id_of(create, V12)[1:]
 
     def state(kind: str, state_key: str, content: dict[str, Any]) -> dict[str, Any]:
-        return peer.message("", type=kind, state_key=state_key, content=content, room_id=room_id)
+        return peer.message(
+            "", type=kind, state_key=state_key, content=content, room_id=room_id, origin=PEER
+        )
 
     member = {"displayname": "Mallory M.", "membership": "join"}
     told = [
