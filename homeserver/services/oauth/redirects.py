@@ -31,14 +31,13 @@ def parse(uri: str) -> SplitResult | None:
 
 
 def is_web_page(uri: str) -> bool:
-    """Whether it is an https address without a user, a password or a fragment."""
+    """Whether it is an https address without a user or a password."""
     parts = parse(uri)
     return (
         parts is not None
         and parts.scheme == "https"
         and bool(parts.hostname)
         and "@" not in parts.netloc
-        and "#" not in uri
     )
 
 
@@ -50,10 +49,12 @@ def shares_host(uri: str, client_uri: str) -> bool:
 
 def may_register(uri: str, *, client_uri: str, application_type: str) -> bool:
     """Whether a client may have this redirect URI."""
+    if "#" in uri:
+        return False
     if is_web_page(uri):
         return shares_host(uri, client_uri)
     parts = parse(uri)
-    if parts is None or "#" in uri or application_type != NATIVE:
+    if parts is None or application_type != NATIVE:
         return False
     if parts.scheme == "http":
         return parts.hostname in LOOPBACK and parts.netloc in ("localhost", "127.0.0.1", "[::1]")

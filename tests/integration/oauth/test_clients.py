@@ -172,6 +172,15 @@ async def test_metadata_that_do_not_hold_together_are_refused(
     assert refused["error_description"]
 
 
+async def test_a_page_of_a_client_may_be_a_part_of_one(one: Instance) -> None:
+    page = "https://client.test/legal#privacy"
+    pages = {"client_uri": "https://client.test/#/", "tos_uri": page, "policy_uri": page}
+
+    answer = await one.call("POST", REGISTER, {**CLIENT, **pages}, status=201)
+
+    assert pages.items() <= answer.items()
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'{"client_uri": "\\u0000"}'])
 async def test_what_is_no_document_is_refused(one: Instance, body: bytes) -> None:
     async with one.client.post(REGISTER, data=body) as response:
