@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import accumulate
 from typing import Any, TypeVar, cast
+from urllib.parse import parse_qs
 
 import orjson
 import structlog
@@ -39,6 +40,7 @@ T = TypeVar("T")
 
 MAX_JSON_DEPTH = 100
 LARGE_BYTES = 65_536
+MOST_FORM_FIELDS = 100
 CLIENT_GONE = 499  # the status in the log of what nobody waited for
 STEPS = bytes.maketrans(b"{}[]", b"\x01\xff\x01\xff")  # as signed bytes: one down, one up
 NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"{}[]")
@@ -134,6 +136,23 @@ async def read_json(request: web.Request, *, optional: bool = False) -> dict[str
     if not isinstance(value, dict):
         raise BadJson("The body must be a JSON object")
     return value
+
+
+async def read_form_fields(request: web.Request) -> dict[str, list[str]]:
+    """A form's fields, each as often as it is there; the body, whatever it says that it is.
+
+    Raises :class:`InvalidParam` for what is none, :class:`TooLarge`.
+    """
+    try:
+        text = (await read_body(request)).decode()
+        fields = parse_qs(
+            text, max_num_fields=MOST_FORM_FIELDS, keep_blank_values=True, errors="strict"
+        )
+    except ValueError as error:
+        raise InvalidParam("That is no form, or has too many fields") from error
+    if any("\0" in value for values in fields.values() for value in values):
+        raise InvalidParam("A field has a NUL character")
+    return fields
 
 
 _TYPE_NAMES: dict[type, str] = {

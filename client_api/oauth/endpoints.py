@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs
 
 from aiohttp import hdrs, web
 from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, OAuth2Error
@@ -28,13 +27,12 @@ from homeserver.callers import caller_key
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError, UserLocked
 from homeserver.services.oauth.errors import TemporarilyUnavailable
 from homeserver.services.oauth.metadata import ENDPOINTS, issuer_of, server_metadata
-from homeserver.web import Handler, json_response, read_body, read_json
+from homeserver.web import Handler, json_response, read_form_fields, read_json
 
 routes = web.RouteTableDef()
 
 NO_STORE = {hdrs.CACHE_CONTROL: "no-store", hdrs.PRAGMA: "no-cache"}
 FORM = "application/x-www-form-urlencoded"
-MOST_FIELDS = 50
 METADATA_PATHS = (
     "/_matrix/client/v1/auth_metadata",
     "/_matrix/client/unstable/org.matrix.msc2965/auth_metadata",
@@ -84,13 +82,11 @@ async def form_parameters(request: web.Request) -> dict[str, list[str]]:
     if request.content_type != FORM:
         raise InvalidRequestError(f"The body must be {FORM}")
     try:
-        text = (await read_body(request)).decode()
-        fields = parse_qs(text, max_num_fields=MOST_FIELDS, errors="strict")
-    except (ValueError, MatrixError) as error:
-        raise InvalidRequestError("The body is no form, or too large") from error
-    if any("\0" in value for values in fields.values() for value in values):
-        raise InvalidRequestError("A parameter has a NUL character")
-    return fields
+        fields = await read_form_fields(request)
+    except MatrixError as error:
+        raise InvalidRequestError(error.text) from error
+    given = {key: [value for value in values if value] for key, values in fields.items()}
+    return {key: values for key, values in given.items() if values}
 
 
 # ---------------------------------------------------------------- discovery

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import html
 from dataclasses import dataclass
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from aiohttp import hdrs, web
 
@@ -13,15 +13,14 @@ from client_api.auth import origin
 from client_api.web import account_cookie, plain_page
 from client_api.web.static_files import CONTENT_SECURITY_POLICY
 from homeserver.app_keys import ACCOUNT_STANDING, BROWSERS
-from homeserver.errors import InvalidParam, UserLocked
+from homeserver.errors import UserLocked
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.oauth.browsers import new_cookie
 from homeserver.services.oauth.metadata import ACCOUNT, LINK
 from homeserver.storage.account_sessions import AccountSession
-from homeserver.web import Handler, read_body
+from homeserver.web import Handler, read_form_fields
 
 MAX_THEN_LENGTH = 4_000
-MOST_FIELDS = 100
 SIGN_IN, SIGN_UP = f"{ACCOUNT}/sign-in", f"{ACCOUNT}/sign-up"
 FORM_TOKEN = "form_token"
 FORM_TOKEN_FIELD = '<input type="hidden" name="form_token" value="{token}">'
@@ -91,13 +90,7 @@ async def read_form(visit: Visit) -> dict[str, str]:
 
 async def read_form_lists(visit: Visit) -> dict[str, list[str]]:
     """Like :func:`read_form`, where fields may be there more than once."""
-    try:
-        text = (await read_body(visit.request)).decode()
-        fields = parse_qs(text, max_num_fields=MOST_FIELDS, keep_blank_values=True, errors="strict")
-    except ValueError as error:
-        raise InvalidParam("That is no form of this page") from error
-    if any("\0" in value for values in fields.values() for value in values):
-        raise InvalidParam("A field has a NUL character")
+    fields = await read_form_fields(visit.request)
     cookie = None if visit.fresh else visit.cookie
     (token,) = fields.pop(FORM_TOKEN, [""])[:1]
     visit.request.app[BROWSERS].check_form(cookie, token)

@@ -11,7 +11,7 @@ import hmac
 import html
 import time
 from collections.abc import Callable
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -20,7 +20,7 @@ from homeserver.app_keys import CONFIG, CONSENT
 from homeserver.errors import Forbidden
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.services.consent import EVERYONE, Scope
-from homeserver.web import read_body
+from homeserver.web import read_form_fields
 
 routes = web.RouteTableDef()
 
@@ -115,7 +115,7 @@ async def show_consent(request: web.Request) -> web.Response:
 async def set_consent(request: web.Request) -> web.Response:
     """Take the answer; the row says that it came by the page."""
     user_id = _user(request)
-    answer = parse_qs((await read_body(request)).decode("utf-8", "replace")).get("answer", [""])[0]
+    (answer,) = (await read_form_fields(request)).get("answer", [""])[:1]
     if answer not in NOTICES:
         raise Forbidden("Choose one of the two answers")
 
