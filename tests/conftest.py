@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
+import structlog
 from aiohttp import web_app
 from hypothesis import HealthCheck, settings
 
@@ -117,6 +120,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def malformed_events() -> None:
     """What the clients of other tests sent is no excuse for what is answered in these."""
     contract().malformed = Malformed()
+
+
+_configure = structlog.configure
+
+
+def configure(*args: Any, **options: Any) -> None:
+    """As :func:`structlog.configure`, but what has logged once takes up what comes after."""
+    _configure(*args, **{**options, "cache_logger_on_first_use": False})
+
+
+structlog.configure = configure
+
+
+@pytest.fixture(autouse=True)
+def logging_ends_with_its_test() -> Iterator[None]:
+    """A command that a test runs sets up logging for its process, which here is everybody's."""
+    yield
+    structlog.reset_defaults()
+    for handler in logging.root.handlers[:]:
+        if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
+            logging.root.removeHandler(handler)
+    logging.root.setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").filters.clear()
 
 
 def forget_applications() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from homeserver.config import load_config
 from homeserver.protocol.signing import format_signing_key, generate_signing_key
 from homeserver.storage.database import Database
 from tests.conftest import TestPostgres
+from tests.harness.ports import free_port
 from tests.integration.single import running
 
 ROOT = Path(__file__).parent.parent
@@ -194,13 +194,6 @@ def comity(*arguments: str | Path) -> list[str]:
         "from homeserver.cli import main; main()",
         *map(str, arguments),
     ]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -256,6 +256,7 @@ class RemoteDevices:
         while users:
             user_id = next(iter(users))
             del users[user_id]
+            alive.clear()  # who is heard from while this fails is asked again at once
             try:
                 async with self._at_once:
                     await self.fetch(user_id)
@@ -268,7 +269,6 @@ class RemoteDevices:
                     logger.info("device list fetch failed", server_name=server_name)
                 else:
                     logger.exception("device list fetch failed", server_name=server_name)
-                alive.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await alive.wait()

@@ -21,7 +21,7 @@ from mautrix.types import (
     UserID,
 )
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60.0
 DOMAIN = "one.test"
 BOT = f"@_net_bot:{DOMAIN}"
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conversations.test_messages_documentation import lacks
+from tests.harness.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "conversations-api.md"
@@ -24,19 +24,6 @@ FILES = {"python": "echo.py", "js": "say.mjs"}
 END = "-- end of the answer --"
 PATIENCE_SECONDS = 180
 COMITY = "from homeserver.cli import main; main()"
-
-
-def free_port() -> int:
-    """A port that is free, and has a free one after it."""
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            try:
-                two.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
 
 
 @asynccontextmanager
@@ -94,7 +81,7 @@ def lacking(printed: str, promised: str) -> list[str]:
 async def test_the_page_leads_to_a_chat_across_two_instances(tmp_path: Path) -> None:
     for name in ("clients",):
         (tmp_path / name).symlink_to(ROOT / name)
-    port = free_port()
+    port = free_port(following=1)
     stay = (sys.executable, "-c", COMITY, "demo", "--stay", "--port", str(port))
     wrong: list[str] = []
     script = printed = ""

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from aiohttp.test_utils import unused_port
 from mautrix.types import EventType, PresenceState
 
 from homeserver.storage.database import Database
 from tests.clients.mautrix_bridge import BOT, Bridge, Remote
+from tests.harness.ports import free_port
 from tests.integration.single import Instance, running
 
 ALICE = "@alice:one.test"
@@ -70,7 +70,7 @@ class Stage:
 
 @pytest.fixture
 async def stage(database: Database, tmp_path: Path) -> AsyncIterator[Stage]:
-    port = unused_port()
+    port = free_port()
     async with serving(database, tmp_path, port) as one:
         stage = Stage(one, tmp_path, port)
         stage.alice = await one.register("alice")

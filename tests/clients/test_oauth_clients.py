@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from subprocess import PIPE
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from homeserver.storage.database import Database
+from tests.harness.ports import free_port
 from tests.integration.oauth_people import Browser
 from tests.integration.single import Instance, running
 
@@ -20,13 +20,6 @@ from .conftest import PATIENCE_SECONDS
 from .test_matrix_js_sdk import SCRIPTS, packages
 
 __all__ = ["packages"]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import orjson
 
 from .conftest import ApiUser
 
-SECONDS = 10
+SECONDS = 30
 
 
 class ClientSocket:

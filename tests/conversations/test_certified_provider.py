@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import aiohttp
 import pytest
 
 from homeserver.storage.database import Database
+from tests.harness.ports import free_port
 from tests.integration.single import running
 
 HERE = Path(__file__).parent / "oidc"
@@ -25,13 +25,6 @@ APP = "https://shop.test/done"
 CALLBACK = "http://chat.test/api/v1/sessions/oauth/work/callback"
 FORM = re.compile(r'<form[^>]*action="([^"]+)"')
 HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]+)"')
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

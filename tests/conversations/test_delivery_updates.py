@@ -37,7 +37,7 @@ class Ear:
 
     async def hears(self, count: int) -> list[dict[str, Any]]:
         """The updates of statuses, once there are so many."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.statuses) < count:
                 self.came.clear()
                 await self.came.wait()

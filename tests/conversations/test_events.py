@@ -15,7 +15,7 @@ from tests.integration.single import running
 
 from .conftest import ApiUser, new_user
 
-SECONDS = 10
+SECONDS = 30
 
 
 class Stream:
@@ -81,7 +81,7 @@ async def a_room(host: ApiUser, *members: ApiUser) -> str:
 async def is_online(user: ApiUser) -> None:
     """Wait until a user is told live."""
     feed = user.instance.wiring.conversations.feed_parts.feed
-    for _ in range(500):
+    for _ in range(3000):
         if user.user_id in feed.online:
             return
         await asyncio.sleep(0.01)

@@ -72,7 +72,7 @@ class Connection:
         await self.socket.send_json(frame)
 
     async def hear(self) -> Any:
-        return await self.socket.receive_json(timeout=10)
+        return await self.socket.receive_json(timeout=30)
 
 
 async def test_a_query_is_answered_on_a_websocket(alice: ApiUser) -> None:

@@ -724,7 +724,7 @@ async def test_a_message_viewed_once_is_gone_once_it_was_read(alice: ApiUser, bo
 
 async def until_gone(user: ApiUser, path: str) -> None:
     """Wait until a message is not shown any more, or shown as deleted."""
-    for _ in range(100):
+    for _ in range(600):
         async with user.instance.client.get(
             f"/api/v1{path}", headers={"Authorization": f"Bearer {user.token}"}
         ) as response:

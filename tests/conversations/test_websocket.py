@@ -363,7 +363,7 @@ async def test_open_sockets_are_counted(alice: ApiUser, bob: ApiUser) -> None:
     before = SOCKETS._value.get()
     async with connected(alice), connected(bob):
         assert SOCKETS._value.get() == before + 2
-    for _ in range(100):
+    for _ in range(3000):
         if SOCKETS._value.get() == before:
             break
         await asyncio.sleep(0.01)

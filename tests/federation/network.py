@@ -33,6 +33,7 @@ from homeserver.services.rate_limits import RateLimits
 from homeserver.services.server_blocks import ServerBlocks
 from homeserver.services.server_throttle import ServerThrottle
 from homeserver.storage.database import Database
+from tests.harness.ports import free_port
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -125,7 +126,7 @@ class Peer:
             self.runner = None
 
     async def start(self, context: ssl.SSLContext) -> None:
-        """Answer on its port, on a free one at first."""
+        """Answer on its port."""
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self.handle)
         self.runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -156,7 +157,7 @@ class Net:
     ) -> Peer:
         """An instance called ``host:port``, or as ``named``."""
         context = self.authority.context(certificate or host)
-        peer = Peer("", 0, address, signing_key(next(self._numbers)), self.clock)
+        peer = Peer("", free_port(address), address, signing_key(next(self._numbers)), self.clock)
         await peer.start(context)
         peer.server_name = named or f"{host}:{peer.port}"
         self._closing.append(peer.close)

@@ -45,6 +45,8 @@ class Inbox:
         self.refuse: Callable[[dict[str, Any]], int | None] = lambda body: None
         self.results: dict[str, Any] = {}
         self.pause = 0.0
+        self.answers = asyncio.Event()  # cleared, it lets those wait who send
+        self.answers.set()
         self.at_once = 0
         self.most_at_once = 0
         peer.answers["/_matrix/federation/v1/send/"] = self._receive
@@ -55,6 +57,7 @@ class Inbox:
         try:
             body = self.peer.bodies[-1]
             await asyncio.sleep(self.pause)
+            await self.answers.wait()
             status = self.refuse(body)
             if status is not None:
                 return web.json_response({"errcode": "M_UNKNOWN", "error": "No"}, status=status)
@@ -74,7 +77,7 @@ class Inbox:
         """The EDUs that arrived."""
         return [(e["edu_type"], e["content"]) for body in self.transactions for e in body["edus"]]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 15) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
         """Wait for something."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -196,14 +199,16 @@ async def test_events_reach_all_to_whom_they_are_addressed_in_order(net, us, inb
 
 
 async def test_what_comes_while_a_transaction_is_under_way_goes_together_in_the_next(us, inbox):
-    inbox.pause = 0.1
-    for _ in range(120):
+    inbox.answers.clear()
+    await us.send(inbox)
+    await inbox.until(lambda: inbox.at_once == 1)
+    for _ in range(119):
         await us.send(inbox)
+    inbox.answers.set()
 
     await inbox.has(list(range(120)))
     assert inbox.most_at_once == 1
-    assert max(len(body["pdus"]) for body in inbox.transactions) <= 50
-    assert len(inbox.transactions) <= 30
+    assert [len(body["pdus"]) for body in inbox.transactions] == [1, 50, 50, 19]
 
 
 async def test_a_peer_that_was_down_gets_everything_once_it_is_heard_from(net, us, inbox):
@@ -344,13 +349,13 @@ async def test_a_peer_that_is_down_holds_nobody_up(net, us, inbox):
     dead = await net.peer("dead.test")
     await dead.close()
     hanging = Inbox(await net.peer("hanging.test"))
-    hanging.pause = 20
+    hanging.pause = 60
     started = time.monotonic()
     for _ in range(10):
         await us.send(inbox, dead, hanging)
 
     await inbox.has(list(range(10)))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 async def test_a_peer_that_is_met_for_the_first_time_gets_what_is_for_it_alone(net, us, inbox):
@@ -417,7 +422,7 @@ async def test_through_crashes_and_outages_all_arrive_in_order(monkeypatch, net,
         await asyncio.sleep(choose.random() * 0.03)
     inbox.refuse = lambda body: None
 
-    await inbox.until(lambda: len(set(inbox.numbers)) == us.count, 30)
+    await inbox.until(lambda: len(set(inbox.numbers)) == us.count, 60)
     first_arrivals = list(dict.fromkeys(inbox.numbers))
     assert first_arrivals == list(range(us.count))
 
@@ -497,17 +502,17 @@ async def test_a_later_edu_of_the_same_key_replaces_an_earlier_one(net, us, inbo
         await us.outbox.queue_edu([name], "m.receipt", {"n": number}, coalesce_key="k")
     await net.restart(inbox.peer)
 
-    await inbox.until(lambda: bool(inbox.edus))
-    assert inbox.edus[-1] == ("m.receipt", {"n": 4})
-    assert len(inbox.edus) == 1
+    await inbox.until(lambda: inbox.edus[-1:] == [("m.receipt", {"n": 4})])
+    assert len(inbox.edus) <= 2  # one of them may have been under way
 
 
 async def test_an_edu_replaced_while_it_is_under_way_arrives_as_well(us, inbox):
-    inbox.pause = 0.2
+    inbox.answers.clear()
     name = inbox.peer.server_name
     await us.outbox.queue_edu([name], "m.receipt", {"n": 1}, coalesce_key="k")
-    await asyncio.sleep(0.1)
+    await inbox.until(lambda: inbox.at_once == 1)
     await us.outbox.queue_edu([name], "m.receipt", {"n": 2}, coalesce_key="k")
+    inbox.answers.set()
 
     await inbox.until(lambda: len(inbox.edus) == 2)
     assert [content["n"] for _, content in inbox.edus] == [1, 2]
@@ -540,18 +545,18 @@ async def test_an_edu_queued_in_a_transaction_goes_out_with_its_commit(us, inbox
 
 
 async def test_ephemeral_edus_go_once_and_the_latest_of_a_key_counts(net, us, inbox):
-    inbox.pause = 0.1
+    inbox.answers.clear()
     name = inbox.peer.server_name
     for number in range(20):
         us.outbox.queue_ephemeral([name], "m.typing", {"n": number}, "room alice")
-    await inbox.until(lambda: bool(inbox.edus))
+    await inbox.until(lambda: inbox.at_once == 1)
     for number in range(20, 40):
         us.outbox.queue_ephemeral([name], "m.typing", {"n": number}, "room alice")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+    inbox.answers.set()
 
-    await inbox.until(lambda: inbox.edus[-1] == ("m.typing", {"n": 39}))
-    assert inbox.edus[0] == ("m.typing", {"n": 19})
-    assert len(inbox.edus) < 10
+    await inbox.until(lambda: len(inbox.edus) == 2)
+    assert [content["n"] for _, content in inbox.edus] == [19, 39]
     assert len(set(inbox.txn_ids)) == len(inbox.txn_ids)
 
 

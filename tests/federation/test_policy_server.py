@@ -111,7 +111,7 @@ async def test_the_same_event_is_shown_once_at_a_time(net, node):
     peer.answers["/"] = answer
     client = PolicyServerClient(node.client)
     asked = [asyncio.create_task(client.sign(peer.server_name, {"n": n})) for n in (1, 1, 1, 2)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(peer.requests) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     release.set()

@@ -39,7 +39,7 @@ class Mailbox:
 
     async def wait_for(self, count: int) -> list[EmailMessage]:
         """The mails, once there are so many."""
-        async with asyncio.timeout(10), self._arrived:
+        async with asyncio.timeout(30), self._arrived:
             await self._arrived.wait_for(lambda: len(self.mails) >= count)
         return self.mails
 

@@ -24,11 +24,10 @@ from pathlib import Path
 
 import trustme
 
+from .ports import free_port
+
 ZONE = "test"
 HTTPS_PORT = 443
-# Below the range that the kernel takes ports of outgoing connections from, so that a port is
-# still free when a server that was killed is started again.
-PORTS = range(20_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -181,13 +180,7 @@ class Network:
 
     def _free_port(self) -> int:
         while True:
-            port = random.choice(PORTS)
-            if port in self._ports:
-                continue
-            with socket.socket() as probe:
-                try:
-                    probe.bind((self.address, port))
-                except OSError:
-                    continue
-            self._ports.add(port)
-            return port
+            port = free_port(self.address)
+            if port not in self._ports:
+                self._ports.add(port)
+                return port

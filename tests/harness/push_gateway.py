@@ -98,7 +98,7 @@ class PushGateway:
 
     async def until(self, arrived: Callable[[PushGateway], bool]) -> None:
         """Wait until what has arrived is as it should be."""
-        async with asyncio.timeout(10), self._arrived:
+        async with asyncio.timeout(30), self._arrived:
             await self._arrived.wait_for(lambda: arrived(self))
 
     async def take(self, count: int = 1) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from tests.integration.single import Instance, running
 
 AS_TOKEN, HS_TOKEN = "as-token-of-tests", "hs-token-of-tests"
 BOT = "@bridgebot:one.test"
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 
 
 class Service:

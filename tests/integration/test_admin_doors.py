@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from client_api.conversations.openapi import openapi_path
 from homeserver.cli import main
 from homeserver.protocol.signing import format_signing_key
 from homeserver.storage.database import Database
+from tests.harness.ports import free_port
 from tests.integration.single import Instance, running
 from tests.integration.test_real_deletion import status, upload
 
@@ -116,8 +116,7 @@ async def command(one: Instance, directory: Path, *arguments: str, code: int = 0
 @asynccontextmanager
 async def commanded(database: Database, tmp_path: Path) -> AsyncIterator[Instance]:
     """An instance that the command line finds."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     listen = {"client": f"127.0.0.1:{port}", "federation": f"127.0.0.1:{port}"}
     async with running(database, tmp_path, port=port, listen=listen) as one:
         config = one.wiring.config

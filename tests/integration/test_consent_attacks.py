@@ -98,7 +98,7 @@ async def test_who_may_ask_again_is_seen_though_it_is_the_same_room(
             for scope in ("message", "group"):  # as if its time were up
                 path = f"{OURS}/consent/{scope}/{ALICE}"
                 await one.call("PUT", path, {"state": "cleared"}, token=bob)
-        for _ in range(50):
+        for _ in range(1500):
             if (await one.wiring.rooms.get(room_id)).membership(BOB) == "leave":
                 break
             await asyncio.sleep(0.02)

@@ -126,7 +126,7 @@ async def received(world: World, since: int) -> str:
         payload = {"query": RECEIVED, "variables": {"since": since}}
         await socket.send_json({"type": "subscribe", "id": "1", "payload": payload})
         while END not in frames:
-            frames += str(await socket.receive_json(timeout=10))
+            frames += str(await socket.receive_json(timeout=30))
     return frames
 
 

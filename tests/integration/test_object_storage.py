@@ -24,6 +24,7 @@ from homeserver.services.object_storage.store import BucketStore
 from homeserver.storage import migrations
 from homeserver.storage.database import Database
 from tests.conftest import TestPostgres
+from tests.harness.ports import free_port
 from tests.integration.media_world import RemoteFile, media_world
 from tests.integration.single import Instance, running
 from tests.integration.test_exports import export
@@ -50,7 +51,7 @@ def section(storage: ObjectStorage, **more: Any) -> dict[str, Any]:
         "prefix": "one/",
         "access_key_id": settings.access_key_id,
         "secret_access_key": settings.secret_access_key,
-        "timeout": "2s",
+        "timeout": "10s",
         **more,
     }
     return {"storage": "s3", "s3": s3}
@@ -229,7 +230,7 @@ async def test_a_resumable_upload_that_storage_did_not_take_is_taken_when_it_is_
         assert isinstance(store, BucketStore)
         headers = {"Authorization": f"Bearer {alice}", **body}
         good = vars(store)["bucket"]
-        nowhere = f"http://127.0.0.1:{servers.free_port()}"
+        nowhere = f"http://127.0.0.1:{free_port()}"
         lost = BucketSettings("b", nowhere, access_key_id="a", secret_access_key="b")
         vars(store)["bucket"] = Bucket(lost)
 
@@ -301,7 +302,7 @@ async def test_the_command_line_moves_files_while_the_server_runs(
 async def test_storage_that_is_away_is_said_clearly_and_the_rest_goes_on(
     database: Database, tmp_path: Path
 ) -> None:
-    port = servers.free_port()
+    port = free_port()
     with servers.running("moto", tmp_path / "buckets", port) as storage:
         media = section(storage, cache_bytes=0)
         async with running(database, tmp_path, media=media) as one:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
 from tests.integration.test_message_ends import SOON, eventually
 
+HOUR_MS = 3_600_000
 AT_ONCE = {
     "media": {"delete_redacted_after": "0s"},
     "retention": {"redacted_content_after": "0s"},
@@ -169,9 +169,13 @@ async def test_a_rooms_policy_is_kept_to_and_clients_are_told(
         room_id = await one.room(alice)
         uri = await upload(one, alice, picture("red"))
         old = await one.say(alice, room_id, "old.png", msgtype="m.image", url=uri)
-        await asyncio.sleep(1.1)
+        await database.execute(
+            "UPDATE events SET origin_server_ts = origin_server_ts - $2 WHERE event_id = $1",
+            old["event_id"],
+            2 * HOUR_MS,
+        )
         await one.say(alice, room_id, "new")
-        content = {"max_lifetime": 1000}
+        content = {"max_lifetime": HOUR_MS}
         await one.call("PUT", f"/rooms/{room_id}/state/m.room.retention", content, token=alice)
 
         async def purged() -> bool:

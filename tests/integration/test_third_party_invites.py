@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import trustme
-from aiohttp.test_utils import unused_port
 
 from homeserver.storage.database import Database
 from tests.harness.identity_server import TOKEN, IdentityServer
+from tests.harness.ports import free_port
 from tests.integration.single import Instance, running
 
 OURS = "/_comity/client/v1"
@@ -72,7 +72,7 @@ class Scene:
 @pytest.fixture
 async def identity(tmp_path: Path) -> AsyncIterator[IdentityServer]:
     """An identity server, whose certificate is good if ``ca.pem`` is trusted."""
-    authority, port = trustme.CA(), unused_port()
+    authority, port = trustme.CA(), free_port()
     issued = authority.issue_cert("identity.test")
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     certificate, key = tmp_path / "identity.crt", tmp_path / "identity.key"
@@ -93,7 +93,7 @@ def settings(tmp_path: Path, **federation: Any) -> dict[str, Any]:
             "allow_private_networks": True,
             "extra_ca_file": str(tmp_path / "ca.pem"),
             "private_zones": {"*.test": "127.0.0.1"},
-            "timeout_seconds": 2,
+            "timeout_seconds": 10,
             **federation,
         },
     }

@@ -164,7 +164,7 @@ async def test_a_site_that_drips_is_given_up(
 async def test_what_belongs_to_a_page_and_drips_does_not_cost_the_preview(
     database: Database, tmp_path: Path
 ) -> None:
-    async with previewing(database, tmp_path, timeout="500ms") as world:
+    async with previewing(database, tmp_path, timeout="3s") as world:
 
         async def drip(request: web.Request) -> web.StreamResponse:
             await asyncio.sleep(3000)
@@ -181,7 +181,7 @@ async def test_one_host_that_hangs_does_not_keep_others_waiting(
     database: Database, tmp_path: Path
 ) -> None:
     async with previewing(
-        database, tmp_path, max_concurrent=3, max_per_host=2, timeout="2s"
+        database, tmp_path, max_concurrent=3, max_per_host=2, timeout="5s"
     ) as world:
         both = asyncio.Semaphore(0)
 

@@ -16,7 +16,7 @@ from tests.harness.client import MatrixRefused, RawClient, eventually, raw_sessi
 from .conftest import Pair
 
 _serial = itertools.count(1)
-SECONDS = 8.0
+SECONDS = 30.0
 AFTER_AN_OUTAGE_SECONDS = 60.0
 ONLY_PRESENCE = '{"room":{"rooms":[]},"account_data":{"types":[]}}'
 

@@ -83,10 +83,10 @@ def test_a_word_glob_matches_words(glob: str, text: str, matches: bool) -> None:
 )
 def test_no_glob_makes_matching_slow(glob: str) -> None:
     text = "a" * 65_000
-    started = time.perf_counter()
+    started = time.process_time()
 
     glob_to_regex(glob).match(text)
     word_matcher(glob)(text)
     word_matcher(glob)(text + "b")
 
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 5

@@ -559,11 +559,11 @@ def test_no_pattern_makes_evaluation_slow() -> None:
     rule = {"pattern": "a*" * 240 + "b", "actions": ["notify"]}
     ruleset = CompiledRuleset(put_rule(NO_DEVIATIONS, "content", "slow", rule))
     event = says("a" * 60_000)
-    started = time.perf_counter()
+    started = time.process_time()
 
     ruleset.evaluate(event, GROUP, BOBS)
 
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 5
 
 
 OWN_RULES = st.lists(

@@ -132,9 +132,9 @@ def test_the_port_is_not_considered(server_name: str) -> None:
 
 
 def test_no_pattern_makes_an_access_control_list_slow() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
 
     server_allowed_by_acl("a" * 250, {"allow": ["*a" * 100 + "b", "*" * 60_000 + "b"]})
     server_allowed_by_acl("a" * 250, {"allow": ["a?" * 30_000]})
 
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 5

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -122,6 +124,15 @@ class ReadingWorld(RoomWorld):
     async def start(self) -> None:
         await super().start()
         self.reading.start()
+
+    async def until_waiting(self, syncs: int = 1) -> None:
+        """Wait until so many syncs have found nothing and wait for news."""
+        async with asyncio.timeout(30):
+            while True:
+                waiters = chain.from_iterable(self.reading.notifier._waiting.values())
+                if sum(waiter._future is not None for waiter in waiters) >= syncs:
+                    return
+                await asyncio.sleep(0.001)
 
     async def close(self) -> None:
         self.typing.close()

@@ -60,7 +60,7 @@ async def test_a_flush_waits_for_what_was_added_before_it_alone() -> None:
 
     batches.add(1)
     adding = asyncio.create_task(keep_adding())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await batches.flush()
     running = False
     await adding

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.errors import PeerFailed
 from homeserver.services import remote_devices as remote_devices_module
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.device_sharing import DeviceSharing
@@ -17,6 +18,7 @@ from homeserver.storage.device_lists import get_tracked
 from homeserver.storage.devices import delete_devices
 from homeserver.storage.event_records import EventRecord, MembershipChange
 from homeserver.storage.log import Log, Notice
+from tests.harness.client import eventually
 from tests.services.doubles import (
     ALICE,
     BOB,
@@ -66,6 +68,10 @@ class Stage:
     async def is_stale(self) -> bool:
         """Whether Carol's list must be fetched again."""
         return (await get_tracked(self.database, [CAROL]))[CAROL].stale
+
+    async def is_fresh(self) -> bool:
+        """Whether it has been fetched."""
+        return not await self.is_stale()
 
 
 @pytest.fixture
@@ -223,13 +229,32 @@ async def test_a_gap_makes_the_list_stale_on_disk_until_it_is_fetched_again(stag
     stage.peers.down = False
     stage.peers.lists[CAROL]["stream_id"] = 9
     stage.peers.lists[CAROL]["devices"][0]["keys"] = device_keys(CAROL, "DESK", "new")
-    await asyncio.sleep(0.05)
     stage.remote.peer_alive(PEER)
-    await asyncio.sleep(0.2)
+    await eventually(stage.is_fresh, "the list is fetched again")
 
     assert stale_at_once
-    assert not await stage.is_stale()
     assert await stage.carols_devices() == {"DESK": "new"}
+
+
+async def test_who_is_heard_from_while_a_fetch_fails_is_asked_again_at_once(stage, monkeypatch):
+    monkeypatch.setattr(remote_devices_module, "FIRST_RETRY_SECONDS", 3_600)
+    await stage.track_carol(5)
+    answer, asked = stage.peers.user_devices, 0
+
+    async def away_at_first(*arguments: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            stage.remote.peer_alive(PEER)
+            raise PeerFailed("It hung up")
+        return await answer(*arguments)
+
+    stage.peers.user_devices = away_at_first
+
+    await stage.remote.receive_update(PEER, update(9, [8]))
+    await eventually(stage.is_fresh, "the list is fetched again")
+
+    assert asked == 2
 
 
 async def test_what_was_stale_when_the_server_stopped_is_fetched_when_it_starts(stage, monkeypatch):
@@ -244,10 +269,8 @@ async def test_what_was_stale_when_the_server_stopped_is_fetched_when_it_starts(
         database=stage.database, log=stage.log, remote=stage.peers, clock_ms=Clock()
     )
     await again.start()
-    await asyncio.sleep(0.2)
+    await eventually(stage.is_fresh, "the list is fetched again")
     await again.close()
-
-    assert not await stage.is_stale()
 
 
 async def test_the_same_update_twice_is_applied_once(stage):
@@ -293,12 +316,12 @@ async def test_clients_are_not_told_of_the_devices_of_users_with_historical_name
 async def test_a_list_that_an_update_overtook_while_it_was_fetched_is_fetched_again(stage):
     await stage.track_carol(5)
     answer = stage.peers.user_devices
-    arrived = asyncio.Event()
+    arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def slowly(*arguments: Any) -> Any:
         old = await answer(*arguments)
         arrived.set()
-        await asyncio.sleep(0.1)
+        await go_on.wait()
         return old
 
     stage.peers.user_devices = slowly
@@ -309,12 +332,12 @@ async def test_a_list_that_an_update_overtook_while_it_was_fetched_is_fetched_ag
         "stream_id": 6,
         "devices": [{"device_id": "DESK", "keys": new}],
     }
-    await asyncio.wait_for(stage.remote.receive_update(PEER, update(6, [5], keys=new)), 0.09)
+    await asyncio.wait_for(stage.remote.receive_update(PEER, update(6, [5], keys=new)), 30)
+    go_on.set()
     await fetch
-    await asyncio.sleep(0.3)
+    await eventually(stage.is_fresh, "the list is fetched again")
 
     assert await stage.carols_devices() == {"DESK": "new"}
-    assert not await stage.is_stale()
 
 
 async def test_new_signing_keys_of_a_peer_are_announced_to_clients(stage):

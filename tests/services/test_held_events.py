@@ -180,7 +180,7 @@ async def test_a_waiting_sync_is_woken_by_a_release(
     await bob.sync()
 
     waiting = asyncio.create_task(bob.joined(room_id, timeout_ms=20_000))
-    await asyncio.sleep(0.05)
+    await world.until_waiting()
     await world.release(held.event_id)
 
     assert bodies(await waiting) == ["held"]

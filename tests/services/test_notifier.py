@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from homeserver.services import notifier
 from homeserver.storage.database import Database
 from tests.services.reading_world import ReadingWorld
 
@@ -20,8 +21,9 @@ async def world(database: Database) -> AsyncIterator[ReadingWorld]:
 
 
 async def test_a_device_has_the_answer_to_its_send_before_its_sync_shows_the_event(
-    world: ReadingWorld,
+    world: ReadingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(notifier, "SENDER_RESTS_SECONDS", 1.0)  # however slow the machine
     alice = await world.client("alice")
     room_id = await world.room(alice.user_id, preset="public_chat")
     await alice.joined(room_id)

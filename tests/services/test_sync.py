@@ -88,7 +88,7 @@ async def test_a_waiting_sync_is_woken_by_a_message_and_asks_the_database_nothin
     await alice.say(room_id, "warm")
     await bob.sync()
     waiting = asyncio.create_task(bob.joined(room_id, timeout_ms=10_000))
-    await asyncio.sleep(0.05)
+    await world.until_waiting()
 
     await alice.say(room_id, "hello")
     world.queries.count = 0
@@ -102,7 +102,7 @@ async def test_a_waiting_sync_is_woken_by_a_message_and_asks_the_database_nothin
 async def test_a_sync_without_news_waits_until_the_timeout(bob: Client, room_id: str) -> None:
     await bob.sync()
 
-    answer = await asyncio.wait_for(bob.sync(timeout_ms=100), 5)
+    answer = await asyncio.wait_for(bob.sync(timeout_ms=100), 30)
 
     assert "rooms" not in answer
 
@@ -112,7 +112,7 @@ async def test_messages_that_come_together_come_in_one_answer(
 ) -> None:
     await bob.sync()
     waiting = asyncio.create_task(bob.joined(room_id, timeout_ms=10_000))
-    await asyncio.sleep(0.05)
+    await world.until_waiting()
 
     await asyncio.gather(*(alice.say(room_id, str(number)) for number in range(5)))
 
@@ -338,7 +338,7 @@ async def test_an_invite_comes_with_stripped_state_and_a_refusal_is_told(
     carol = await world.client("carol")
     await carol.sync()
     waiting = asyncio.create_task(carol.sync(timeout_ms=10_000))
-    await asyncio.sleep(0.05)
+    await world.until_waiting()
     await world.membership.invite(alice.user_id, room_id, carol.user_id)
 
     events = (await waiting)["rooms"]["invite"][room_id]["invite_state"]["events"]

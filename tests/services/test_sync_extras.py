@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from homeserver.protocol.filters import SyncFilter
+from homeserver.services import notifier as notifier_module
 from homeserver.storage.database import Database
 from tests.services.doubles import device_keys
 from tests.services.reading_world import Client, ReadingWorld
@@ -43,7 +44,7 @@ async def test_typing_wakes_and_is_told_when_it_ends(
 ) -> None:
     await bob.sync()
     waiting = asyncio.create_task(bob.joined(room_id, timeout_ms=10_000))
-    await asyncio.sleep(0.05)
+    await world.until_waiting()
 
     await world.typing.set_typing(room_id, alice.user_id, True)
     begun = (await waiting)["ephemeral"]["events"]
@@ -122,7 +123,7 @@ async def test_account_data_is_told_globally_and_by_room(
 ) -> None:
     first = await bob.sync()
     waiting = asyncio.create_task(bob.sync(timeout_ms=10_000))
-    await asyncio.sleep(0.05)
+    await world.until_waiting()
     await world.account_data.put(bob.user_id, "org.example.theme", {"dark": True})
     answer = await waiting
     await world.account_data.put(bob.user_id, "m.tag", {"tags": {}}, room_id=room_id)
@@ -178,7 +179,7 @@ async def test_to_device_messages_come_again_until_they_are_acknowledged(
     await bob.sync()
     before = bob.token
     waiting = asyncio.create_task(bob.sync(timeout_ms=10_000))
-    await asyncio.sleep(0.05)
+    await world.until_waiting()
     await send_to_bob(world, alice, bob, "1")
 
     first = (await waiting)["to_device"]["events"]
@@ -263,7 +264,7 @@ async def test_presence_of_those_who_share_a_room_is_told(
 ) -> None:
     await bob.sync()
     waiting = asyncio.create_task(bob.sync(timeout_ms=10_000))
-    await asyncio.sleep(0.05)
+    await world.until_waiting()
 
     await world.presence.set_status(alice.user_id, "unavailable", "tea time")
     answer = await waiting
@@ -279,7 +280,7 @@ async def test_two_syncs_of_one_device_are_both_answered(
     await bob.sync()
     token = bob.token
     waiting = [asyncio.create_task(bob.sync(timeout_ms=10_000, since=token)) for _ in range(2)]
-    await asyncio.sleep(0.05)
+    await world.until_waiting(2)
 
     await alice.say(room_id, "hello")
     answers = await asyncio.gather(*waiting)
@@ -290,17 +291,23 @@ async def test_two_syncs_of_one_device_are_both_answered(
 async def test_stopping_answers_those_who_wait(world: ReadingWorld, bob: Client) -> None:
     await bob.sync()
     waiting = asyncio.create_task(bob.sync(timeout_ms=60_000))
-    await asyncio.sleep(0.05)
+    await world.until_waiting()
 
     world.reading.notifier.close()
 
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 30)
 
 
 async def test_a_busy_device_rests_and_then_gets_everything_at_once(
-    world: ReadingWorld, alice: Client, bob: Client, room_id: str
+    world: ReadingWorld,
+    alice: Client,
+    bob: Client,
+    room_id: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await bob.sync()
+    monkeypatch.setattr(notifier_module, "REST_SECONDS_PER_DEVICE", 0.01)
+    monkeypatch.setattr(notifier_module, "LONGEST_REST_SECONDS", 2.0)  # however slow the machine
     notifier = world.reading.notifier
     for number in range(400):  # as if very many devices were busy
         notifier.answered(f"@busy{number}:one.example", "PHONE")

@@ -23,6 +23,7 @@ from homeserver.storage.accounts import Account
 from homeserver.storage.database import Database
 from homeserver.storage.webhook_deliveries import Delivery
 from homeserver.storage.webhooks import WebhookRow
+from tests.harness.ports import free_port
 
 ALICE = "@alice:one.test"
 DAY_MS = 86_400_000
@@ -74,7 +75,7 @@ class Receiver:
 
     async def wait_for(self, count: int) -> list[Received]:
         """The requests, once there are so many."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.received) < count:
                 self._more.clear()
                 await self._more.wait()
@@ -92,7 +93,7 @@ async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
     app.router.add_post("/hook", receiver.handle)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
+    site = web.TCPSite(runner, "127.0.0.1", port or free_port())
     await site.start()
     _, bound = runner.addresses[0][:2]
     receiver.url = f"http://127.0.0.1:{bound}/hook"
@@ -232,7 +233,7 @@ class World:
         """The deliveries, once they are in these states, after so many attempts at least."""
         wanted = list(states)
         found: list[Delivery] = []
-        for _ in range(500):
+        for _ in range(2000):
             found = await self.log_of(row)
             done = sum(delivery.attempts for delivery in found) >= attempts
             if [delivery.state for delivery in found] == wanted and done:

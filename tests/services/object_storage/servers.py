@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import boto3
 from botocore.config import Config
 
 from homeserver.services.object_storage.bucket import BucketSettings
+from tests.harness.ports import free_port
 
 KEY_ID, SECRET = "comity-key", "comity-secret-0123456789"
 START_SECONDS = 60.0
@@ -49,7 +49,7 @@ class ObjectStorage:
         name = f"media-{self.buckets}"
         self.client.create_bucket(Bucket=name)
         return BucketSettings(
-            name, self.endpoint, access_key_id=KEY_ID, secret_access_key=SECRET, timeout_ms=5000
+            name, self.endpoint, access_key_id=KEY_ID, secret_access_key=SECRET, timeout_ms=20_000
         )
 
     def objects(self, bucket: str) -> dict[str, bytes]:
@@ -81,14 +81,6 @@ def running(name: str, directory: Path, port: int | None = None) -> Iterator[Obj
     finally:
         process.terminate()
         process.wait()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _wait_for(endpoint: str, process: subprocess.Popen[bytes]) -> None:

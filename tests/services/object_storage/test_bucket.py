@@ -20,8 +20,9 @@ from homeserver.services.object_storage.bucket import (
     BucketSettings,
     explain,
 )
+from tests.harness.ports import free_port
 
-from .servers import NAMES, SECRET, ObjectStorage, free_port
+from .servers import NAMES, SECRET, ObjectStorage
 
 CONTENT = random.Random(1).randbytes(1000)
 

@@ -200,7 +200,7 @@ async def test_what_ends_by_itself_is_told(world: World, alice: Person, bob: Per
 
     event_id = await alice.say(room_id, "soon gone", **ends)
 
-    for _ in range(100):
+    for _ in range(300):
         await asyncio.sleep(0.1)
         if len(ear.told) > 1:
             break

@@ -17,6 +17,8 @@ from homeserver.services.conversations.feed.updates import Update
 from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
 
+PATIENCE_SECONDS = 30.0
+
 
 class Ear:
     """A sink that keeps what it is given."""
@@ -143,13 +145,13 @@ class World:
 
     async def settled(self, is_so: Callable[[], bool] | None = None) -> None:
         """Wait until all is told, and something is so."""
-        for _ in range(500):
-            await asyncio.sleep(0.002)
-            idle = all(reader.is_idle for reader in self.feed._readers.by_user.values())
-            told = idle and self.feed.position == self.position
-            if told and (is_so is None or is_so()):
-                return
-        raise AssertionError("it did not settle")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                await asyncio.sleep(0.002)
+                idle = all(reader.is_idle for reader in self.feed._readers.by_user.values())
+                told = idle and self.feed.position == self.position
+                if told and (is_so is None or is_so()):
+                    return
 
 
 @asynccontextmanager
