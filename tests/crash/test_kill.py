@@ -149,7 +149,7 @@ async def _arrived(member: Member) -> list[str]:
 
 
 async def _history(member: Member) -> list[Event]:
-    for _ in range(20):
+    for _ in range(50):
         try:
             return list(await member.client.history(member.room_id))
         except (MatrixRefused, *OUTAGES):

@@ -122,7 +122,7 @@ async def raw_session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def eventually(check: Any, what: str, seconds: float = 30.0) -> None:
+async def eventually(check: Any, what: str, seconds: float = 60.0) -> None:
     """Wait until `await check()` is true; fail with `what` when it never is."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not await check():

@@ -15,7 +15,7 @@ from tests.harness import Homeserver, RawClient, raw_session
 SYNC_FILTER = {"room": {"timeline": {"limit": 200}, "state": {"lazy_load_members": False}}}
 SYNC_TIMEOUT_MS = 10_000
 RETRY_SECONDS = 0.2
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 Event = Mapping[str, Any]
 Answer = TypeVar("Answer")

@@ -17,7 +17,7 @@ from .conftest import Pair
 from .person import Person
 from .test_delivery import api
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 def path(conversation_id: str) -> str:

@@ -23,7 +23,7 @@ from .conftest import Pair, meet
 from .person import Person
 from .test_delivery import api
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 60.0
 VERSION = "12"
 POLL = {"question": "When?", "choices": [{"id": "a", "text": "Now"}, {"id": "b", "text": "Later"}]}
 RESPONSE = "org.matrix.msc3381.poll.response"

@@ -130,7 +130,7 @@ async def test_history_from_before_the_join_is_there(case: Case) -> None:
     await host.invite(room_id, guest)
     await guest.join(room_id)
 
-    for _ in range(20):
+    for _ in range(120):
         bodies = [e["content"].get("body", "") for e in await guest.earlier(room_id)]
         if [body for body in bodies if body.startswith("before ")] == before:
             break

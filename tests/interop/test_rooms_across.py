@@ -103,7 +103,7 @@ async def test_a_space_shows_rooms_that_only_the_other_server_is_in(case: Case) 
 
 async def _is_described(host: Person, room_id: str) -> None:
     """Synapse describes rooms from statistics that it gathers some time later."""
-    for _ in range(100):
+    for _ in range(600):
         if "name" in await host.ask("GET", "room_summary", room_id, version="v1"):
             return
         await asyncio.sleep(0.1)
