@@ -268,7 +268,7 @@ async def test_a_login_token_expires(server: Server):
 
 
 async def test_too_many_logins_are_told_to_wait(start_server):
-    server = await start_server(rates={"login": RateConfig(per_second=0.5, burst=2)})
+    server = await start_server(rates={"login": RateConfig(per_second=0.001, burst=2)})
     await server.app[app_keys.ACCOUNTS].create("alice", "sesame")
     for _ in range(2):
         await server.post("/login", password_login("alice"))
@@ -276,14 +276,14 @@ async def test_too_many_logins_are_told_to_wait(start_server):
     answer = await server.post("/login", password_login("alice"), status=429)
 
     assert answer["errcode"] == "M_LIMIT_EXCEEDED"
-    assert 0 < answer["retry_after_ms"] <= 2000
+    assert 0 < answer["retry_after_ms"] <= 1_000_000
 
 
 async def test_guesses_at_one_account_are_limited_wherever_they_come_from(start_server):
     server = await start_server(
         rates={
             "login": RateConfig(1000, 1000),
-            "login_account": RateConfig(per_second=0.5, burst=2),
+            "login_account": RateConfig(per_second=0.001, burst=2),
         }
     )
     await server.app[app_keys.ACCOUNTS].create("alice", "sesame")
