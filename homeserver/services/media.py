@@ -446,12 +446,21 @@ class MediaService:
         if self._gate is not None:
             await self._gate.check_fetch(origin, media_id)
 
+        deadline, is_ours = self._clock_ms() + timeout_ms, False
+
         def begin() -> Coroutine[Any, Any, MediaRow]:
+            nonlocal is_ours
             if reader is not None:
                 self.limits.count_fetch(reader)
-            return self._fetch_now(origin, media_id, timeout_ms)
+            is_ours = True
+            return self._fetch_now(origin, media_id, max(deadline - self._clock_ms(), 0))
 
-        return await self._fetches.run((origin, media_id), begin)
+        while True:
+            try:
+                return await self._fetches.run((origin, media_id), begin)
+            except NotYetUploaded:  # whoever began it may have had less time for it
+                if is_ours or self._clock_ms() >= deadline:
+                    raise
 
     async def _fetch_now(self, origin: str, media_id: str, timeout_ms: int) -> MediaRow:
         async with self._remote.download(origin, media_id, timeout_ms) as remote:

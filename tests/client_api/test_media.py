@@ -16,7 +16,7 @@ from yarl import URL
 from client_api.matrix import media
 from homeserver.app_keys import MEDIA, MESSAGE_VIEWS
 from homeserver.errors import NotFound
-from homeserver.services.media import MediaService
+from homeserver.services.media import MediaService, NotYetUploaded
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.message_views import MessageViews
 from homeserver.services.thumbnails import Thumbnails
@@ -53,6 +53,9 @@ class RemoteMedia:
 
     files: dict[str, RemoteFile] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    too_early: int = 0
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def download(
@@ -60,6 +63,11 @@ class RemoteMedia:
     ) -> AsyncIterator[RemoteFile]:
         """A file."""
         self.asked.append(f"{origin}/{media_id}")
+        if self.too_early:
+            self.begun.set()
+            await self.answers.wait()
+            self.too_early -= 1
+            raise NotYetUploaded("The content has not been uploaded yet")
         await asyncio.sleep(0.02)
         if media_id not in self.files:
             raise NotFound("None")
@@ -342,6 +350,21 @@ async def test_remote_media_is_fetched_once_however_many_ask(stage):
     assert [await response.read() for response in [*responses, later]] == [b"meow" * 1000] * 6
     assert later.headers["Content-Disposition"] == 'inline; filename="cat.png"'
     assert stage.remote.asked == ["two.example/cat"]
+
+
+async def test_who_has_more_time_than_the_first_who_asked_gets_what_comes_later(stage):
+    stage.remote.files["cat"] = RemoteFile(b"meow")
+    stage.remote.too_early = 1
+
+    first = asyncio.create_task(stage.get("download/two.example/cat", timeout_ms=0))
+    await asyncio.wait_for(stage.remote.begun.wait(), 30)
+    second = asyncio.create_task(stage.get("download/two.example/cat", timeout_ms=20_000))
+    await asyncio.sleep(0.2)  # so that both wait for one answer
+    stage.remote.answers.set()
+
+    assert await errcode(await first, 504) == "M_NOT_YET_UPLOADED"
+    assert await (await second).read() == b"meow"
+    assert len(stage.remote.asked) == 2
 
 
 async def test_remote_media_beyond_the_limit_is_refused(stage):
