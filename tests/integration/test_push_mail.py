@@ -169,7 +169,7 @@ async def test_an_address_that_is_not_ones_own_is_refused_and_forgotten(
 
         assert refused["errcode"] == "M_INVALID_PARAM"
         assert after == {"pushers": []}
-        assert [mail["Subject"] for mail in box.mails] == [
+        assert [mail["Subject"] for mail in await box.wait_for(1)] == [
             "An address was taken away from your account on one.test"
         ]
 
