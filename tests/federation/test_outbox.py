@@ -133,6 +133,15 @@ class Us:
         await self.stop()
         await self.start()
 
+    async def knows_all_taken(self, inbox: Inbox) -> None:
+        """Wait until it is noted that a peer has taken the newest event, and all before it."""
+
+        async def noted() -> bool:
+            acked = await storage.get_acked_position(self.database, inbox.peer.server_name)
+            return acked == self.log.position
+
+        await eventually(noted, "the newest event is noted as taken")
+
     async def send(self, *peers: Peer | Inbox, times: int = 1) -> list[int]:
         """Commit events for some peers; their numbers."""
         names = {p.peer.server_name if isinstance(p, Inbox) else p.server_name for p in peers}
@@ -310,15 +319,11 @@ async def test_a_restart_of_ours_loses_nothing(net, us, inbox):
 
 
 async def test_a_restart_repeats_nothing_that_was_acknowledged(us, inbox):
-    async def all_is_acknowledged() -> bool:
-        acked = await storage.get_acked_position(us.database, inbox.peer.server_name)
-        return acked == us.log.position
-
     numbers = await us.send(inbox, times=60)
-    await eventually(all_is_acknowledged, "the first 60 are noted as acknowledged")
+    await us.knows_all_taken(inbox)
     await us.restart()
     numbers += await us.send(inbox)
-    await eventually(all_is_acknowledged, "the last one is noted as acknowledged")
+    await us.knows_all_taken(inbox)
     await us.restart()
 
     await inbox.has(numbers)
@@ -628,6 +633,7 @@ async def test_what_is_meant_for_a_blocked_instance_waits_until_it_is_lifted(
     other = Inbox(await net.peer("other.test"))
     await us.send(inbox, other)
     await inbox.has([0])
+    await us.knows_all_taken(inbox)
     await blocks.block("peer.*", reason="spam", source="admin")
 
     await us.send(inbox, other, times=3)
@@ -644,6 +650,7 @@ async def test_what_is_meant_for_a_blocked_instance_waits_until_it_is_lifted(
 async def test_what_waited_behind_a_long_block_is_dropped(net, us, inbox, blocks):
     await us.send(inbox)
     await inbox.has([0])
+    await us.knows_all_taken(inbox)
     await blocks.block("peer.test", reason="spam", source="admin")
     await us.send(inbox, times=3)
 
@@ -657,6 +664,7 @@ async def test_what_waited_behind_a_long_block_is_dropped(net, us, inbox, blocks
 async def test_a_block_outlives_a_restart_and_sends_nothing(net, us, inbox, blocks):
     await us.send(inbox)
     await inbox.has([0])
+    await us.knows_all_taken(inbox)
     await blocks.block("peer.test", reason="spam", source="admin")
     await us.send(inbox)
 
