@@ -10,6 +10,9 @@ TESTED := $(VENV)/.installed-for-tests
 PARTS := tests/protocol tests/simulation tests/storage tests/services tests/federation \
 	tests/integration/test_every_way_of_telling.py tests/integration/test_visibility_on_every_way.py
 
+# Whoever has it set for their own work: a server that compiles its modules anew takes twice as long to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: up test test-homeserver test-conversations test-parts lint interop browser clients crash attack bench demo stay clean
 
 up: $(INSTALLED) ## run the server with the configuration in ./data, written if there is none

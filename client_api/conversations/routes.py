@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from client_api.conversations.api import PREFIX, no_such_operation
-from client_api.conversations.graphql import view as graphql
+from client_api.conversations.graphql import routes as graphql
 from client_api.conversations.rest import ALL
 from client_api.conversations.ws import routes as websocket
 

@@ -63,6 +63,9 @@ class Homeserver(ABC):
         """Start it, wait for its first answer, and return how many seconds that took."""
         if self.is_running:
             raise ServerDied(f"{self} is already running")
+        # As its users start it: with the modules compiled before.
+        unwanted = "PYTHONDONTWRITEBYTECODE"
+        inherited = {name: value for name, value in os.environ.items() if name != unwanted}
         with self.log_file.open("ab") as log:
             started = time.monotonic()
             self._process = subprocess.Popen(
@@ -70,7 +73,7 @@ class Homeserver(ABC):
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **self.environment()},
+                env={**inherited, **self.environment()},
                 start_new_session=True,
             )
         while not self._answers():

@@ -1,31 +1,23 @@
-"""``/api/graphql``: over HTTP, and over WebSocket as graphql-transport-ws."""
+"""Strawberry's view, with our context, our JSON and our limits; what :mod:`.routes` leads to."""
 
 from __future__ import annotations
 
-import functools
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 from graphql import print_schema
 from strawberry.aiohttp.views import GraphQLView
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
-from client_api.conversations.answers import tagged_bytes
 from client_api.conversations.graphql.context import Context
 from client_api.conversations.graphql.schema import schema
-from homeserver.errors import BadJson
-from homeserver.web import parse_json, read_body
 
-PATH = "/api/graphql"
 MAX_SUBSCRIPTIONS = 20
 INIT_SECONDS = 10
 MAX_FRAME_BYTES = 1 << 20
 HEARTBEAT_SECONDS = 30
-
-routes = web.RouteTableDef()
 
 
 class View(GraphQLView[Context, None]):
@@ -53,8 +45,8 @@ class View(GraphQLView[Context, None]):
         return orjson.dumps(data, default=msgspec.to_builtins, option=options).decode()
 
 
-@functools.cache
-def _view() -> View:
+def make_view() -> View:
+    """The view of the whole schema."""
     return View(
         schema(),
         graphql_ide=None,
@@ -67,23 +59,6 @@ def _view() -> View:
     )
 
 
-@routes.post(PATH)
-async def post_graphql(request: web.Request) -> web.StreamResponse:
-    """Answer a query or a mutation."""
-    body: Any = parse_json(await read_body(request))
-    if not isinstance(body, dict) or not isinstance(body.get("query"), str):
-        raise BadJson("The body must be an object with a 'query', and perhaps 'variables'")
-    return await _view()(request)
-
-
-@routes.get(PATH)
-async def connect_graphql(request: web.Request) -> web.StreamResponse:
-    """Open a WebSocket for queries, mutations and subscriptions; or read the schema."""
-    if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
-        return await _view()(request)
-    return tagged_bytes(request, _printed(), "text/plain")
-
-
-@functools.cache
-def _printed() -> bytes:
+def printed_schema() -> bytes:
+    """The schema in GraphQL's schema language."""
     return print_schema(schema()._schema).encode()
