@@ -20,6 +20,7 @@ from homeserver.protocol.events import Event, redacted_copy
 from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import Action, Judgement, takes_no_effect
 from homeserver.services.live_room import CREATE, LiveRoom
+from homeserver.services.redaction_rules import may_redact
 from homeserver.services.rooms import Rooms
 from homeserver.storage import events as storage
 from homeserver.storage.database import Database
@@ -175,7 +176,7 @@ class Backfill:
             event_id: redaction_id
             for event_id, redaction_id in pending.items()
             if redaction_id in redactions
-            and self._rooms.may_redact(room, redactions[redaction_id].event, placed[event_id])
+            and may_redact(room, redactions[redaction_id].event, placed[event_id])
         }
 
     async def _redaction_target(
@@ -193,7 +194,7 @@ class Backfill:
                 )
                 return None
             target = stored.event
-        return event.redacts if self._rooms.may_redact(room, event, target) else None
+        return event.redacts if may_redact(room, event, target) else None
 
 
 def _is_outlier(stored: StoredEvent) -> bool:

@@ -36,6 +36,7 @@ from homeserver.services.live_room import (
     LiveRooms,
 )
 from homeserver.services.policy_server import Vetted
+from homeserver.services.redaction_rules import may_redact
 from homeserver.services.rooms import DestinationSets, Rooms
 from homeserver.services.state import State, States
 from homeserver.services.unread_rules import UnreadRules
@@ -250,26 +251,27 @@ class Arrivals:
         servers_before = room.destinations
         await self._unread.prepare(room, event.content)
         held = judgement.withheld is not None
-        if judgement.action is not Action.ACCEPT and not held:
-            record = await self._refused(room, event, before, judgement)
-        elif before.linear:
-            await room.load_events(self._store, self._rooms.stripped_keys(event))
-            record = self._rooms.apply(room, event)
-        else:
-            record = await self._merge(room, event, before)
-        record.inbox_id, record.redacted_by = inbox_id, redacted_by
-        record.flags, record.strip_rule = judgement.flags, judgement.strip_rule
-        if held:
-            record.withheld, record.notifications = judgement.withheld, ()
-            record.missing_prev_event_ids = await self._missing_prevs(event, before)
-        elif judgement.action is Action.ACCEPT:
-            record.redacts = await self.redaction_target(room, event)
-            record.soft_failed = takes_no_effect(event, record.redacts)
-            record.missing_prev_event_ids = await self._missing_prevs(event, before)
-            if relay_from is not None:
-                servers = (room.destinations | servers_before) - {relay_from}
-                if servers:
-                    record.destination_set = await self._destination_sets.id_for(servers)
+        with self._rooms.moving(room, event):
+            if judgement.action is not Action.ACCEPT and not held:
+                record = await self._refused(room, event, before, judgement)
+            elif before.linear:
+                await room.load_events(self._store, self._rooms.stripped_keys(event))
+                record = self._rooms.apply(room, event)
+            else:
+                record = await self._merge(room, event, before)
+            record.inbox_id, record.redacted_by = inbox_id, redacted_by
+            record.flags, record.strip_rule = judgement.flags, judgement.strip_rule
+            if held:
+                record.withheld, record.notifications = judgement.withheld, ()
+                record.missing_prev_event_ids = await self._missing_prevs(event, before)
+            elif judgement.action is Action.ACCEPT:
+                record.redacts = await self.redaction_target(room, event)
+                record.soft_failed = takes_no_effect(event, record.redacts)
+                record.missing_prev_event_ids = await self._missing_prevs(event, before)
+                if relay_from is not None:
+                    servers = (room.destinations | servers_before) - {relay_from}
+                    if servers:
+                        record.destination_set = await self._destination_sets.id_for(servers)
         return self._rooms.commit(room, [record])
 
     async def _missing_prevs(self, event: Event, before: _Before) -> Sequence[str]:
@@ -292,7 +294,7 @@ class Arrivals:
                 self._database, event.redacts, event.event_id, room.room_id
             )
             return None
-        return event.redacts if self._rooms.may_redact(room, event, target.event) else None
+        return event.redacts if may_redact(room, event, target.event) else None
 
     async def _redacted_before(self, room: LiveRoom, event: Event) -> str | None:
         """The redaction that came before an event, if it may redact it."""
@@ -301,7 +303,7 @@ class Arrivals:
         redaction = await self._store.get(redaction_id) if redaction_id is not None else None
         if redaction is None or redaction.rejected is not None:
             return None
-        return redaction_id if self._rooms.may_redact(room, redaction.event, event) else None
+        return redaction_id if may_redact(room, redaction.event, event) else None
 
     def _snapshot_before(self, room: LiveRoom, before: _Before) -> tuple[int, list[NewSnapshot]]:
         """The stored snapshot of the state before, written now if there was none."""

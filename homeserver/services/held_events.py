@@ -107,7 +107,8 @@ class HeldEvents:
             record.notifications = self._unread.notifications(room, event)
             return self._log.append(record)
         set_id = await self._rooms.destination_set(room, event, room.destinations)
-        placed = await self._arrivals.let_in(room, stored)
+        with self._rooms.moving(room, event):
+            placed = await self._arrivals.let_in(room, stored)
         record.notifications = placed.notifications
         record.snapshots, record.memberships = placed.snapshots, placed.memberships
         record.destination_set = set_id

@@ -7,7 +7,8 @@ build, authorise, ask policy and consent, give to the log.  See ``docs/architect
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -198,12 +199,8 @@ class Rooms:
             async with room.lock:
                 if not self.is_current(room):
                     continue
-                withheld = judgement.action is not Action.ACCEPT
-                event = await (self.build if withheld else self.build_signed)(room, draft)
-                if judgement.action is Action.ACCEPT:
-                    record, done = await self._append(room, event, judgement, transaction)
-                else:
-                    record, done = self._withhold(room, event, judgement, transaction)
+                record = await self.place(room, draft, judgement, transaction)
+                done = self.commit(room, [record])
             if queued is not None:
                 queued()
             try:
@@ -312,38 +309,47 @@ class Rooms:
         event = await self.build(room, draft)
         return await self._policy_servers.signed(room, event)
 
-    async def _append(
+    async def place(
         self,
         room: LiveRoom,
-        event: Event,
+        draft: Draft,
         judgement: Judgement,
-        transaction: ClientTransaction | None,
-    ) -> tuple[EventRecord, asyncio.Future[list[int]]]:
+        transaction: ClientTransaction | None = None,
+    ) -> EventRecord:
+        """Build an event as it was judged, and move the room by it; the record, to be committed.
+
+        What policy soft-failed or holds is kept from everybody, and does not move the room.  Call
+        it with the room's lock held.  Raises what :meth:`build_signed` raises.
+        """
+        if judgement.action is not Action.ACCEPT:
+            return self._withheld(room, await self.build(room, draft), judgement, transaction)
+        event = await self.build_signed(room, draft)
         redacts = await self._redaction_target(room, event)
         await self._live_rooms.prepare_snapshot_ids(1)
         before = room.destinations
-        record = self.apply(room, event)
-        record.transaction = transaction
-        record.redacts = redacts
-        record.flags, record.strip_rule = judgement.flags, judgement.strip_rule
-        record.destination_set = await self.destination_set(room, event, before)
-        return record, self.commit(room, [record])
+        with self.moving(room, event):
+            record = self.apply(room, event)
+            record.transaction = transaction
+            record.redacts = redacts
+            record.flags, record.strip_rule = judgement.flags, judgement.strip_rule
+            record.destination_set = await self.destination_set(room, event, before)
+        return record
 
-    def _withhold(
+    def _withheld(
         self,
         room: LiveRoom,
         event: Event,
         judgement: Judgement,
         transaction: ClientTransaction | None,
-    ) -> tuple[EventRecord, asyncio.Future[list[int]]]:
-        """Keep an event that policy soft-failed or holds: nobody sees it, nothing builds upon it.
+    ) -> EventRecord:
+        """The record of an event that nobody sees, and nothing builds upon.
 
         What is held has its place in the timeline, for when it is released.
         """
         if event.is_state:
             judgement = judgement.for_state()
         held = judgement.action is Action.HOLD
-        record = EventRecord(
+        return EventRecord(
             event,
             live=held,
             soft_failed=not held,
@@ -354,7 +360,6 @@ class Rooms:
             snapshot_after=room.snapshot_id,
             transaction=transaction,
         )
-        return record, self.commit(room, [record])
 
     async def destination_set(
         self, room: LiveRoom, event: Event, before: frozenset[str]
@@ -378,6 +383,15 @@ class Rooms:
         return room.destination_set
 
     # ------------------------------------------------------------ moving a room
+
+    @contextmanager
+    def moving(self, room: LiveRoom, *events: Event) -> Iterator[None]:
+        """A room while it is moved by events: should that fail, it is read again, without them."""
+        try:
+            yield
+        except BaseException:
+            self._take_back(room, events)
+            raise
 
     def apply(self, room: LiveRoom, event: Event) -> EventRecord:
         """Move the room by an event that follows its present state.
@@ -466,10 +480,13 @@ class Rooms:
         done: asyncio.Future[list[int]],
     ) -> None:
         if done.cancelled() or done.exception() is not None:
-            if self._live_rooms.cached(room.room_id) is room:
-                self._live_rooms.drop(room.room_id)
-            for record in records:
-                self._store.forget(record.event.event_id)
+            self._take_back(room, [record.event for record in records])
+
+    def _take_back(self, room: LiveRoom, events: Sequence[Event]) -> None:
+        if self.is_current(room):
+            self._live_rooms.drop(room.room_id)
+        for event in events:
+            self._store.forget(event.event_id)
 
     # ------------------------------------------------------------ redactions
 
@@ -486,14 +503,3 @@ class Rooms:
         if not is_own and levels.user(event.sender) < levels.redact:
             raise Forbidden("You may not redact other people's messages in this room")
         return event.redacts
-
-    def may_redact(self, room: LiveRoom, redaction: Event, target: Event) -> bool:
-        """Whether a redaction takes effect.  Spec: room versions 3 on, handling redactions."""
-        if target.room_id != redaction.room_id:
-            return False  # the auth rules of v1 and v2 do not look at that
-        if redaction.room_version.redaction_auth_rule:
-            return True  # v1, v2: the auth rules have decided
-        levels = room.power_levels
-        if levels.user(redaction.sender) >= levels.redact:
-            return True
-        return server_name_of(target.sender) == server_name_of(redaction.sender)

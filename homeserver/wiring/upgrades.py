@@ -32,7 +32,6 @@ class UpgradeParts:
         self.upgrades = RoomUpgrades(
             database=wiring.database,
             rooms=wiring.rooms,
-            live_rooms=wiring.live_rooms,
             store=wiring.store,
             creation=wiring.creation,
             gate=wiring.send_gate,

@@ -97,6 +97,7 @@ class RoomWorld:
         self.states = States(database, self.store)
         self.key = generate_signing_key(secrets.token_bytes(32), "test")
         gate, sets = OpenGate(), NumberedSets()
+        self.destination_sets = sets
         self.rooms = Rooms(
             server_name=server_name,
             signing_key=self.key,

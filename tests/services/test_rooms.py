@@ -11,6 +11,7 @@ from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.services.live_room import SHORTEST_CHAIN
+from homeserver.services.redaction_rules import may_redact
 from homeserver.services.rooms import Draft
 from homeserver.storage import events as events_storage
 from homeserver.storage.database import Database
@@ -98,6 +99,28 @@ async def test_a_room_that_another_process_moved_is_built_again(world: RoomWorld
     assert sent.position > 0
 
 
+async def test_a_send_that_fails_before_it_is_written_leaves_the_room_as_it_was(
+    world: RoomWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, guest = world.user("alice"), "@guest:two.test"
+    room_id = await world.room(alice)
+    ban = Draft(alice, "m.room.member", {"membership": "ban"}, guest)
+
+    async def lost(servers: frozenset[str]) -> int:
+        raise OSError("the database is gone")
+
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="gone"):
+        broken.setattr(world.destination_sets, "id_for", lost)
+        await world.rooms.send(room_id, ban)
+    sent = await world.say(room_id, alice, "it is back")
+    world.live_rooms.drop(room_id)
+
+    room = await world.rooms.get(room_id)
+    stored = await events_storage.get_events(world.database, sent.event.prev_event_ids)
+    assert room.membership(guest) == "leave"
+    assert stored.keys() == set(sent.event.prev_event_ids)
+
+
 async def test_a_stranger_may_not_send(world: RoomWorld) -> None:
     room_id = await world.room(world.user("alice"))
 
@@ -170,5 +193,5 @@ async def test_no_redaction_reaches_into_another_room(world: RoomWorld, version:
 
     room = await world.rooms.get(mine)
 
-    assert world.rooms.may_redact(room, by_bob(there.event_id), there)
-    assert not world.rooms.may_redact(room, by_bob(target.event_id), target)
+    assert may_redact(room, by_bob(there.event_id), there)
+    assert not may_redact(room, by_bob(target.event_id), target)

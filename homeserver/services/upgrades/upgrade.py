@@ -20,8 +20,8 @@ from homeserver.protocol.power_levels import creators
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.services.creation import RoomCreation
 from homeserver.services.event_store import EventStore
-from homeserver.services.judgement import Action
-from homeserver.services.live_room import CREATE, LiveRoom, LiveRooms
+from homeserver.services.judgement import ACCEPTED, Action
+from homeserver.services.live_room import CREATE, LiveRoom
 from homeserver.services.rooms import Draft, Rooms, SendGate
 from homeserver.services.unharmed import unharmed
 from homeserver.services.upgrades.carried import (
@@ -83,7 +83,6 @@ class RoomUpgrades:
         *,
         database: Database,
         rooms: Rooms,
-        live_rooms: LiveRooms,
         store: EventStore,
         creation: RoomCreation,
         gate: SendGate,
@@ -92,7 +91,6 @@ class RoomUpgrades:
     ) -> None:
         self._database = database
         self._rooms = rooms
-        self._live_rooms = live_rooms
         self._store = store
         self._creation = creation
         self._gate = gate
@@ -230,12 +228,8 @@ class RoomUpgrades:
         async with old.lock:
             if not self._rooms.is_current(old) or old.snapshot_id != snapshot_id:
                 raise RoomMoved(old.room_id)
-            try:
+            with self._rooms.moving(old):
                 yield
-            except BaseException:
-                if self._rooms.is_current(old):
-                    self._live_rooms.drop(old.room_id)
-                raise
 
     async def _end(
         self, old: LiveRoom, user_id: UserId, new_id: str, plan: _Plan
@@ -246,8 +240,7 @@ class RoomUpgrades:
         judgement = await self._gate.check_send(old, tombstone)
         if judgement.action is not Action.ACCEPT:
             raise Forbidden(judgement.reason or "This server's rules do not allow it")
-        records = [await self._send(old, tombstone)]
-        records[0].flags = judgement.flags
+        records = [await self._rooms.place(old, tombstone, judgement)]
         optional = []
         if plan.left_alias is not None:
             optional.append(Draft(user_id, CANONICAL_ALIAS[0], plan.left_alias, ""))
@@ -256,18 +249,10 @@ class RoomUpgrades:
             optional.append(Draft(user_id, POWER_LEVELS[0], quiet, ""))
         for draft in optional:
             try:
-                records.append(await self._send(old, draft))
+                records.append(await self._rooms.place(old, draft, ACCEPTED))
             except MatrixError:
                 continue  # "if possible": who may end a room may not always do more
         return records
-
-    async def _send(self, room: LiveRoom, draft: Draft) -> EventRecord:
-        event = await self._rooms.build_signed(room, draft)
-        destinations = await self._rooms.destination_set(room, event, room.destinations)
-        await self._live_rooms.prepare_snapshot_ids(1)
-        record = self._rooms.apply(room, event)
-        record.destination_set = destinations
-        return record
 
 
 def _ban(event: Event) -> JsonObject:
