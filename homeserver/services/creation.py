@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import asyncpg
 
@@ -106,7 +105,9 @@ class RoomCreation:
     async def create(self, creator: UserId, request: RoomRequest, profile: JsonObject) -> str:
         """Make a room and invite people to it; its room ID.
 
-        ``profile`` (display name, avatar) goes into the creator's member event.
+        ``profile`` (display name, avatar) goes into the creator's member event.  Invites of local
+        users are written with the room: nobody sees it without them.  An invite that is refused
+        leaves the room as it is by then.
         Raises: :class:`UnsupportedRoomVersion`, ``M_ROOM_IN_USE``, ``M_INVALID_ROOM_STATE``, and
         what consent and policy raise for the invites.
         """
@@ -122,13 +123,16 @@ class RoomCreation:
         drafts = self._drafts(creator, request, version, profile, alias)
         content = create_content(creator, request, version)
         async with self.new_room(creator, version, content, drafts) as (room, records):
+            refused = await self._invite_ours(room, records, creator, request)
             listing = RoomListing(room.room_id, creator, alias, request.public)
             done = self._rooms.commit_together([(room, records)], listing)
             try:
                 await unharmed(done)
             except asyncpg.UniqueViolationError as error:
                 raise alias_taken() from error
-        await self._invite(creator, room.room_id, request)
+        if refused is not None:
+            raise refused
+        await self._invite_others(creator, room.room_id, request)
         return room.room_id
 
     @asynccontextmanager
@@ -287,14 +291,39 @@ class RoomCreation:
             records.append(self._rooms.apply(room, event))
         return records
 
-    async def _invite(self, creator: UserId, room_id: str, request: RoomRequest) -> None:
-        content: dict[str, Any] = {"is_direct": True} if request.is_direct else {}
+    async def _invite_ours(
+        self, room: LiveRoom, records: list[EventRecord], creator: UserId, request: RoomRequest
+    ) -> MatrixError | None:
+        """Add the invites of local users to a room's first events; why one was refused, if so."""
+        try:
+            for user_id in dict.fromkeys(request.invites):
+                if self._is_ours(user_id):
+                    content = invite_content(request)
+                    records.append(
+                        await self._membership.place_invite(room, creator, user_id, content)
+                    )
+        except MatrixError as error:
+            return error
+        return None
+
+    async def _invite_others(self, creator: UserId, room_id: str, request: RoomRequest) -> None:
+        """Invite whom other servers have to tell."""
+        content = invite_content(request)
         for user_id in dict.fromkeys(request.invites):
-            await self._membership.invite(creator, room_id, user_id, content=content)
+            if not self._is_ours(user_id):
+                await self._membership.invite(creator, room_id, user_id, content=content)
         for address in request.addresses:
             owner = await self._third_party.announce(creator, room_id, address)
             if owner is not None:
                 await self._membership.invite(creator, room_id, owner, content=content)
+
+    def _is_ours(self, user_id: UserId) -> bool:
+        return user_id.server_name == self._server_name
+
+
+def invite_content(request: RoomRequest) -> JsonObject:
+    """What the member event of an invite says, beside the membership and profile."""
+    return {"is_direct": True} if request.is_direct else {}
 
 
 def alias_taken() -> MatrixError:

@@ -18,6 +18,7 @@ from homeserver.services.live_room import JOIN_RULES, LiveRoom
 from homeserver.services.rooms import Draft, Rooms, SendGate, Sent
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
+from homeserver.storage.event_records import EventRecord
 
 logger = structlog.get_logger(__name__)
 
@@ -296,11 +297,23 @@ class Membership:
         """
         room = await self._rooms.get_joined(room_id, inviter)
         if room.is_joined(invitee):
-            raise Forbidden("That user is already in the room")
+            raise already_joined()
         body: JsonObject = {**(content or {}), "membership": "invite"}
         if reason is not None:
             body["reason"] = reason
         await self._invite(room, inviter, invitee, body, sent_at)
+
+    async def place_invite(
+        self, room: LiveRoom, inviter: UserId, invitee: UserId, content: JsonObject
+    ) -> EventRecord:
+        """Invite a local user into a room that is being made; to be committed with the room.
+
+        Call it with the room's lock held.  Raises what :meth:`invite` raises.
+        """
+        if room.is_joined(invitee):
+            raise already_joined()
+        draft = await self._invitation(room, inviter, invitee, {**content, "membership": "invite"})
+        return await self._rooms.place(room, draft, await self._gate.check_send(room, draft))
 
     async def exchange(
         self, room: LiveRoom, inviter: UserId, invitee: UserId, proof: JsonObject
@@ -322,11 +335,8 @@ class Membership:
         body: JsonObject,
         sent_at: int | None = None,
     ) -> None:
-        is_direct = body.get("is_direct") is True
-        await self._gate.check_invite(inviter, invitee, room.room_id, is_direct=is_direct)
-        draft = Draft(inviter, "m.room.member", body, invitee, origin_server_ts=sent_at)
+        draft = await self._invitation(room, inviter, invitee, body, sent_at)
         if invitee.server_name == self._server_name:
-            body.update(await self._profiles.member_fields(invitee))
             await self._rooms.send(room.room_id, draft)
             return
         judgement = await self._gate.check_send(room, draft)
@@ -340,6 +350,21 @@ class Membership:
         judgement = await self._arrivals.receive(signed, relay_from=self._server_name)
         if judgement.action not in (Action.ACCEPT, Action.DUPLICATE):
             raise Forbidden(judgement.reason or "The invite is no longer allowed")
+
+    async def _invitation(
+        self,
+        room: LiveRoom,
+        inviter: UserId,
+        invitee: UserId,
+        body: JsonObject,
+        sent_at: int | None = None,
+    ) -> Draft:
+        """The draft of an invite that consent was asked for.  Raises what it says."""
+        is_direct = body.get("is_direct") is True
+        await self._gate.check_invite(inviter, invitee, room.room_id, is_direct=is_direct)
+        if invitee.server_name == self._server_name:
+            body.update(await self._profiles.member_fields(invitee))
+        return Draft(inviter, "m.room.member", body, invitee, origin_server_ts=sent_at)
 
     # ------------------------------------------------------------ going
 
@@ -456,3 +481,8 @@ class Membership:
 def own_fields(body: JsonObject) -> JsonObject:
     """What a user may put into the member event of their own join or knock."""
     return {key: value for key, value in body.items() if key not in NOT_OWN}
+
+
+def already_joined() -> Forbidden:
+    """The answer to who invites somebody who is in the room."""
+    return Forbidden("That user is already in the room")

@@ -87,7 +87,12 @@ class NumberedSets:
 class RoomWorld:
     """One server's rooms on a database."""
 
-    def __init__(self, database: Database, server_name: str = "one.test") -> None:
+    def __init__(
+        self,
+        database: Database,
+        server_name: str = "one.test",
+        gate: OpenGate | None = None,
+    ) -> None:
         self.server_name = server_name
         self.database = database
         self.log = Log(database)
@@ -96,7 +101,7 @@ class RoomWorld:
         self.live_rooms = LiveRooms(database, self.store, server_name)
         self.states = States(database, self.store)
         self.key = generate_signing_key(secrets.token_bytes(32), "test")
-        gate, sets = OpenGate(), NumberedSets()
+        gate, sets = gate or OpenGate(), NumberedSets()
         self.destination_sets = sets
         self.rooms = Rooms(
             server_name=server_name,
