@@ -15,10 +15,10 @@ from homeserver.errors import Forbidden
 from homeserver.protocol.events import JsonObject, stripped_state
 from homeserver.protocol.stripped import without_strangers_choices
 from homeserver.services.event_store import EventStore
+from homeserver.services.invites_shown import is_from_stranger
 from homeserver.services.notifier import Notifier, Waiter
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.requester import Requester
-from homeserver.services.sync_extras import SyncExtras
 from homeserver.services.sync_rooms import RoomsOfUsers
 from homeserver.services.sync_token import SyncToken
 from homeserver.services.timeline import Timeline
@@ -56,7 +56,6 @@ class EventStream:
         recent: RecentTimeline,
         store: EventStore,
         notifier: Notifier,
-        extras: SyncExtras,
         timeline: Timeline,
         rooms_of_users: RoomsOfUsers,
         invites: InviteFilter,
@@ -65,7 +64,6 @@ class EventStream:
         self._recent = recent
         self._store = store
         self._notifier = notifier
-        self._extras = extras
         self._timeline = timeline
         self._rooms_of_users = rooms_of_users
         self._invites = invites
@@ -137,11 +135,9 @@ class EventStream:
         if not self._recent.memberships.changed(user_id, since):
             return []
         changes = await room_storage.get_membership_changes(self._database, user_id, since, upto)
-        rows = [
-            await room_storage.get_membership(self._database, room_id, user_id)
-            for room_id in dict.fromkeys(change.room_id for change in changes)
-        ]
-        return [row for row in rows if row is not None]
+        moved = dict.fromkeys(change.room_id for change in changes)
+        rows = await room_storage.get_memberships_in(self._database, user_id, moved)
+        return [rows[room_id] for room_id in moved if room_id in rows]
 
     async def _may_read(self, user_id: str, room_id: str) -> bool:
         """Whether a user may read a room that they are not in: they left it, and have not forgotten
@@ -171,21 +167,17 @@ class EventStream:
     async def _gone(self, requester: Requester, rows: Sequence[MembershipRow]) -> list[_Told]:
         """What became of a user in rooms that they may not read."""
         told: list[_Told] = []
+        user_id = requester.user_id
         for row in rows:
             stored = await self._store.get(row.event_id)
             if stored is None or not stored.shown:
                 continue
-            if row.sender == requester.user_id or await self._is_heard(requester.user_id, row):
-                reader = await self._timeline.any_reader(row.room_id, requester.user_id)
+            withheld = await self._timeline.withheld(user_id)
+            if not await is_from_stranger(self._invites, withheld, user_id, row):
+                reader = await self._timeline.any_reader(row.room_id, user_id)
                 (event,) = await self._timeline.bundled([stored], reader, requester)
                 told.append((row.position, event))
         return told
-
-    async def _is_heard(self, user_id: str, row: MembershipRow) -> bool:
-        """Whether it was somebody who removed a user whose invites the user is shown in full."""
-        withheld = await self._timeline.withheld(user_id)
-        shown = await self._invites.shown_invites(user_id, {row.room_id: row}, None)
-        return not withheld.is_unheard(row.sender) and not shown.get(row.room_id, (row, True))[1]
 
     async def _invited(
         self, user_id: str, invited: Mapping[str, MembershipRow], since: int, upto: int

@@ -24,7 +24,6 @@ from homeserver.services.requester import Requester
 from homeserver.services.room_watch import RoomWatch
 from homeserver.services.sync import SyncRequest, SyncService
 from homeserver.services.sync_extras import SyncExtras
-from homeserver.services.sync_rooms import RoomsOfUsers
 from homeserver.services.sync_token import SyncToken, timeline_token
 from homeserver.services.timeline import PageRequest, Timeline
 from homeserver.services.timeline_state import TimelineState
@@ -53,7 +52,6 @@ class OldSync:
         extras: SyncExtras,
         timeline: Timeline,
         timeline_state: TimelineState,
-        rooms_of_users: RoomsOfUsers,
         watch: RoomWatch,
         stream: EventStream,
     ) -> None:
@@ -64,7 +62,6 @@ class OldSync:
         self._extras = extras
         self._timeline = timeline
         self._timeline_state = timeline_state
-        self._rooms_of_users = rooms_of_users
         self._watch = watch
         self._stream = stream
 

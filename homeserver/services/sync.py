@@ -12,10 +12,11 @@ from typing import Protocol
 
 import orjson
 
-from homeserver.protocol.events import JsonObject, stripped_state
+from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import EMPTY_FILTER, SyncFilter
 from homeserver.protocol.stripped import without_strangers_choices
 from homeserver.services.event_store import EventStore
+from homeserver.services.invites_shown import is_from_stranger, stripped_of
 from homeserver.services.notifier import Notifier, Waiter
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.requester import Requester
@@ -218,7 +219,7 @@ class SyncService:
         if invited:
             parts["invite"] = invited
         knocked = {
-            room_id: {"knock_state": {"events": await self._stripped(row)}}
+            room_id: {"knock_state": {"events": await stripped_of(self._store, row)}}
             for room_id, row in rooms.knocked.items()
             if self._is_news(view, row) and allows(room_id)
         }
@@ -239,7 +240,8 @@ class SyncService:
                 view,
                 row,
                 was_joined=was_joined,
-                in_silence=not was_joined and await self._is_from_stranger(view, row),
+                in_silence=not was_joined
+                and await is_from_stranger(self._invites, view.withheld, view.user_id, row),
                 account_data=self._room_account_data(
                     view, row.room_id, account_data.get(row.room_id, ())
                 ),
@@ -265,30 +267,14 @@ class SyncService:
         parts: JsonObject = {}
         for room_id, (row, from_stranger) in shown.items():
             if view.filter.allows_room(room_id):
-                events = await self._stripped(row)
+                events = await stripped_of(self._store, row)
                 if from_stranger:
                     events = without_strangers_choices(events)
                 parts[room_id] = {"invite_state": {"events": events}}
         return parts
 
-    async def _is_from_stranger(self, view: View, row: MembershipRow) -> bool:
-        """Whether somebody removed the reader whose invites they are not, or not fully, shown."""
-        if row.sender == view.user_id:
-            return False
-        if view.withheld.is_unheard(row.sender):
-            return True
-        shown = await self._invites.shown_invites(view.user_id, {row.room_id: row}, None)
-        return row.room_id not in shown or shown[row.room_id][1]
-
     def _is_news(self, view: View, row: MembershipRow) -> bool:
         return view.since is None or view.full_state or row.position > view.since
-
-    async def _stripped(self, row: MembershipRow) -> Sequence[JsonObject]:
-        """The stripped state of an invite or knock; at least the member event itself."""
-        if row.stripped_state:
-            return row.stripped_state
-        stored = await self._store.get(row.event_id)
-        return [stripped_state(stored.event)] if stored is not None else []
 
     async def _moves(self, view: View, rooms: UserRooms) -> _Moves:
         """Which rooms the user came into or went from."""

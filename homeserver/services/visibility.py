@@ -415,12 +415,3 @@ class InviteFilter(Protocol):
 
         ``since``: only what is new after that position.
         """
-
-
-async def plainly_shown(
-    invites: InviteFilter, user_id: str, rows: Mapping[str, MembershipRow]
-) -> set[str]:
-    """The rooms whose invites a reader is shown with all they say: none of them is a stranger's
-    request that waits to be answered."""
-    shown = await invites.shown_invites(user_id, rows, None)
-    return {room_id for room_id, (_, from_stranger) in shown.items() if not from_stranger}

@@ -58,15 +58,16 @@ class Reading:
             others=wiring.consent,
             clock_ms=clock_ms,
         )
-        self.visibility = visibility = Visibility(
+        self.visibility = Visibility(
             database=database, log=log, store=wiring.store, erased=wiring.erased.positions
         )
-        events = ClientEvents(
+        self.client_events = ClientEvents(
             database=database, store=wiring.store, states=wiring.states, clock_ms=clock_ms
         )
-        self.client_events = events
-        aggregations = Aggregations(database=database, store=wiring.store, events=events)
-        self.rooms_of_users = rooms_of_users = RoomsOfUsers(database=database, log=log)
+        aggregations = Aggregations(
+            database=database, store=wiring.store, events=self.client_events
+        )
+        self.rooms_of_users = RoomsOfUsers(database=database, log=log)
         self.summaries = RoomSummaries(database=database, log=log)
         self.unread_counts = UnreadCounts(
             database=database,
@@ -75,22 +76,26 @@ class Reading:
             rulesets=wiring.push_rules,
             reader_filter=self.hidden_events,
         )
-        states = SyncStates(database=database, recent=self.recent, states=wiring.states)
-        self.sync_states = states
-        self.sync_rooms = sync_rooms = SyncRooms(
+        self.sync_states = SyncStates(database=database, recent=self.recent, states=wiring.states)
+        self.sync_rooms = SyncRooms(
             database=database,
             recent=self.recent,
             store=wiring.store,
-            events=events,
+            events=self.client_events,
             aggregations=aggregations,
-            states=states,
+            states=self.sync_states,
             summaries=self.summaries,
-            visibility=visibility,
+            visibility=self.visibility,
             unread=self.unread_counts,
         )
+        self._syncing(wiring)
+        self._history(wiring, aggregations)
+
+    def _syncing(self, wiring: Wiring) -> None:
+        database, log = wiring.database, wiring.log
         key_counts = CachedKeyCounts(keys=wiring.device_parts.end_to_end_keys, log=log)
         wiring.device_parts.end_to_end_keys.on_counts_changed = key_counts.forget
-        self.extras = extras = SyncExtras(
+        self.extras = SyncExtras(
             database=database,
             recent=self.recent,
             account_data=wiring.account_data,
@@ -103,49 +108,41 @@ class Reading:
             key_counts=key_counts,
             audience=wiring.consent,
         )
-        self.notifier = Notifier(database=database, log=log, rooms=rooms_of_users)
+        self.notifier = Notifier(database=database, log=log, rooms=self.rooms_of_users)
         wiring.device_parts.typing.on_change = self.notifier.room_changed
         wiring.device_parts.presence.on_change = self.notifier.presence_changed
         self.sync = SyncService(
             database=database,
             recent=self.recent,
             notifier=self.notifier,
-            rooms_of_users=rooms_of_users,
-            rooms=sync_rooms,
-            extras=extras,
+            rooms_of_users=self.rooms_of_users,
+            rooms=self.sync_rooms,
+            extras=self.extras,
             store=wiring.store,
             reader_filter=self.hidden_events,
             invites=wiring.consent_parts.requests,
             progress=wiring.device_parts.progress,
         )
-        self._history(wiring, states, aggregations, visibility, rooms_of_users)
 
-    def _history(
-        self,
-        wiring: Wiring,
-        states: SyncStates,
-        aggregations: Aggregations,
-        visibility: Visibility,
-        rooms_of_users: RoomsOfUsers,
-    ) -> None:
+    def _history(self, wiring: Wiring, aggregations: Aggregations) -> None:
         database = wiring.database
         self.timeline: Timeline = Timeline(
             database=database,
             recent=self.recent,
             store=wiring.store,
-            states=states,
+            states=self.sync_states,
             events=self.client_events,
             aggregations=aggregations,
-            visibility=visibility,
+            visibility=self.visibility,
             reader_filter=self.hidden_events,
             backfiller=wiring.backfill,
         )
         self.timeline_state = TimelineState(
             recent=self.recent,
             store=wiring.store,
-            states=states,
+            states=self.sync_states,
             timeline=self.timeline,
-            rooms_of_users=rooms_of_users,
+            rooms_of_users=self.rooms_of_users,
         )
         self.relations = RelationService(
             database=database, recent=self.recent, store=wiring.store, timeline=self.timeline
@@ -159,16 +156,14 @@ class Reading:
             extras=self.extras,
             timeline=self.timeline,
             timeline_state=self.timeline_state,
-            rooms_of_users=rooms_of_users,
             watch=self.room_watch,
             stream=EventStream(
                 database=database,
                 recent=self.recent,
                 store=wiring.store,
                 notifier=self.notifier,
-                extras=self.extras,
                 timeline=self.timeline,
-                rooms_of_users=rooms_of_users,
+                rooms_of_users=self.rooms_of_users,
                 invites=wiring.consent_parts.requests,
             ),
         )

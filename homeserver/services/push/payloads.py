@@ -15,10 +15,11 @@ from homeserver.protocol.message_ends import message_end
 from homeserver.protocol.push_rules import Actions
 from homeserver.services.client_events import shown_event
 from homeserver.services.event_store import EventStore
+from homeserver.services.invites_shown import plainly_shown
 from homeserver.services.push.badges import Badge
 from homeserver.services.push.pushers import EVENT_ID_ONLY
 from homeserver.services.unread import DEFAULT, SENT
-from homeserver.services.visibility import InviteFilter, Reader, ReaderFilter, plainly_shown
+from homeserver.services.visibility import InviteFilter, Reader, ReaderFilter
 from homeserver.storage import notification_list
 from homeserver.storage import rooms as room_storage
 from homeserver.storage.database import Database

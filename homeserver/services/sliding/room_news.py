@@ -9,12 +9,13 @@ Spec: MSC4186, room results.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from homeserver.protocol.events import JsonObject, stripped_state
+from homeserver.protocol.events import JsonObject
 from homeserver.protocol.stripped import without_strangers_choices
 from homeserver.services.event_store import EventStore
+from homeserver.services.invites_shown import is_from_stranger, stripped_of
 from homeserver.services.recent_timeline import RecentTimeline
 from homeserver.services.sliding.connection import Sent, State, Step, in_both
 from homeserver.services.sliding.rooms import Asker, RoomAsk, RoomPart, SlidingRoomParts
@@ -242,38 +243,23 @@ class RoomNewsFinder:
             return await self._parts.joined(look.asker, ask)
         if room_id in shown.invites:
             row, from_stranger = shown.invites[room_id]
-            events = await self._stripped(row)
+            events = await stripped_of(self._store, row)
             if from_stranger:
                 events = without_strangers_choices(events)
             return await self._parts.stripped(look.asker, row, events, ask.config)
         if room_id in shown.rooms.knocked:
             row = shown.rooms.knocked[room_id]
-            return await self._parts.stripped(
-                look.asker, row, await self._stripped(row), ask.config
-            )
+            events = await stripped_of(self._store, row)
+            return await self._parts.stripped(look.asker, row, events, ask.config)
         gone = shown.gone.get(room_id)
         if gone is None or (ask.sent is not None and not _is_due(ask.sent, gone, ask.config)):
             return None
         was_joined = ask.sent is not None and ask.sent.membership == "join"
-        in_silence = not was_joined and await self._is_from_stranger(look, gone)
-        return await self._parts.gone(look.asker, ask, gone, in_silence=in_silence)
-
-    async def _stripped(self, row: MembershipRow) -> Sequence[JsonObject]:
-        """The stripped state of an invite or knock; at least the member event itself."""
-        if row.stripped_state:
-            return row.stripped_state
-        stored = await self._store.get(row.event_id)
-        return [stripped_state(stored.event)] if stored is not None else []
-
-    async def _is_from_stranger(self, look: Look, row: MembershipRow) -> bool:
-        """Whether somebody removed the reader whose invites they are not, or not fully, shown."""
-        user_id = look.asker.user_id
-        if row.sender == user_id:
-            return False
-        if look.asker.withheld.is_unheard(row.sender):
-            return True
-        shown = await self._invites.shown_invites(user_id, {row.room_id: row}, None)
-        return row.room_id not in shown or shown[row.room_id][1]
+        asker = look.asker
+        in_silence = not was_joined and await is_from_stranger(
+            self._invites, asker.withheld, asker.user_id, gone
+        )
+        return await self._parts.gone(asker, ask, gone, in_silence=in_silence)
 
 
 def _differs(sent: Sent, config: RoomConfig) -> bool:

@@ -12,6 +12,7 @@ from homeserver.protocol.events import JsonObject
 from homeserver.protocol.history_visibility import WORLD_READABLE
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.event_store import EventStore
+from homeserver.services.invites_shown import plainly_shown
 from homeserver.services.live_room import CREATE, HISTORY_VISIBILITY, JOIN_RULES, LiveRoom
 from homeserver.services.rooms import Rooms
 from homeserver.services.spaces.summary import (
@@ -25,7 +26,7 @@ from homeserver.services.spaces.summary import (
     allowed_room_ids,
     child_of,
 )
-from homeserver.services.visibility import InviteFilter, plainly_shown
+from homeserver.services.visibility import InviteFilter
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
 from homeserver.storage.rooms import MembershipRow
