@@ -30,7 +30,6 @@ class Caretaker:
 
     def __init__(self, *, clock_ms: Callable[[], int], name: str = "caretaker") -> None:
         """``name``: for the log."""
-        self._clock_ms = clock_ms
         self._jobs: list[Job] = []
         self._working = asyncio.Lock()
         self._worker = DueWorker(name, self._work, clock_ms=clock_ms, pause_seconds=PAUSE_SECONDS)

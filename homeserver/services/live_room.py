@@ -18,6 +18,7 @@ from homeserver.protocol.power_levels import PowerLevels
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.protocol.server_names import ServerAcl
 from homeserver.services.event_store import EventStore
+from homeserver.storage import many_rooms
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import NewSnapshot
@@ -270,7 +271,8 @@ class LiveRooms:
         room.revision = row.revision
         room.snapshot_id = row.snapshot_id
         room.chain_length = await storage.get_chain_length(self._database, row.snapshot_id)
-        room.state = await storage.get_state(self._database, row.snapshot_id)
+        states = await many_rooms.get_states(self._database, [row.snapshot_id])
+        room.state = states[row.snapshot_id]
         extremities = await self._store.get_many(row.forward_extremities)
         room.extremities = {event_id: stored.event for event_id, stored in extremities.items()}
         await room.load_events(self._store, ALWAYS_LOADED)

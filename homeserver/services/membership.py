@@ -12,7 +12,6 @@ from homeserver.errors import Forbidden, MatrixError, NotFound
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.identifiers import UserId, server_name_of
 from homeserver.services.arrivals import Arrivals
-from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import Action
 from homeserver.services.live_room import JOIN_RULES, LiveRoom
 from homeserver.services.rooms import Draft, Rooms, SendGate, Sent
@@ -100,7 +99,6 @@ class Membership:
         database: Database,
         rooms: Rooms,
         arrivals: Arrivals,
-        store: EventStore,
         remote: RemoteRooms,
         gate: InviteGate,
         profiles: MemberProfiles,
@@ -109,7 +107,6 @@ class Membership:
         self._database = database
         self._rooms = rooms
         self._arrivals = arrivals
-        self._store = store
         self._remote = remote
         self._gate = gate
         self._profiles = profiles

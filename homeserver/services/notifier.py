@@ -160,11 +160,6 @@ class Notifier:
         rest = min(len(self._answered) * REST_SECONDS_PER_DEVICE, LONGEST_REST_SECONDS)
         return last + rest - asyncio.get_running_loop().time()
 
-    @property
-    def waiting_users(self) -> int:
-        """How many users wait, for the metrics."""
-        return len(self._waiting)
-
     # ------------------------------------------------------------ waking
 
     def _on_notice(self, notice: Notice) -> None:

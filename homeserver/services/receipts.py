@@ -43,7 +43,6 @@ class ReceiptService:
     def __init__(
         self,
         *,
-        server_name: str,
         database: Database,
         log: Log,
         rooms: RoomServers,
@@ -52,7 +51,6 @@ class ReceiptService:
         audience: Audience = EVERYBODY,
     ) -> None:
         self._audience = audience
-        self._server_name = server_name
         self._database = database
         self._log = log
         self._rooms = rooms

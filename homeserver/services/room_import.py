@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.protocol.room_versions import RoomVersion
-from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import ALWAYS_LOADED, LiveRoom, LiveRooms
 from homeserver.services.rooms import Rooms, Sent
 from homeserver.storage import events as event_storage
@@ -30,13 +29,11 @@ class RoomImport:
         database: Database,
         rooms: Rooms,
         live_rooms: LiveRooms,
-        store: EventStore,
     ) -> None:
         self._server_name = server_name
         self._database = database
         self._rooms = rooms
         self._live_rooms = live_rooms
-        self._store = store
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def import_room(

@@ -46,14 +46,12 @@ class TypingService:
     def __init__(
         self,
         *,
-        server_name: str,
         rooms: RoomServers,
         edus: EduQueue,
         clock_ms: Callable[[], int],
         on_change: Callable[[str], None] = lambda _: None,
         audience: Audience = EVERYBODY,
     ) -> None:
-        self._server_name = server_name
         self._rooms_known = rooms
         self._edus = edus
         self._clock_ms = clock_ms

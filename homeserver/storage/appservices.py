@@ -60,9 +60,6 @@ SELECT_DEVICE_CHANGES = """
 SELECT position, user_id FROM device_list_changes
 WHERE position > $1 AND position <= $2 AND visible_to IS NULL ORDER BY position LIMIT $3
 """
-SELECT_ROOMS_OF = """
-SELECT user_id, room_id FROM memberships WHERE user_id = ANY($1::text[]) AND membership = 'join'
-"""
 SELECT_STRIPPED = """
 SELECT event_id, stripped_state FROM memberships
 WHERE user_id = ANY($1::text[]) AND event_id = ANY($2::text[]) AND stripped_state IS NOT NULL
@@ -210,14 +207,6 @@ async def get_device_changes(
     """Positions of changes of users' device lists at ``since < position <= upto``."""
     rows = await db.fetch(SELECT_DEVICE_CHANGES, since, upto, limit)
     return [(row["position"], row["user_id"]) for row in rows]
-
-
-async def get_joined_rooms(db: Queryable, user_ids: Iterable[str]) -> dict[str, list[str]]:
-    """The rooms that users, ours or not, are joined to now."""
-    rooms: dict[str, list[str]] = {}
-    for row in await db.fetch(SELECT_ROOMS_OF, list(user_ids)):
-        rooms.setdefault(row["user_id"], []).append(row["room_id"])
-    return rooms
 
 
 async def get_stripped_states(

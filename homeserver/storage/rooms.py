@@ -38,20 +38,9 @@ SELECT_MEMBERSHIP_CHANGES = """
 SELECT position, room_id, membership, event_id FROM membership_changes
 WHERE user_id = $1 AND position > $2 AND position <= $3 ORDER BY position
 """
-SELECT_ROOM_MEMBERSHIP_CHANGES = """
-SELECT position, room_id, membership, event_id FROM membership_changes
-WHERE room_id = $1 AND user_id = $2 ORDER BY position
-"""
 SET_FORGOTTEN = """
 UPDATE memberships SET forgotten = true
 WHERE room_id = $1 AND user_id = $2 AND membership IN ('leave', 'ban')
-"""
-UPSERT_MEMBERSHIP = """
-INSERT INTO memberships (room_id, user_id, membership, event_id, sender, position, local,
-    stripped_state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (room_id, user_id) DO UPDATE SET membership = EXCLUDED.membership,
-    event_id = EXCLUDED.event_id, sender = EXCLUDED.sender, position = EXCLUDED.position,
-    stripped_state = EXCLUDED.stripped_state, forgotten = false
 """
 SELECT_ALIAS = "SELECT room_id, creator FROM room_aliases WHERE alias = $1"
 SELECT_ROOM_ALIASES = "SELECT alias FROM room_aliases WHERE room_id = $1 ORDER BY alias"
@@ -61,17 +50,6 @@ INSERT INTO room_aliases (alias, room_id, creator) VALUES ($1, $2, $3) ON CONFLI
 DELETE_ALIAS = "DELETE FROM room_aliases WHERE alias = $1"
 SET_PUBLISHED = "UPDATE rooms SET published = $2 WHERE room_id = $1"
 SELECT_PUBLISHED_AMONG = "SELECT room_id FROM rooms WHERE published AND room_id = ANY($1::text[])"
-SHARED_ROOM_USERS = """
-SELECT DISTINCT theirs.user_id FROM memberships mine
-JOIN memberships theirs ON theirs.room_id = mine.room_id AND theirs.membership = 'join'
-WHERE mine.user_id = $1 AND mine.membership = 'join'
-    AND ($2::text[] IS NULL OR theirs.user_id = ANY($2::text[]))
-"""
-LOCAL_USERS_SHARING = """
-SELECT DISTINCT theirs.user_id FROM memberships mine
-JOIN memberships theirs ON theirs.room_id = mine.room_id AND theirs.membership = 'join'
-WHERE mine.user_id = $1 AND mine.membership = 'join' AND theirs.local
-"""
 SHARED_ROOM_SERVERS = """
 SELECT DISTINCT substr(theirs.user_id, strpos(theirs.user_id, ':') + 1)
 FROM memberships mine
@@ -82,18 +60,6 @@ WHERE mine.user_id = $1 AND mine.membership = 'join' AND NOT theirs.local
 TAKE_SNAPSHOT_BLOCK = "SELECT nextval('snapshot_ids')"
 SNAPSHOT_BLOCK = 1000  # INCREMENT of the sequence snapshot_ids
 
-# A chain is read newest first; the first entry found for a key counts.
-SELECT_STATE = """
-WITH RECURSIVE chain (snapshot_id, parent_id, step) AS (
-    SELECT snapshot_id, parent_id, 0 FROM state_snapshots WHERE snapshot_id = $1
-    UNION ALL
-    SELECT s.snapshot_id, s.parent_id, c.step + 1
-    FROM chain c JOIN state_snapshots s ON s.snapshot_id = c.parent_id
-)
-SELECT DISTINCT ON (e.type, e.state_key) e.type, e.state_key, e.event_id
-FROM chain JOIN state_entries e USING (snapshot_id)
-ORDER BY e.type, e.state_key, chain.step
-"""
 SELECT_CHAIN_LENGTH = "SELECT chain_length FROM state_snapshots WHERE snapshot_id = $1"
 
 
@@ -193,40 +159,6 @@ async def get_membership_changes(
     return [MembershipChangeRow(**row) for row in rows]
 
 
-async def get_room_membership_changes(
-    db: Queryable, room_id: str, user_id: str
-) -> list[MembershipChangeRow]:
-    """All of a local user's membership changes in one room, the oldest first."""
-    rows = await db.fetch(SELECT_ROOM_MEMBERSHIP_CHANGES, room_id, user_id)
-    return [MembershipChangeRow(**row) for row in rows]
-
-
-async def upsert_membership(
-    db: Queryable,
-    *,
-    room_id: str,
-    user_id: str,
-    membership: str,
-    event_id: str,
-    sender: str,
-    position: int,
-    local: bool,
-    stripped_state: list[dict[str, Any]] | None = None,
-) -> None:
-    """Set one membership outside the log's own writing."""
-    await db.execute(
-        UPSERT_MEMBERSHIP,
-        room_id,
-        user_id,
-        membership,
-        event_id,
-        sender,
-        position,
-        local,
-        stripped_state,
-    )
-
-
 async def set_forgotten(db: Queryable, room_id: str, user_id: str) -> bool:
     """Forget a room that the user has left; False if they have not."""
     return not (await db.execute(SET_FORGOTTEN, room_id, user_id)).endswith(" 0")
@@ -263,19 +195,6 @@ async def get_published_among(db: Queryable, room_ids: Iterable[str]) -> set[str
     return {row["room_id"] for row in await db.fetch(SELECT_PUBLISHED_AMONG, list(room_ids))}
 
 
-async def users_sharing_rooms(
-    db: Queryable, user_id: str, among: Iterable[str] | None = None
-) -> set[str]:
-    """Users joined to a room to which ``user_id`` is joined; ``among`` narrows the search."""
-    wanted = list(among) if among is not None else None
-    return {row["user_id"] for row in await db.fetch(SHARED_ROOM_USERS, user_id, wanted)}
-
-
-async def local_users_sharing_rooms(db: Queryable, user_id: str) -> set[str]:
-    """Our users joined to a room to which ``user_id`` is joined."""
-    return {row["user_id"] for row in await db.fetch(LOCAL_USERS_SHARING, user_id)}
-
-
 async def servers_sharing_rooms(db: Queryable, user_id: str) -> set[str]:
     """Other instances with a member in a room to which ``user_id`` is joined."""
     return {row[0] for row in await db.fetch(SHARED_ROOM_SERVERS, user_id)}
@@ -288,12 +207,6 @@ async def take_snapshot_ids(db: Queryable) -> range:
     """A block of unused snapshot IDs."""
     first: int = await db.fetchval(TAKE_SNAPSHOT_BLOCK)
     return range(first, first + SNAPSHOT_BLOCK)
-
-
-async def get_state(db: Queryable, snapshot_id: int) -> dict[tuple[str, str], str]:
-    """A snapshot in full: ``(type, state_key)`` -> event ID."""
-    rows = await db.fetch(SELECT_STATE, snapshot_id)
-    return {(row["type"], row["state_key"]): row["event_id"] for row in rows}
 
 
 async def get_chain_length(db: Queryable, snapshot_id: int) -> int:

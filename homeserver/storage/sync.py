@@ -49,7 +49,6 @@ CROSS JOIN LATERAL (
     ORDER BY position, user_id LIMIT $3
 ) m
 """
-SELECT_ROOM_SNAPSHOT = "SELECT snapshot_id FROM rooms WHERE room_id = $1"
 SELECT_ROOM_ACCOUNT_DATA = """
 SELECT room_id, type, content, position FROM account_data
 WHERE user_id = $1 AND room_id = ANY($2::text[]) ORDER BY position
@@ -149,12 +148,6 @@ async def get_heroes(
     for row in await db.fetch(SELECT_HEROES, list(room_ids), list(memberships), limit):
         found.setdefault(row["room_id"], []).append(row["user_id"])
     return found
-
-
-async def get_room_snapshot(db: Queryable, room_id: str) -> int | None:
-    """The snapshot of a room's current state."""
-    snapshot_id: int | None = await db.fetchval(SELECT_ROOM_SNAPSHOT, room_id)
-    return snapshot_id
 
 
 async def get_room_account_data(

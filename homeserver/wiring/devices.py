@@ -67,7 +67,6 @@ class DeviceParts:
         )
         self._delivery(wiring)
         self.receipts: ReceiptService = ReceiptService(
-            server_name=config.server_name,
             database=database,
             log=wiring.log,
             rooms=wiring.facts,
@@ -76,7 +75,6 @@ class DeviceParts:
             audience=wiring.consent,
         )
         self.typing: TypingService = TypingService(
-            server_name=config.server_name,
             rooms=wiring.facts,
             edus=outbox,
             clock_ms=clock_ms,

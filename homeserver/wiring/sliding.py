@@ -47,7 +47,6 @@ class SlidingParts:
             rooms=SlidingRooms(
                 database=database,
                 recent=reading.recent,
-                rooms_of_users=reading.rooms_of_users,
                 account_data=wiring.account_data,
                 traits=RoomTraits(database=database, log=wiring.log, store=store),
             ),

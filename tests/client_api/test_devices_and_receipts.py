@@ -99,11 +99,9 @@ async def stage(database):
             server_name=SERVER, database=database, log=log, edus=edus, clock_ms=clock
         ),
         app_keys.RECEIPTS: ReceiptService(
-            server_name=SERVER, database=database, log=log, rooms=members, edus=edus, clock_ms=clock
+            database=database, log=log, rooms=members, edus=edus, clock_ms=clock
         ),
-        app_keys.TYPING: TypingService(
-            server_name=SERVER, rooms=members, edus=edus, clock_ms=clock
-        ),
+        app_keys.TYPING: TypingService(rooms=members, edus=edus, clock_ms=clock),
         app_keys.PRESENCE: PresenceService(
             server_name=SERVER, database=database, edus=edus, clock_ms=clock
         ),

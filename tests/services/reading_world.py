@@ -73,16 +73,13 @@ class ReadingWorld(RoomWorld):
         )
         self.facts = RoomFacts(database=counted, rooms=self.rooms, store=self.store)
         self.receipts = ReceiptService(
-            server_name=SERVER,
             database=counted,
             log=self.log,
             rooms=self.facts,
             edus=edus,
             clock_ms=clock_ms,
         )
-        self.typing = TypingService(
-            server_name=SERVER, rooms=self.facts, edus=edus, clock_ms=clock_ms
-        )
+        self.typing = TypingService(rooms=self.facts, edus=edus, clock_ms=clock_ms)
         self.presence = PresenceService(
             server_name=SERVER, database=counted, edus=edus, clock_ms=clock_ms
         )

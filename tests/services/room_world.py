@@ -134,7 +134,6 @@ class RoomWorld:
             database=database,
             rooms=self.rooms,
             live_rooms=self.live_rooms,
-            store=self.store,
         )
         unreachable: Any = None
         self.membership = Membership(
@@ -142,7 +141,6 @@ class RoomWorld:
             database=database,
             rooms=self.rooms,
             arrivals=self.arrivals,
-            store=self.store,
             remote=unreachable,
             gate=gate,
             profiles=gate,

@@ -18,7 +18,6 @@ from tests.services.doubles import (
     CAROL,
     PEER,
     ROOM,
-    SERVER,
     Clock,
     Edus,
     Members,
@@ -47,9 +46,7 @@ async def stage(database):
     await log.start()
     edus, members, clock = Edus(), Members(), Clock()
     members.joined[ROOM] = {ALICE, BOB, CAROL}
-    service = ReceiptService(
-        server_name=SERVER, database=database, log=log, rooms=members, edus=edus, clock_ms=clock
-    )
+    service = ReceiptService(database=database, log=log, rooms=members, edus=edus, clock_ms=clock)
     for event_id in ("$1", "$2", "$3"):
         await add_event(database, event_id)
     await add_event(database, "$reply", relates_to="$1", relation_type="m.thread")

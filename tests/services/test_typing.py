@@ -10,7 +10,7 @@ import pytest
 from homeserver.errors import Forbidden
 from homeserver.services import typing as typing_module
 from homeserver.services.typing import TypingService
-from tests.services.doubles import ALICE, BOB, CAROL, PEER, ROOM, SERVER, Clock, Edus, Members
+from tests.services.doubles import ALICE, BOB, CAROL, PEER, ROOM, Clock, Edus, Members
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Stage:
 async def stage():
     edus, members, clock = Edus(), Members(), Clock()
     members.joined[ROOM] = {ALICE, BOB, CAROL}
-    service = TypingService(server_name=SERVER, rooms=members, edus=edus, clock_ms=clock)
+    service = TypingService(rooms=members, edus=edus, clock_ms=clock)
     stage = Stage(service, edus, clock)
     service.on_change = stage.changes.append
     yield stage

@@ -13,9 +13,9 @@ from homeserver.protocol.events import JsonObject
 from homeserver.services.appservices.interest import Interest
 from homeserver.services.audience import PRESENCE_SCOPE, RECEIPTS_SCOPE, TYPING_SCOPE, Audience
 from homeserver.services.receipts import receipt_contents
-from homeserver.storage import appservices as storage
 from homeserver.storage.database import Database
 from homeserver.storage.receipts import READ_PRIVATE, ReceiptRecord
+from homeserver.storage.shared_rooms import rooms_of
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -128,7 +128,7 @@ class Passing:
     async def _take_presence(self, position: int) -> list[JsonObject]:
         users = [user for user, _ in _some(self._present)]
         others = [user for user in users if not self._interest.is_own(user)]
-        rooms = await storage.get_joined_rooms(self._database, others)
+        rooms = await rooms_of(self._database, others)
         events = []
         for user in users:
             own = self._interest.is_own(user)

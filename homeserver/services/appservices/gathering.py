@@ -19,6 +19,7 @@ from homeserver.storage import webhook_source
 from homeserver.storage.appservices import Sent
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
+from homeserver.storage.shared_rooms import rooms_of
 from homeserver.storage.webhook_source import UserMove
 
 EVENTS_AT_ONCE = 100
@@ -74,11 +75,6 @@ class Gathering:
         own = [user_id for user_id in user_ids if self._interest.is_alone(user_id)]
         self._addressed.update(dict.fromkeys(own))
         return bool(own)
-
-    @property
-    def any_addressed(self) -> bool:
-        """Whether messages may wait."""
-        return bool(self._addressed)
 
     async def after(self, position: int, head: int) -> Gathered:
         """The next stretch after a position, no further than ``head``, where the log stands now."""
@@ -190,7 +186,7 @@ class Gathering:
                 gathered.changed[user_id] = None
                 gathered.left.pop(user_id, None)
             elif event.membership in ("leave", "ban") and not self._interest.is_own(user_id):
-                rooms = await storage.get_joined_rooms(self._database, [user_id])
+                rooms = await rooms_of(self._database, [user_id])
                 if not await self._shares(rooms.get(user_id, ()), at):
                     gathered.left[user_id] = None
                     gathered.changed.pop(user_id, None)
@@ -199,7 +195,7 @@ class Gathering:
         users = list(dict.fromkeys(user_id for at, user_id in changes if at <= gathered.upto))
         if not users:
             return
-        rooms = await storage.get_joined_rooms(self._database, users)
+        rooms = await rooms_of(self._database, users)
         for user_id in users:
             own = self._interest.is_own(user_id)
             if own or await self._shares(rooms.get(user_id, ()), gathered.upto):

@@ -17,8 +17,8 @@ from homeserver.storage import sliding as storage
 from homeserver.storage.database import Database
 from homeserver.storage.event_records import EventRecord
 from homeserver.storage.log import Log, Notice
+from homeserver.storage.many_rooms import get_room_snapshots
 from homeserver.storage.rooms import MembershipRow
-from homeserver.storage.sync import get_room_snapshot
 
 CACHED_ROOMS = 50_000
 CACHED_SPACES = 2_000
@@ -89,7 +89,7 @@ class RoomTraits:
         if known is not None:
             return known
         version = self.version
-        snapshot = await get_room_snapshot(self._database, space_id)
+        snapshot = (await get_room_snapshots(self._database, [space_id])).get(space_id)
         found: frozenset[str] = frozenset()
         if snapshot is not None:
             ids = await storage.get_state_of_types(self._database, snapshot, [SPACE_CHILD])

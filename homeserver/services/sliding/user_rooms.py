@@ -21,7 +21,7 @@ from homeserver.services.sliding.connection import State
 from homeserver.services.sliding.lists import RoomOrder
 from homeserver.services.sliding.request import RoomFilter
 from homeserver.services.sliding.traits import RoomTraits, Traits, stripped_traits
-from homeserver.services.sync_rooms import RoomsOfUsers, UserRooms
+from homeserver.services.sync_rooms import UserRooms
 from homeserver.storage import sliding as storage
 from homeserver.storage.database import Database
 from homeserver.storage.rooms import MembershipRow
@@ -107,13 +107,11 @@ class SlidingRooms:
         *,
         database: Database,
         recent: RecentTimeline,
-        rooms_of_users: RoomsOfUsers,
         account_data: AccountData,
         traits: RoomTraits,
     ) -> None:
         self._database = database
         self._recent = recent
-        self._rooms_of_users = rooms_of_users
         self._account_data = account_data
         self._traits = traits
         self._users: OrderedDict[str, _User] = OrderedDict()
