@@ -17,6 +17,7 @@ from homeserver.services.client_events import Beside, ClientEvents, as_filtered,
 from homeserver.services.event_store import EventStore
 from homeserver.services.reading_together import ReadingTogether
 from homeserver.services.recent_timeline import RecentTimeline
+from homeserver.services.sync_counts import counts_of
 from homeserver.services.sync_members import SentMembers
 from homeserver.services.sync_span import Spans, View
 from homeserver.services.sync_state import MEMBER, Span, StateIds, SyncStates
@@ -28,7 +29,6 @@ from homeserver.storage import events as event_storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.many_rooms import OwnEvent, get_own_transaction_ids
-from homeserver.storage.receipts import MAIN_THREAD
 from homeserver.storage.rooms import MembershipRow
 
 NO_EVENTS = orjson.Fragment(b'{"events":[]}')
@@ -100,11 +100,10 @@ class SyncRooms:
         reader: Reader | None = None
         if entry is not Entry.STAYED:
             reader = await self._visibility.reader(room_id, view.user_id)
-        span = await self._spans.read(view, room_id, since, view.upto, reader)
-        await self._add_released(view, span)
+        span = await self.read_span(view, room_id, since, view.upto, reader)
         full = view.full_state or entry is not Entry.STAYED
         if full:
-            span.since = None
+            span.begin_anew()
         heroes: list[str] = []
         summary: JsonObject = {}
         if full or self._recent.members.changed(room_id, view.since or 0) or _may_be_renamed(span):
@@ -127,7 +126,9 @@ class SyncRooms:
             "ephemeral": {"events": extras.ephemeral} if extras.ephemeral else NO_EVENTS,
             "summary": summary,
         }
-        await self._add_counts(view, room_id, part)
+        unread = await self._unread.get(view.user_id, room_id, view.upto)
+        by_thread = view.filter.timeline.unread_thread_notifications
+        part.update(counts_of(unread, by_thread=by_thread))
         return part
 
     async def left(
@@ -148,8 +149,7 @@ class SyncRooms:
         reader = await self._visibility.reader(row.room_id, view.user_id)
         since = view.since if was_joined else None
         upto = min(row.position, view.upto)
-        span = await self._spans.read(view, row.room_id, since, upto, reader)
-        await self._add_released(view, span)
+        span = await self.read_span(view, row.room_id, since, upto, reader)
         state: list[StoredEvent] = []
         stay_end = reader.left_at
         if row.forgotten:
@@ -163,7 +163,7 @@ class SyncRooms:
             # What happened to the state after they left is not for them.
             span.end_snapshot = await self._states.snapshot_at(row.room_id, stay_end)
             if not was_joined or view.full_state:
-                span.since = None
+                span.begin_anew()
             state = await self._state(view, span, [])
         elif not was_joined:
             # The leave was told before: only what became of it is new.
@@ -173,11 +173,25 @@ class SyncRooms:
                 span.shown = []
             elif leave is not None and leave.shown and not span.shown:
                 span.shown = [leave]
+        if not in_silence:
+            state = await self._with_own(view, row, span, state)
         return {
             "timeline": await self._timeline(view, span, reader),
             self._state_name(view): await self._state_part(view, span, state),
             "account_data": {"events": account_data} if account_data else NO_EVENTS,
         }
+
+    async def _with_own(
+        self, view: View, row: MembershipRow, span: Span, state: list[StoredEvent]
+    ) -> list[StoredEvent]:
+        """The state of a left room with what became of the reader: of that they know the newest."""
+        own = await self._store.get(row.event_id)
+        if own is None or not own.shown or not view.filter.state.matches(own.event):
+            return state
+        shown = any(stored.event.event_id == row.event_id for stored in span.timeline)
+        if shown and not view.use_state_after:
+            return state
+        return [stored for stored in state if stored.event.key != own.event.key] + [own]
 
     async def _only_own(
         self, span: Span, view: View, row: MembershipRow, *, in_silence: bool
@@ -226,7 +240,7 @@ class SyncRooms:
             # Where everything is left out, the gap is all of it: it is looked for from its end.
             order = span.upto if view.since is None or span.limited else view.since
         return {
-            "events": orjson.Fragment(await self._shared_events(view, span, reader)),
+            "events": await self.events_json(view, span, reader),
             "limited": span.limited,
             "prev_batch": timeline_token(order),
         }
@@ -325,6 +339,9 @@ class SyncRooms:
             members.update(heroes)
             if span.since is None:
                 members.add(view.user_id)
+                members.update(await self._states.moved(span))
+                if view.use_state_after:  # clients do not take it from the timeline
+                    members.update(_members_in(span.timeline))
         ids = await self._state_ids(view, span, members)
         if members and span.since is not None:
             await self._add_members(view, span, ids, members)
@@ -415,7 +432,7 @@ class SyncRooms:
             parts.append(orjson.Fragment(part))
         return parts
 
-    # ------------------------------------------------------------ summary and counts
+    # ------------------------------------------------------------ summary
 
     async def _summary(self, view: View, span: Span) -> tuple[JsonObject, list[str]]:
         """A room's summary, and the heroes in it."""
@@ -434,31 +451,16 @@ class SyncRooms:
                 return True
         return False
 
-    async def _add_counts(self, view: View, room_id: str, part: JsonObject) -> None:
-        unread = await self._unread.get(view.user_id, room_id, view.upto)
-        threads = unread.threads
-        if not threads:
-            part["unread_notifications"] = NOTHING_UNREAD
-            return
-        if not view.filter.timeline.unread_thread_notifications:
-            part["unread_notifications"] = _counts(unread.notifications, unread.highlights)
-            return
-        # v1.4: then the room's own count is of its main timeline alone
-        main = threads.get(MAIN_THREAD)
-        part["unread_notifications"] = (
-            _counts(main.notifications, main.highlights) if main else NOTHING_UNREAD
-        )
-        part["unread_thread_notifications"] = {
-            thread_id: _counts(count.notifications, count.highlights)
-            for thread_id, count in threads.items()
-            if thread_id != MAIN_THREAD
-        }
-
 
 def _sees_previous(reader: Reader, beside: Beside, stored: StoredEvent) -> bool:
     """Whether a reader may see what a state event replaced."""
     previous = beside.previous.get(stored.event.event_id)
     return previous is None or previous.stored is None or reader.sees_whole(previous.stored)
+
+
+def _members_in(timeline: Sequence[StoredEvent]) -> Iterable[str]:
+    """Those whose membership a timeline changes."""
+    return [s.event.key[1] for s in timeline if s.event.is_state and s.event.type == MEMBER]
 
 
 def _may_be_renamed(span: Span) -> bool:
@@ -467,13 +469,6 @@ def _may_be_renamed(span: Span) -> bool:
     return (span.limited and span.recent is None) or any(
         stored.event.state_key == "" and stored.event.key in NAMES for stored in events
     )
-
-
-def _counts(notifications: int, highlights: int) -> JsonObject:
-    return {"highlight_count": highlights, "notification_count": notifications}
-
-
-NOTHING_UNREAD = orjson.Fragment(b'{"highlight_count":0,"notification_count":0}')
 
 
 def _shows_unheard(view: View, events: Iterable[StoredEvent]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from homeserver.protocol.events import StateKey
 from homeserver.services.reading_together import ReadingTogether
@@ -33,7 +33,8 @@ class Span:
     """What a sync shows of a room's timeline, and what it covers.
 
     ``since``: from where on the reader needs what changed; None for all of the state.
-    ``recent``: every event of the span, if memory has them all.
+    ``recent``: every event of the span, if memory has them all.  ``told``: up to where the reader
+    knows it, though they get all of it again.
     """
 
     room_id: str
@@ -44,6 +45,11 @@ class Span:
     recent: Sequence[RecentEvent] | None = None
     end_snapshot: int | None = None  # the state at its end; None: not looked up yet
     released: Sequence[StoredEvent] = ()  # of before ``since``, held until after it
+    told: int | None = None
+
+    def begin_anew(self) -> None:
+        """Have the reader get all of the state, whatever they know of it."""
+        self.told, self.since = self.since, None
 
     @property
     def timeline(self) -> Sequence[StoredEvent]:
@@ -123,6 +129,13 @@ class SyncStates:
                 return {}
             return await self._states.get_keys(snapshot, keys)
         return _difference(await self.known(span), await self.at_end(span))
+
+    async def moved(self, span: Span) -> set[str]:
+        """The members of whom a reader, who gets all of the state anew, knows what is past."""
+        if span.told is None:
+            return set()
+        changed = await self.changed_at_end(replace(span, since=span.told))
+        return {key[1] for key in changed if key[0] == MEMBER}
 
     # ------------------------------------------------------------ snapshots
 
