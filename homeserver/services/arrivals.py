@@ -15,9 +15,15 @@ from typing import Protocol
 import structlog
 
 from homeserver.errors import Forbidden
-from homeserver.protocol.auth_rules import Rejected, check_auth, check_auth_events
+from homeserver.protocol.auth_rules import (
+    Rejected,
+    auth_event_keys,
+    check_auth,
+    check_auth_events,
+)
 from homeserver.protocol.events import Event, StateKey, redacted_copy
 from homeserver.protocol.identifiers import server_name_of
+from homeserver.protocol.stripped import stripped_state_keys
 from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import (
     ACCEPTED,
@@ -37,7 +43,7 @@ from homeserver.services.live_room import (
 )
 from homeserver.services.policy_server import Vetted
 from homeserver.services.redaction_rules import may_redact
-from homeserver.services.rooms import DestinationSets, Rooms
+from homeserver.services.rooms import INVITED, DestinationSets, Rooms
 from homeserver.services.state import State, States
 from homeserver.services.unread_rules import UnreadRules
 from homeserver.storage import events as event_storage
@@ -231,7 +237,7 @@ class Arrivals:
 
     async def _auth_state(self, event: Event, state: State) -> dict[StateKey, Event]:
         """The events of a state that the auth rules may look at for this event."""
-        keys = self._rooms.auth_keys(event)
+        keys = auth_keys(event)
         ids = {key: state[key] for key in keys if key in state}
         found = await self._store.get_many(ids.values())
         return {key: found[event_id].event for key, event_id in ids.items() if event_id in found}
@@ -255,7 +261,7 @@ class Arrivals:
             if judgement.action is not Action.ACCEPT and not held:
                 record = await self._refused(room, event, before, judgement)
             elif before.linear:
-                await room.load_events(self._store, self._rooms.stripped_keys(event))
+                await room.load_events(self._store, stripped_keys(event))
                 record = self._rooms.apply(room, event)
             else:
                 record = await self._merge(room, event, before)
@@ -419,3 +425,16 @@ class Arrivals:
                 )
             room.set_membership(user_id, membership)
         return changes
+
+
+def auth_keys(event: Event) -> set[StateKey]:
+    """The keys of the state that the auth rules may look at for an event."""
+    keys = auth_event_keys(
+        event.type, event.state_key, event.sender, event.content, event.room_version
+    )
+    return keys | {CREATE}
+
+
+def stripped_keys(event: Event) -> Sequence[StateKey]:
+    """The state that goes with an event as stripped state: for invites and knocks."""
+    return stripped_state_keys(event.sender) if event.membership in INVITED else ()

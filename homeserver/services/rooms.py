@@ -22,7 +22,6 @@ from homeserver.protocol.events import (
     BadEvent,
     Event,
     JsonObject,
-    StateKey,
     build_event,
     check_format,
 )
@@ -438,17 +437,6 @@ class Rooms:
         """
         state = room.state_events(stripped_state_keys(event.sender))
         return [stripped.pdu for stripped in state.values() if stripped.key != event.key]
-
-    def auth_keys(self, event: Event) -> set[StateKey]:
-        """The keys of the state that the auth rules may look at for an event."""
-        keys = auth_event_keys(
-            event.type, event.state_key, event.sender, event.content, event.room_version
-        )
-        return keys | {CREATE}
-
-    def stripped_keys(self, event: Event) -> Sequence[StateKey]:
-        """The state that goes with an event as stripped state: for invites and knocks."""
-        return stripped_state_keys(event.sender) if event.membership in INVITED else ()
 
     def commit(self, room: LiveRoom, records: Sequence[EventRecord]) -> asyncio.Future[list[int]]:
         """Give records that moved a room to the log, guarded by the room's revision."""
