@@ -122,7 +122,7 @@ class _Metadata(ClientMetadataClaims):  # type: ignore[misc]
                 )
 
     def _validate_uri(self, key: str, uri: str | None = None) -> None:
-        super()._validate_uri(key, uri)
+        # In the place of Authlib's: that takes no fragments, which pages may have.
         value = uri or self.get(key)
         if value and not (
             redirects.is_web_page(value) and redirects.shares_host(value, self["client_uri"])
