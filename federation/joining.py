@@ -35,7 +35,7 @@ from homeserver.protocol.policy_servers import (
     merge_signatures,
 )
 from homeserver.protocol.room_versions import ROOM_VERSIONS, EventIdFormat, RoomVersion
-from homeserver.protocol.signing import SigningKey, sign_event
+from homeserver.protocol.signing import AUTHORISER, SigningKey, sign_event
 from homeserver.protocol.stripped import stripped_state_event
 from homeserver.services.arrivals import Arrivals
 from homeserver.services.consent.requests import blocked
@@ -137,7 +137,7 @@ class Joining:
             user_id,
             room_id,
             content,
-            keep=("join_authorised_via_users_server",),
+            keep=(AUTHORISER,),
         )
         joining = self.in_progress.setdefault(room_id, JoinInProgress(version))
         try:
@@ -242,11 +242,17 @@ class Joining:
         return Event(signed, event_id_of(signed, version), version)
 
     async def _countersigned(self, pdu: Any, event: Event, version: RoomVersion) -> Event:
-        """Our join with the resident server's signature, where a restricted room needs it."""
-        if not isinstance(pdu, dict):
-            return event
-        signed = await self._checker.check(pdu, version)
-        return signed if signed.event_id == event.event_id else event
+        """Our join with the resident server's signature, where a restricted room needs it.
+
+        Raises :class:`BadEvent` if it needs that, and does not have it.
+        """
+        if isinstance(pdu, dict):
+            signed = await self._checker.check(pdu, version)
+            if signed.event_id == event.event_id:
+                return signed
+        if version.restricted_join_rule and AUTHORISER in event.content:
+            raise BadEvent("the answer to send_join lacks our join with the resident's signature")
+        return event
 
     async def _checked_state(
         self, answer: JsonObject, join: Event, version: RoomVersion

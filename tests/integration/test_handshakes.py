@@ -300,6 +300,60 @@ async def test_a_room_is_joined_through_the_next_server_where_the_first_lies(
     assert liar.got(f"{V2}/send_join") == []
 
 
+@pytest.mark.parametrize("countersigned", [True, False])
+async def test_a_restricted_join_needs_the_signature_of_who_authorises_it(
+    scene: Scene, countersigned: bool
+) -> None:
+    one, net = scene
+    alice = await one.register("alice")
+    outside = Outside(one, await net.peer())
+    allow = {"type": "m.room_membership", "room_id": "!lobby:peer.test"}
+    outside.add("m.room.join_rules", {"join_rule": "restricted", "allow": [allow]})
+    outside.let_in()
+    made = outside.template(ALICE, "join")
+    made["event"]["content"]["join_authorised_via_users_server"] = outside.owner
+    made["event"]["auth_events"].append(outside.state["m.room.member", outside.owner].event_id)
+    outside.answer(f"{V1}/make_join", lambda _: made)
+    state = [event.pdu for event in outside.state.values()]
+
+    def sent(_: Any) -> Any:
+        join = outside.peer.bodies[-1]
+        if countersigned:
+            join = sign_event(join, outside.name, outside.peer.key, outside.version)
+        return {"state": state, "auth_chain": state, "event": join}
+
+    outside.answer(f"{V2}/send_join", sent)
+    path = f"/join/{outside.room_id}?server_name={outside.name}"
+
+    await one.call("POST", path, {}, token=alice, status=200 if countersigned else 502)
+
+
+async def test_who_leaves_members_out_unasked_lets_nobody_in(scene: Scene) -> None:
+    one, net = scene
+    alice = await one.register("alice")
+    outside = Outside(one, await net.peer())
+    outside.let_in()
+    state = [event.pdu for event in outside.state.values()]
+    answer = {"state": state, "auth_chain": state, "members_omitted": True}
+    outside.answer(f"{V2}/send_join", lambda _: answer)
+    path = f"/join/{outside.room_id}?server_name={outside.name}"
+
+    await one.call("POST", path, {}, token=alice, status=502)
+
+
+async def test_a_restricted_join_that_is_not_given_back_is_none(scene: Scene) -> None:
+    one, net = scene
+    alice = await one.register("alice")
+    outside = Outside(one, await net.peer())
+    outside.let_in()
+    made = outside.template(ALICE, "join")
+    made["event"]["content"]["join_authorised_via_users_server"] = outside.owner
+    outside.answer(f"{V1}/make_join", lambda _: made)
+    path = f"/join/{outside.room_id}?server_name={outside.name}"
+
+    await one.call("POST", path, {}, token=alice, status=502)
+
+
 @pytest.mark.parametrize(
     ("errcode", "status"),
     [("M_INVALID_PARAM", 502), ("M_MISSING_PARAM", 502), ("M_UNABLE_TO_GRANT_JOIN", 400)],
