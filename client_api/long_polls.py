@@ -27,8 +27,11 @@ def waiting(request: web.Request, requester: Requester) -> Iterator[LongPoll]:
         return request.transport is None or request.transport.is_closing()
 
     polls = request.app[LONG_POLLS]
-    with polls.waiting(requester, lambda: require_user(request), has_hung_up) as poll:
+    poll = polls.begin(requester, lambda: require_user(request), has_hung_up)
+    try:
         yield poll
+    finally:
+        polls.end(poll)
     poll.require_good()
     if request.app[ACCOUNT_STANDING].is_locked(requester.user_id):
         raise UserLocked()

@@ -10,8 +10,7 @@ Spec: client-server API, account locking, soft logout.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -101,23 +100,24 @@ class LongPolls:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    @contextmanager
-    def waiting(
+    def begin(
         self,
         requester: Requester,
         recheck: Callable[[], Awaitable[object]],
         has_hung_up: Callable[[], bool],
-    ) -> Iterator[LongPoll]:
-        """A request that may wait, as long as the context lasts."""
+    ) -> LongPoll:
+        """A request that may wait from now on, until :meth:`end`."""
         poll = LongPoll(requester, recheck, has_hung_up)
-        polls = self._by_user.setdefault(requester.user_id, set())
-        polls.add(poll)
-        try:
-            yield poll
-        finally:
-            polls.discard(poll)
-            if not polls and self._by_user.get(requester.user_id) is polls:
-                del self._by_user[requester.user_id]
+        self._by_user.setdefault(requester.user_id, set()).add(poll)
+        return poll
+
+    def end(self, poll: LongPoll) -> None:
+        """A request waits no longer."""
+        user_id = poll.requester.user_id
+        polls = self._by_user.get(user_id, set())
+        polls.discard(poll)
+        if not polls:
+            self._by_user.pop(user_id, None)
 
     # ------------------------------------------------------------ ending
 

@@ -6,7 +6,7 @@ Spec: client-server API, ``GET /sync``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -234,6 +234,8 @@ class SyncService:
         self, view: View, moves: _Moves, account_data: dict[str, list[JsonObject]]
     ) -> JsonObject:
         """The rooms that the reader is not in any more."""
+        if not moves.left:
+            return {}
 
         async def part(row: MembershipRow, was_joined: bool) -> JsonObject:
             return await self._rooms.left(
@@ -253,7 +255,7 @@ class SyncService:
             if view.filter.allows_room(row.room_id)
         }
         parts: JsonObject = {}
-        async for batch in self._batches(view, list(gone), gone):
+        for batch in await self._batches(view, list(gone), gone):
             found = await asyncio.gather(*(part(*gone[room_id]) for room_id in batch))
             parts.update(zip(batch, found, strict=True))
         return parts
@@ -340,7 +342,8 @@ class SyncService:
         wanted = dict.fromkeys(new)
         wanted.update(dict.fromkeys(await self._changed_rooms(view, joined)))
         for more in (receipts, typing, ended, account_data, counted):
-            wanted.update(dict.fromkeys(room_id for room_id in more if room_id in joined))
+            if more:
+                wanted.update(dict.fromkeys(room_id for room_id in more if room_id in joined))
         parts: JsonObject = {}
         listed = [room_id for room_id in wanted if allows(room_id)]
 
@@ -360,7 +363,7 @@ class SyncService:
                 moves.joined.get(room_id, Entry.STAYED),
             )
 
-        async for batch in self._batches(view, listed, moves.joined):
+        for batch in await self._batches(view, listed, moves.joined):
             entered = new.intersection(batch)
             if entered:
                 receipts.update(
@@ -384,14 +387,17 @@ class SyncService:
 
     async def _batches(
         self, view: View, room_ids: Sequence[str], entered: Collection[str]
-    ) -> AsyncIterator[Sequence[str]]:
+    ) -> list[Sequence[str]]:
         """Rooms whose parts are made at the same time: so many that what they read together is
         worth a query, and so few that what they hold in memory is bounded."""
+        if len(room_ids) <= 1:
+            return [room_ids] if room_ids else []
+        batches: list[Sequence[str]] = []
         for start in range(0, len(room_ids), ROOMS_AT_ONCE):
             batch = room_ids[start : start + ROOMS_AT_ONCE]
             whole = [room_id for room_id in batch if view.full_state or room_id in entered]
-            if len(batch) == 1 or not whole or view.filter.lazy_load_members:
-                yield batch
+            if not whole or view.filter.lazy_load_members:
+                batches.append(batch)
                 continue
             sizes = await self._rooms.sizes(whole)
             light: list[str] = []
@@ -399,11 +405,12 @@ class SyncService:
             for room_id in batch:
                 size = sizes.get(room_id, 0)
                 if light and members + size > MEMBERS_AT_ONCE:
-                    yield light
+                    batches.append(light)
                     light, members = [], 0
                 light.append(room_id)
                 members += size
-            yield light
+            batches.append(light)
+        return batches
 
     async def _changed_rooms(self, view: View, joined: Collection[str]) -> Iterable[str]:
         """The joined rooms that may have new events."""
