@@ -23,7 +23,7 @@ from homeserver.app_keys import (
 )
 from homeserver.app_keys import TERMS as TERMS_KEY
 from homeserver.callers import caller_key
-from homeserver.errors import Forbidden, MatrixError, NotFound
+from homeserver.errors import MatrixError, NotFound
 from homeserver.protocol.events import JsonObject
 from homeserver.services.interactive_auth import (
     DUMMY,
@@ -159,6 +159,7 @@ async def _form(
 
 
 @routes.get(PATH)
+@plain_page.readable
 async def show_auth_fallback(request: web.Request) -> web.Response:
     """Ask for what the stage needs."""
     if request.match_info["auth_type"] == SSO:
@@ -169,10 +170,7 @@ async def show_auth_fallback(request: web.Request) -> web.Response:
         return _page(request, await _named(request) + ON_ACCOUNT_PAGE.format(url=url))
     stage = _stage(request)
     session_id = request.query.get("session", "")
-    try:
-        await request.app[INTERACTIVE_AUTH].get_session_for(session_id, stage)
-    except Forbidden as error:
-        return _page(request, ERROR.format(text=html.escape(error.text)), error.status)
+    await request.app[INTERACTIVE_AUTH].get_session_for(session_id, stage)
     return await _form(request, stage)
 
 
@@ -224,10 +222,7 @@ async def _redirect_to_provider(request: web.Request) -> web.Response:
     session_id, provider_id, _ = await _confirmable(request)
     cookie = account_cookie.read(request, COOKIE)
     token = (await plain_page.form_fields(request)).get("form_token", "")
-    try:
-        request.app[BROWSERS].check_form(f"{cookie} {session_id}" if cookie else None, token)
-    except Forbidden as error:
-        return _page(request, ERROR.format(text=html.escape(error.text)), error.status)
+    request.app[BROWSERS].check_form(f"{cookie} {session_id}" if cookie else None, token)
     to = request.app[OIDC_LOGINS].here()
     beginning = await request.app[OIDC_LOGINS].begin(
         provider_id, to, browser=oauth_cookie.read(request), uia_session=session_id
@@ -238,6 +233,7 @@ async def _redirect_to_provider(request: web.Request) -> web.Response:
 
 
 @routes.post(PATH)
+@plain_page.readable
 async def complete_auth_fallback(request: web.Request) -> web.Response:
     """Check it, and have the page tell the client that the stage is completed."""
     if request.match_info["auth_type"] == SSO:

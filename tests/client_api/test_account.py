@@ -181,7 +181,11 @@ async def test_the_page_takes_no_password_for_a_session_that_somebody_began_with
 
 async def test_the_page_knows_only_sessions_and_stages_of_this_server(server: Server):
     for path in ("m.login.dummy/fallback/web?session=x", "m.login.sso/fallback/web"):
-        await server.get(f"/auth/{path}", status=404)
+        async with server.client.get(f"/_matrix/client/v3/auth/{path}") as response:
+            page = await response.text()
+
+        assert (response.status, response.content_type) == (404, "text/html")
+        assert "That did not work" in page
 
 
 async def test_a_session_expires(server: Server):
