@@ -608,8 +608,10 @@ async def test_a_friend_of_a_blocked_instance_is_heard(database: Database, tmp_p
         room = (await one.call("GET", "/sync", token=bob))["rooms"]["join"][room_id]
         assert room["unread_notifications"]["notification_count"] == 3
         threads = await one.call("GET", f"/_matrix/client/v1/rooms/{room_id}/threads", token=bob)
-        (root,) = threads["chunk"]
-        assert root["unsigned"]["m.relations"]["m.thread"]["count"] == 1
+        other, friend = threads["chunk"]
+        assert (other["content"], friend["content"]["body"]) == ({}, "friend")
+        for root in (other, friend):
+            assert root["unsigned"]["m.relations"]["m.thread"]["count"] == 1
 
 
 async def test_who_was_declined_and_is_welcome_later_is_shown_again(

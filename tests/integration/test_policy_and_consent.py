@@ -111,19 +111,53 @@ async def test_the_clients_own_switches_work(database: Database, tmp_path: Path)
         room_id = await one.room(alice)
         data = "/user/@bob:one.test/account_data"
         invite = {"user_id": "@bob:one.test"}
-        ignored = {"ignored_users": {"@alice:one.test": {}}}
-        for kind, content in (
-            ("m.invite_permission_config", {"default_action": "block"}),
-            ("m.ignored_user_list", ignored),
-        ):
-            await one.call("PUT", f"{data}/{kind}", content, token=bob)
-            refused = await one.call(
-                "POST", f"/rooms/{room_id}/invite", invite, token=alice, status=403
-            )
-            assert refused["errcode"] == "M_INVITE_BLOCKED"
-            await one.call("PUT", f"{data}/{kind}", {}, token=bob)
+        kind, content = "m.invite_permission_config", {"default_action": "block"}
+        await one.call("PUT", f"{data}/{kind}", content, token=bob)
+        refused = await one.call(
+            "POST", f"/rooms/{room_id}/invite", invite, token=alice, status=403
+        )
+        assert refused["errcode"] == "M_INVITE_BLOCKED"
+        await one.call("PUT", f"{data}/{kind}", {}, token=bob)
 
         await one.call("POST", f"/rooms/{room_id}/invite", invite, token=alice)
+
+
+async def test_an_invite_by_somebody_ignored_is_taken_and_not_shown(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        path = "/user/@bob:one.test/account_data/m.ignored_user_list"
+        ignored = {"ignored_users": {"@alice:one.test": {}}}
+        await one.call("PUT", path, ignored, token=bob)
+        before = await one.call("GET", "/sync", token=bob)
+
+        room_id = await one.room(alice, invite=["@bob:one.test"])
+        after = await one.call("GET", f"/sync?since={before['next_batch']}", token=bob)
+        await one.call("PUT", path, {"ignored_users": {}}, token=bob)
+        resumed = await one.call("GET", f"/sync?since={after['next_batch']}", token=bob)
+        fresh = await one.call("GET", "/sync", token=bob)
+
+        assert "invite" not in after.get("rooms", {})
+        assert "invite" not in resumed.get("rooms", {})
+        assert list(fresh["rooms"]["invite"]) == [room_id]
+
+
+async def test_who_is_blocked_is_refused_though_they_are_ignored_too(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(database, tmp_path) as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        path = "/user/@bob:one.test/account_data"
+        ignored = {"ignored_users": {"@alice:one.test": {}}}
+        await one.call("PUT", f"{path}/m.ignored_user_list", ignored, token=bob)
+        blocked = {"blocked_users": ["@alice:one.test"]}
+        await one.call("PUT", f"{path}/m.invite_permission_config", blocked, token=bob)
+
+        made = {"invite": ["@bob:one.test"]}
+        refused = await one.call("POST", "/createRoom", made, token=alice, status=403)
+
+        assert refused["errcode"] == "M_INVITE_BLOCKED"
 
 
 async def test_invites_from_before_are_hidden_while_invites_are_blocked(

@@ -174,9 +174,9 @@ class Consent:
     async def invite_answer(self, owner: UserId, inviter: str, scope: str) -> Answer:
         """What becomes of an invite from this sender."""
         spelled = await self.spellings.invite_answer(owner, inviter)
-        if spelled is Answer.ALLOW:
+        if spelled in (Answer.ALLOW, Answer.HIDE):
             explicit = (await self.owner(owner)).explicit(scope, inviter, self._clock_ms())
-            return Answer.BLOCK if explicit is Answer.BLOCK else Answer.ALLOW
+            return Answer.BLOCK if explicit is Answer.BLOCK else spelled
         return spelled if spelled is not None else await self.answer(owner, inviter, scope)
 
     async def require_federation(self, user_id: UserId, servers: Collection[str]) -> None:

@@ -56,16 +56,19 @@ class Spellings:
         self._filters: OrderedDict[tuple[str, str], tuple[JsonObject, _Filter]] = OrderedDict()
 
     async def invite_answer(self, user_id: str, inviter: str) -> Answer | None:
-        """What account data says of an invite; None if it says nothing."""
-        if inviter in await self.ignored(user_id):
-            return Answer.BLOCK
+        """What account data says of an invite; None if it says nothing.
+
+        Who is ignored may invite, which is never shown: spec, ignoring users.  ``M_INVITE_BLOCKED``
+        is for those whom somebody blocks.
+        """
+        ignored = inviter in await self.ignored(user_id)
         for kind in INVITE_PERMISSION:
             content = await self._account_data.get(user_id, kind)
             if content:
                 answer = self._filter(user_id, kind, content).answer(inviter)
-                if answer is not None:
+                if answer is not None and (answer is Answer.BLOCK or not ignored):
                     return answer
-        return None
+        return Answer.HIDE if ignored else None
 
     async def blocks_invites(self, user_id: str) -> bool:
         """Whether a user takes no invites at all.  Spec: invite permission."""
