@@ -20,6 +20,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 
 MOST_HOPS = 3
+IGNORED = "ignored"  # why an event is shown without what it says
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class RelationService:
         Raises :class:`Forbidden`, :class:`NotFound`.
         """
         reader = await self._timeline.reader(room_id, requester.user_id)
-        await self._timeline.visible_event(reader, room_id, event_id, of_anybody=True)
+        await self._timeline.visible_event(reader, room_id, event_id)
         hops = MOST_HOPS if request.recurse else 1
         after, upto = request.start, request.stop
         if request.backwards:
@@ -139,4 +140,4 @@ class RelationService:
             return None
         if not withheld.hides(root.event):
             return reader.as_seen(root)
-        return bare(root) if withheld.is_unheard(root.event.sender) else None
+        return bare(root, IGNORED) if withheld.is_unheard(root.event.sender) else None

@@ -39,13 +39,8 @@ class Readable(Protocol):
     async def reader(self, room_id: str, user_id: str) -> Reader:
         """A user's view of a room.  Raises :class:`~homeserver.errors.Forbidden`."""
 
-    async def visible_event(
-        self, reader: Reader, room_id: str, event_id: str, *, of_anybody: bool = False
-    ) -> StoredEvent:
-        """An event that they may see; ``of_anybody``: of whom they ignore, too.
-
-        Raises :class:`NotFound`.
-        """
+    async def visible_event(self, reader: Reader, room_id: str, event_id: str) -> StoredEvent:
+        """An event that they may see.  Raises :class:`NotFound`."""
 
 
 class KnownRooms(Protocol):
@@ -93,7 +88,7 @@ class Reports:
         if room is None or not room.is_joined(reporter):
             raise NotFound("The event was not found or you are not joined to the room")
         reader = await self._timeline.reader(room_id, reporter)
-        stored = await self._timeline.visible_event(reader, room_id, event_id, of_anybody=True)
+        stored = await self._timeline.visible_event(reader, room_id, event_id)
         sender = stored.event.sender
         await self._queue.add(
             REPORT,

@@ -262,18 +262,11 @@ class Timeline:
         stored = await self.visible_event(reader, room_id, event_id)
         return (await self.bundled([stored], reader, requester))[0]
 
-    async def visible_event(
-        self, reader: Reader, room_id: str, event_id: str, *, of_anybody: bool = False
-    ) -> StoredEvent:
-        """An event that a reader may see; ``of_anybody``: of whom they ignore, too.
-
-        Raises :class:`NotFound`.
-        """
+    async def visible_event(self, reader: Reader, room_id: str, event_id: str) -> StoredEvent:
+        """An event that a reader may see.  Raises :class:`NotFound`."""
         stored = await self._store.get(event_id)
         if stored is not None and stored.event.room_id == room_id:
             withheld = await self._reader_filter.withheld(reader.user_id)
-            if of_anybody:
-                withheld = Withheld(hidden=withheld.hidden)
             if self.shows(stored, reader, withheld):
                 return stored
         raise NotFound("There is no such event, or you may not see it")

@@ -181,10 +181,10 @@ class Reader:
         )
 
 
-def bare(stored: StoredEvent) -> StoredEvent:
+def bare(stored: StoredEvent, why: str = ERASURE) -> StoredEvent:
     """An event without what its sender said, for a reader who is not to hear it."""
     seen = replace(stored)
-    seen.erase(redacted_copy(stored.event), ERASURE)
+    seen.erase(redacted_copy(stored.event), why)
     return seen
 
 

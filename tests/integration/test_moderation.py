@@ -255,21 +255,6 @@ async def test_a_message_is_reported_by_those_who_are_in_the_room(
     assert shown["event"]["content"]["body"] == "bad"
 
 
-async def test_who_ignores_somebody_may_still_report_what_they_said(
-    one: Instance, moderator: str, alice: str, bob: str, room_id: str
-) -> None:
-    event_id = (await one.say(alice, room_id, "bad"))["event_id"]
-    ignored = {"ignored_users": {"@alice:one.test": {}}}
-    path = "/user/@bob:one.test/account_data/m.ignored_user_list"
-    await one.call("PUT", path, ignored, token=bob)
-
-    path = f"/rooms/{room_id}/report/{event_id}"
-    await one.call("POST", path, {"reason": "bad"}, token=bob)
-
-    (item,) = await items(one, moderator, "?kind=report")
-    assert item["event_id"] == event_id
-
-
 async def test_rooms_and_users_are_reported_by_anybody(
     one: Instance, moderator: str, alice: str, room_id: str
 ) -> None:

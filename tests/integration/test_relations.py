@@ -164,10 +164,7 @@ async def test_the_root_of_a_thread_by_somebody_ignored_is_listed_without_what_i
         await one.call("PUT", path, ignored, token=bob)
 
         threads = await one.call("GET", f"{V1}/rooms/{room_id}/threads", token=bob)
-        path = f"{V1}/rooms/{room_id}/relations/{root}/m.thread"
-        replies = await one.call("GET", path, token=bob)
 
-        assert [e["event_id"] for e in replies["chunk"]] == [reply]
         (found,) = threads["chunk"]
         assert (found["event_id"], found["content"]) == (root, {})
         thread = found["unsigned"]["m.relations"]["m.thread"]
