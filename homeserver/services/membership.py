@@ -157,7 +157,7 @@ class Membership:
         content: JsonObject,
     ) -> None:
         """Join from here if we are in the room and may let the user in, else through others."""
-        if room is not None and room.joined_local:
+        if room is not None and has_say(room):
             authorised = await self._authorising_user(room, user_id)
             if authorised is not None:
                 content["join_authorised_via_users_server"] = authorised
@@ -399,7 +399,7 @@ class Membership:
             content["reason"] = reason
         room = await self._rooms.find(room_id)
         row = await storage.get_membership(self._database, room_id, user_id)
-        if room is not None and room.joined_local:
+        if room is not None and has_say(room):
             if room.membership(user_id) == "leave":
                 if row is None:
                     raise Forbidden("You are not in that room")
@@ -473,6 +473,15 @@ class Membership:
                 await self._leave(user_id, row.room_id, None)
             except MatrixError as error:
                 logger.warning("could not leave", room_id=row.room_id, reason=error.text)
+
+
+def has_say(room: LiveRoom) -> bool:
+    """Whether what happens in a room may be decided here.
+
+    That is where one of ours is in it; and where nobody is any more, if one of ours was there to
+    the end: then no other instance knows better.
+    """
+    return bool(room.joined_local) or (not room.hosts and bool(room.extremities))
 
 
 def own_fields(body: JsonObject) -> JsonObject:

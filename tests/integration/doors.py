@@ -300,7 +300,7 @@ ROOM_WRITING = {
     "joinRoomById": ask(OWN_WRITING, {}, guest=OK, path={"roomId": "$OPEN"}),
     "joinRoom": ask(OWN_WRITING, {}, guest=OK, path={"roomIdOrAlias": "$OPEN2"}),
     "knockRoom": ask(OWN_WRITING, {}, owner=FORBIDDEN, path={"roomIdOrAlias": "$KNOCK"}),
-    "leaveRoom": ask(OWN, {}, guest=OK, path=LEFT_ROOM),
+    "leaveRoom": ask(OWN, {}, stranger=FORBIDDEN, guest=OK, path=LEFT_ROOM),
     "forgetRoom": ask(Row(*["400 M_UNKNOWN"] * 2, suspended="400 M_UNKNOWN"), {}, path=FORGOTTEN),
     "setRoomAlias": ask(DOING, {"room_id": "$ROOM"}, path=NEW_ALIAS),
     "deleteRoomAlias": ask(DOING, path={"roomAlias": "#spare:one.test"}),

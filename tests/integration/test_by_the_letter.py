@@ -97,6 +97,39 @@ async def test_what_else_is_in_the_body_of_a_join_goes_into_the_member_event(
     }
 
 
+async def test_an_invite_to_a_room_that_all_have_left_is_rejected_with_an_event(
+    one: Instance,
+) -> None:
+    """Leaving rooms: "Leaving a room to which the user has been invited rejects the invite"."""
+    alice, bob = await one.register("alice"), await one.register("bob")
+    room_id = await one.room(alice)
+    await one.call("POST", f"/rooms/{room_id}/invite", {"user_id": BOB}, token=alice)
+    since = (await one.call("GET", "/sync", token=bob))["next_batch"]
+    await one.call("POST", f"/rooms/{room_id}/leave", {}, token=alice)
+
+    await one.call("POST", f"/rooms/{room_id}/leave", {"reason": "no"}, token=bob)
+    news = await one.call("GET", f"/sync?since={since}", token=bob)
+
+    left = news["rooms"]["leave"][room_id]
+    (event,) = left["timeline"]["events"]
+    assert (event["sender"], event["content"]) == (BOB, {"membership": "leave", "reason": "no"})
+
+
+async def test_who_was_the_last_to_leave_may_come_back(one: Instance) -> None:
+    """Leaving rooms: "if the room is an "invite-only" room the user will need to be re-invited"."""
+    alice, bob = await one.register("alice"), await one.register("bob")
+    public, private = await one.room(alice), await one.room(alice, preset="private_chat")
+    for room_id in (public, private):
+        await one.call("POST", f"/rooms/{room_id}/leave", {}, token=alice)
+
+    errcode = await refused(one, "POST", f"/join/{private}", {}, alice)
+    await one.call("POST", f"/join/{public}", {}, token=alice)
+    await one.call("POST", f"/join/{public}", {}, token=bob)
+
+    assert errcode == "M_FORBIDDEN"
+    assert (await member(one, bob, public, ALICE))["membership"] == "join"
+
+
 async def test_nobody_makes_a_room_and_is_invited_to_it(one: Instance) -> None:
     alice = await one.register("alice")
 
