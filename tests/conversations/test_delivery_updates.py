@@ -9,8 +9,8 @@ import orjson
 
 from homeserver.services.conversations.feed.updates import Update
 from tests.conversations.conftest import ApiUser, new_user
+from tests.conversations.messages import a_group
 from tests.conversations.sockets import connected
-from tests.conversations.test_messages import a_group
 from tests.conversations.test_status import send, sync
 
 

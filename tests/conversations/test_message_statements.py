@@ -16,7 +16,7 @@ from homeserver.services.requester import Requester
 from homeserver.services.rooms import Draft
 from homeserver.storage.database import Database
 from tests.conversations.conftest import ApiUser
-from tests.conversations.test_messages import POLL, a_group, say
+from tests.conversations.messages import POLL, a_group, say
 
 MOST = 25
 

@@ -11,7 +11,7 @@ from yarl import URL
 
 from homeserver.services.conversations.shapes.pages import make_cursor
 from tests.conversations.conftest import ApiUser
-from tests.conversations.test_messages import POLL, a_group, say
+from tests.conversations.messages import POLL, a_group, say
 
 STRANGE = ["%00", "x%00y", "%F0%9F%98%80", "!" + "a" * 3000, "..%2F..", "%ED%A0%80", "%FF", "$x"]
 HUGE = 2**80

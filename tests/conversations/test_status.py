@@ -8,7 +8,7 @@ from typing import Any
 from homeserver.services.conversations import delivery
 from homeserver.storage.database import Database
 from tests.conversations.conftest import ApiUser, new_user
-from tests.conversations.test_messages import a_group
+from tests.conversations.messages import a_group
 from tests.integration.single import running
 from tests.integration.test_policy_and_consent import rule
 

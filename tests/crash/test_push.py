@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tests.harness import RawClient, World, eventually, raw_session
 from tests.harness.push_gateway import PushGateway, push_gateway
-from tests.integration.test_push import pusher
+from tests.integration.push_world import pusher
 
 from .members import Member
 

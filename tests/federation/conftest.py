@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from federation import health
 from homeserver.storage.database import Database
 from tests.federation.network import DnsServer, Net, Node
+from tests.federation.outbox_world import ROOM, Inbox, RunningClock, Us
 
 
 @pytest.fixture
@@ -31,3 +33,21 @@ async def dns() -> AsyncIterator[DnsServer]:
     server = DnsServer()
     yield server
     server.close()
+
+
+@pytest.fixture
+async def us(net: Net, database, monkeypatch):
+    monkeypatch.setattr(health, "FIRST_INTERVAL_MS", 50)
+    net.clock = RunningClock()
+    await database.execute(
+        "INSERT INTO rooms (room_id, room_version, created_at) VALUES ($1, '11', 0)", ROOM
+    )
+    us = Us(net, await net.node(database))
+    await us.start()
+    yield us
+    await us.stop()
+
+
+@pytest.fixture
+async def inbox(net: Net) -> Inbox:
+    return Inbox(await net.peer())

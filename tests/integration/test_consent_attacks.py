@@ -11,16 +11,8 @@ import pytest
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.consent.abuse import RequestAbuse
 from homeserver.storage.database import Database
+from tests.integration.consent_world import ALICE, BOB, CAROL, OURS, direct, invites, with_defaults
 from tests.integration.single import Instance, running
-from tests.integration.test_consent import (
-    ALICE,
-    BOB,
-    CAROL,
-    OURS,
-    direct,
-    invites,
-    with_defaults,
-)
 
 
 async def _sync(one: Instance, token: str, since: str = "") -> dict[str, Any]:

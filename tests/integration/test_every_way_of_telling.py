@@ -26,18 +26,11 @@ from tests.harness.mailbox import Mailbox, mailbox
 from tests.harness.mailbox import settings as mail_settings
 from tests.harness.push_gateway import PushGateway, push_gateway
 from tests.integration.appservice_world import Service, registration
-from tests.integration.test_every_way_of_reading import (
-    END,
-    KINDS,
-    SECRET,
-    Kind,
-    World,
-    begin,
-    instance,
-)
+from tests.integration.push_world import pusher
+from tests.integration.reading_world import END, SECRET, World, begin, instance
 from tests.integration.test_message_ends import eventually
-from tests.integration.test_push import pusher
 from tests.integration.test_push_mail import BOB, PUSHER, bind, taken_in
+from tests.integration.withheld_events import KINDS, Kind
 from tests.services.conversations.webhook_world import Receiver, receiving
 
 OF_BOB = [name for name, kind in KINDS.items() if kind.reader == "bob"]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from homeserver.storage.database import Database
+from tests.integration.push_world import two_in_a_room
 from tests.integration.single import Instance, running
-from tests.integration.test_push import two_in_a_room
 
 
 def said(answer: dict[str, Any]) -> list[str]:

@@ -2,139 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from homeserver.services.push.gateway import Outcome
 from homeserver.storage.database import Database
-from tests.harness.push_gateway import PushGateway, push_gateway
-from tests.integration.single import Instance, running
+from tests.harness.push_gateway import push_gateway
+from tests.integration.push_world import SETTINGS, pusher, pushing, settled, two_in_a_room
+from tests.integration.single import running
 from tests.integration.test_message_ends import eventually
-
-SETTINGS: dict[str, Any] = {"push": {"allow_private_networks": True}}
-
-
-def pusher(url: str, **changes: Any) -> dict[str, Any]:
-    """The body of ``/pushers/set``."""
-    return {
-        "kind": "http",
-        "app_id": "test.app",
-        "pushkey": "key",
-        "app_display_name": "App",
-        "device_display_name": "Telephone",
-        "lang": "en",
-        "data": {"url": url},
-        **changes,
-    }
-
-
-@asynccontextmanager
-async def pushing(
-    database: Database, directory: Path, **settings: Any
-) -> AsyncIterator[tuple[Instance, PushGateway]]:
-    """An instance beside a gateway."""
-    async with push_gateway() as gateway:
-        async with running(database, directory, **{**SETTINGS, **settings}) as one:
-            yield one, gateway
-        assert not gateway.problems, gateway.problems
-
-
-async def two_in_a_room(one: Instance, **request: Any) -> tuple[str, str, str]:
-    """Alice, Bob, and the room in which both are."""
-    alice, bob = await one.register("alice"), await one.register("bob")
-    room_id = await one.room(alice, **request)
-    await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
-    return alice, bob, room_id
-
-
-async def settled(one: Instance) -> None:
-    """All that has happened is queued, and sent."""
-    await one.wiring.push_parts.following.follower.caught_up()
-    await one.wiring.push_parts.sending.idle()
-
-
-async def test_a_pusher_is_set_listed_changed_and_removed(
-    database: Database, tmp_path: Path
-) -> None:
-    async with running(database, tmp_path) as one:
-        alice = await one.register("alice")
-        url = "https://push.example/_matrix/push/v1/notify"
-        body = pusher(url, profile_tag="tag", **{"org.matrix.msc3881.enabled": True})
-
-        await one.call("POST", "/pushers/set", body, token=alice)
-        (first,) = (await one.call("GET", "/pushers", token=alice))["pushers"]
-        await one.call(
-            "POST", "/pushers/set", {**body, "lang": "de", "enabled": False}, token=alice
-        )
-        (second,) = (await one.call("GET", "/pushers", token=alice))["pushers"]
-        await one.call("POST", "/pushers/set", {**body, "kind": None}, token=alice)
-        none = await one.call("GET", "/pushers", token=alice)
-
-        whoami = await one.call("GET", "/account/whoami", token=alice)
-        assert first == {
-            **{key: value for key, value in body.items() if "msc" not in key},
-            "enabled": True,
-            "org.matrix.msc3881.enabled": True,
-            "device_id": whoami["device_id"],
-            "org.matrix.msc3881.device_id": whoami["device_id"],
-        }
-        assert (second["lang"], second["enabled"]) == ("de", False)
-        assert none == {"pushers": []}
-
-
-REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"kind": "sms"}, "M_INVALID_PARAM"),
-    ({"kind": 7}, "M_INVALID_PARAM"),
-    ({"kind": "email"}, "M_INVALID_PARAM"),
-    ({"kind": "email", "app_id": "m.email", "pushkey": "a@b.example"}, "M_INVALID_PARAM"),
-    ({"lang": None}, "M_MISSING_PARAM"),
-    ({"app_id": None}, "M_MISSING_PARAM"),
-    ({"app_id": "a" * 65}, "M_INVALID_PARAM"),
-    ({"pushkey": "\u20ac" * 200}, "M_INVALID_PARAM"),
-    ({"pushkey": ""}, "M_INVALID_PARAM"),
-    ({"pushkey": "\0"}, "M_INVALID_PARAM"),
-    ({"data": []}, "M_INVALID_PARAM"),
-    ({"data": {}}, "M_MISSING_PARAM"),
-    ({"data": {"url": "http://push.example/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
-    ({"data": {"url": "https://push.example/elsewhere"}}, "M_INVALID_PARAM"),
-    ({"data": {"url": "https:///_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
-    ({"data": {"url": "https://u:p@push.example/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
-    ({"data": {"url": "https://push.example:x/_matrix/push/v1/notify"}}, "M_INVALID_PARAM"),
-    ({"enabled": "yes"}, "M_INVALID_PARAM"),
-    ({"append": 1}, "M_INVALID_PARAM"),
-]
-
-
-async def test_a_pusher_that_cannot_work_is_refused(database: Database, tmp_path: Path) -> None:
-    async with running(database, tmp_path) as one:
-        alice = await one.register("alice")
-        url = "https://push.example/_matrix/push/v1/notify"
-
-        for changes, errcode in REFUSED:
-            body = pusher(url, **changes)
-            refused = await one.call("POST", "/pushers/set", body, token=alice, status=400)
-
-            assert (changes, refused["errcode"]) == (changes, errcode)
-        assert await one.call("GET", "/pushers", token=alice) == {"pushers": []}
-
-
-async def test_without_append_a_pushkey_has_one_user(database: Database, tmp_path: Path) -> None:
-    async with running(database, tmp_path) as one:
-        alice, bob, carol = [await one.register(name) for name in ("alice", "bob", "carol")]
-        body = pusher("https://push.example/_matrix/push/v1/notify")
-
-        await one.call("POST", "/pushers/set", body, token=alice)
-        await one.call("POST", "/pushers/set", {**body, "append": True}, token=bob)
-        both = [await one.call("GET", "/pushers", token=token) for token in (alice, bob)]
-        await one.call("POST", "/pushers/set", body, token=carol)
-        others = [await one.call("GET", "/pushers", token=token) for token in (alice, bob)]
-
-        assert [len(answer["pushers"]) for answer in both] == [1, 1]
-        assert [len(answer["pushers"]) for answer in others] == [0, 0]
 
 
 async def test_a_message_is_pushed_with_all_that_the_specification_asks_for(

@@ -15,9 +15,9 @@ from homeserver.protocol.room_versions import V12
 from homeserver.storage.database import Database
 from homeserver.storage.server_keys import ServerKey, save_keys
 from tests.harness.push_gateway import PushGateway, push_gateway
+from tests.integration.push_world import pusher, settled
 from tests.integration.single import Instance, running
 from tests.integration.test_lying_peer import DAY_MS, KEY, MALLORY, PEER, LyingPeer
-from tests.integration.test_push import pusher, settled
 
 BOB = "@bob:one.test"
 SETTINGS: dict[str, Any] = {

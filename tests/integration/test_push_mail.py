@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from homeserver.services.push.mail_bounds import MOST_OF_A_THREAD, TRIM_EVERY
 from homeserver.storage.database import Database
 from tests.harness.mailbox import Mailbox, mailbox, settings
+from tests.integration.push_world import two_in_a_room
 from tests.integration.single import Instance, running
-from tests.integration.test_push import two_in_a_room
 
 BOB = "bob@mail.example"
 PUSHER = {

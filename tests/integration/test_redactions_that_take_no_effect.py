@@ -15,19 +15,11 @@ import pytest
 from homeserver.protocol.canonical import event_id_of as id_of
 from homeserver.protocol.room_versions import V12
 from homeserver.storage.database import Database
-from tests.integration.test_every_way_of_reading import (
-    END,
-    SECRET,
-    Kind,
-    World,
-    ask,
-    begin,
-    check_client,
-    history,
-    instance,
-    read_as_client,
-)
+from tests.integration.reading_checks import check_client
+from tests.integration.reading_world import END, SECRET, World, begin, history, instance
 from tests.integration.test_lying_peer import MALLORY, PEER
+from tests.integration.ways_of_reading import ask, read_as_client
+from tests.integration.withheld_events import Kind
 
 MARY = f"@mary:{PEER}"
 LEVELS = {"users": {}, "redact": 50, "events": {}}

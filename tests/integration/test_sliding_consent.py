@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from homeserver.storage.database import Database
+from tests.integration.consent_world import ALICE, BOB, OURS, direct, with_defaults
 from tests.integration.sliding import SlidingClient, texts
-from tests.integration.test_consent import ALICE, BOB, OURS, direct, with_defaults
 
 
 async def test_a_request_shows_nothing_of_the_strangers_choosing_until_it_is_accepted(

@@ -19,18 +19,11 @@ import orjson
 import pytest
 
 from homeserver.storage.database import Database
+from tests.integration.reading_world import World, begin, instance
 from tests.integration.single import Instance
-from tests.integration.test_every_way_of_reading import (
-    LEGACY,
-    World,
-    api_paths,
-    ask,
-    begin,
-    graphql,
-    instance,
-    sliding_body,
-)
+from tests.integration.sliding import LEGACY
 from tests.integration.test_exports import export
+from tests.integration.ways_of_reading import api_paths, ask, graphql, sliding_body
 
 WORD, TOPIC = re.compile(r"word[0-9]+x"), re.compile(r"topic[0-9]+x")
 PREVIEWS = ("hierarchy", "summary")  # everybody may know the topic of a public room

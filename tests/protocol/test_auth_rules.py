@@ -6,32 +6,20 @@ from typing import Any
 
 import pytest
 
-from homeserver.protocol.auth_rules import Allowed, Rejected, check_auth, check_auth_events
-from homeserver.protocol.events import Event
-from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.protocol.auth_rules import Allowed, Rejected, check_auth
 from tests.protocol.room_builder import ALICE, BOB, CAROL, Room
-
-ALL = list(ROOM_VERSIONS)
-BEFORE_12 = ALL[:-1]
-BEFORE_11 = ALL[:10]
-SINCE_11 = ALL[10:]
-BEFORE_10 = ALL[:9]
-SINCE_10 = ALL[9:]
-BEFORE_8 = ALL[:7]
-SINCE_8 = ALL[7:]
-BEFORE_7 = ALL[:6]
-SINCE_7 = ALL[6:]
-BEFORE_6 = ALL[:5]
-SINCE_6 = ALL[5:]
-
-
-def allowed(room: Room, event: Event) -> bool:
-    return isinstance(check_auth(event, room.state), Allowed)
-
-
-def cited(room: Room, event: Event, *auths: Event, rejected: tuple[str, ...] = ()) -> bool:
-    return isinstance(check_auth_events(event, auths, rejected), Allowed)
-
+from tests.protocol.rule_cases import (
+    ALL,
+    BEFORE_6,
+    BEFORE_12,
+    SINCE_7,
+    SINCE_8,
+    SINCE_10,
+    SINCE_11,
+    allowed,
+    cited,
+    with_moderator,
+)
 
 # ---------------------------------------------------------------- 1: m.room.create
 
@@ -288,12 +276,6 @@ def test_one_leaves_from_where_one_is(version: str) -> None:
         assert allowed(room, room.member(BOB, BOB, "leave")) == may
 
 
-def with_moderator(version: str, level: int = 50) -> Room:
-    """Carol moderates, Bob is a member."""
-    room = Room(version).with_member(CAROL, "join").with_member(BOB, "join")
-    return room.with_levels(users={CAROL: level})
-
-
 @pytest.mark.parametrize("version", ALL)
 @pytest.mark.parametrize("membership", ["leave", "ban"])
 def test_a_moderator_removes_those_below(version: str, membership: str) -> None:
@@ -409,113 +391,3 @@ def test_redacting_others_is_an_auth_rule_in_versions_1_and_2(version: str) -> N
         event = room.event("m.room.redaction", BOB, None, {}, **others)
 
     assert allowed(room, event) == (version not in ("1", "2"))
-
-
-# ---------------------------------------------------------------- 10: m.room.power_levels
-
-
-@pytest.mark.parametrize("version", ALL)
-@pytest.mark.parametrize("level", ["50", " 050 ", 50.5])
-def test_levels_are_integers_from_version_10_on(version: str, level: Any) -> None:
-    room = Room(version)
-
-    assert allowed(room, room.levels(ALICE, ban=level)) == (version in BEFORE_10)
-    assert allowed(room, room.levels(ALICE, users={BOB: level})) == (version in BEFORE_10)
-
-
-@pytest.mark.parametrize("version", ALL)
-@pytest.mark.parametrize("users", [[], {"bob": 1}, {BOB: None}, {BOB: "many"}])
-def test_users_are_user_ids_and_levels(version: str, users: Any) -> None:
-    room = Room(version)
-
-    assert not allowed(room, room.levels(ALICE, users=users))
-
-
-@pytest.mark.parametrize("version", SINCE_10)
-@pytest.mark.parametrize("name", ["events", "notifications"])
-def test_maps_of_levels_are_well_formed(version: str, name: str) -> None:
-    room = Room(version)
-
-    assert not allowed(room, room.levels(ALICE, **{name: []}))
-    assert not allowed(room, room.levels(ALICE, **{name: {"x": "1"}}))
-
-
-def test_a_creators_level_cannot_be_set_in_version_12() -> None:
-    room = Room("12", additional_creators=[CAROL])
-
-    assert not allowed(room, room.levels(ALICE, users={ALICE: 100}))
-    assert not allowed(room, room.levels(ALICE, users={CAROL: 100}))
-    assert allowed(room, room.levels(ALICE, users={BOB: 2**53 - 1}))
-
-
-@pytest.mark.parametrize("version", ALL)
-@pytest.mark.parametrize(
-    "key",
-    ["users_default", "events_default", "state_default", "ban", "redact", "kick", "invite"],
-)
-def test_no_level_moves_above_ones_own(version: str, key: str) -> None:
-    levels = {"users": {CAROL: 50}, "events": {"m.room.power_levels": 50}}
-    room = with_moderator(version).with_levels(**levels, **{key: 40})
-    assert allowed(room, room.levels(CAROL, **levels, **{key: 50}))
-    assert not allowed(room, room.levels(CAROL, **levels, **{key: 51}))
-
-    room.with_levels(**levels, **{key: 60})
-
-    assert not allowed(room, room.levels(CAROL, **levels, **{key: 40}))
-    assert not allowed(room, room.levels(CAROL, **levels))
-
-
-@pytest.mark.parametrize("version", ALL)
-def test_events_levels_move_within_ones_own(version: str) -> None:
-    base: dict[str, Any] = {"users": {CAROL: 50}}
-    room = with_moderator(version).with_levels(**base, events={"m.x": 60, "m.y": 40})
-
-    assert not allowed(room, room.levels(CAROL, **base, events={"m.x": 50, "m.y": 40}))
-    assert not allowed(room, room.levels(CAROL, **base, events={"m.y": 40}))
-    assert not allowed(room, room.levels(CAROL, **base, events={"m.x": 60, "m.y": 51}))
-    assert allowed(room, room.levels(CAROL, **base, events={"m.x": 60, "m.z": 50}))
-
-
-@pytest.mark.parametrize("version", ALL)
-def test_notification_levels_are_guarded_from_version_6_on(version: str) -> None:
-    base: dict[str, Any] = {"users": {CAROL: 50}}
-    room = with_moderator(version).with_levels(**base, notifications={"room": 60})
-    change = room.levels(CAROL, **base, notifications={"room": 10})
-
-    assert allowed(room, change) == (version in BEFORE_6)
-
-
-@pytest.mark.parametrize("version", ALL)
-def test_users_levels_move_below_ones_own(version: str) -> None:
-    room = with_moderator(version).with_levels(users={CAROL: 50, BOB: 50})
-
-    assert not allowed(room, room.levels(CAROL, users={CAROL: 50, BOB: 0}))  # an equal
-    assert not allowed(room, room.levels(CAROL, users={CAROL: 50}))  # removed
-    assert not allowed(room, room.levels(CAROL, users={CAROL: 60, BOB: 50}))  # above oneself
-    assert allowed(room, room.levels(CAROL, users={CAROL: 10, BOB: 50}))  # stepping down
-    new = {CAROL: 50, BOB: 50, "@dave:four.test": 50}
-    assert allowed(room, room.levels(CAROL, users=new))
-
-
-def test_a_version_12_creator_outranks_every_level() -> None:
-    room = Room("12").with_member(BOB, "join").with_levels(users={BOB: 2**53 - 1})
-
-    assert allowed(room, room.member(ALICE, BOB, "ban"))
-    assert not allowed(room, room.member(BOB, ALICE, "ban"))
-
-
-def test_additional_creators_outrank_every_level_too() -> None:
-    room = Room("12", additional_creators=[CAROL]).with_member(CAROL, "join")
-    room.with_member(BOB, "join").with_levels(users={BOB: 100})
-
-    assert allowed(room, room.member(CAROL, BOB, "leave"))
-    assert not allowed(room, room.member(BOB, CAROL, "leave"))
-    assert not allowed(room, room.member(CAROL, ALICE, "leave"))
-
-
-@pytest.mark.parametrize("version", BEFORE_12)
-def test_a_creator_has_100_without_power_levels(version: str) -> None:
-    room = Room(version).with_member(BOB, "join")
-
-    assert allowed(room, room.member(ALICE, BOB, "ban"))
-    assert not allowed(room, room.member(BOB, ALICE, "ban"))

@@ -28,6 +28,8 @@ from tests.harness.ports import free_port
 ALICE = "@alice:one.test"
 DAY_MS = 86_400_000
 HANG = "hang"
+MINE = Owner(user_id=ALICE)
+DELIVERED, PENDING, FAILED, GONE = "delivered", "pending", "failed", "gone"
 
 
 @dataclass(frozen=True)
