@@ -77,6 +77,7 @@ def build_app(wiring: Wiring) -> web.Application:
     wiring.app_services.provide(app)
     wiring.administration.provide(app)
     add_all_routes(app)
+    set_error_formats(app)
     return app
 
 
@@ -87,8 +88,6 @@ def add_all_routes(app: web.Application) -> None:
     app.add_routes(OAUTH_ROUTES)
     app.add_routes(ADMIN_ROUTES)
     app.add_routes([*conversations_routes.ROUTES, conversations_routes.CATCH_ALL])
-    formats: ErrorFormats = {"/api/": problem_answer}
-    app[ERROR_FORMATS] = formats
     app.add_routes(SIGNED_ROUTES)
     pages = (
         consent_page.routes,
@@ -100,6 +99,12 @@ def add_all_routes(app: web.Application) -> None:
     )
     for routes in (*OPEN_ROUTES, *pages, checked_media.routes, health.routes):
         app.add_routes(routes)
+
+
+def set_error_formats(app: web.Application) -> None:
+    """Errors are Matrix's, but for the Conversations API's."""
+    formats: ErrorFormats = {"/api/": problem_answer}
+    app[ERROR_FORMATS] = formats
 
 
 def _provide(app: web.Application, wiring: Wiring) -> None:
@@ -216,7 +221,7 @@ async def serve(config: Config, *, ready: Callable[[str], None]) -> None:
     async with open_database(config) as database:
         wiring = Wiring(config, database, load_signing_keys(config))
         await wiring.start()
-        _look_for_cycles_less_often()
+        look_for_cycles_less_often()
         _allow_many_sockets()
         runner = web.AppRunner(
             build_app(wiring),
@@ -273,7 +278,7 @@ def _allow_many_sockets() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _look_for_cycles_less_often() -> None:
+def look_for_cycles_less_often() -> None:
     """What lives now lives as long as the process; what requests leave behind has few cycles.
 
     With Python's own thresholds a seventh of the time of a busy server goes into looking for them.

@@ -18,10 +18,12 @@ import structlog
 from aiohttp import web_app
 from hypothesis import HealthCheck, settings
 
+from homeserver.app import look_for_cycles_less_often
 from homeserver.storage import migrations
 from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 
+from .harness.quick import quick_instances
 from .spec.contract import contract
 from .spec.events import Malformed
 
@@ -114,6 +116,18 @@ class TestPostgres:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is said about all tests is said after all of them."""
     items.sort(key=lambda item: item.path.name == "test_zz_contract.py")
+
+
+def pytest_collection_finish() -> None:
+    """All that is imported lives as long as the run."""
+    look_for_cycles_less_often()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def instances_start_quickly() -> Iterator[None]:
+    """What does not differ between instances is made once."""
+    with quick_instances():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -15,7 +15,6 @@ from yarl import URL
 
 from client_api.matrix import media
 from homeserver.app_keys import MEDIA, MESSAGE_VIEWS
-from homeserver.errors import NotFound
 from homeserver.services.media import MediaService, NotYetUploaded
 from homeserver.services.media_files import MediaFiles
 from homeserver.services.message_views import MessageViews
@@ -24,35 +23,17 @@ from tests.client_api.stage import bearer, serve
 from tests.services.deleting import strays
 from tests.services.doubles import Clock
 from tests.services.open_consent import OpenConsent
+from tests.services.remote_media import OtherServers, RemoteFile
 
 LIMIT = 300_000
 ALICE, BOB = bearer("alice/PHONE"), bearer("bob/PHONE")
 
 
 @dataclass
-class RemoteFile:
-    """Another instance's file."""
+class RemoteMedia(OtherServers):
+    """Other servers' media, which may be asked for too early."""
 
-    content: bytes
-    content_type: str | None = "image/png"
-    upload_name: str | None = "cat.png"
-
-    @property
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Its bytes, a few at a time."""
-        return self._read()
-
-    async def _read(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self.content), 1000):
-            yield self.content[start : start + 1000]
-
-
-@dataclass
-class RemoteMedia:
-    """Other instances' media."""
-
-    files: dict[str, RemoteFile] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    pause_seconds: float = 0.02
     too_early: int = 0
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     answers: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,16 +43,14 @@ class RemoteMedia:
         self, origin: str, media_id: str, timeout_ms: int
     ) -> AsyncIterator[RemoteFile]:
         """A file."""
-        self.asked.append(f"{origin}/{media_id}")
         if self.too_early:
+            self.asked.append(f"{origin}/{media_id}")
             self.begun.set()
             await self.answers.wait()
             self.too_early -= 1
             raise NotYetUploaded("The content has not been uploaded yet")
-        await asyncio.sleep(0.02)
-        if media_id not in self.files:
-            raise NotFound("None")
-        yield self.files[media_id]
+        async with super().download(origin, media_id, timeout_ms) as file:
+            yield file
 
 
 @dataclass
@@ -270,7 +249,7 @@ async def test_clients_learn_the_limit(stage):
 
 async def test_the_old_endpoints_serve_what_is_of_here_until_they_are_frozen(stage):
     path = await stage.upload(b"x")
-    stage.remote.files["cat"] = RemoteFile(b"cat")
+    stage.remote.files["two.example/cat"] = RemoteFile(b"cat")
 
     local = await stage.http.get(f"/_matrix/media/v3/download/{path}")
     remote = await stage.http.get("/_matrix/media/v3/download/two.example/cat")
@@ -342,7 +321,7 @@ async def test_nobody_hoards_ids(stage):
 
 
 async def test_remote_media_is_fetched_once_however_many_ask(stage):
-    stage.remote.files["cat"] = RemoteFile(b"meow" * 1000)
+    stage.remote.files["two.example/cat"] = RemoteFile(b"meow" * 1000, upload_name="cat.png")
 
     responses = await asyncio.gather(*(stage.get("download/two.example/cat") for _ in range(5)))
     later = await stage.get("download/two.example/cat")
@@ -353,7 +332,7 @@ async def test_remote_media_is_fetched_once_however_many_ask(stage):
 
 
 async def test_who_has_more_time_than_the_first_who_asked_gets_what_comes_later(stage):
-    stage.remote.files["cat"] = RemoteFile(b"meow")
+    stage.remote.files["two.example/cat"] = RemoteFile(b"meow")
     stage.remote.too_early = 1
 
     first = asyncio.create_task(stage.get("download/two.example/cat", timeout_ms=0))
@@ -368,7 +347,7 @@ async def test_who_has_more_time_than_the_first_who_asked_gets_what_comes_later(
 
 
 async def test_remote_media_beyond_the_limit_is_refused(stage):
-    stage.remote.files["big"] = RemoteFile(b"x" * (LIMIT + 1))
+    stage.remote.files["two.example/big"] = RemoteFile(b"x" * (LIMIT + 1))
 
     response = await stage.get("download/two.example/big")
 
@@ -376,7 +355,7 @@ async def test_remote_media_beyond_the_limit_is_refused(stage):
 
 
 async def test_remote_media_is_not_fetched_where_that_is_forbidden(stage):
-    stage.remote.files["cat"] = RemoteFile(b"cat")
+    stage.remote.files["two.example/cat"] = RemoteFile(b"cat")
 
     response = await stage.get("download/two.example/cat", allow_remote="false")
 
@@ -398,7 +377,7 @@ async def test_an_image_has_a_thumbnail(stage):
 
 
 async def test_a_remote_image_has_a_thumbnail_too(stage):
-    stage.remote.files["cat"] = RemoteFile(png(400, 300))
+    stage.remote.files["two.example/cat"] = RemoteFile(png(400, 300))
 
     response = await stage.get("thumbnail/two.example/cat", width=32, height=32)
 

@@ -33,7 +33,11 @@ CONTENT = random.Random(1).randbytes(200_000)
 async def stage(database: Database, log: Log, tmp_path: Path) -> AsyncIterator[Stage]:
     keys = KeyFile(tmp_path / "media.keys")
     keys.prepare()
-    files, remote, clock = MediaFiles(tmp_path / "media", keys, seal=True), RemoteMedia(), Clock()
+    files, remote, clock = (
+        MediaFiles(tmp_path / "media", keys, seal=True),
+        RemoteMedia(),
+        Clock(),
+    )
     service = MediaService(
         server_name="one.example",
         database=database,

@@ -103,3 +103,16 @@ class Member:
             if not page["chunk"] or not page.get("end"):
                 return events[::-1]
             query["from"] = page["end"]
+
+
+async def writer_and_reader(
+    server: Homeserver, session: aiohttp.ClientSession
+) -> tuple[Member, RawClient]:
+    """A member who can write, and somebody else in the same room."""
+    writer = Member(server, RawClient(session, server.client_url))
+    reader = RawClient(session, server.client_url)
+    await writer.client.register("writer")
+    await reader.register("reader")
+    writer.room_id = await writer.client.create_room(preset="public_chat")
+    await reader.join(writer.room_id)
+    return writer, reader

@@ -12,11 +12,11 @@ from collections import Counter
 
 from aiohttp import web
 
-from tests.harness import RawClient, World, eventually, raw_session
+from tests.harness import World, eventually, raw_session
 from tests.harness.push_gateway import PushGateway, push_gateway
 from tests.integration.push_world import pusher
 
-from .members import Member
+from .members import writer_and_reader
 
 ROUNDS = int(os.environ.get("COMITY_CRASH_ROUNDS", "4"))
 SEED = int(os.environ.get("COMITY_CRASH_SEED", str(random.randrange(1_000_000))))
@@ -39,12 +39,7 @@ async def test_kill_9_under_load_loses_no_push() -> None:
         server = world.comity("one", overrides=settings)
         await server.start_async()
         async with raw_session() as session, push_gateway(WaywardGateway()) as gateway:
-            writer = Member(server, RawClient(session, server.client_url))
-            reader = RawClient(session, server.client_url)
-            await writer.client.register("writer")
-            await reader.register("reader")
-            writer.room_id = await writer.client.create_room(preset="public_chat")
-            await reader.join(writer.room_id)
+            writer, reader = await writer_and_reader(server, session)
             await reader.call("POST", "pushers", "set", body=pusher(gateway.url))
 
             stop = asyncio.Event()

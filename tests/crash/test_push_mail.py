@@ -11,11 +11,11 @@ from collections import Counter
 import asyncpg
 import yaml
 
-from tests.harness import RawClient, World, eventually, raw_session
+from tests.harness import World, eventually, raw_session
 from tests.harness.mailbox import Mailbox, mailbox, settings
 from tests.integration.test_push_mail import BOB, PUSHER
 
-from .members import Member
+from .members import Member, writer_and_reader
 
 ROUNDS = int(os.environ.get("COMITY_CRASH_ROUNDS", "4"))
 SEED = int(os.environ.get("COMITY_CRASH_SEED", str(random.randrange(1_000_000))))
@@ -33,12 +33,7 @@ async def test_kill_9_under_load_loses_no_mail_and_writes_none_twice() -> None:
             await server.start_async()
             dsn = yaml.safe_load(server.config_file.read_text())["database"]["dsn"]
             database = await asyncpg.connect(dsn)
-            writer = Member(server, RawClient(session, server.client_url))
-            reader = RawClient(session, server.client_url)
-            await writer.client.register("writer")
-            await reader.register("reader")
-            writer.room_id = await writer.client.create_room(preset="public_chat")
-            await reader.join(writer.room_id)
+            writer, reader = await writer_and_reader(server, session)
             await database.execute(
                 "INSERT INTO third_party_ids VALUES ('email', $2, $1, 0, 0)", reader.user_id, BOB
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,9 @@ from tests.federation.outbox_world import ROOM, Inbox, RunningClock, Us
 
 
 @pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Net]:
+async def net() -> AsyncIterator[Net]:
     """Peers, and a clock that goes only when told to."""
-    net = Net(tmp_path)
+    net = Net()
     yield net
     await net.close()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import socket
 import ssl
 import struct
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +81,17 @@ class Authority:
         return context
 
 
+@functools.cache
+def _directory_of_all() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="comity-authority-")
+
+
+@functools.cache
+def _authority_of_all() -> Authority:
+    """One for the networks of a run: whoever trusts it reads the system's authorities, too."""
+    return Authority(Path(_directory_of_all().name))
+
+
 @dataclass
 class Peer:
     """Another instance: answers as ``answers`` say, by path prefix, and remembers what it got."""
@@ -141,8 +154,8 @@ class Peer:
 class Net:
     """Starts peers, and makes the transport of an instance under test."""
 
-    def __init__(self, directory: Path) -> None:
-        self.authority = Authority(directory)
+    def __init__(self) -> None:
+        self.authority = _authority_of_all()
         self.clock = Clock()
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self._numbers = iter(range(10, 200))

@@ -6,19 +6,19 @@ import io
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from multidict import CIMultiDictProxy
 from PIL import Image
 
-from homeserver.errors import NotFound
 from homeserver.storage.database import Database
 from homeserver.storage.server_keys import ServerKey, save_keys
 from tests.integration.admin_world import Admin
 from tests.integration.single import Instance, running
 from tests.integration.test_lying_peer import DAY_MS, KEY, PEER, LyingPeer
+from tests.services.remote_media import OtherServers
 
 UPLOAD = "/_matrix/media/v3/upload"
 DOWNLOAD, THUMBNAIL = "/_matrix/client/v1/media/download", "/_matrix/client/v1/media/thumbnail"
@@ -32,41 +32,6 @@ class Answer:
     status: int
     headers: CIMultiDictProxy[str]
     content: bytes
-
-
-@dataclass
-class RemoteFile:
-    """Another server's file on its way."""
-
-    content: bytes
-    content_type: str | None = "image/png"
-    upload_name: str | None = None
-
-    @property
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Its bytes."""
-        return self._read()
-
-    async def _read(self) -> AsyncIterator[bytes]:
-        yield self.content
-
-
-@dataclass
-class OtherServers:
-    """What other servers have, and what they were asked for."""
-
-    files: dict[str, RemoteFile] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-
-    @asynccontextmanager
-    async def download(
-        self, origin: str, media_id: str, timeout_ms: int
-    ) -> AsyncIterator[RemoteFile]:
-        """A file."""
-        self.asked.append(f"{origin}/{media_id}")
-        if f"{origin}/{media_id}" not in self.files:
-            raise NotFound("None")
-        yield self.files[f"{origin}/{media_id}"]
 
 
 class MediaWorld:

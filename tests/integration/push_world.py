@@ -47,6 +47,13 @@ async def two_in_a_room(one: Instance, **request: Any) -> tuple[str, str, str]:
     return alice, bob, room_id
 
 
+async def two_and_an_app(one: Instance, gateway: PushGateway) -> tuple[str, str, str]:
+    """Alice, Bob, whose app is told what happens, and the room in which both are."""
+    alice, bob, room_id = await two_in_a_room(one)
+    await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+    return alice, bob, room_id
+
+
 async def settled(one: Instance) -> None:
     """All that has happened is queued, and sent."""
     await one.wiring.push_parts.following.follower.caught_up()

@@ -74,3 +74,9 @@ def texts(part: dict[str, Any]) -> list[str]:
 def state_keys(part: dict[str, Any]) -> set[tuple[str, str]]:
     """The keys of a room's required state."""
     return {(e["type"], e["state_key"]) for e in part.get("required_state", ())}
+
+
+async def alone(one: Instance) -> tuple[str, str, SlidingClient]:
+    """Alice, a room of hers, and her client, which looks at nothing yet."""
+    alice = await one.register("alice")
+    return alice, await one.room(alice), SlidingClient(one, alice)

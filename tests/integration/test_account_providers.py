@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -19,9 +21,24 @@ from tests.integration.oauth_people import (
     shared_instance,
     who,
 )
+from tests.integration.single import Instance
 from tests.services.sign_in.provider import Provider, serving
 
 BASE = "http://chat.test"  # as the provider has been told
+
+
+@asynccontextmanager
+async def beside(
+    provider: Provider, postgres: TestPostgres, directory: Path, base: str = BASE
+) -> AsyncIterator[Instance]:
+    """An instance to which a provider lets people in."""
+    async with (
+        serving(provider),
+        shared_instance(
+            postgres, directory, oidc_providers=[provider.settings], public_base_url=base
+        ) as one,
+    ):
+        yield one
 
 
 async def at_provider(browser: Browser, path: str) -> str:
@@ -45,10 +62,7 @@ async def test_a_client_is_allowed_by_somebody_who_signs_in_at_a_provider(
 ) -> None:
     provider = Provider("RS256")
     async with (
-        serving(provider),
-        shared_instance(
-            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=BASE
-        ) as one,
+        beside(provider, postgres, tmp_path) as one,
         Browser(one) as browser,
     ):
         client = await Client.register(one)
@@ -72,10 +86,7 @@ async def test_a_link_that_signs_in_as_somebody_else_signs_nobody_in(
 ) -> None:
     provider = Provider("RS256")
     async with (
-        serving(provider),
-        shared_instance(
-            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=BASE
-        ) as one,
+        beside(provider, postgres, tmp_path) as one,
         Browser(one) as mallory,
         Browser(one) as victim,
     ):
@@ -101,10 +112,7 @@ async def test_who_is_signed_in_is_asked_for_a_proof_at_the_provider(
 ) -> None:
     provider = Provider("RS256")
     async with (
-        serving(provider),
-        shared_instance(
-            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=BASE
-        ) as one,
+        beside(provider, postgres, tmp_path) as one,
         Browser(one) as browser,
     ):
         await browser.open(f"{ACCOUNT}/devices")
@@ -133,10 +141,7 @@ async def test_who_was_still_logged_in_at_the_provider_has_proved_nothing(
 ) -> None:
     provider = Provider("RS256", lies=lies)
     async with (
-        serving(provider),
-        shared_instance(
-            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=BASE
-        ) as one,
+        beside(provider, postgres, tmp_path) as one,
         Browser(one) as browser,
     ):
         account = await by_provider(browser, ACCOUNT)
@@ -155,10 +160,7 @@ async def test_a_provider_that_has_not_asked_again_is_not_believed(
 ) -> None:
     provider = Provider("RS256", lies={"auth_time": told})
     async with (
-        serving(provider),
-        shared_instance(
-            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=BASE
-        ) as one,
+        beside(provider, postgres, tmp_path) as one,
         Browser(one) as browser,
     ):
         refused = await by_provider(browser, END)
@@ -173,10 +175,7 @@ async def test_no_other_host_can_plant_the_cookie_of_a_way_back(
     provider = Provider("RS256")
     secure = "https://chat.test"
     async with (
-        serving(provider),
-        shared_instance(
-            postgres, tmp_path, oidc_providers=[provider.settings], public_base_url=secure
-        ) as one,
+        beside(provider, postgres, tmp_path, secure) as one,
         Browser(one) as browser,
     ):
         page = await browser.open(f"{ACCOUNT}/provider/work")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
+from structlog.testing import capture_logs
 
 from homeserver.storage.database import Database
 from tests.integration.reading_checks import check_client, check_instance, check_unread, seen
@@ -32,7 +32,7 @@ async def test_what_is_not_for_a_reader_is_on_no_way_of_reading(
 ) -> None:
     kind = KINDS[name]
     wrong: list[str] = []
-    with structlog.testing.capture_logs() as logged:
+    with capture_logs() as lines:
         async with instance(database, tmp_path) as one:
             world = await begin(one)
             newcomer_kind = kind.reader == "carol"
@@ -75,7 +75,7 @@ async def test_what_is_not_for_a_reader_is_on_no_way_of_reading(
             wrong += await check_client(world, kind, kind.reader, way_of="restarted")
             wrong += await check_unread(world, kind, kind.reader)
             wrong += await check_instance(world, kind)
-    for entry in logged:
+    for entry in lines:
         if SECRET in str(entry) or any(token in str(entry) for token in world.tokens.values()):
             wrong.append(f"logged: {entry}")
         if entry["log_level"] in ("error", "critical"):

@@ -127,6 +127,26 @@ def api_user(world: World) -> ApiUser:
     return ApiUser(world.one, "bob", world.tokens["bob"])
 
 
+async def forget_failures(database: Database) -> None:
+    """All that was not taken is due."""
+    await database.execute("UPDATE pushers SET retry_at = NULL, failures = 0")
+    await database.execute(
+        "UPDATE webhook_deliveries SET due_at = 0, created_at = created_at - 5000"
+    )
+    await database.execute("UPDATE webhooks SET failures = 0, rest_until = NULL")
+
+
+async def all_are_told(world: World, there: Outside) -> None:
+    """Wait until the end has come on every way."""
+
+    async def has_come() -> bool:
+        told = there.told()
+        brief = told.pop("push, event_id_only")
+        return world.around in brief and all(END in text for text in told.values())
+
+    await eventually(has_come)
+
+
 def wrong_with(kind: Kind, world: World, told: dict[str, str], when: str) -> list[str]:
     """Each way on which too much is told."""
     wrong = []
@@ -168,11 +188,7 @@ async def test_what_is_not_for_a_reader_is_told_on_no_way(
                 wrong += wrong_with(kind, world, {"attempts": failed}, "at once")
         there.receiver.received.clear()
         there.answer(UP)
-        await database.execute("UPDATE pushers SET retry_at = NULL, failures = 0")
-        await database.execute(
-            "UPDATE webhook_deliveries SET due_at = 0, created_at = created_at - 5000"
-        )
-        await database.execute("UPDATE webhooks SET failures = 0, rest_until = NULL")
+        await forget_failures(database)
         async with instance(database, tmp_path, **there.settings(mails=True)) as one:
             world.one = one
             async with connected(api_user(world), since=start) as socket:
@@ -183,13 +199,7 @@ async def test_what_is_not_for_a_reader_is_told_on_no_way(
             subscribed = await received(world, start)
             wrong += wrong_with(kind, world, {"graphql, since": subscribed}, "late")
             await taken_in(one)
-
-            async def all_told() -> bool:
-                told = there.told()
-                brief = told.pop("push, event_id_only")
-                return world.around in brief and all(END in text for text in told.values())
-
-            await eventually(all_told)
+            await all_are_told(world, there)
             wrong += wrong_with(kind, world, there.told(), "late")
     assert not there.gateway.problems, there.gateway.problems
 
@@ -219,22 +229,12 @@ async def test_who_was_put_out_is_told_nothing_of_what_came_after(
             await one.wiring.push_parts.following.follower.caught_up()
         there.answer(UP)
         there.receiver.received.clear()
-        await database.execute("UPDATE pushers SET retry_at = NULL, failures = 0")
-        await database.execute(
-            "UPDATE webhook_deliveries SET due_at = 0, created_at = created_at - 5000"
-        )
-        await database.execute("UPDATE webhooks SET failures = 0, rest_until = NULL")
+        await forget_failures(database)
         async with instance(database, tmp_path, **there.settings(mails=True)) as one:
             world.one = one
             subscribed = await received(world, start)
             await taken_in(one)
-
-            async def all_told() -> bool:
-                told = there.told()
-                brief = told.pop("push, event_id_only")
-                return world.around in brief and all(END in text for text in told.values())
-
-            await eventually(all_told)
+            await all_are_told(world, there)
             told = there.told()
 
     assert LATER in told.pop("application service")

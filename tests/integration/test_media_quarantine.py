@@ -12,13 +12,8 @@ import pytest
 
 from homeserver.errors import NotFound
 from homeserver.storage.database import Database
-from tests.integration.media_world import (
-    DOWNLOAD,
-    MediaWorld,
-    RemoteFile,
-    media_world,
-    picture,
-)
+from tests.integration.media_world import DOWNLOAD, MediaWorld, media_world, picture
+from tests.services.remote_media import RemoteFile
 
 ALICE, BOB = "@alice:one.test", "@bob:one.test"
 CAT = "two.test/cat"

@@ -25,11 +25,12 @@ from homeserver.storage import migrations
 from homeserver.storage.database import Database
 from tests.conftest import TestPostgres
 from tests.harness.ports import free_port
-from tests.integration.media_world import RemoteFile, media_world
+from tests.integration.media_world import media_world
 from tests.integration.single import Instance, running
 from tests.integration.test_exports import export
 from tests.services.object_storage import servers
 from tests.services.object_storage.servers import ObjectStorage
+from tests.services.remote_media import RemoteFile
 
 ALICE = "@alice:one.test"
 LARGE = random.Random(3).randbytes(12_345_678)

@@ -9,7 +9,14 @@ import pytest
 from homeserver.services.push.gateway import Outcome
 from homeserver.storage.database import Database
 from tests.harness.push_gateway import push_gateway
-from tests.integration.push_world import SETTINGS, pusher, pushing, settled, two_in_a_room
+from tests.integration.push_world import (
+    SETTINGS,
+    pusher,
+    pushing,
+    settled,
+    two_and_an_app,
+    two_in_a_room,
+)
 from tests.integration.single import running
 from tests.integration.test_message_ends import eventually
 
@@ -65,8 +72,7 @@ async def test_event_id_only_says_no_more(database: Database, tmp_path: Path) ->
 
 async def test_reading_clears_the_badge(database: Database, tmp_path: Path) -> None:
     async with pushing(database, tmp_path) as (one, gateway):
-        alice, bob, room_id = await two_in_a_room(one)
-        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        alice, bob, room_id = await two_and_an_app(one, gateway)
         await one.say(alice, room_id, "one")
         event_id = (await one.say(alice, room_id, "two"))["event_id"]
         await gateway.take(2)
@@ -127,8 +133,7 @@ async def test_who_is_ignored_and_what_is_held_pushes_nothing(
 
 async def test_a_rejected_pushkey_ends_its_pusher(database: Database, tmp_path: Path) -> None:
     async with pushing(database, tmp_path) as (one, gateway):
-        alice, bob, room_id = await two_in_a_room(one)
-        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        alice, bob, room_id = await two_and_an_app(one, gateway)
         gateway.rejected = ["key"]
 
         await one.say(alice, room_id, "Hello")
@@ -142,8 +147,7 @@ async def test_what_a_gateway_does_not_take_is_sent_again(
     database: Database, tmp_path: Path
 ) -> None:
     async with pushing(database, tmp_path) as (one, gateway):
-        alice, bob, room_id = await two_in_a_room(one)
-        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        alice, _bob, room_id = await two_and_an_app(one, gateway)
         gateway.status = 502
 
         ids = [(await one.say(alice, room_id, text))["event_id"] for text in ("one", "two")]
@@ -230,8 +234,7 @@ async def test_what_was_read_or_redacted_meanwhile_is_not_pushed(
     database: Database, tmp_path: Path
 ) -> None:
     async with pushing(database, tmp_path) as (one, gateway):
-        alice, bob, room_id = await two_in_a_room(one)
-        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        alice, bob, room_id = await two_and_an_app(one, gateway)
         gateway.status = 502
         read = (await one.say(alice, room_id, "read"))["event_id"]
         redacted = (await one.say(alice, room_id, "redacted"))["event_id"]
@@ -287,8 +290,7 @@ async def test_rules_of_ones_own_decide_and_their_tweaks_are_passed_on(
     database: Database, tmp_path: Path
 ) -> None:
     async with pushing(database, tmp_path) as (one, gateway):
-        alice, bob, room_id = await two_in_a_room(one)
-        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        alice, bob, room_id = await two_and_an_app(one, gateway)
         path = "/pushrules/global"
         tweaks = [{"set_tweak": "sound", "value": "cake.wav"}, {"set_tweak": "light", "value": 3}]
         cake = {"pattern": "cake", "actions": ["notify", *tweaks]}
@@ -336,8 +338,7 @@ async def test_what_is_released_by_a_moderator_is_pushed_then(
 ) -> None:
     rules = [{"name": "hold", "match": {"keywords": ["holdme"]}, "action": "hold"}]
     async with pushing(database, tmp_path, policy={"rules": rules}) as (one, gateway):
-        alice, bob, room_id = await two_in_a_room(one)
-        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        alice, _bob, room_id = await two_and_an_app(one, gateway)
         held = await one.say(alice, room_id, "holdme")
         await one.wiring.accounts.set_admin("@alice:one.test", True)
         queue = "/_comity/admin/v1/moderation/queue"
@@ -386,8 +387,7 @@ async def test_an_invite_is_not_pushed_once_its_sender_is_unwanted(
     database: Database, tmp_path: Path
 ) -> None:
     async with pushing(database, tmp_path) as (one, gateway):
-        alice, bob, room_id = await two_in_a_room(one)
-        await one.call("POST", "/pushers/set", pusher(gateway.url), token=bob)
+        alice, bob, room_id = await two_and_an_app(one, gateway)
         gateway.status = 502
         second = await one.room(alice, name="Second")
         await one.call("POST", f"/rooms/{second}/invite", {"user_id": "@bob:one.test"}, token=alice)

@@ -15,11 +15,11 @@ from tests.integration.media_world import (
     SIZE,
     THUMBNAIL,
     MediaWorld,
-    RemoteFile,
     media_world,
     picture,
 )
 from tests.services.doubles import Clock
+from tests.services.remote_media import RemoteFile
 
 DAY_MS = 24 * 3_600_000
 

@@ -11,7 +11,7 @@ import pytest
 from homeserver.storage.database import Database
 from homeserver.storage.sliding import SELECT_GONE
 from tests.integration.single import Instance, running
-from tests.integration.sliding import SlidingClient, state_keys, texts
+from tests.integration.sliding import SlidingClient, alone, state_keys, texts
 
 
 async def _show_to_members_since_they_joined(one: Instance, token: str, room: str) -> None:
@@ -89,9 +89,7 @@ async def test_a_restart_leaves_no_room_behind_in_which_nothing_happened(
     database: Database, tmp_path: Path
 ) -> None:
     async with running(database, tmp_path) as one:
-        token = await one.register("alice")
-        room = await one.room(token)
-        client = SlidingClient(one, token)
+        _token, room, client = await alone(one)
         client.subscribe(room)
         await client.sync()
         client.body.pop("room_subscriptions")

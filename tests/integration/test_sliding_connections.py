@@ -7,7 +7,7 @@ from pathlib import Path
 
 from homeserver.storage.database import Database
 from tests.integration.single import running
-from tests.integration.sliding import SlidingClient, state_keys, texts
+from tests.integration.sliding import SlidingClient, alone, state_keys, texts
 from tests.integration.test_message_ends import eventually
 
 
@@ -15,9 +15,7 @@ async def test_a_lost_answer_is_made_again_with_what_came_since(
     database: Database, tmp_path: Path
 ) -> None:
     async with running(database, tmp_path) as one:
-        alice = await one.register("alice")
-        room = await one.room(alice)
-        client = SlidingClient(one, alice)
+        alice, room, client = await alone(one)
         client.list("all", 99)
         await client.sync()
         await one.say(alice, room, "one")
@@ -149,9 +147,7 @@ async def test_of_two_requests_at_once_the_later_one_counts(
     database: Database, tmp_path: Path
 ) -> None:
     async with running(database, tmp_path) as one:
-        alice = await one.register("alice")
-        room = await one.room(alice)
-        client = SlidingClient(one, alice)
+        alice, room, client = await alone(one)
         client.list("all", 99)
         pos = (await client.sync())["pos"]
         waiting = asyncio.create_task(client.sync(timeout=30_000, lose=True))
@@ -176,9 +172,7 @@ async def test_a_connection_that_waits_while_others_are_put_away_keeps_its_place
     database: Database, tmp_path: Path
 ) -> None:
     async with running(database, tmp_path) as one:
-        alice = await one.register("alice")
-        room_id = await one.room(alice)
-        client = SlidingClient(one, alice)
+        alice, room_id, client = await alone(one)
         client.list("all", 9)
         await client.sync()
         await client.sync()

@@ -11,7 +11,7 @@ import structlog
 
 from homeserver.storage.database import Database
 from tests.integration.single import running
-from tests.integration.sliding import LEGACY, SlidingClient, state_keys, texts
+from tests.integration.sliding import LEGACY, SlidingClient, alone, state_keys, texts
 
 
 @pytest.mark.parametrize("legacy", [True, False])
@@ -81,9 +81,7 @@ async def test_an_incremental_answer_has_only_what_is_new(
 
 async def test_what_is_new_ends_a_wait(database: Database, tmp_path: Path) -> None:
     async with running(database, tmp_path) as one:
-        alice = await one.register("alice")
-        room = await one.room(alice)
-        client = SlidingClient(one, alice)
+        alice, room, client = await alone(one)
         client.list("all", 99)
         await client.sync()
 
@@ -397,9 +395,7 @@ async def test_what_a_limited_timeline_leaves_out_is_before_its_token(
     database: Database, tmp_path: Path
 ) -> None:
     async with running(database, tmp_path) as one:
-        alice = await one.register("alice")
-        room = await one.room(alice)
-        client = SlidingClient(one, alice)
+        alice, room, client = await alone(one)
         client.list("all", 99, limit=2)
         since = (await client.sync())["pos"]
         for text in "abcdef":

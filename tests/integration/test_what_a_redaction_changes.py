@@ -6,6 +6,7 @@ Spec: client-server API, redactions; aggregations of child events; room version 
 from __future__ import annotations
 
 import secrets
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -69,88 +70,82 @@ async def place(one: Instance, **request: Any) -> Place:
     return Place(one, ada, bob, room_id)
 
 
-async def test_a_redacted_reply_leaves_its_thread(database: Database, tmp_path: Path) -> None:
+@pytest.fixture
+async def here(database: Database, tmp_path: Path) -> AsyncIterator[Place]:
     async with running(database, tmp_path) as one:
-        here = await place(one)
-        root = await here.say("a root")
-        first = await here.say("first", root, "m.thread")
-        second = await here.say("second", root, "m.thread")
-        both = (await here.relations(root))["m.thread"]
-
-        await here.redact(second)
-        alone = (await here.relations(root))["m.thread"]
-        listed = await here.get(f"{V1}/rooms/{here.room_id}/threads")
-        children = await here.children(root, "/m.thread")
-        await here.redact(first)
-
-        assert (both["count"], both["latest_event"]["event_id"]) == (2, second)
-        assert (alone["count"], alone["latest_event"]["event_id"]) == (1, first)
-        (shown,) = listed["chunk"]
-        assert shown["unsigned"]["m.relations"]["m.thread"]["count"] == 1
-        assert children == [first]
-        assert "m.thread" not in await here.relations(root)
-        assert (await here.get(f"{V1}/rooms/{here.room_id}/threads"))["chunk"] == []
+        yield await place(one)
 
 
-async def test_a_redacted_edit_gives_way_to_the_one_before(
-    database: Database, tmp_path: Path
-) -> None:
-    async with running(database, tmp_path) as one:
-        here = await place(one)
-        original = await here.say("one")
-        first = await here.edit(original, "two")
-        second = await here.edit(original, "three")
-        path = f"/rooms/{here.room_id}/messages?dir=b"
+async def test_a_redacted_reply_leaves_its_thread(here: Place) -> None:
+    root = await here.say("a root")
+    first = await here.say("first", root, "m.thread")
+    second = await here.say("second", root, "m.thread")
+    both = (await here.relations(root))["m.thread"]
 
-        await here.redact(second)
-        kept = (await here.relations(original))["m.replace"]
-        pages = str(await here.get(path))
-        await here.redact(first)
+    await here.redact(second)
+    alone = (await here.relations(root))["m.thread"]
+    listed = await here.get(f"{V1}/rooms/{here.room_id}/threads")
+    children = await here.children(root, "/m.thread")
+    await here.redact(first)
 
-        assert kept["event_id"] == first
-        assert "three" not in pages
-        assert "m.replace" not in await here.relations(original)
-
-
-async def test_a_redacted_message_has_no_edits(database: Database, tmp_path: Path) -> None:
-    async with running(database, tmp_path) as one:
-        here = await place(one)
-        original = await here.say("one")
-        await here.edit(original, "two")
-
-        await here.redact(original)
-        late = await here.edit(original, "three")
-
-        shown = await here.event(original)
-        assert shown["content"] == {}
-        assert "m.replace" not in shown["unsigned"].get("m.relations", {})
-        api = f"/api/v1/conversations/{here.room_id}/messages/{original}"
-        headers = {"Authorization": f"Bearer {here.bob}"}
-        async with one.client.get(api, headers=headers) as response:
-            text = await response.text()
-        assert "two" not in text
-        assert "three" not in text
-        assert (await here.event(late))["event_id"] == late
+    assert (both["count"], both["latest_event"]["event_id"]) == (2, second)
+    assert (alone["count"], alone["latest_event"]["event_id"]) == (1, first)
+    (shown,) = listed["chunk"]
+    assert shown["unsigned"]["m.relations"]["m.thread"]["count"] == 1
+    assert children == [first]
+    assert "m.thread" not in await here.relations(root)
+    assert (await here.get(f"{V1}/rooms/{here.room_id}/threads"))["chunk"] == []
 
 
-async def test_references_and_reactions_that_are_redacted_count_no_more(
-    database: Database, tmp_path: Path
-) -> None:
-    async with running(database, tmp_path) as one:
-        here = await place(one)
-        root = await here.say("a root")
-        reference = await here.say("see", root, "m.reference")
-        reaction = await here.react(here.bob, root, "+1")
-        before = await here.relations(root)
+async def test_a_redacted_edit_gives_way_to_the_one_before(here: Place) -> None:
+    original = await here.say("one")
+    first = await here.edit(original, "two")
+    second = await here.edit(original, "three")
+    path = f"/rooms/{here.room_id}/messages?dir=b"
 
-        await here.redact(reference)
-        await here.redact(reaction, here.bob)
+    await here.redact(second)
+    kept = (await here.relations(original))["m.replace"]
+    pages = str(await here.get(path))
+    await here.redact(first)
 
-        assert [each["event_id"] for each in before["m.reference"]["chunk"]] == [reference]
-        assert "m.reference" not in await here.relations(root)
-        assert await here.children(root) == []
-        again = await here.react(here.bob, root, "+1")  # it was taken back: no duplicate
-        assert await here.children(root, "/m.annotation") == [again]
+    assert kept["event_id"] == first
+    assert "three" not in pages
+    assert "m.replace" not in await here.relations(original)
+
+
+async def test_a_redacted_message_has_no_edits(here: Place) -> None:
+    original = await here.say("one")
+    await here.edit(original, "two")
+
+    await here.redact(original)
+    late = await here.edit(original, "three")
+
+    shown = await here.event(original)
+    assert shown["content"] == {}
+    assert "m.replace" not in shown["unsigned"].get("m.relations", {})
+    api = f"/api/v1/conversations/{here.room_id}/messages/{original}"
+    headers = {"Authorization": f"Bearer {here.bob}"}
+    async with here.one.client.get(api, headers=headers) as response:
+        text = await response.text()
+    assert "two" not in text
+    assert "three" not in text
+    assert (await here.event(late))["event_id"] == late
+
+
+async def test_references_and_reactions_that_are_redacted_count_no_more(here: Place) -> None:
+    root = await here.say("a root")
+    reference = await here.say("see", root, "m.reference")
+    reaction = await here.react(here.bob, root, "+1")
+    before = await here.relations(root)
+
+    await here.redact(reference)
+    await here.redact(reaction, here.bob)
+
+    assert [each["event_id"] for each in before["m.reference"]["chunk"]] == [reference]
+    assert "m.reference" not in await here.relations(root)
+    assert await here.children(root) == []
+    again = await here.react(here.bob, root, "+1")  # it was taken back: no duplicate
+    assert await here.children(root, "/m.annotation") == [again]
 
 
 @pytest.mark.parametrize("version", [str(number) for number in range(1, 13)])
@@ -178,33 +173,25 @@ async def test_clients_find_what_is_redacted_in_both_places(
             assert event["content"]["reason"] == "why"
 
 
-async def test_a_redaction_that_is_redacted_says_no_more_why(
-    database: Database, tmp_path: Path
-) -> None:
-    async with running(database, tmp_path) as one:
-        here = await place(one)
-        said = await here.say("unwise")
-        redaction = await here.redact(said)
+async def test_a_redaction_that_is_redacted_says_no_more_why(here: Place) -> None:
+    said = await here.say("unwise")
+    redaction = await here.redact(said)
 
-        await here.redact(redaction)
+    await here.redact(redaction)
 
-        shown = await here.event(said)
-        assert shown["content"] == {}
-        assert "reason" not in shown["unsigned"]["redacted_because"]["content"]
-        assert "why" not in str((await here.event(redaction))["content"])
+    shown = await here.event(said)
+    assert shown["content"] == {}
+    assert "reason" not in shown["unsigned"]["redacted_because"]["content"]
+    assert "why" not in str((await here.event(redaction))["content"])
 
 
-async def test_who_may_not_redact_is_told_so_on_each_way(
-    database: Database, tmp_path: Path
-) -> None:
-    async with running(database, tmp_path) as one:
-        here = await place(one)
-        said = await here.say("hers")
-        path = f"/rooms/{here.room_id}/send/m.room.redaction/1"
+async def test_who_may_not_redact_is_told_so_on_each_way(here: Place) -> None:
+    said = await here.say("hers")
+    path = f"/rooms/{here.room_id}/send/m.room.redaction/1"
 
-        await here.redact(said, here.bob, status=403)
-        await one.call("PUT", path, {"redacts": said}, token=here.bob, status=403)
-        eve = await one.register("eve")
-        await here.redact(said, eve, status=403)
+    await here.redact(said, here.bob, status=403)
+    await here.one.call("PUT", path, {"redacts": said}, token=here.bob, status=403)
+    eve = await here.one.register("eve")
+    await here.redact(said, eve, status=403)
 
-        assert (await here.event(said))["content"]["body"] == "hers"
+    assert (await here.event(said))["content"]["body"] == "hers"

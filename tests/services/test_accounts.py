@@ -168,3 +168,12 @@ async def test_a_token_revoked_while_it_is_looked_up_is_not_remembered(database,
 
     with pytest.raises(Exception, match="not known here"):
         await sessions.authenticate(tokens.access_token, Origin)
+
+
+async def test_a_password_costs_as_much_to_guess_as_owasp_asks_for():
+    passwords = Passwords()
+
+    hashed = await passwords.hash("sesame")
+    passwords.close()
+
+    assert hashed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")

@@ -84,16 +84,6 @@ async def world(database: Database) -> AsyncIterator[Held]:
 
 
 @pytest.fixture
-async def alice(world: Held) -> Client:
-    return await world.client("alice")
-
-
-@pytest.fixture
-async def bob(world: Held) -> Client:
-    return await world.client("bob")
-
-
-@pytest.fixture
 async def room_id(world: Held, alice: Client, bob: Client) -> str:
     room_id = await world.room(alice.user_id, preset="public_chat")
     await world.membership.join(bob.user_id, room_id)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
-
-import pytest
 
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.media_strays import AGAIN_MS
-from homeserver.storage.database import Database
 from homeserver.storage.media import MediaRow, get_media, put_media
 from tests.services.deleting import Deleting
 from tests.services.reading_world import SERVER, ReadingWorld
@@ -45,14 +41,6 @@ class Disk:
     async def work_off(self) -> None:
         while await self.deleting.media.step():
             pass
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
 
 
 async def test_the_owners_file_goes_and_nobody_elses(world: ReadingWorld) -> None:

@@ -64,14 +64,6 @@ class Views(Ends):
 
 
 @pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
 async def theirs(postgres: TestPostgres) -> AsyncIterator[RoomWorld]:
     database = await Database.connect(await postgres.create_database(), min_size=1, max_size=4)
     world = RoomWorld(database, "two.example")

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from homeserver.services import notifier
-from homeserver.storage.database import Database
 from tests.services.reading_world import ReadingWorld
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
 
 
 async def test_a_device_has_the_answer_to_its_send_before_its_sync_shows_the_event(

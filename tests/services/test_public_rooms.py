@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,22 +11,8 @@ from homeserver.protocol.events import JsonObject
 from homeserver.services.directory import Directory
 from homeserver.services.public_rooms import READ_AT_ONCE, DirectoryQuery, PublicRooms
 from homeserver.services.rooms import Draft
-from homeserver.storage.database import Database
 from homeserver.storage.rooms import set_published
 from tests.services.reading_world import SERVER, Client, ReadingWorld
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-async def alice(world: ReadingWorld) -> Client:
-    return await world.client("alice")
 
 
 @pytest.fixture

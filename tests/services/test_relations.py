@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,27 +12,8 @@ from homeserver.protocol.filters import SyncFilter
 from homeserver.services.relations import ChildrenRequest
 from homeserver.services.rooms import Draft
 from homeserver.services.sync_token import parse_timeline_token
-from homeserver.storage.database import Database
 from tests.services.reading_world import Client, ReadingWorld
 from tests.services.test_timeline import decoded, messages, requester
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-async def alice(world: ReadingWorld) -> Client:
-    return await world.client("alice")
-
-
-@pytest.fixture
-async def bob(world: ReadingWorld) -> Client:
-    return await world.client("bob")
 
 
 @pytest.fixture

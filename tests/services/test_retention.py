@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,20 +12,11 @@ from homeserver.protocol.retention import RetentionLimits
 from homeserver.services.caretaker import Caretaker
 from homeserver.services.requester import Requester
 from homeserver.services.retention import EVENTS_AT_ONCE, Retention
-from homeserver.storage.database import Database
 from tests.services.deleting import Deleting
 from tests.services.reading_world import Client, ReadingWorld, bodies
 from tests.services.test_timeline import messages
 
 DAY = 24 * 3_600_000
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
 
 
 class Purge:

@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from homeserver.protocol.filters import SyncFilter
 from homeserver.services.rooms import Draft
-from homeserver.storage.database import Database
 from tests.services.reading_world import Client, ReadingWorld, bodies, state_of, types
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-async def alice(world: ReadingWorld) -> Client:
-    return await world.client("alice")
-
-
-@pytest.fixture
-async def bob(world: ReadingWorld) -> Client:
-    return await world.client("bob")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ an answer that got lost is made good by the next.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
@@ -16,7 +15,6 @@ import pytest
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import SyncFilter
 from homeserver.services.creation import InitialState
-from homeserver.storage.database import Database
 from tests.services.reading_world import Client, ReadingWorld
 from tests.services.test_sync_picture import Course, StateKey
 
@@ -24,14 +22,6 @@ STEPS = 50
 SEEDS = int(os.environ.get("COMITY_SYNC_SEEDS", "6"))
 MEMBER = "m.room.member"
 PRIVATE = InitialState("m.room.history_visibility", "", {"history_visibility": "joined"})
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
 
 
 class Shelf:

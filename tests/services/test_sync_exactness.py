@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,29 +9,10 @@ import pytest
 from homeserver.protocol.events import JsonObject
 from homeserver.services.rooms import Draft
 from homeserver.services.sync_token import parse_timeline_token
-from homeserver.storage.database import Database
 from tests.services.reading_world import Client, ReadingWorld, bodies, state_of, types
 from tests.services.test_timeline import messages
 
 TOPIC = ("m.room.topic", "")
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-async def alice(world: ReadingWorld) -> Client:
-    return await world.client("alice")
-
-
-@pytest.fixture
-async def bob(world: ReadingWorld) -> Client:
-    return await world.client("bob")
 
 
 @pytest.fixture

@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from homeserver.protocol.filters import SyncFilter
 from homeserver.services import notifier as notifier_module
-from homeserver.storage.database import Database
 from tests.services.doubles import device_keys
 from tests.services.reading_world import Client, ReadingWorld
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-async def alice(world: ReadingWorld) -> Client:
-    return await world.client("alice")
-
-
-@pytest.fixture
-async def bob(world: ReadingWorld) -> Client:
-    return await world.client("bob")
 
 
 @pytest.fixture

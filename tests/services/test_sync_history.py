@@ -7,7 +7,6 @@ that the history of the room shows them; whatever happened to their membership a
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
@@ -15,7 +14,6 @@ import pytest
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import SyncFilter
 from homeserver.services.sync_token import parse_timeline_token
-from homeserver.storage.database import Database
 from tests.services.reading_world import Client, ReadingWorld
 from tests.services.test_sync_picture import Course
 from tests.services.test_timeline import messages
@@ -23,14 +21,6 @@ from tests.services.test_timeline import messages
 STEPS = 60
 SEEDS = int(os.environ.get("COMITY_SYNC_SEEDS", "8"))
 VISIBILITIES = ("joined", "invited", "shared", "world_readable")
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
 
 
 async def history(client: Client, room_id: str, start: int | None = None) -> list[str]:

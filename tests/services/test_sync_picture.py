@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -13,20 +12,11 @@ import pytest
 from homeserver.errors import MatrixError
 from homeserver.protocol.events import JsonObject
 from homeserver.services.rooms import Draft
-from homeserver.storage.database import Database
 from tests.services.reading_world import Client, ReadingWorld
 
 STEPS = 50
 SEEDS = int(os.environ.get("COMITY_SYNC_SEEDS", "6"))
 StateKey = tuple[str, str]
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
 
 
 class Picture:

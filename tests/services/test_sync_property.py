@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
@@ -11,20 +10,11 @@ import pytest
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import SyncFilter
 from homeserver.services.sync_token import parse_timeline_token
-from homeserver.storage.database import Database
 from tests.services.reading_world import Client, ReadingWorld
 from tests.services.test_timeline import messages
 
 STEPS = 60
 StateKey = tuple[str, str]
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
 
 
 class Follower:

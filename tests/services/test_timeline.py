@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -16,26 +15,7 @@ from homeserver.services.requester import Requester
 from homeserver.services.rooms import Draft
 from homeserver.services.sync_token import SyncToken, parse_timeline_token
 from homeserver.services.timeline import PageRequest
-from homeserver.storage.database import Database
 from tests.services.reading_world import Client, ReadingWorld
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-async def alice(world: ReadingWorld) -> Client:
-    return await world.client("alice")
-
-
-@pytest.fixture
-async def bob(world: ReadingWorld) -> Client:
-    return await world.client("bob")
 
 
 @pytest.fixture

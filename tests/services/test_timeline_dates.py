@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from homeserver.errors import NotFound
 from homeserver.services.rooms import Draft
 from homeserver.services.timeline_dates import DateQuery
 from homeserver.services.visibility import Reader
-from homeserver.storage.database import Database
 from homeserver.storage.sync import EventTime
 from tests.services.reading_world import Client, ReadingWorld
 
 DAY_MS = 86_400_000
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-async def alice(world: ReadingWorld) -> Client:
-    return await world.client("alice")
 
 
 @pytest.fixture

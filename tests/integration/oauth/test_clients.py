@@ -16,6 +16,7 @@ from tests.integration.oauth_people import (
     OAUTH,
     Browser,
     Client,
+    password_login,
     post,
     scope,
     shared_instance,
@@ -452,12 +453,7 @@ async def test_logging_in_by_a_password_takes_a_device_over(
     one: Instance, browser: Browser, client: Client
 ) -> None:
     tokens = await client.log_in(browser)
-    body = {
-        "type": "m.login.password",
-        "identifier": {"type": "m.id.user", "user": browser.user},
-        "password": "sesame",
-        "device_id": "PHONE",
-    }
+    body = password_login(browser.user) | {"device_id": "PHONE"}
 
     await one.call("POST", "/login", body)
 

@@ -16,7 +16,6 @@ from tests.integration.admin_world import Admin
 from tests.integration.oauth.account_world import RESET, manage
 from tests.integration.oauth_people import (
     ACCOUNT,
-    PASSWORD,
     Browser,
     Client,
     conversations,
@@ -127,11 +126,7 @@ async def test_what_needs_a_password_is_done_on_the_pages(
     one: Instance, browser: Browser, client: Client
 ) -> None:
     token = (await client.log_in(browser))["access_token"]
-    auth = {
-        "type": "m.login.password",
-        "identifier": {"type": "m.id.user", "user": browser.user},
-        "password": PASSWORD,
-    }
+    auth = password_login(browser.user)
     address = {"medium": "email", "address": "ann@example.org"}
 
     for method, path in (

@@ -165,12 +165,7 @@ async def test_the_two_apis_do_not_take_each_others_refresh_tokens(
     one: Instance, browser: Browser, client: Client
 ) -> None:
     tokens = await client.log_in(browser)
-    login = {
-        "type": "m.login.password",
-        "identifier": {"type": "m.id.user", "user": browser.user},
-        "password": "sesame",
-        "refresh_token": True,
-    }
+    login = password_login(browser.user) | {"refresh_token": True}
     legacy = await one.call("POST", "/login", login)
 
     body = {"refresh_token": tokens["refresh_token"]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,14 +13,6 @@ from homeserver.storage.database import Database
 from tests.services.reading_world import Client, ReadingWorld, clock_ms
 
 HIGHLIGHT = {"set_tweak": "highlight"}
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[ReadingWorld]:
-    world = ReadingWorld(database)
-    await world.start()
-    yield world
-    await world.close()
 
 
 def later() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import secrets
 import time
@@ -14,11 +15,18 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from joserfc.jwk import Key
 
 from tests.services.sign_in.signed import new_key, public, signed
 
 CLIENT_ID, CLIENT_SECRET = "comity", "s3cret: with/odd characters"
 REDIRECT_URI = "http://chat.test/api/v1/sessions/oauth/work/callback"
+
+
+@functools.cache
+def _key_of_all(algorithm: str) -> Key:
+    """One key for the providers of a run: an RSA key takes a tenth of a second to make."""
+    return new_key(algorithm)
 
 
 @dataclass
@@ -35,7 +43,7 @@ class Provider:
     issuer: str = ""
 
     def __post_init__(self) -> None:
-        self.key = new_key(self.algorithm)
+        self.key = _key_of_all(self.algorithm)
         self.signing_key = self.key
         self.codes: dict[str, dict[str, str]] = {}
         self.tokens: list[str] = []
