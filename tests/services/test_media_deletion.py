@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.media_strays import AGAIN_MS
 from homeserver.storage.media import MediaRow, get_media, put_media

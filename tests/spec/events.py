@@ -62,6 +62,8 @@ def event_error(event: Json) -> str | None:
 
 
 def _first_error(check: Any, value: Any) -> str | None:
+    if check.is_valid(value):
+        return None
     for error in check.iter_errors(value):
         return f"{'/'.join(map(str, error.instance_path))}: {error.message}"[:500]
     return None
