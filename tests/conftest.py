@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,31 +36,53 @@ settings.register_profile("ci", settings.get_profile("comity"), derandomize=True
 settings.load_profile("ci" if os.environ.get("CI") else "comity")
 
 TEMPLATE = "comity"
+# What the tests write need not outlive a power cut, and each is over before a vacuum would pay.
+SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "autovacuum": "off",
+}
 SELECT_OTHERS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
-EMPTY = """
+# Tables that have never been filled have no pages.  The references between tables are not checked,
+# so that their order does not matter.
+TABLES = """
+SELECT oid::regclass FROM pg_class
+WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+    AND relname <> 'schema_migrations' AND pg_relation_size(oid) > 0
+"""
+EMPTY = f"""
 DO $$
 DECLARE
     name regclass;
-    used boolean;
-    filled text[] := '{}';
 BEGIN
-    FOR name IN SELECT oid::regclass FROM pg_class
-        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
-            AND relname <> 'schema_migrations'
-    LOOP
-        EXECUTE 'SELECT EXISTS (SELECT 1 FROM ' || name || ')' INTO used;
-        IF used THEN filled := filled || name::text; END IF;
+    SET LOCAL session_replication_role = replica;
+    FOR name IN {TABLES} LOOP
+        EXECUTE 'DELETE FROM ' || name;
     END LOOP;
-    IF filled <> '{}' THEN
-        EXECUTE 'TRUNCATE ' || array_to_string(filled, ', ') || ' CASCADE';
+    PERFORM setval(seqrelid, seqstart, false) FROM pg_sequence;
+END
+$$
+"""
+TRUNCATE = f"""
+DO $$
+DECLARE
+    names text;
+BEGIN
+    SELECT string_agg(name::text, ', ') INTO names FROM ({TABLES}) AS filled (name);
+    IF names IS NOT NULL THEN
+        EXECUTE 'TRUNCATE ' || names || ' CASCADE';
     END IF;
     PERFORM setval(seqrelid, seqstart, false) FROM pg_sequence;
 END
 $$
 """
+USES_OF_A_FILE = 30
+"""After so many tests the deleted rows go, too: deleting takes a tenth of the time of a truncation,
+and nothing else clears them away."""
 
 
 class TestPostgres:
@@ -68,10 +91,10 @@ class TestPostgres:
     __test__ = False
 
     def __init__(self, directory: Path) -> None:
-        # what the tests write need not outlive a power cut
-        self.server = EmbeddedPostgres(directory, {"fsync": "off", "full_page_writes": "off"})
+        self.server = EmbeddedPostgres(directory, SETTINGS)
         self._numbers = itertools.count(1)
         self._clean: list[str] = []
+        self._uses: Counter[str] = Counter()
 
     async def start(self) -> None:
         """Start it, and migrate the template."""
@@ -91,7 +114,7 @@ class TestPostgres:
         return self._clean.pop() if self._clean else await self.create_database()
 
     async def give_back(self, dsn: str) -> None:
-        """Empty a database for the next test: some ms, where to make one takes a hundred.
+        """Empty a database for the next test, which takes a tenth of the time of making one.
 
         One to which somebody is still connected is left alone.
         """
@@ -99,7 +122,9 @@ class TestPostgres:
         try:
             for _ in range(20):  # whoever has just hung up is gone in a moment
                 if await connection.fetchval(SELECT_OTHERS) == 0:
-                    await connection.execute(EMPTY)
+                    self._uses[dsn] += 1
+                    is_full = self._uses[dsn] % USES_OF_A_FILE == 0
+                    await connection.execute(TRUNCATE if is_full else EMPTY)
                     self._clean.append(dsn)
                     return
                 await asyncio.sleep(0.01)
