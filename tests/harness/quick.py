@@ -1,12 +1,13 @@
 """What makes thousands of instances start quickly in the process of their tests.
 
-Each is wired as in production; what does not differ from one to the next is made once, and a
-password costs little to hash.
+Each is wired as in production; what does not differ from one to the next is made once, a password
+costs little to hash, and what is written need not outlive a power cut.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,5 +38,6 @@ def quick_instances() -> Iterator[None]:
     """Every instance that is started meanwhile has the same routes, and cheap passwords."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "add_all_routes", _share_all_routes)
+        patch.setattr(os, "fsync", lambda _file: None)
         patch.setattr(wiring, "Passwords", functools.partial(Passwords, memory_kib=8, passes=1))
         yield
