@@ -199,7 +199,7 @@ class SyncRooms:
         """Leave in a span nothing but what became of the reader, who was never in the room."""
         own = (MEMBER, view.user_id)
         new = [s for s in span.shown if view.since is None or s.order > view.since]
-        span.shown = [s for s in new if s.event.key == own]
+        span.shown = [s for s in new if s.event.is_state and s.event.key == own]
         span.released, span.limited = (), False
         leave = await self._store.get(row.event_id)
         if in_silence:

@@ -11,8 +11,8 @@ from homeserver.storage import message_index as storage
 from homeserver.storage.database import Database
 from tests.conversations.conftest import ApiUser, new_user
 from tests.conversations.matrix import make_room, say
+from tests.integration.moderation_world import QUEUE
 from tests.integration.single import running
-from tests.integration.test_moderation import QUEUE
 from tests.integration.test_policy_and_consent import rule
 
 

@@ -15,13 +15,17 @@ from homeserver.metrics import REGISTRY
 from homeserver.protocol.signing import format_signing_key
 from homeserver.services.moderation_queue import DAY_MS, MOST_OF_REPORTER
 from homeserver.storage.database import Database
-from homeserver.storage.policy import VerdictRow, get_verdicts
+from tests.integration.moderation_world import (
+    PICTURE,
+    QUEUE,
+    STRIPPED,
+    decisions,
+    download,
+    items,
+    picture,
+    upload,
+)
 from tests.integration.single import Instance, running
-
-QUEUE = "/_comity/admin/v1/moderation/queue"
-STRIPPED = "/_comity/admin/v1/moderation/stripped_media"
-PICTURE = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
-
 
 RULES = [
     {"name": f"r-{action}", "match": {"keywords": [action]}, "action": action}
@@ -58,35 +62,6 @@ async def room_id(one: Instance, alice: str, bob: str) -> str:
     room_id = await one.room(alice)
     await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
     return room_id
-
-
-async def items(one: Instance, moderator: str, query: str = "") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await one.call("GET", QUEUE + query, token=moderator))["items"]
-    return found
-
-
-async def decisions(one: Instance) -> list[VerdictRow]:
-    """The moderators' rows in the audit trail."""
-    return [v for v in await get_verdicts(one.wiring.database) if v.stage == "moderation"]
-
-
-async def upload(one: Instance, token: str) -> str:
-    """A picture's ID."""
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/png"}
-    async with one.client.post("/_matrix/media/v3/upload", data=PICTURE, headers=headers) as answer:
-        uri: str = (await answer.json())["content_uri"]
-    return uri.rpartition("/")[2]
-
-
-async def download(one: Instance, token: str, media_id: str) -> tuple[int, bytes]:
-    path = f"/_matrix/client/v1/media/download/one.test/{media_id}"
-    headers = {"Authorization": f"Bearer {token}"}
-    async with one.client.get(path, headers=headers) as answer:
-        return answer.status, await answer.read()
-
-
-def picture(media_id: str) -> dict[str, Any]:
-    return {"msgtype": "m.image", "url": f"mxc://one.test/{media_id}"}
 
 
 async def test_a_moderator_reads_and_releases_a_held_message(
