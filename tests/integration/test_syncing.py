@@ -288,3 +288,24 @@ async def test_a_filter_is_kept_and_used_by_its_name(
     assert [event["content"]["body"] for event in timeline["events"]] == ["two"]
     assert timeline["limited"]
     assert unknown["errcode"] == "M_NOT_FOUND"
+
+
+async def test_who_declines_where_they_could_read_is_told_of_that_alone(
+    database: Database, tmp_path: Path
+) -> None:
+    readable = {"history_visibility": "world_readable"}
+    async with running(database, tmp_path) as one:
+        alice, bob = await one.register("alice"), await one.register("bob")
+        visibility = {"type": "m.room.history_visibility", "state_key": "", "content": readable}
+        room_id = await one.room(alice, initial_state=[visibility])
+        since = (await one.call("GET", "/sync", token=bob))["next_batch"]
+        who = {"user_id": "@bob:one.test"}
+        await one.call("POST", f"/rooms/{room_id}/invite", who, token=alice)
+        await one.say(alice, room_id, "will he come?")
+        await one.call("POST", f"/rooms/{room_id}/leave", {}, token=bob)
+
+        synced = await one.call("GET", f"/sync?since={since}", token=bob)
+
+        told = synced["rooms"]["leave"][room_id]["timeline"]["events"]
+        assert {event["state_key"] for event in told} == {"@bob:one.test"}
+        assert told[-1]["content"]["membership"] == "leave"

@@ -191,15 +191,22 @@ def paths(world: World) -> dict[str, str]:
     }
 
 
+async def answer(world: World, who: str, method: str, path: str, body: Any = None) -> str:
+    """What is answered, be it a refusal."""
+    status, text = await ask(world, who, method, path, body)
+    assert status < 500, f"{who}: {method} {path}: {text}"
+    return text
+
+
 async def read(world: World, who: str) -> dict[str, str]:
     """All that a reader gets of the room, by the way."""
-    answers = {way: (await ask(world, who, "GET", p))[1] for way, p in paths(world).items()}
+    answers = {way: await answer(world, who, "GET", p) for way, p in paths(world).items()}
     await world.one.wiring.conversations.finding.indexer.follower.caught_up()
     answers["graphql"] = await graphql(world, who)
-    answers["sliding sync"] = (await ask(world, who, "POST", LEGACY, sliding_body("x", 100)))[1]
+    answers["sliding sync"] = await answer(world, who, "POST", LEGACY, sliding_body("x", 100))
     room = {"timeline_limit": 100, "required_state": [["*", "*"]]}
     body = {"conn_id": "sub", "room_subscriptions": {world.room_id: room}}
-    answers["sliding sync, subscribed"] = (await ask(world, who, "POST", LEGACY, body))[1]
+    answers["sliding sync, subscribed"] = await answer(world, who, "POST", LEGACY, body)
     return answers
 
 
@@ -207,8 +214,8 @@ async def found(world: World, who: str, word: str) -> str:
     """What a search for one word finds, on both ways of searching."""
     criteria = {"search_term": word, "event_context": {"before_limit": 9, "after_limit": 9}}
     body = {"search_categories": {"room_events": criteria}}
-    _, matrix = await ask(world, who, "POST", "/search", body)
-    _, ours = await ask(world, who, "GET", f"/api/v1/search/messages?query={word}")
+    matrix = await answer(world, who, "POST", "/search", body)
+    ours = await answer(world, who, "GET", f"/api/v1/search/messages?query={word}")
     return matrix + ours
 
 
@@ -223,7 +230,7 @@ async def directly(world: World, who: str, event_id: str) -> dict[str, str]:
         "api: message": f"/api/v1/conversations/{world.room_id}/messages/{event_id}",
         "api: around": f"/api/v1/conversations/{world.room_id}/messages?around={event_id}",
     }
-    return {way: (await ask(world, who, "GET", path))[1] for way, path in ways.items()}
+    return {way: await answer(world, who, "GET", path) for way, path in ways.items()}
 
 
 def words_of_page(text: str) -> set[str]:
@@ -438,7 +445,7 @@ async def test_members_of_a_time_before_ones_join_are_those_of_the_join(
         await world.join("carol")
         members = f"/rooms/{world.room_id}/members?at={early}"
 
-        seen = {who: (await ask(world, who, "GET", members))[1] for who in ("bob", "carol")}
+        seen = {who: await answer(world, who, "GET", members) for who in ("bob", "carol")}
 
     assert WORD.findall(seen["bob"])[0] == "word0x"
     assert WORD.findall(seen["carol"]) == ["word1x"]
