@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from homeserver.protocol.events import parse_event
+from homeserver.protocol.signing import sign_event
 from homeserver.storage.database import Database
 from tests.federation.network import signing_key
 from tests.integration.handshake_world import (

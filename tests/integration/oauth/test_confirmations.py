@@ -25,6 +25,8 @@ from tests.integration.oauth_people import (
 )
 from tests.integration.single import Instance
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 def keys(user_id: str) -> dict[str, Any]:
     """New cross-signing keys."""

@@ -10,6 +10,8 @@ from homeserver.storage.database import Database
 from tests.integration.oauth_people import LINK, Browser, Client, post, scope, who
 from tests.integration.single import Instance
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_a_device_without_a_browser_is_logged_in(
     one: Instance, browser: Browser, client: Client

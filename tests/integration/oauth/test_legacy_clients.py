@@ -9,6 +9,8 @@ import pytest
 from tests.integration.oauth_people import ACCOUNT, Browser
 from tests.integration.single import Instance
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_a_legacy_client_that_knows_of_oauth_logs_in_by_the_pages(
     one: Instance, browser: Browser

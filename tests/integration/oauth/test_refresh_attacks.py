@@ -12,6 +12,8 @@ from homeserver.storage.database import Database
 from tests.integration.oauth_people import OAUTH, Browser, Client, password_login, scope, who
 from tests.integration.single import Instance
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_a_refresh_can_be_repeated_until_its_answer_is_used(
     one: Instance, browser: Browser, client: Client
