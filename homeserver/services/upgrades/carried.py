@@ -31,6 +31,7 @@ TRANSFERRED: tuple[StateKey, ...] = (
     ("m.room.retention", ""),
 )
 CREATE_KEYS = ("type", "m.federate")
+LEVELS_BY_NAME = ("events", "users", "notifications")  # of ``m.room.power_levels``
 TOP_LEVEL = 100
 TOMBSTONE_LEVEL = 150  # where creators stand above all levels
 MODERATOR = 50
@@ -132,7 +133,10 @@ class CarriedLevels:
 
 
 def _normalised(content: Mapping[str, Any], version: RoomVersion) -> JsonObject:
-    """Levels as integers, which every version takes; what is none, or of nobody, is left out."""
+    """Levels as integers, which every version takes; what is none, or of nobody, is left out.
+
+    A level that the specification does not name is one all the same, such as ``historical``.
+    """
 
     def level(value: Any) -> int | None:
         parsed = parse_level(value, version)
@@ -142,7 +146,7 @@ def _normalised(content: Mapping[str, Any], version: RoomVersion) -> JsonObject:
         pairs = value.items() if isinstance(value, dict) else ()
         return {name: parsed for name, v in pairs if (parsed := level(v)) is not None}
 
-    found = {key: level(content[key]) for key in LEVEL_KEYS if key in content}
+    found = {key: level(value) for key, value in content.items() if key not in LEVELS_BY_NAME}
     result: JsonObject = {key: value for key, value in found.items() if value is not None}
     result["events"] = levels(content.get("events"))
     users = levels(content.get("users"))

@@ -51,6 +51,8 @@ def test_levels_that_are_texts_become_numbers_and_what_is_none_goes() -> None:
     content = {
         "ban": "40",
         "kick": "high",
+        "historical": 100,
+        "org.example": {"x": 1},
         "users": {ADA: "100", "bob": 50},
         "events": {"m.room.name": 2.0, "x": None},
         "notifications": {"room": "20"},
@@ -58,6 +60,7 @@ def test_levels_that_are_texts_become_numbers_and_what_is_none_goes() -> None:
 
     assert levels(content, "9", "10").content == {
         "ban": 40,
+        "historical": 100,
         "users": {ADA: 100},
         "events": {"m.room.name": 2},
         "notifications": {"room": 20},
