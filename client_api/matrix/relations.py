@@ -39,7 +39,7 @@ async def get_relating_events(request: web.Request) -> web.Response:
         stop=token(request, "to"),
         limit=_limit(request),
         backwards=direction == "b",
-        recurse=query_bool(request, "recurse"),
+        recurse=query_bool(request, "recurse") if "recurse" in request.query else None,
     )
     with no_difference():
         children = await request.app[RELATIONS].children(

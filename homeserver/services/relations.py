@@ -25,7 +25,10 @@ IGNORED = "ignored"  # why an event is shown without what it says
 
 @dataclass(frozen=True, slots=True)
 class ChildrenRequest:
-    """Which of an event's children are wanted.  Orders are points in the timeline."""
+    """Which of an event's children are wanted.  Orders are points in the timeline.
+
+    ``recurse``: those of its children, too; None if the client does not speak of it.
+    """
 
     relation_type: str | None = None
     event_type: str | None = None
@@ -33,7 +36,7 @@ class ChildrenRequest:
     stop: int | None = None
     limit: int = 10
     backwards: bool = True
-    recurse: bool = False
+    recurse: bool | None = None
 
 
 class RelationService:
@@ -91,7 +94,7 @@ class RelationService:
             answer["next_batch"] = timeline_token(last - 1 if request.backwards else last)
         if request.start is not None:
             answer["prev_batch"] = timeline_token(request.start)
-        if request.recurse:
+        if request.recurse is not None:
             answer["recursion_depth"] = hops
         return answer
 

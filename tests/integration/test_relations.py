@@ -135,9 +135,9 @@ async def test_aggregations_are_bundled_wherever_the_spec_says(
         children = await get(f"{rooms}/relations/{root}")
         (first,) = [e for e in children["chunk"] if e["event_id"] == reply]
         assert first["unsigned"]["m.relations"]["m.replace"]["event_id"] == edit
-        for query, depth in (("", None), ("?recurse=true", 3)):
+        for query, depth in (("", None), ("?recurse=false", 1), ("?recurse=true", 3)):
             found = await get(f"{rooms}/relations/{root}{query}")
-            assert (edit in {e["event_id"] for e in found["chunk"]}) is (depth is not None)
+            assert (edit in {e["event_id"] for e in found["chunk"]}) is (depth == 3)
             assert found.get("recursion_depth") == depth
         forwards = await get(f"{rooms}/relations/{root}?dir=f&limit=1")
         assert [e["event_id"] for e in forwards["chunk"]] == [reply]
