@@ -65,14 +65,19 @@ class ThumbnailSpec:
 
     @classmethod
     def parse(cls, width: int, height: int, method: str, animated: bool) -> ThumbnailSpec:
-        """A request, its size rounded up to a step.  Raises :class:`InvalidParam`."""
+        """A request, its size rounded up to a step: each side, or, of what is to be cropped, the
+        longer one, for it keeps the aspect that is asked for.  Raises :class:`InvalidParam`."""
         if width < 1 or height < 1:
             raise InvalidParam("'width' and 'height' must be positive")
         if method not in METHODS:
             raise InvalidParam("'method' must be 'crop' or 'scale'")
         if max(width, height) > STEPS[-1]:
             return cls(WHOLE, WHOLE, method, animated)
-        return cls(_step(width), _step(height), method, animated)
+        if method == "scale":
+            return cls(_step(width), _step(height), method, animated)
+        longer = max(width, height)
+        step = _step(longer)
+        return cls(-(-width * step // longer), -(-height * step // longer), method, animated)
 
     @property
     def name(self) -> str:
