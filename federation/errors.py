@@ -10,11 +10,19 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from homeserver.errors import Forbidden, LimitExceeded, MatrixError, PeerFailed
+from homeserver.errors import (
+    Forbidden,
+    IncompatibleRoomVersion,
+    LimitExceeded,
+    MatrixError,
+    PeerFailed,
+)
 from homeserver.protocol.json_types import JsonObject
 
 # What must not reach a client as it is: it would take the answer to be about itself, and log out.
 OWN_AFFAIRS = frozenset({"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_UNAUTHORIZED", "M_UNRECOGNIZED"})
+
+MAX_VERSION = 32  # characters of a room version's identifier
 
 
 class FederationFailure(Exception):
@@ -105,5 +113,8 @@ class PeerError(FederationFailure):
             and self.errcode not in OWN_AFFAIRS
         )
         if about_the_request:
-            return MatrixError(self.text, errcode=self.errcode, status=self.status)
+            extra = {}
+            if self.errcode == IncompatibleRoomVersion.errcode and "room_version" in self.body:
+                extra["room_version"] = str(self.body["room_version"])[:MAX_VERSION]
+            return MatrixError(self.text, errcode=self.errcode, status=self.status, **extra)
         return PeerFailed(f"{self.server_name} answered with an error: {self.text}")

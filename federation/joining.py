@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import structlog
 
 from federation.client import FederationClient
-from federation.errors import FederationFailure, PeerError
+from federation.errors import MAX_VERSION, FederationFailure, PeerError
 from federation.fetching import Fetching
 from federation.gate import JoinInProgress
 from federation.paths import path_of
@@ -114,14 +114,15 @@ class Joining:
         )
 
     async def _through(self, servers: Iterable[str], attempt: Callable[[str], Awaitable[T]]) -> T:
-        """Try servers in turn; the last failure is the answer if none succeeds."""
+        """Try servers in turn; if none succeeds the answer is the last refusal, or else failure."""
         failure: Exception | None = None
         for server in servers:
             try:
                 return await attempt(server)
             except (FederationFailure, BadEvent, IncompatibleRoomVersion) as error:
                 logger.info("handshake failed", server=server, reason=str(error))
-                failure = error
+                if failure is None or isinstance(error, PeerError | MatrixError):
+                    failure = error
         if isinstance(failure, MatrixError):
             raise failure
         if isinstance(failure, FederationFailure):
@@ -202,7 +203,10 @@ class Joining:
         version = ROOM_VERSIONS.get(str(answer.get("room_version", "1")))
         template = answer.get("event")
         if version is None:
-            raise IncompatibleRoomVersion("This server does not support that room's version")
+            raise IncompatibleRoomVersion(
+                "This server does not support that room's version",
+                room_version=str(answer["room_version"])[:MAX_VERSION],
+            )
         if not isinstance(template, dict) or not isinstance(template.get("content"), dict):
             raise BadEvent("the event template is no event")
         asked: JsonObject = {

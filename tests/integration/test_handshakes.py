@@ -292,6 +292,38 @@ async def test_a_restricted_join_needs_the_signature_of_who_authorises_it(
     await one.call("POST", path, {}, token=alice, status=200 if countersigned else 502)
 
 
+async def test_a_refusal_counts_for_more_than_silence(scene: Scene) -> None:
+    one, net = scene
+    alice = await one.register("alice")
+    outside, silent = Outside(one, await net.peer()), await net.peer("silent.test")
+    await silent.close()
+    refusal = {"errcode": "M_FORBIDDEN", "error": "Members only"}
+    outside.answer(f"{V1}/make_join", lambda _: refusal, 403)
+    path = f"/join/!room:{silent.server_name}?server_name={outside.name}"
+
+    answer = await one.call("POST", path, {}, token=alice, status=403)
+
+    assert answer["error"] == "Members only"
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_a_client_is_told_of_the_version_that_is_not_known(scene: Scene, status: int) -> None:
+    one, net = scene
+    alice = await one.register("alice")
+    outside = Outside(one, await net.peer())
+    made = outside.template(ALICE, "join") | {
+        "room_version": "99",
+        "errcode": "M_INCOMPATIBLE_ROOM_VERSION",
+        "error": "Too new",
+    }
+    outside.answer(f"{V1}/make_join", lambda _: made, status)
+    path = f"/join/{outside.room_id}?server_name={outside.name}"
+
+    answer = await one.call("POST", path, {}, token=alice, status=400)
+
+    assert (answer["errcode"], answer["room_version"]) == ("M_INCOMPATIBLE_ROOM_VERSION", "99")
+
+
 async def test_who_leaves_members_out_unasked_lets_nobody_in(scene: Scene) -> None:
     one, net = scene
     alice = await one.register("alice")
