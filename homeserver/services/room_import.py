@@ -53,6 +53,7 @@ class RoomImport:
         lock = self._locks.setdefault(room_id, asyncio.Lock())
         async with lock:
             await room_storage.insert_room(self._database, room_id, version.identifier, now_ms)
+            await room_storage.set_room_version(self._database, room_id, version.identifier)
             row = await room_storage.get_room(self._database, room_id)
             assert row is not None
             known = await self._live_rooms.get(room_id)

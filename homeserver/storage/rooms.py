@@ -12,6 +12,9 @@ INSERT_ROOM = """
 INSERT INTO rooms (room_id, room_version, created_at) VALUES ($1, $2, $3)
 ON CONFLICT (room_id) DO NOTHING
 """
+SET_ROOM_VERSION = """
+UPDATE rooms SET room_version = $2 WHERE room_id = $1 AND room_version <> $2
+"""
 DELETE_EMPTY_ROOM = "DELETE FROM rooms WHERE room_id = $1 AND snapshot_id IS NULL"
 SELECT_ROOM = """
 SELECT room_id, room_version, revision, forward_extremities, snapshot_id, published
@@ -102,6 +105,11 @@ async def insert_room(db: Queryable, room_id: str, room_version: str, created_at
     """Make a room's row, if there is none; whether there was none."""
     status = await db.execute(INSERT_ROOM, room_id, room_version, created_at)
     return status.endswith(" 1")
+
+
+async def set_room_version(db: Queryable, room_id: str, room_version: str) -> None:
+    """Correct a room's version, of which an invite may have told anything."""
+    await db.execute(SET_ROOM_VERSION, room_id, room_version)
 
 
 async def delete_empty_room(db: Queryable, room_id: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from homeserver.storage.database import Database
+from homeserver.storage.rooms import get_room
 from tests.federation.network import signing_key
 from tests.integration.handshake_world import ALICE, Scene, invites, quoted, stripped
 
@@ -113,6 +114,22 @@ async def test_an_invite_names_its_room_version(scene: Scene) -> None:
     assert (unnamed[0], unnamed[1]["errcode"]) == (400, "M_MISSING_PARAM")
     assert (unknown[0], unknown[1]["errcode"]) == (400, "M_INCOMPATIBLE_ROOM_VERSION")
     assert unknown[1]["room_version"] == "99"
+
+
+async def test_what_version_a_room_has_is_not_for_an_invite_to_say(scene: Scene) -> None:
+    one, net = scene
+    alice = await one.register("alice")
+    outside = Outside(one, await net.peer(), "10")
+    invite = outside.make("m.room.member", {"membership": "invite"}, ALICE)
+    await outside.invite(ALICE, outside.told(), event=invite, room_version="9")
+    outside.take(invite)
+    outside.let_in()
+
+    await one.call("POST", f"/join/{outside.room_id}", {}, token=alice)
+
+    row = await get_room(one.wiring.database, outside.room_id)
+    assert row is not None
+    assert row.room_version == "10"
 
 
 # ---------------------------------------------------------------- inviting
