@@ -24,6 +24,7 @@ from homeserver.errors import (
     InvalidParam,
     MatrixError,
     PeerFailed,
+    UnsupportedRoomVersion,
 )
 from homeserver.protocol.auth_rules import Rejected, check_auth
 from homeserver.protocol.canonical import content_hash, encode_base64, event_id_of
@@ -404,6 +405,8 @@ class Joining:
             signed = await self._checker.check(answer.get("event"), room.version)
             return merge_signatures(event, signed)
         except FederationFailure as error:
+            if isinstance(error, PeerError) and error.errcode == "M_INCOMPATIBLE_ROOM_VERSION":
+                raise UnsupportedRoomVersion(f"{server} does not know this room version") from error
             raise _for_client(error) from error
         except BadEvent as error:
             raise PeerFailed(f"{server} sent back an invalid invite: {error}") from error

@@ -69,7 +69,9 @@ async def test_an_error_of_the_peer_keeps_its_code(net, node):
 
     assert (caught.value.status, caught.value.errcode) == (400, "M_INCOMPATIBLE_ROOM_VERSION")
     assert not caught.value.temporary
-    assert caught.value.to_matrix_error().errcode == "M_INCOMPATIBLE_ROOM_VERSION"
+    told = caught.value.to_matrix_error()
+    assert told.errcode == "M_INCOMPATIBLE_ROOM_VERSION"
+    assert told.extra == {"room_version": "3"}
 
 
 async def test_an_error_about_our_signature_is_not_passed_on_to_the_client(net, node):

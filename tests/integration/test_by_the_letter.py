@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
+from federation.errors import PeerError
 from homeserver.storage.database import Database
 from tests.integration.single import Instance, running
 
@@ -22,7 +23,8 @@ NOWHERE = "!nowhere:one.test"
 @pytest.fixture
 async def one(database: Database, tmp_path: Path) -> AsyncIterator[Instance]:
     """An instance."""
-    async with running(database, tmp_path) as one:
+    consent = {"cross_instance": "implied"}
+    async with running(database, tmp_path, consent=consent) as one:
         yield one
 
 
@@ -128,6 +130,25 @@ async def test_who_was_the_last_to_leave_may_come_back(one: Instance) -> None:
 
     assert errcode == "M_FORBIDDEN"
     assert (await member(one, bob, public, ALICE))["membership"] == "join"
+
+
+async def test_who_lives_where_the_room_version_is_not_known_is_not_invited(
+    one: Instance,
+) -> None:
+    """``POST /invite``: ``M_UNSUPPORTED_ROOM_VERSION``, which federation spells otherwise."""
+    alice = await one.register("alice")
+    room_id = await one.room(alice)
+
+    class Client:
+        async def put(self, server: str, path: str, **_: Any) -> dict[str, Any]:
+            raise PeerError(server, 400, "M_INCOMPATIBLE_ROOM_VERSION", "No")
+
+    one.wiring.joining._client = Client()  # type: ignore[assignment]
+    body = {"user_id": "@bob:two.test"}
+
+    errcode = await refused(one, "POST", f"/rooms/{room_id}/invite", body, alice, 400)
+
+    assert errcode == "M_UNSUPPORTED_ROOM_VERSION"
 
 
 async def test_nobody_makes_a_room_and_is_invited_to_it(one: Instance) -> None:
