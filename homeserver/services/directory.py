@@ -24,7 +24,7 @@ from homeserver.storage import many_rooms
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import get_events
-from homeserver.storage.sync import get_member_counts
+from homeserver.storage.sync import MemberCounts, get_member_counts
 
 SUMMARY_KEYS = (
     ("m.room.create", ""),
@@ -36,6 +36,7 @@ SUMMARY_KEYS = (
     ("m.room.history_visibility", ""),
     ("m.room.guest_access", ""),
 )
+NOBODY = MemberCounts()
 NOTHING: Mapping[StateKey, Mapping[str, object]] = {}
 
 
@@ -202,7 +203,7 @@ class Directory:
                 contents.setdefault(snapshot, {})[key] = content
         return {
             room_id: _summary(
-                room_id, counts.get((room_id, "join"), 0), contents.get(snapshot, NOTHING)
+                room_id, counts.get(room_id, NOBODY).joined, contents.get(snapshot, NOTHING)
             )
             for room_id, snapshot in snapshots.items()
         }

@@ -151,61 +151,50 @@ class SyncRooms:
         upto = min(row.position, view.upto)
         span = await self.read_span(view, row.room_id, since, upto, reader)
         state: list[StoredEvent] = []
-        stay_end = reader.left_at
+        stay_end, is_new = reader.left_at, False
         if row.forgotten:
-            leave = await self._store.get(row.event_id)
-            span.shown = [leave] if leave is not None and leave.shown else []
-            span.released, span.limited = (), True
+            span.shown, span.released, span.limited = [], (), True
         elif not reader.ever_joined:
             # What they might have seen from their invite on is for who accepts it.
-            await self._only_own(span, view, row, in_silence=in_silence)
+            span.shown = _own(_new(view, span.shown), view.user_id)
+            span.released, span.limited = (), False
         elif stay_end is not None and (view.since is None or stay_end > view.since):
             # What happened to the state after they left is not for them.
+            is_new = True
             span.end_snapshot = await self._states.snapshot_at(row.room_id, stay_end)
             if not was_joined or view.full_state:
                 span.begin_anew()
             state = await self._state(view, span, [])
         elif not was_joined:
             # The leave was told before: only what became of it is new.
-            span.shown = [s for s in span.shown if view.since is None or s.order > view.since]
-            leave = await self._store.get(row.event_id)
-            if in_silence:
-                span.shown = []
-            elif leave is not None and leave.shown and not span.shown:
-                span.shown = [leave]
-        if not in_silence:
-            state = await self._with_own(view, row, span, state)
+            span.shown = _new(view, span.shown)
+        if in_silence and not is_new:
+            span.shown = []
+        else:
+            state = await self._with_end(view, row, span, state, alone=not is_new)
         return {
             "timeline": await self._timeline(view, span, reader),
             self._state_name(view): await self._state_part(view, span, state),
             "account_data": {"events": account_data} if account_data else NO_EVENTS,
         }
 
-    async def _with_own(
-        self, view: View, row: MembershipRow, span: Span, state: list[StoredEvent]
+    async def _with_end(
+        self, view: View, row: MembershipRow, span: Span, state: list[StoredEvent], *, alone: bool
     ) -> list[StoredEvent]:
-        """The state of a left room with what became of the reader: of that they know the newest."""
-        own = await self._store.get(row.event_id)
-        if own is None or not own.shown or not view.filter.state.matches(own.event):
-            return state
-        shown = any(stored.event.event_id == row.event_id for stored in span.timeline)
-        if shown and not view.use_state_after:
-            return state
-        return [stored for stored in state if stored.event.key != own.event.key] + [own]
+        """See that the reader knows what became of them, by the timeline or by the state.
 
-    async def _only_own(
-        self, span: Span, view: View, row: MembershipRow, *, in_silence: bool
-    ) -> None:
-        """Leave in a span nothing but what became of the reader, who was never in the room."""
-        own = (MEMBER, view.user_id)
-        new = [s for s in span.shown if view.since is None or s.order > view.since]
-        span.shown = [s for s in new if s.event.is_state and s.event.key == own]
-        span.released, span.limited = (), False
-        leave = await self._store.get(row.event_id)
-        if in_silence:
-            span.shown = []
-        elif leave is not None and leave.shown and not span.shown:
-            span.shown = [leave]
+        ``alone``: even where nothing else is told of the room.  Returns the state.
+        """
+        end = await self._store.get(row.event_id)
+        if end is None or not end.shown:
+            return state
+        own = _own(span.shown, view.user_id)
+        told = bool(own) and own[-1].event.event_id == row.event_id
+        if not told and (own or (alone and not span.shown)):
+            span.shown, told = [*span.shown, end], True
+        if (told and not view.use_state_after) or not view.filter.state.matches(end.event):
+            return state
+        return [*(stored for stored in state if stored.event.key != end.event.key), end]
 
     async def read_span(
         self, view: View, room_id: str, since: int | None, upto: int, reader: Reader | None
@@ -435,8 +424,13 @@ class SyncRooms:
     # ------------------------------------------------------------ summary
 
     async def _summary(self, view: View, span: Span) -> tuple[JsonObject, list[str]]:
-        """A room's summary, and the heroes in it."""
+        """A room's summary, and the heroes in it.
+
+        None if somebody has come or gone after what is told: the next sync has it, with them.
+        """
         summary = await self._summaries.get(span.room_id)
+        if summary.position > view.upto:
+            return {}, []
         if await self._has_name(span):
             return summary.to_json(None), []
         heroes = summary.heroes(view.user_id)
@@ -456,6 +450,16 @@ def _sees_previous(reader: Reader, beside: Beside, stored: StoredEvent) -> bool:
     """Whether a reader may see what a state event replaced."""
     previous = beside.previous.get(stored.event.event_id)
     return previous is None or previous.stored is None or reader.sees_whole(previous.stored)
+
+
+def _new(view: View, events: Sequence[StoredEvent]) -> list[StoredEvent]:
+    """Those of some events that stand after the reader's token."""
+    return [stored for stored in events if view.since is None or stored.order > view.since]
+
+
+def _own(events: Iterable[StoredEvent], user_id: str) -> list[StoredEvent]:
+    """Those of some events that are of a user's own membership."""
+    return [s for s in events if s.event.type == MEMBER and s.event.state_key == user_id]
 
 
 def _members_in(timeline: Sequence[StoredEvent]) -> Iterable[str]:

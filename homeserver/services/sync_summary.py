@@ -18,6 +18,7 @@ from homeserver.storage.log import Log, Notice
 
 CACHED_ROOMS = 5_000
 HEROES = 5
+NOBODY = storage.MemberCounts()
 PRESENT = ("join", "invite")
 GONE = ("leave", "ban")
 NAMES: tuple[StateKey, ...] = (("m.room.name", ""), ("m.room.canonical_alias", ""))
@@ -26,12 +27,13 @@ NAMES: tuple[StateKey, ...] = (("m.room.name", ""), ("m.room.canonical_alias", "
 @dataclass(frozen=True, slots=True)
 class RoomSummary:
     """A room's counts, and its first members: one more than is shown, since nobody sees
-    themself among them."""
+    themself among them.  ``position``: of the last change."""
 
     joined: int
     invited: int
     present: list[str]
     gone: list[str]
+    position: int
 
     def heroes(self, reader: str) -> list[str]:
         """The members that a reader may name the room after."""
@@ -73,21 +75,18 @@ class RoomSummaries:
 
     async def _read(self, room_ids: Sequence[str]) -> dict[str, RoomSummary]:
         changes = self._changes
-        counts = await storage.get_member_counts(self._database, room_ids)
         present = await storage.get_heroes(self._database, room_ids, PRESENT, HEROES + 1)
         alone = [room_id for room_id in room_ids if len(present.get(room_id, ())) <= 1]
         gone: Mapping[str, list[str]] = {}
         if alone:
             gone = await storage.get_heroes(self._database, alone, GONE, HEROES + 1)
-        found = {
-            room_id: RoomSummary(
-                counts.get((room_id, "join"), 0),
-                counts.get((room_id, "invite"), 0),
-                present.get(room_id, []),
-                gone.get(room_id, []),
-            )
-            for room_id in room_ids
-        }
+        # Last, so that no change goes unnoticed that the other queries have seen.
+        counts = await storage.get_member_counts(self._database, room_ids)
+        found: dict[str, RoomSummary] = {}
+        for room_id in room_ids:
+            count = counts.get(room_id, NOBODY)
+            names = present.get(room_id, []), gone.get(room_id, [])
+            found[room_id] = RoomSummary(count.joined, count.invited, *names, count.position)
         if changes == self._changes:
             self._summaries.update(found)
             while len(self._summaries) > CACHED_ROOMS:

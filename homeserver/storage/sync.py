@@ -38,8 +38,9 @@ WHERE room_id = ANY($1::text[]) AND type = 'm.room.history_visibility' AND state
     AND rejected IS NULL AND NOT soft_failed ORDER BY position
 """
 SELECT_MEMBER_COUNTS = """
-SELECT room_id, membership, count(*) AS members FROM memberships
-WHERE room_id = ANY($1::text[]) AND membership IN ('join', 'invite') GROUP BY room_id, membership
+SELECT room_id, count(*) FILTER (WHERE membership = 'join') AS joined,
+    count(*) FILTER (WHERE membership = 'invite') AS invited, max(position) AS position
+FROM memberships WHERE room_id = ANY($1::text[]) GROUP BY room_id
 """
 SELECT_HEROES = """
 SELECT wanted.room_id, m.user_id FROM unnest($1::text[]) AS wanted (room_id)
@@ -85,6 +86,15 @@ class MembershipAt:
 
     membership: str
     position: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberCounts:
+    """How many are in a room, and how many invited, as of its last change at a position."""
+
+    joined: int = 0
+    invited: int = 0
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +144,12 @@ async def get_history_visibility(
     return [HistoryVisibilityRow(**row) for row in rows]
 
 
-async def get_member_counts(db: Queryable, room_ids: Collection[str]) -> dict[tuple[str, str], int]:
-    """``(room ID, join or invite)`` -> how many."""
+async def get_member_counts(db: Queryable, room_ids: Collection[str]) -> dict[str, MemberCounts]:
+    """Room ID -> how many are in it."""
     rows = await db.fetch(SELECT_MEMBER_COUNTS, list(room_ids))
-    return {(row["room_id"], row["membership"]): row["members"] for row in rows}
+    return {
+        row["room_id"]: MemberCounts(row["joined"], row["invited"], row["position"]) for row in rows
+    }
 
 
 async def get_heroes(

@@ -93,6 +93,7 @@ class Reading:
         end_to_end_keys.on_counts_changed = key_counts.forget
         sync_states = SyncStates(database=database, recent=self.recent, states=states)
         aggregations = Aggregations(database=database, store=store, events=self.client_events)
+        self.summaries = RoomSummaries(database=database, log=log)
         rooms = SyncRooms(
             database=database,
             recent=self.recent,
@@ -100,7 +101,7 @@ class Reading:
             events=self.client_events,
             aggregations=aggregations,
             states=sync_states,
-            summaries=RoomSummaries(database=database, log=log),
+            summaries=self.summaries,
             visibility=self.visibility,
             unread=self.unread_counts,
         )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from homeserver.protocol.events import JsonObject
+from homeserver.services.creation import InitialState
 from homeserver.services.rooms import Draft
 from homeserver.services.sync_token import parse_timeline_token
 from tests.services.reading_world import Client, ReadingWorld, bodies, state_of, types
@@ -252,6 +253,28 @@ async def test_counts_of_members_are_told_when_they_change_and_not_else(
     assert invited["summary"] == {**counts, "m.invited_member_count": 1}
 
 
+async def test_nobody_is_counted_who_is_not_yet_told_of(
+    world: ReadingWorld, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room_id = await world.room(alice.user_id, preset="public_chat")
+    summaries = world.reading.summaries
+    read = summaries.get
+
+    async def read_late(wanted: str) -> Any:
+        await world.membership.join(bob.user_id, room_id)
+        return await read(wanted)
+
+    with monkeypatch.context() as late:
+        late.setattr(summaries, "get", read_late)
+        first = await alice.joined(room_id)
+    second = await alice.joined(room_id)
+
+    members = {e["state_key"] for e in first["timeline"]["events"] if e["type"] == "m.room.member"}
+    assert members == {alice.user_id}
+    assert first["summary"] == {}
+    assert second["summary"]["m.joined_member_count"] == 2
+
+
 async def test_who_is_left_alone_is_told_of_those_who_were_there(
     world: ReadingWorld, alice: Client
 ) -> None:
@@ -292,6 +315,25 @@ async def test_who_is_removed_is_told_so_and_by_whom(
     assert [event["sender"] for event in part["timeline"]["events"]] == [alice.user_id] * 2
     assert part["timeline"]["events"][-1]["content"]["reason"] == "enough"
     assert "rooms" not in again
+
+
+@pytest.mark.parametrize("visibility", ["world_readable", "invited"])
+async def test_an_invite_to_a_room_where_much_is_said_is_taken_back(
+    world: ReadingWorld, alice: Client, bob: Client, visibility: str
+) -> None:
+    setting = InitialState("m.room.history_visibility", "", {"history_visibility": visibility})
+    room_id = await world.room(alice.user_id, preset="private_chat", initial_state=[setting])
+    await bob.sync()
+    await world.membership.invite(alice.user_id, room_id, bob.user_id)
+    await alice.say(room_id, "he is invited")
+    await alice.set_state(room_id, "m.room.topic", {"topic": "tea"})
+    await world.membership.kick(alice.user_id, room_id, bob.user_id)
+
+    part = (await bob.sync())["rooms"]["leave"][room_id]
+
+    shown = [(e["type"], e["content"]["membership"]) for e in part["timeline"]["events"]]
+    assert shown[-1] == ("m.room.member", "leave")
+    assert {kind for kind, _ in shown} == {"m.room.member"}
 
 
 async def test_archived_rooms_come_with_what_their_reader_attached_to_them(
