@@ -209,7 +209,7 @@ class Outside:
 @asynccontextmanager
 async def beside(database: Database, tmp_path: Path, **settings: Any) -> AsyncIterator[Any]:
     """An instance, and the network around it: ``(instance, net)``."""
-    net = Net(tmp_path)
+    net = Net()
     net.clock.now_ms = now_ms()
     federation = {
         "allow_private_networks": True,
