@@ -181,6 +181,9 @@ class EndToEndKeyService:
                 for server_name, users in by_server.items()
             )
         )
+        for devices in result.keys.device_keys.values():
+            for keys in devices.values():  # spec: "with the addition of an unsigned property"
+                keys.setdefault("unsigned", {})
         return result
 
     async def query_local(self, wanted: DeviceQuery) -> PublishedKeys:

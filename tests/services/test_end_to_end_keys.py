@@ -87,6 +87,15 @@ async def test_uploaded_keys_are_found_with_the_devices_name(stage):
     assert found.failures == {}
 
 
+async def test_a_device_without_a_name_has_something_unsigned_too(stage):
+    keys = device_keys(ALICE, "LAPTOP")
+    await stage.keys.upload(ALICE, "LAPTOP", device_keys=keys, one_time_keys={}, fallback_keys={})
+
+    found = await stage.keys.query(BOB, {ALICE: []})
+
+    assert found.keys.device_keys == {ALICE: {"LAPTOP": {**keys, "unsigned": {}}}}
+
+
 async def test_a_query_for_one_device_leaves_out_the_others(stage):
     await stage.keys.upload(
         BOB, "PHONE", device_keys=device_keys(BOB, "PHONE"), one_time_keys={}, fallback_keys={}
