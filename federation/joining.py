@@ -44,8 +44,9 @@ from homeserver.services.event_store import EventStore
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.policy_server import PolicyServers
 from homeserver.services.room_import import RoomImport
-from homeserver.services.rooms import Rooms, Sent
+from homeserver.services.rooms import INVITED, Rooms, Sent
 from homeserver.services.send_gate import OutgoingGate
+from homeserver.services.values import is_text, is_user_id
 from homeserver.storage import rooms as room_storage
 from homeserver.storage.accounts import get_account
 from homeserver.storage.database import Database
@@ -210,12 +211,8 @@ class Joining:
             )
         if not isinstance(template, dict) or not isinstance(template.get("content"), dict):
             raise BadEvent("the event template is no event")
-        asked: JsonObject = {
-            "type": "m.room.member",
-            "room_id": room_id,
-            "sender": user_id,
-            "state_key": user_id,
-        }
+        asked: JsonObject = {"type": "m.room.member", "room_id": room_id}
+        asked |= {"sender": user_id, "state_key": user_id}
         if (
             any(template.get(key) != value for key, value in asked.items())
             or template["content"].get("membership") != content["membership"]
@@ -349,13 +346,13 @@ class Joining:
         :class:`FederationFailure`.
         """
         room_id, user_id = pdu.get("room_id"), pdu.get("state_key")
-        if not isinstance(room_id, str) or not isinstance(user_id, str):
+        if not (is_text(room_id) and is_user_id(user_id)):
             return None
         if server_name_of(user_id) != self._server_name:
             return None
         row = await room_storage.get_membership(self._database, room_id, user_id)
         room = await room_storage.get_room(self._database, room_id)
-        if row is None or room is None or row.membership not in ("invite", "knock"):
+        if row is None or room is None or row.membership not in INVITED:
             return None
         event = await self._checker.check(pdu, ROOM_VERSIONS[room.room_version])
         before = await self._store.get(row.event_id)

@@ -220,6 +220,7 @@ async def test_the_banned_are_not_heard(world: World) -> None:
     [
         [None, 7, "text", [], {}],
         [{"room_id": "!none:one.test", "type": "m.room.message"}],
+        [{"room_id": "!none:two.test", "type": "m.room.member", "state_key": "@a\0:one.test"}],
         [{"type": "m.room.message", "sender": MALLORY, "content": {}}],
     ],
 )
