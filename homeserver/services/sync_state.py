@@ -216,7 +216,10 @@ class SyncStates:
         keys = {stored.event.key for stored in shown if stored.event.state_key is not None}
         if among is not None:
             keys.intersection_update(among)
-        snapshot = next((s.snapshot_before for s in shown if s.snapshot_before is not None), None)
+        snapshot = None
+        if shown and shown[0].event.type != "m.room.create":  # before that there is no state
+            found = (s.snapshot_before for s in shown if s.snapshot_before is not None)
+            snapshot = next(found, None)
         if not keys:
             return state
         before = await self._states.get_keys(snapshot, keys) if snapshot is not None else {}

@@ -387,6 +387,25 @@ async def test_aliases_are_told_to_members_alone_and_nobody_learns_what_rooms_ar
     assert there == nowhere == "M_FORBIDDEN"
 
 
+async def test_the_state_of_a_room_that_fits_into_the_timeline_is_told_there_alone(
+    one: Instance,
+) -> None:
+    """Syncing: "in the case of a recently-created room ... the ``state`` list will be empty"."""
+    alice, bob = await one.register("alice"), await one.register("bob")
+    room_id = await one.room(alice)
+    since = (await one.call("GET", "/sync", token=bob))["next_batch"]
+    await one.call("POST", f"/join/{room_id}", {}, token=bob)
+
+    query = "filter=" + quote('{"room": {"timeline": {"limit": 50}}}')
+    first = await one.call("GET", f"/sync?{query}", token=alice)
+    joined = await one.call("GET", f"/sync?{query}&since={since}", token=bob)
+
+    for answer in (first, joined):
+        part = answer["rooms"]["join"][room_id]
+        assert part["timeline"]["events"][0]["type"] == "m.room.create"
+        assert part["state"]["events"] == []
+
+
 async def test_a_sync_with_an_unknown_filter_has_a_wrong_parameter(one: Instance) -> None:
     """Not ``M_NOT_FOUND``, which a client takes for an endpoint that is not there."""
     alice = await one.register("alice")
