@@ -98,6 +98,8 @@ async def _mutual_rooms(request: web.Request, token: str | None) -> JsonObject:
         other = UserId.parse(text)
     except InvalidIdentifier as error:
         raise InvalidParam("'user_id' must be a user ID") from error
+    if not other.is_compliant:
+        raise InvalidParam("'user_id' is not compliant")
     if other == requester.user_id:
         raise InvalidParam("'user_id' is your own")
     return await request.app[MUTUAL_ROOMS].page(requester.user_id, other, token)

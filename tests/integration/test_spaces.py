@@ -192,7 +192,14 @@ async def test_mutual_rooms_are_those_that_both_are_joined_to(
         assert page["count"] == 3
         stranger = await one.call("GET", f"{V1}/mutual_rooms?user_id=@no:one.test", token=ada)
         assert stranger == {"joined": [], "count": 0}
-        for wrong in ("user_id=@ada:one.test", "user_id=bob", "user_id=@bob:one.test&from=x", ""):
+        for wrong in (
+            "user_id=@ada:one.test",
+            "user_id=bob",
+            "user_id=@bob:one.test&from=x",
+            "user_id=@:one.test",
+            "user_id=@%C3%BC:one.test",
+            "",
+        ):
             await one.call("GET", f"{V1}/mutual_rooms?{wrong}", token=ada, status=400)
 
 
