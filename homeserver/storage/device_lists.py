@@ -190,7 +190,9 @@ async def _write_keys(connection: Connection, position: int, record: DeviceListR
     if device_id is not None and record.deleted:
         await key_storage.delete_device(connection, user_id, device_id)
     elif device_id is not None and record.keys is not None:
-        await key_storage.put_device_keys(connection, user_id, device_id, record.keys, position)
+        keys = record.keys
+        await key_storage.forget_signatures_of_other_keys(connection, user_id, device_id, keys)
+        await key_storage.put_device_keys(connection, user_id, device_id, keys, position)
     if record.cross_signing:
         await key_storage.put_cross_signing_keys(
             connection, user_id, record.cross_signing, position

@@ -22,6 +22,13 @@ WHERE NOT EXISTS (SELECT 1 FROM accounts WHERE user_id = $1) OR EXISTS (
     SELECT 1 FROM devices WHERE user_id = $1 AND device_id = $2 FOR KEY SHARE)
 ON CONFLICT (user_id, device_id) DO UPDATE SET keys = EXCLUDED.keys, position = EXCLUDED.position
 """
+# What was signed was another key.
+DELETE_SIGNATURES_OF_OTHER_KEYS = """
+DELETE FROM key_signatures s USING device_keys k
+WHERE s.signer = $1 AND s.target_user_id = $1 AND s.target_key = $2
+    AND k.user_id = $1 AND k.device_id = $2
+    AND k.keys::jsonb - 'signatures' - 'unsigned' <> $3::json::jsonb - 'signatures' - 'unsigned'
+"""
 DELETE_DEVICE = (
     "DELETE FROM device_keys WHERE user_id = $1 AND device_id = $2",
     "DELETE FROM one_time_keys WHERE user_id = $1 AND device_id = $2",
@@ -190,6 +197,13 @@ async def put_device_keys(
 ) -> None:
     """Set a device's identity keys, unless it is ours and was deleted."""
     await connection.execute(UPSERT_DEVICE_KEYS, user_id, device_id, keys, position)
+
+
+async def forget_signatures_of_other_keys(
+    connection: Connection, user_id: str, device_id: str, keys: JsonObject
+) -> None:
+    """Forget a user's signatures on a device of theirs which is to have other keys than it has."""
+    await connection.execute(DELETE_SIGNATURES_OF_OTHER_KEYS, user_id, device_id, keys)
 
 
 async def delete_device(connection: Connection, user_id: str, device_id: str) -> None:

@@ -220,6 +220,25 @@ async def test_a_signed_device_is_seen_by_all_and_announced(stage):
     assert name in content["keys"]["signatures"][ALICE]
 
 
+async def test_signatures_on_a_device_go_with_the_keys_that_they_are_on(stage):
+    await stage.service.upload(ALICE, three_keys(ALICE))
+    device = signed_device(ALICE, "PHONE")
+    signed = SELF.sign(device, ALICE)
+    await stage.service.upload_signatures(ALICE, {ALICE: {"PHONE": signed}})
+    again = {**device, "signatures": {ALICE: {**device["signatures"][ALICE], "ed25519:x": "y"}}}
+    other = OTHER.sign({**device, "keys": {"ed25519:PHONE": OTHER.public}}, ALICE, "PHONE")
+
+    signers = []
+    for keys in (again, other):
+        await stage.keys.upload(
+            ALICE, "PHONE", device_keys=keys, one_time_keys={}, fallback_keys={}
+        )
+        seen = (await stage.keys.query(BOB, {ALICE: []})).keys.device_keys[ALICE]["PHONE"]
+        signers.append(f"ed25519:{SELF.public}" in seen["signatures"][ALICE])
+
+    assert signers == [True, False]
+
+
 async def test_a_master_key_signed_by_a_device_is_seen_by_all(stage):
     await stage.service.upload(ALICE, three_keys(ALICE))
     signed = DEVICE.sign(MASTER.key(ALICE, "master"), ALICE, "PHONE")
