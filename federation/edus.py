@@ -18,6 +18,7 @@ from homeserver.services.receipts import ReceiptService
 from homeserver.services.remote_devices import RemoteDevices
 from homeserver.services.to_device import ToDeviceService
 from homeserver.services.typing import TypingService
+from homeserver.services.values import is_text
 
 MAX_ROOMS = 100  # of one m.receipt EDU
 
@@ -73,12 +74,14 @@ class Edus:
 
     async def _receive_typing(self, origin: str, content: JsonObject) -> None:
         room_id = content.get("room_id")
-        if isinstance(room_id, str) and await self._acls.is_server_allowed(room_id, origin):
+        if is_text(room_id) and await self._acls.is_server_allowed(room_id, origin):
             await self._typing.receive(origin, content)
 
     async def _receive_receipts(self, origin: str, content: JsonObject) -> None:
         for room_id, receipts in list(content.items())[:MAX_ROOMS]:
-            if isinstance(receipts, dict) and await self._acls.is_server_allowed(room_id, origin):
+            if not isinstance(receipts, dict) or not is_text(room_id):
+                continue
+            if await self._acls.is_server_allowed(room_id, origin):
                 await self._receipts.receive(origin, room_id, receipts)
 
     async def _receive_delivered(self, origin: str, content: JsonObject) -> None:
@@ -88,7 +91,7 @@ class Edus:
         allowed = {
             room_id: users
             for room_id, users in list(rooms.items())[:MAX_ROOMS]
-            if await self._acls.is_server_allowed(room_id, origin)
+            if is_text(room_id) and await self._acls.is_server_allowed(room_id, origin)
         }
         await self._deliveries.receive(origin, {"rooms": allowed})
 

@@ -31,6 +31,7 @@ from homeserver.services.event_store import EventStore
 from homeserver.services.judgement import Action, Judgement
 from homeserver.services.live_room import LiveRoom
 from homeserver.services.rooms import Rooms
+from homeserver.services.values import is_text
 from homeserver.storage import inbox
 from homeserver.storage.database import Database
 
@@ -198,7 +199,7 @@ class Gate:
         What is no event is answered with an error.
         """
         room_id = pdu.get("room_id") if isinstance(pdu, dict) else None
-        room = await self._rooms.find(room_id) if isinstance(room_id, str) else None
+        room = await self._rooms.find(room_id) if is_text(room_id) else None
         if room is not None and not room.joined_local:
             room = None
         joining = self._elsewhere.in_progress.get(str(room_id))

@@ -67,3 +67,31 @@ async def test_what_is_required_is_missed(
         status, answer = await outside.ask(method, f"{V1}/{path}", body)
 
         assert (status, answer["errcode"]) == (400, "M_MISSING_PARAM")
+
+
+async def test_what_is_wrong_with_one_thing_does_not_fail_a_transaction(
+    database: Database, tmp_path: Path
+) -> None:
+    """ "The server is to use this response even in the event of one or more PDUs failing." """
+    async with beside(database, tmp_path) as (one, net):
+        outside = Outside(one, await net.peer())
+        room_id = await one.room(await one.register("alice"))
+        nowhere = "!a\0b:two.test"
+        typing = {"room_id": nowhere, "user_id": outside.owner, "typing": True}
+        read = {"m.read": {outside.owner: {"event_ids": ["$a\0"], "data": {"ts": 1}}}}
+        body = {
+            "origin": outside.name,
+            "origin_server_ts": now_ms(),
+            "pdus": [
+                {"room_id": nowhere, "type": "m.room.message"},
+                {"room_id": room_id, "type": "a\0", "content": {"\0": "\0"}},
+            ],
+            "edus": [
+                {"edu_type": "m.typing", "content": typing},
+                {"edu_type": "m.receipt", "content": {nowhere: read, room_id: read}},
+            ],
+        }
+
+        answer = await outside.ask("PUT", f"{V1}/send/1", body)
+
+        assert answer == (200, {"pdus": {}})
