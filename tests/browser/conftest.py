@@ -22,11 +22,13 @@ HERE = Path(__file__).parent
 ASK = dict.fromkeys(("message", "group", "media", "call"), "ask")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here shares one event loop, since the browser lives as long as the session."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Everything here shares one event loop, since the browser lives as long as the session.
+
+    Modules are marked, before there are tests: each test's loop is chosen as it is found.
+    """
+    if isinstance(collector, pytest.Module) and HERE in collector.path.parents:
+        collector.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
