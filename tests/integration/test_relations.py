@@ -37,13 +37,19 @@ async def relate(
 relate.count = 0  # type: ignore[attr-defined]
 
 
+async def two_in_a_room(one: Instance) -> tuple[str, str, str]:
+    """Ada, Bob, and her room, in which both are."""
+    ada, bob = await one.register("ada"), await one.register("bob")
+    room_id = await one.room(ada)
+    await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
+    return ada, bob, room_id
+
+
 async def test_an_event_is_annotated_once_with_the_same_key(
     database: Database, tmp_path: Path
 ) -> None:
     async with running(database, tmp_path) as one:
-        ada, bob = await one.register("ada"), await one.register("bob")
-        room_id = await one.room(ada)
-        await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
+        ada, bob, room_id = await two_in_a_room(one)
         target = (await one.say(ada, room_id, "hello"))["event_id"]
         how: dict[str, Any] = {"kind": "m.reaction", "key": "👍"}
 
@@ -150,9 +156,7 @@ async def test_the_root_of_a_thread_by_somebody_ignored_is_listed_without_what_i
     database: Database, tmp_path: Path
 ) -> None:
     async with running(database, tmp_path) as one:
-        ada, bob = await one.register("ada"), await one.register("bob")
-        room_id = await one.room(ada)
-        await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
+        ada, bob, room_id = await two_in_a_room(one)
         root = (await one.say(ada, room_id, "unwanted"))["event_id"]
         await relate(one, ada, room_id, root, "m.thread")
         reply = await relate(one, bob, room_id, root, "m.thread")
@@ -175,9 +179,7 @@ async def test_who_took_back_their_reply_has_no_part_in_the_thread(
     database: Database, tmp_path: Path
 ) -> None:
     async with running(database, tmp_path) as one:
-        ada, bob = await one.register("ada"), await one.register("bob")
-        room_id = await one.room(ada)
-        await one.call("POST", f"/rooms/{room_id}/join", {}, token=bob)
+        ada, bob, room_id = await two_in_a_room(one)
         root = (await one.say(ada, room_id, "root"))["event_id"]
         reply = await relate(one, bob, room_id, root, "m.thread")
         await relate(one, ada, room_id, root, "m.thread")

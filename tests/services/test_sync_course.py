@@ -66,18 +66,25 @@ async def sync(
     return await client.sync(**options)
 
 
+async def course_of(
+    world: ReadingWorld, random: Random, *states: list[JsonObject]
+) -> tuple[Course, Client, Client]:
+    """What happens in rooms that begin like this; the reader's client, and a new one of theirs."""
+    owner, reader = await world.client("owner"), await world.client("reader")
+    course = Course(world, random, owner, reader)
+    course.rooms = [
+        await world.room(owner.user_id, preset="public_chat", initial_state=state)
+        for state in states
+    ]
+    return course, reader, await world.client("reader", "NEW")
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_rooms_that_were_left_are_known_as_a_new_client_gets_them(
     world: ReadingWorld, seed: int
 ) -> None:
     random = Random(seed)
-    owner, reader = await world.client("owner"), await world.client("reader")
-    anew = await world.client("reader", "NEW")
-    course = Course(world, random, owner, reader)
-    course.rooms = [
-        await world.room(owner.user_id, preset="public_chat", initial_state=state)
-        for state in ([], [], [PRIVATE])
-    ]
+    course, reader, anew = await course_of(world, random, [], [], [PRIVATE])
     shelf, whole = Shelf(), Shelf()
 
     for number in range(STEPS):
@@ -149,13 +156,7 @@ async def test_an_answer_that_got_lost_is_made_good_by_the_next(
     world: ReadingWorld, seed: int
 ) -> None:
     random = Random(seed)
-    owner, reader = await world.client("owner"), await world.client("reader")
-    anew = await world.client("reader", "NEW")
-    course = Course(world, random, owner, reader)
-    course.rooms = [
-        await world.room(owner.user_id, preset="public_chat", initial_state=state)
-        for state in ([], [PRIVATE])
-    ]
+    course, reader, anew = await course_of(world, random, [], [PRIVATE])
     shelf, whole = Shelf(), Shelf()
 
     for number in range(STEPS):

@@ -273,15 +273,19 @@ def test_what_is_no_whole_image_is_refused(tmp_path, content):
         render(tmp_path / "a", ThumbnailSpec.parse(96, 96, "crop", animated=False))
 
 
-async def test_a_thumbnail_is_made_once_however_many_ask(tmp_path):
-    files = MediaFiles(tmp_path)
+async def stored_image(directory: Path, size: int) -> tuple[MediaFiles, Thumbnails, Any]:
+    """A square image among the media files."""
+    files = MediaFiles(directory)
     files.prepare()
-    thumbnails = Thumbnails(files)
 
     async def chunks():
-        yield image_file(tmp_path / "a", (500, 500)).read_bytes()
+        yield image_file(directory / "a", (size, size)).read_bytes()
 
-    stored = await files.receive(chunks(), 10**6)
+    return files, Thumbnails(files), await files.receive(chunks(), 10**6)
+
+
+async def test_a_thumbnail_is_made_once_however_many_ask(tmp_path):
+    files, thumbnails, stored = await stored_image(tmp_path, 500)
     spec = ThumbnailSpec.parse(96, 96, "crop", animated=False)
 
     got = await asyncio.gather(*(thumbnails.get(stored.sha256, spec) for _ in range(10)))
@@ -294,14 +298,7 @@ async def test_a_thumbnail_is_made_once_however_many_ask(tmp_path):
 
 
 async def test_a_thumbnail_that_is_there_waits_for_none_that_is_being_made(tmp_path, monkeypatch):
-    files = MediaFiles(tmp_path)
-    files.prepare()
-    thumbnails = Thumbnails(files)
-
-    async def chunks():
-        yield image_file(tmp_path / "a", (300, 300)).read_bytes()
-
-    stored = await files.receive(chunks(), 10**6)
+    _files, thumbnails, stored = await stored_image(tmp_path, 300)
     spec = ThumbnailSpec.parse(96, 96, "crop", animated=False)
     there = await thumbnails.get(stored.sha256, spec)
     go_on = threading.Event()
@@ -326,14 +323,7 @@ async def test_a_thumbnail_that_is_there_waits_for_none_that_is_being_made(tmp_p
 
 async def test_of_one_image_only_so_many_thumbnails_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(thumbnails_module, "MOST_KEPT", 3)
-    files = MediaFiles(tmp_path)
-    files.prepare()
-    thumbnails = Thumbnails(files)
-
-    async def chunks():
-        yield image_file(tmp_path / "a", (300, 300)).read_bytes()
-
-    stored = await files.receive(chunks(), 10**6)
+    files, thumbnails, stored = await stored_image(tmp_path, 300)
 
     for width in STEPS[:5]:
         spec = ThumbnailSpec.parse(width, 32, "crop", animated=False)
