@@ -281,13 +281,13 @@ async def test_a_filter_is_kept_and_used_by_its_name(
 
     kept = await bob.call("GET", f"/user/{BOB}/filter/{filter_id}")
     answer = await bob.sync(filter=filter_id)
-    unknown = await bob.call("GET", "/sync?filter=nonsense", status=404)
+    unknown = await bob.call("GET", "/sync?filter=nonsense", status=400)
 
     timeline = answer["rooms"]["join"][room_id]["timeline"]
     assert kept == wanted
     assert [event["content"]["body"] for event in timeline["events"]] == ["two"]
     assert timeline["limited"]
-    assert unknown["errcode"] == "M_NOT_FOUND"
+    assert unknown["errcode"] == "M_INVALID_PARAM"
 
 
 async def test_who_declines_where_they_could_read_is_told_of_that_alone(
