@@ -89,6 +89,7 @@ async def send_message(request: web.Request) -> web.Response:
         body,
         redacts=redacts,
         origin_server_ts=_sent_at(request, requester),
+        by_admin=requester.admin,
     )
     room_id, transaction = path_room_id(request), _transaction(request, requester, "send")
     await _known_room(request, room_id)
@@ -116,7 +117,13 @@ async def redact_event(request: web.Request) -> web.Response:
         redacts = None
     sent = await request.app[ROOMS].send(
         room_id,
-        Draft(requester.user_id, "m.room.redaction", content, redacts=redacts),
+        Draft(
+            requester.user_id,
+            "m.room.redaction",
+            content,
+            redacts=redacts,
+            by_admin=requester.admin,
+        ),
         transaction=_transaction(request, requester, f"redact/{event_id}"),
     )
     return json_response({"event_id": sent.event.event_id})

@@ -65,6 +65,7 @@ class Draft:
     state_key: str | None = None
     redacts: str | None = None
     origin_server_ts: int | None = None  # ms; None: now
+    by_admin: bool = False  # of this server, who may redact what its users sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +324,7 @@ class Rooms:
         if judgement.action is not Action.ACCEPT:
             return self._withheld(room, await self.build(room, draft), judgement, transaction)
         event = await self.build_signed(room, draft)
-        redacts = await self._redaction_target(room, event)
+        redacts = await self._redaction_target(room, event, draft.by_admin)
         await self._live_rooms.prepare_snapshot_ids(1)
         before = room.destinations
         with self.moving(room, event):
@@ -478,7 +479,7 @@ class Rooms:
 
     # ------------------------------------------------------------ redactions
 
-    async def _redaction_target(self, room: LiveRoom, event: Event) -> str | None:
+    async def _redaction_target(self, room: LiveRoom, event: Event, by_admin: bool) -> str | None:
         """The event that a local redaction redacts.  Raises :class:`Forbidden`."""
         if event.redacts is None:
             return None
@@ -488,6 +489,7 @@ class Rooms:
         # Instances trust each other's word for their own users; among ours the server decides.
         levels = room.power_levels
         is_own = event.sender == stored.event.sender
+        is_own |= by_admin and server_name_of(stored.event.sender) == self.server_name
         if not is_own and levels.user(event.sender) < levels.redact:
             raise Forbidden("You may not redact other people's messages in this room")
         return event.redacts

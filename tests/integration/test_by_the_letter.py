@@ -325,6 +325,23 @@ async def test_what_a_redaction_redacts_is_moved_to_where_its_room_version_has_i
     assert await one.texts(alice, room_id) == []
 
 
+@pytest.mark.parametrize("version", ["2", "10", "12"])
+async def test_admins_redact_what_users_of_their_server_sent(one: Instance, version: str) -> None:
+    """``PUT /redact``: "Server administrators may redact events sent by users on their server"."""
+    alice, bob = await one.register("alice"), await one.register("bob")
+    room_id = await one.room(alice, room_version=version)
+    await one.call("POST", f"/join/{room_id}", {}, token=bob)
+    sent = await one.say(alice, room_id, "Oh no")
+    path = f"/rooms/{room_id}/redact/{quote(sent['event_id'], safe='')}"
+
+    errcode = await refused(one, "PUT", f"{path}/1", {}, bob)
+    await one.wiring.accounts.set_admin(BOB, True)
+    await one.call("PUT", f"{path}/2", {}, token=bob)
+
+    assert errcode == "M_FORBIDDEN"
+    assert await one.texts(alice, room_id) == []
+
+
 # ---------------------------------------------------------------- making rooms
 
 
