@@ -20,6 +20,8 @@ MAX_LIST = 10_000
 MAX_WILDCARDS = 100
 MAX_WILDCARD_LENGTH = 255
 MISSING = object()
+RELATED_TYPES = "related_by_rel_types"
+RELATED_SENDERS = "related_by_senders"
 
 
 class BadFilter(ValueError):
@@ -91,6 +93,18 @@ class EventFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class RelatedBy:
+    """That an event is to have relations: of some types, by some senders; None: of any, by any.
+
+    Not of the specification any more (MSC3856): clients of servers without a list of threads ask
+    for these.  Spec: MSC3440, fetching thread roots.
+    """
+
+    types: frozenset[str] | None
+    senders: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class RoomEventFilter(EventFilter):
     """Which events of which rooms to include.
 
@@ -104,6 +118,7 @@ class RoomEventFilter(EventFilter):
     include_redundant_members: bool = False
     unread_thread_notifications: bool = False
     is_empty: bool = True  # it excludes no event
+    related_by: RelatedBy | None = None  # looked at by ``/messages`` alone
 
     @classmethod
     def parse(cls, value: Any, name: str = "filter") -> RoomEventFilter:
@@ -219,7 +234,15 @@ def _parse_room_event_filter(value: Any, name: str) -> RoomEventFilter:
         include_redundant_members=_boolean(value, "include_redundant_members") or False,
         unread_thread_notifications=_boolean(value, "unread_thread_notifications") or False,
         is_empty=all(parts[name] == default for name, default in EXCLUDES_NOTHING.items()),
+        related_by=_related_by(value),
     )
+
+
+def _related_by(value: Mapping[str, Any]) -> RelatedBy | None:
+    types, senders = _strings(value, RELATED_TYPES), _ids(value, RELATED_SENDERS, UserId.parse)
+    if types is None and senders is None:
+        return None
+    return RelatedBy(None if types is None else frozenset(types), senders)
 
 
 EXCLUDES_NOTHING: dict[str, Any] = {

@@ -33,6 +33,7 @@ from homeserver.services.visibility import (
     Withheld,
 )
 from homeserver.storage import events as storage
+from homeserver.storage import relations as relation_storage
 from homeserver.storage import rooms as room_storage
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
@@ -164,7 +165,8 @@ class Timeline:
             wanted = request.limit - len(found)
             rows = await self._rows(room_id, request, point, wanted)
             scanned += len(rows)
-            found.extend(s for s in rows if self.shows(s, reader, withheld, request.filter))
+            shown = [s for s in rows if self.shows(s, reader, withheld, request.filter)]
+            found.extend(await self._related(shown, reader, withheld, request.filter))
             if rows:
                 order = rows[-1].order
                 point = order - 1 if request.backwards else order
@@ -177,6 +179,27 @@ class Timeline:
                 reader = more
                 backfills += 1
         return _Page(found, point)
+
+    async def _related(
+        self,
+        events: list[StoredEvent],
+        reader: Reader,
+        withheld: Withheld,
+        event_filter: RoomEventFilter,
+    ) -> list[StoredEvent]:
+        """The events to which others relate as the filter asks, if it does."""
+        wanted = event_filter.related_by
+        if wanted is None or not events:
+            return events
+        related = await relation_storage.get_related(
+            self._database,
+            [stored.event.event_id for stored in events],
+            types=wanted.types,
+            senders=wanted.senders,
+            without=withheld.peers,
+            upto=self.end(reader),
+        )
+        return [stored for stored in events if stored.event.event_id in related]
 
     async def _rows(
         self, room_id: str, request: PageRequest, point: int, limit: int

@@ -27,6 +27,16 @@ CROSS JOIN unnest($2::text[]) AS kind (name)
 WHERE EXISTS (SELECT 1 FROM events c
     WHERE c.relates_to = wanted.event_id AND c.relation_type = kind.name)
 """
+SELECT_RELATED = f"""
+SELECT wanted.event_id FROM unnest($1::text[]) AS wanted (event_id) JOIN events target
+    USING (event_id)
+WHERE EXISTS (SELECT 1 FROM events c
+    WHERE c.relates_to = wanted.event_id AND c.room_id = target.room_id
+        AND c.relation_type IS NOT NULL
+        AND ($2::text[] IS NULL OR c.relation_type = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR c.sender = ANY($3::text[]))
+        AND c.timeline_order <= $5 AND {not_of("c", 4)} AND {COUNTS})
+"""
 SELECT_EDITS = f"""
 SELECT wanted.event_id AS original, edit.event_id
 FROM unnest($1::text[], $2::text[]) AS wanted (event_id, sender) CROSS JOIN LATERAL (
@@ -127,6 +137,30 @@ async def get_kinds(
     for row in await db.fetch(SELECT_KINDS, list(event_ids), list(kinds)):
         found.setdefault(row["event_id"], set()).add(row["name"])
     return found
+
+
+async def get_related(
+    db: Queryable,
+    event_ids: Collection[str],
+    *,
+    types: Collection[str] | None,
+    senders: Collection[str] | None,
+    without: Collection[str],
+    upto: int,
+) -> set[str]:
+    """Which events have a relation of one of the types by one of the senders; None: of any, by any.
+
+    ``without``: senders and instances that do not count.  ``upto``: nor what is later.
+    """
+    rows = await db.fetch(
+        SELECT_RELATED,
+        list(event_ids),
+        None if types is None else list(types),
+        None if senders is None else list(senders),
+        list(without),
+        upto,
+    )
+    return {row["event_id"] for row in rows}
 
 
 async def get_edits(db: Queryable, originals: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
