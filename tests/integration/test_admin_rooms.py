@@ -199,7 +199,7 @@ async def test_a_deleted_room_has_nobody_of_ours_and_no_messages(
         assert (details["members"], details["aliases"], details["published"]) == (0, [], False)
         await one.call("GET", f"/rooms/{room}/event/{event}", token=bob, status=404)
         assert "rooms" not in await one.call("GET", "/sync", token=carol)
-        await one.call("POST", f"/rooms/{room}/join", {}, token=carol, status=404)
+        await one.call("POST", f"/rooms/{room}/join", {}, token=carol, status=403)
         stored = await one.wiring.store.get(event)
         assert stored is not None
         assert stored.event.content == {}
