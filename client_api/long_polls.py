@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
+from types import TracebackType
 
 from aiohttp import web
 
@@ -14,24 +14,41 @@ from homeserver.services.long_polls import LongPoll
 from homeserver.services.requester import Requester
 
 
-@contextmanager
-def waiting(request: web.Request, requester: Requester) -> Iterator[LongPoll]:
-    """A request that may wait, as long as the context lasts; it asks the yielded value whether it
-    is over.
+class Waiting:
+    """A request that may wait, as long as the context lasts; it asks the value whether it is over.
 
     Raises at the end, for a caller who has been locked, deactivated or logged out meanwhile:
     :class:`UserLocked`, :class:`~homeserver.errors.UnknownToken`.
     """
 
-    def has_hung_up() -> bool:
-        return request.transport is None or request.transport.is_closing()
+    __slots__ = ("_poll", "_request")
 
-    polls = request.app[LONG_POLLS]
-    poll = polls.begin(requester, lambda: require_user(request), has_hung_up)
-    try:
-        yield poll
-    finally:
-        polls.end(poll)
-    poll.require_good()
-    if request.app[ACCOUNT_STANDING].is_locked(requester.user_id):
-        raise UserLocked()
+    def __init__(self, request: web.Request, requester: Requester) -> None:
+        self._request = request
+        self._poll = LongPoll(
+            requester, partial(require_user, request), partial(_has_hung_up, request)
+        )
+
+    def __enter__(self) -> LongPoll:
+        self._request.app[LONG_POLLS].begin(self._poll)
+        return self._poll
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        app, poll = self._request.app, self._poll
+        app[LONG_POLLS].end(poll)
+        if kind is not None:
+            return
+        if poll.error is not None:
+            raise poll.error
+        if app[ACCOUNT_STANDING].is_locked(poll.requester.user_id):
+            raise UserLocked()
+
+
+def _has_hung_up(request: web.Request) -> bool:
+    transport = request.transport
+    return transport is None or transport.is_closing()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from client_api.auth import require_user
-from client_api.long_polls import waiting
+from client_api.long_polls import Waiting
 from client_api.matrix.parsing import path_room_id, room_id
 from client_api.matrix.sync import LONGEST_TIMEOUT_MS
 from client_api.routing import ClientRoutes
@@ -31,7 +31,7 @@ async def get_events(request: web.Request) -> web.Response:
     since, room = request.query.get("from"), request.query.get("room_id")
     timeout = query_int(request, "timeout", 0, most=LONGEST_TIMEOUT_MS)
     old_sync = request.app[OLD_SYNC]
-    with waiting(request, requester) as poll:
+    with Waiting(request, requester) as poll:
         wait = Wait(timeout, poll.is_over)
         if room is not None:
             after = parse_timeline_token(since) if since else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from client_api.auth import require_user
-from client_api.long_polls import waiting
+from client_api.long_polls import Waiting
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import SLIDING_SYNC
 from homeserver.services.sliding.request import parse_request
@@ -32,7 +32,7 @@ async def simplified_sliding_sync(request: web.Request) -> web.Response:
 async def _answer(request: web.Request, *, legacy: bool) -> web.Response:
     requester = await require_user(request)
     body = await read_json(request, optional=True)
-    with waiting(request, requester) as poll:
+    with Waiting(request, requester) as poll:
         wanted = parse_request(requester, body, request.query, legacy=legacy, is_gone=poll.is_over)
         answer = await request.app[SLIDING_SYNC].sync(wanted)
     return web.Response(body=answer, content_type="application/json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from client_api.auth import require_user
-from client_api.long_polls import waiting
+from client_api.long_polls import Waiting
 from client_api.routing import ClientRoutes
 from homeserver.app_keys import FILTERS, SYNC
 from homeserver.errors import InvalidParam
@@ -31,7 +31,7 @@ async def sync(request: web.Request) -> web.Response:
     if set_presence not in PRESENCES:
         raise InvalidParam("'set_presence' must be online, offline or unavailable")
     after = query_bool(request, "use_state_after")
-    with waiting(request, requester) as poll:
+    with Waiting(request, requester) as poll:
         answer = await request.app[SYNC].sync(
             SyncRequest(
                 requester,

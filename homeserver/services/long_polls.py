@@ -68,11 +68,6 @@ class LongPoll:
         except MatrixError as error:
             self.error = error
 
-    def require_good(self) -> None:
-        """Raise what the caller is to be told in place of an answer, if there is such a thing."""
-        if self.error is not None:
-            raise self.error
-
 
 class LongPolls:
     """Knows the requests that wait, and ends them."""
@@ -100,16 +95,9 @@ class LongPolls:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def begin(
-        self,
-        requester: Requester,
-        recheck: Callable[[], Awaitable[object]],
-        has_hung_up: Callable[[], bool],
-    ) -> LongPoll:
-        """A request that may wait from now on, until :meth:`end`."""
-        poll = LongPoll(requester, recheck, has_hung_up)
-        self._by_user.setdefault(requester.user_id, set()).add(poll)
-        return poll
+    def begin(self, poll: LongPoll) -> None:
+        """A request waits from now on, until :meth:`end`."""
+        self._by_user.setdefault(poll.requester.user_id, set()).add(poll)
 
     def end(self, poll: LongPoll) -> None:
         """A request waits no longer."""

@@ -225,7 +225,7 @@ class SyncService:
         }
         if knocked:
             parts["knock"] = knocked
-        left = await self._left(view, moves, account_data)
+        left = await self._left(view, moves, account_data) if moves.left else None
         if left:
             parts["leave"] = left
         return parts
@@ -234,8 +234,6 @@ class SyncService:
         self, view: View, moves: _Moves, account_data: dict[str, list[JsonObject]]
     ) -> JsonObject:
         """The rooms that the reader is not in any more."""
-        if not moves.left:
-            return {}
 
         async def part(row: MembershipRow, was_joined: bool) -> JsonObject:
             return await self._rooms.left(
