@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -34,10 +33,9 @@ class LiveSenders:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
 
-    @property
-    def online(self) -> Container[str]:
-        """The users who are told live."""
-        return self._feed.online
+    def awaits(self, user_id: str) -> bool:
+        """Whether a user is told live, or is about to be."""
+        return self._feed.awaits(user_id)
 
     def publish(self, user_id: str, update: MessageStatus) -> None:
         """Tell a user."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,9 +35,8 @@ Key = tuple[str, str]
 class Updates(Protocol):
     """Those who are connected."""
 
-    @property
-    def online(self) -> Container[str]:
-        """The users who are told live."""
+    def awaits(self, user_id: str) -> bool:
+        """Whether a user is told live, or is about to be."""
 
     def publish(self, user_id: str, update: MessageStatus) -> None:
         """Tell a user."""
@@ -117,11 +116,11 @@ class DeliveryUpdates:
     # ------------------------------------------------------------ following the log
 
     def _on_notice(self, notice: Notice) -> None:
-        online = self._updates.online
+        awaits = self._updates.awaits
         for position, record in notice.records:
             if isinstance(record, EventRecord):
                 event = record.event
-                if event.sender in online and event.state_key is None and record.visible:
+                if event.state_key is None and record.visible and awaits(event.sender):
                     room = self._live_rooms.cached(event.room_id)
                     if room is not None and room.joined_count <= MOST_MEMBERS:
                         self._watch(position, record, room)
@@ -210,7 +209,7 @@ class DeliveryUpdates:
     def _publish(
         self, watched: _Watched, *, at: int | None = None, reason: str | None = None
     ) -> None:
-        if watched.sender not in self._updates.online:
+        if not self._updates.awaits(watched.sender):
             return
         self._updates.publish(
             watched.sender,

@@ -39,6 +39,9 @@ class World:
             clock_ms=lambda: 1,
         )
 
+    def awaits(self, user_id: str) -> bool:
+        return user_id in self.online
+
     def subscribe(self, listener: Any) -> None:
         self._listener = listener
 

@@ -8,7 +8,7 @@ that was read, so that positions only rise for everybody.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -90,6 +90,7 @@ class Feed:
         self._most_replayed = most_replayed
         self._replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
         self._readers = Readers(judge, gone=rooms.unpin)
+        self._opening: Counter[str] = Counter()  # subscriptions that are told what they missed
         self._queue: deque[_Work] = deque()
         self._task: asyncio.Task[None] | None = None
         self._moves: defaultdict[str, list[tuple[str, MembershipRow, str]]] = defaultdict(list)
@@ -116,6 +117,10 @@ class Feed:
         """The users who are told live."""
         return self._readers.by_user.keys()
 
+    def awaits(self, user_id: str) -> bool:
+        """Whether a user is told live, or will be once they have been told what they missed."""
+        return user_id in self._readers.by_user or user_id in self._opening
+
     # ------------------------------------------------------------ subscribing
 
     async def open(
@@ -134,6 +139,22 @@ class Feed:
         """
         if since is not None and since > self._log.position:
             raise TooMuch("unknown_position")
+        self._opening[user_id] += 1
+        try:
+            return await self._open(user_id, device_id, since, sink, scopes)
+        finally:
+            self._opening[user_id] -= 1
+            if not self._opening[user_id]:
+                del self._opening[user_id]
+
+    async def _open(
+        self,
+        user_id: str,
+        device_id: str | None,
+        since: int | None,
+        sink: Sink,
+        scopes: frozenset[str] | None,
+    ) -> Subscription:
         self._rooms.pin(user_id)
         subscription = Subscription(user_id, device_id, since or 0, sink, scopes)
         try:

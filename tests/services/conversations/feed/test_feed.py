@@ -49,6 +49,28 @@ async def test_members_are_told_of_a_message_once(world: World, alice: Person, b
     assert update["message"]["text"] == "hello"
 
 
+async def test_whoever_is_told_what_they_missed_is_awaited(
+    world: World, alice: Person, bob: Person
+) -> None:
+    """Else they would not hear how a message fares that they send at once."""
+    room_id = await alice.room(bob)
+    since = world.position
+    await bob.say(room_id, "missed")
+    ear, during = Ear(), []
+
+    async def ready() -> None:
+        during.append(world.feed.awaits(alice.user_id))
+
+    ear.ready = ready  # type: ignore[method-assign]
+    before = world.feed.awaits(alice.user_id)
+    subscription = await world.feed.open(alice.user_id, None, since, ear)
+    after = world.feed.awaits(alice.user_id)
+    world.feed.shut(subscription)
+
+    assert (before, during, after) == (False, [True], True)
+    assert not world.feed.awaits(alice.user_id)
+
+
 async def test_others_are_told_nothing(world: World, alice: Person, bob: Person) -> None:
     room_id = await alice.room()
     ear, _ = await bob.listen()
