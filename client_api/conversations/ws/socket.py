@@ -121,7 +121,8 @@ class Socket(asyncio.Protocol):
     def flush(self) -> None:
         """Hand what was written to the transport; who is too slow is cut off."""
         out, self._out = self._out, None
-        if not out:
+        # uvloop's transports raise if they are closed: what others are written would be lost.
+        if not out or self._transport.is_closing():
             return
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self._is_busy and self._transport.get_write_buffer_size() > self._limits.unsent_bytes:
@@ -148,7 +149,7 @@ class Socket(asyncio.Protocol):
         self.write(framing.encode_close(code, reason))
         self._end()
         self.flush()
-        if self._is_held:
+        if self._is_held and not self._transport.is_closing():
             self._transport.resume_reading()
         # The other side has some time to read it, and to say goodbye, too.
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
@@ -166,7 +167,7 @@ class Socket(asyncio.Protocol):
 
     def hold(self) -> None:
         """Read no further until :meth:`release`."""
-        if not self._is_held and not self._is_closing:
+        if not self._is_held and not self._is_closing and not self._transport.is_closing():
             self._is_held = True
             self._transport.pause_reading()
 
@@ -178,7 +179,7 @@ class Socket(asyncio.Protocol):
         buffered, self._buffered = self._buffered, None
         if buffered:
             self._hand_on(buffered)
-        if not self._is_held:
+        if not self._is_held and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
