@@ -8,7 +8,7 @@ that was read, so that positions only rise for everybody.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -45,6 +45,7 @@ logger = structlog.get_logger(__name__)
 
 REPLAYS_AT_ONCE = 16
 MOST_REPLAYED = 20_000
+MOST_KEPT = 1_000  # of what is told live, while a subscription is opened
 # After these a reader may have blocked or hidden something.
 RESTRICTING = (ConsentRecord, HiddenRecord, ViewedRecord)
 IGNORED = "m.ignored_user_list"
@@ -90,7 +91,8 @@ class Feed:
         self._most_replayed = most_replayed
         self._replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
         self._readers = Readers(judge, gone=rooms.unpin)
-        self._opening: Counter[str] = Counter()  # subscriptions that are told what they missed
+        # By user, for each subscription that is told what it missed: what is told live alone.
+        self._opening: dict[str, list[list[Routed]]] = {}
         self._queue: deque[_Work] = deque()
         self._task: asyncio.Task[None] | None = None
         self._moves: defaultdict[str, list[tuple[str, MembershipRow, str]]] = defaultdict(list)
@@ -139,13 +141,19 @@ class Feed:
         """
         if since is not None and since > self._log.position:
             raise TooMuch("unknown_position")
-        self._opening[user_id] += 1
+        kept: list[Routed] = []
+        opening = self._opening.setdefault(user_id, [])
+        opening.append(kept)
         try:
-            return await self._open(user_id, device_id, since, sink, scopes)
+            subscription = await self._open(user_id, device_id, since, sink, scopes)
         finally:
-            self._opening[user_id] -= 1
-            if not self._opening[user_id]:
-                del self._opening[user_id]
+            opening[:] = [other for other in opening if other is not kept]
+            if not opening:
+                self._opening.pop(user_id, None)
+        for routed in kept:
+            if routed.is_for(device_id):
+                subscription.take(routed.update)
+        return subscription
 
     async def _open(
         self,
@@ -327,11 +335,20 @@ class Feed:
             reader = readers.get(user_id)
             if reader is not None:
                 reader.take(routed)
+            if position is None and user_id in self._opening:
+                self._keep(user_id, routed)
         if routed.room_id is None:
             return
         for reader in self._members(routed.room_id, position):
             if reader.user_id not in routed.but_not:
                 reader.take(routed)
+
+    def _keep(self, user_id: str, routed: Routed) -> None:
+        """Keep what subscriptions that are being opened are not told by the log."""
+        if routed.event is None and routed.owner is None:
+            for kept in self._opening[user_id]:
+                if len(kept) < MOST_KEPT:
+                    kept.append(routed)
 
     def readers_in(self, room_id: str) -> Sequence[Reader]:
         """The readers who are in a room now."""

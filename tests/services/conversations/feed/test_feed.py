@@ -14,6 +14,8 @@ from homeserver.protocol.events import Event
 from homeserver.services.conversations import rendering
 from homeserver.services.conversations.feed import events
 from homeserver.services.conversations.feed.feed import TooMuch
+from homeserver.services.conversations.feed.updates import Routed, Update
+from homeserver.services.conversations.shapes.updates import MessageStatus
 
 from .world import Ear, Person, World
 
@@ -49,7 +51,7 @@ async def test_members_are_told_of_a_message_once(world: World, alice: Person, b
     assert update["message"]["text"] == "hello"
 
 
-async def test_whoever_is_told_what_they_missed_is_awaited(
+async def test_whoever_is_told_what_they_missed_is_told_afterwards_what_came_live(
     world: World, alice: Person, bob: Person
 ) -> None:
     """Else they would not hear how a message fares that they send at once."""
@@ -57,9 +59,18 @@ async def test_whoever_is_told_what_they_missed_is_awaited(
     since = world.position
     await bob.say(room_id, "missed")
     ear, during = Ear(), []
+    status = MessageStatus(
+        conversation_id=room_id,
+        message_id="$hers",
+        recipient="bob@one.test",
+        status="delivered_to_device",
+        at="2026-01-01T00:00:00.000Z",
+        reason=None,
+    )
 
     async def ready() -> None:
         during.append(world.feed.awaits(alice.user_id))
+        world.feed.send(Routed(Update(status), users=(alice.user_id,)))
 
     ear.ready = ready  # type: ignore[method-assign]
     before = world.feed.awaits(alice.user_id)
@@ -69,6 +80,7 @@ async def test_whoever_is_told_what_they_missed_is_awaited(
 
     assert (before, during, after) == (False, [True], True)
     assert not world.feed.awaits(alice.user_id)
+    assert kinds(ear.told) == ["message.created", "message.status"]
 
 
 async def test_others_are_told_nothing(world: World, alice: Person, bob: Person) -> None:
