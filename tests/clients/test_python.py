@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -120,11 +122,13 @@ async def test_what_is_sent_over_lost_sockets_comes_once_and_in_order(
 
 async def _lose(updates: Updates) -> None:
     """Cut the connection, as a tunnel does."""
-    socket: aiohttp.ClientWebSocketResponse | None = updates._socket
-    if socket is not None:
-        transport = socket.get_extra_info("socket")
+    updates_socket: aiohttp.ClientWebSocketResponse | None = updates._socket
+    if updates_socket is not None:
+        transport = updates_socket.get_extra_info("socket")
         assert transport is not None
-        transport.shutdown(2)
+        # uvloop lends its sockets to be looked at only
+        with socket.socket(fileno=os.dup(transport.fileno())) as same:
+            same.shutdown(socket.SHUT_RDWR)
 
 
 async def test_a_position_that_never_was_is_a_reset(alice: Client) -> None:
