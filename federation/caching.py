@@ -1,11 +1,10 @@
-"""What the transport keeps in memory: values that expire, and questions asked once at a time."""
+"""What the transport keeps in memory: values that expire."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -39,27 +38,3 @@ class ExpiringCache(Generic[K, V]):
     def drop(self, key: K) -> None:
         """Forget a value, if it is there."""
         self._entries.pop(key, None)
-
-
-class Coalescer(Generic[K, V]):
-    """Runs one task per key, however many ask for its result at the same time."""
-
-    def __init__(self) -> None:
-        self._tasks: dict[K, asyncio.Task[V]] = {}
-
-    async def run(self, key: K, make: Callable[[], Coroutine[Any, Any, V]]) -> V:
-        """The result of ``make()``, or of the call under way for this key.
-
-        Who asks may be cancelled; the task goes on for the others.
-        """
-        task = self._tasks.get(key)
-        if task is None:
-            task = asyncio.create_task(make())
-            self._tasks[key] = task
-            task.add_done_callback(lambda done: self._finished(key, done))
-        return await asyncio.shield(task)
-
-    def _finished(self, key: K, task: asyncio.Task[V]) -> None:
-        del self._tasks[key]
-        if not task.cancelled():
-            task.exception()  # whoever waits is told; if nobody does, so be it

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from federation.caching import Coalescer, ExpiringCache
+from federation.caching import ExpiringCache
 from federation.errors import FederationFailure, Permanent
 from federation.key_fetching import KeyFetcher, parse_key_response
 from federation.own_keys import OwnKeys
@@ -26,6 +26,7 @@ from homeserver.protocol.signing import (
     signing_key_ids,
     verify_json,
 )
+from homeserver.services.shared_tasks import SharedTasks
 from homeserver.storage import server_keys as storage
 from homeserver.storage.database import Database
 from homeserver.storage.server_keys import ServerKey
@@ -72,8 +73,8 @@ class Keyring:
         self._failures: ExpiringCache[tuple[str, str], tuple[float, int]] = ExpiringCache(
             SERVERS_IN_MEMORY, clock
         )
-        self._lookups: Coalescer[tuple[str, str], Keys] = Coalescer()
-        self._fetches: Coalescer[str, None] = Coalescer()
+        self._lookups: SharedTasks[tuple[str, str], Keys] = SharedTasks("server keys lookup")
+        self._fetches: SharedTasks[str, None] = SharedTasks("server keys")
         self._fetched: ExpiringCache[str, bool] = ExpiringCache(SERVERS_IN_MEMORY, clock)
 
     def close(self) -> None:

@@ -10,12 +10,12 @@ import hashlib
 from http import HTTPStatus
 from weakref import WeakValueDictionary
 
-from federation.caching import Coalescer
 from federation.client import FederationClient
 from federation.errors import OWN_AFFAIRS, FederationFailure, PeerError, Temporary
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.canonical import encode_canonical_json
 from homeserver.protocol.events import JsonObject
+from homeserver.services.shared_tasks import SharedTasks
 
 PATH = "/_matrix/policy/v1/sign"
 DEADLINE_SECONDS = 5.0
@@ -28,7 +28,7 @@ class PolicyServerClient:
 
     def __init__(self, client: FederationClient) -> None:
         self._client = client
-        self._asking: Coalescer[tuple[str, bytes], JsonObject] = Coalescer()
+        self._asking: SharedTasks[tuple[str, bytes], JsonObject] = SharedTasks("policy server")
         self._limits: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def sign(self, via: str, pdu: JsonObject) -> JsonObject:

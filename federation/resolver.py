@@ -18,8 +18,9 @@ import pycares
 import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from federation.caching import Coalescer, ExpiringCache
+from federation.caching import ExpiringCache
 from federation.ip_ranges import AddressGuard, parse_ip
+from homeserver.services.shared_tasks import SharedTasks
 
 logger = structlog.get_logger(__name__)
 
@@ -91,7 +92,7 @@ class Resolver(AbstractResolver):
         self._channels: dict[tuple[str, ...], aiodns.DNSResolver] = {}
         self._addresses: ExpiringCache[str, list[str] | str] = ExpiringCache(CACHE_SIZE, clock)
         self._srv: ExpiringCache[str, list[SrvRecord]] = ExpiringCache(CACHE_SIZE, clock)
-        self._lookups: Coalescer[tuple[str, str], Any] = Coalescer()
+        self._lookups: SharedTasks[tuple[str, str], Any] = SharedTasks("server discovery")
 
     # ------------------------------------------------------------ addresses
 

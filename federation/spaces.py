@@ -11,10 +11,11 @@ from functools import partial
 
 import structlog
 
-from federation.caching import Coalescer, ExpiringCache
+from federation.caching import ExpiringCache
 from federation.client import FederationClient
 from federation.errors import FederationFailure
 from federation.paths import path_of
+from homeserver.services.shared_tasks import SharedTasks
 from homeserver.services.spaces.summary import RemoteSpace, parse_remote_space
 
 logger = structlog.get_logger(__name__)
@@ -39,7 +40,7 @@ class RemoteHierarchies:
             KEPT_SPACES, clock
         )
         self._refused: ExpiringCache[tuple[str, str], bool] = ExpiringCache(KEPT_REFUSALS, clock)
-        self._asking: Coalescer[tuple[str, str], RemoteSpace | None] = Coalescer()
+        self._asking: SharedTasks[tuple[str, str], RemoteSpace | None] = SharedTasks("remote space")
 
     async def space(self, room_id: str, servers: Sequence[str]) -> RemoteSpace | None:
         """A room and its children, from the first of some instances that tells; None if none does.

@@ -16,11 +16,12 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from federation.caching import Coalescer, ExpiringCache
+from federation.caching import ExpiringCache
 from federation.connections import CONNECT_TIMEOUT_SECONDS, Connections
 from homeserver.errors import MatrixError
 from homeserver.protocol.identifiers import is_valid_server_name
 from homeserver.protocol.urls import to_url
+from homeserver.services.shared_tasks import SharedTasks
 from homeserver.web import parse_json
 
 logger = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ class WellKnown:
         self._wall_clock = wall_clock
         self._port = port
         self._known: ExpiringCache[str, _Known] = ExpiringCache(CACHE_SIZE, clock)
-        self._lookups: Coalescer[str, _Known] = Coalescer()
+        self._lookups: SharedTasks[str, _Known] = SharedTasks("well-known lookup")
 
     async def delegated_name(self, host: str) -> str | None:
         """The server name to which a host delegates; None if it does not, or does not answer."""
