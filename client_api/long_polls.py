@@ -12,6 +12,7 @@ from homeserver.app_keys import ACCOUNT_STANDING, LONG_POLLS
 from homeserver.errors import UserLocked
 from homeserver.services.long_polls import LongPoll
 from homeserver.services.requester import Requester
+from homeserver.web import has_hung_up
 
 
 class Waiting:
@@ -26,7 +27,7 @@ class Waiting:
     def __init__(self, request: web.Request, requester: Requester) -> None:
         self._request = request
         self._poll = LongPoll(
-            requester, partial(require_user, request), partial(_has_hung_up, request)
+            requester, partial(require_user, request), partial(has_hung_up, request)
         )
 
     def __enter__(self) -> LongPoll:
@@ -47,8 +48,3 @@ class Waiting:
             raise poll.error
         if app[ACCOUNT_STANDING].is_locked(poll.requester.user_id):
             raise UserLocked()
-
-
-def _has_hung_up(request: web.Request) -> bool:
-    transport = request.transport
-    return transport is None or transport.is_closing()

@@ -267,7 +267,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except asyncio.CancelledError:
         raise
     except Exception as error:
-        if isinstance(error, ConnectionError) and _is_gone(request):
+        if isinstance(error, ConnectionError) and has_hung_up(request):
             return web.Response(status=CLIENT_GONE)  # nobody reads it
         if is_unstorable(error):
             return told(InvalidParam("The request has a NUL character where there must be none"))
@@ -277,7 +277,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         )
 
 
-def _is_gone(request: web.Request) -> bool:
+def has_hung_up(request: web.Request) -> bool:
     """Whether the caller has closed the connection, as anybody may at any time."""
     return request.transport is None or request.transport.is_closing()
 

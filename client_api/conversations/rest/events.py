@@ -19,6 +19,7 @@ from homeserver.errors import InvalidParam
 from homeserver.services.conversations.feed.stream import StreamEnded, UpdateStream
 from homeserver.services.conversations.feed.updates import Update
 from homeserver.services.conversations.shapes.base import Input
+from homeserver.web import has_hung_up
 
 HEARTBEAT_SECONDS = 15.0
 RETRY_MS = 1_000
@@ -60,7 +61,7 @@ async def stream_events(call: Call[None, Since]) -> web.StreamResponse:
     )
     token, user = access_token(call.request) or "", call.request.headers.get(COMITY_USER)
     response = web.StreamResponse(headers=HEADERS)
-    is_gone = functools.partial(_is_gone, call.request)
+    is_gone = functools.partial(has_hung_up, call.request)
     with hub.streaming(stream, token, user, is_gone, call.caller.scopes):
         await response.prepare(call.request)
         async with stream:
@@ -79,10 +80,6 @@ async def get_asyncapi(call: Call) -> web.Response:
 @functools.cache
 def _document(base_url: str) -> bytes:
     return encode(document(base_url))
-
-
-def _is_gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
 
 
 def _since(call: Call[None, Since]) -> int | None:
