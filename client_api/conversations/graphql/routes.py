@@ -36,21 +36,22 @@ async def post_graphql(request: web.Request) -> web.StreamResponse:
     body: Any = parse_json(await read_body(request))
     if not isinstance(body, dict) or not isinstance(body.get("query"), str):
         raise BadJson("The body must be an object with a 'query', and perhaps 'variables'")
-    return await (await _view())(request)
+    return await (await _loaded(_view))(request)
 
 
 @routes.get(PATH)
 async def connect_graphql(request: web.Request) -> web.StreamResponse:
     """Open a WebSocket for queries, mutations and subscriptions; or read the schema."""
     if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
-        return await (await _view())(request)
-    return tagged_bytes(request, await asyncio.to_thread(_once, _printed), "text/plain")
+        return await (await _loaded(_view))(request)
+    return tagged_bytes(request, await _loaded(_printed), "text/plain")
 
 
-async def _view() -> View:
-    if not _made_view.cache_info().currsize:
-        await asyncio.to_thread(_once, _made_view)
-    return _made_view()
+async def _loaded(make: functools._lru_cache_wrapper[T]) -> T:
+    """What is made once, in a thread."""
+    if not make.cache_info().currsize:
+        await asyncio.to_thread(_once, make)
+    return make()
 
 
 def _once(make: Callable[[], T]) -> T:
@@ -60,7 +61,7 @@ def _once(make: Callable[[], T]) -> T:
 
 
 @functools.cache
-def _made_view() -> View:
+def _view() -> View:
     from client_api.conversations.graphql.view import make_view
 
     return make_view()
