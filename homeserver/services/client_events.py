@@ -99,17 +99,8 @@ class ClientEvents:
                 beside.transaction_ids = await storage.get_transaction_ids(
                     self._database, sent, device[0], device[1]
                 )
-        beside.redactions = await self._redactions_of(listed)
+        beside.redactions = await self._store.get_redactions(listed)
         return beside
-
-    async def _redactions_of(self, events: Sequence[StoredEvent]) -> dict[str, StoredEvent]:
-        """What redacted some of the events, those included that are redacted while this reads."""
-        asked: set[str] = set()
-        found: dict[str, StoredEvent] = {}
-        while new := {s.redacted_by for s in events if s.redacted_by is not None} - asked:
-            found.update(await self._store.get_many(new))
-            asked |= new
-        return found
 
     async def _previous_of(self, events: Iterable[StoredEvent]) -> dict[str, Previous]:
         """What state events replaced.

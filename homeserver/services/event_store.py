@@ -107,6 +107,16 @@ class EventStore:
                     found[event_id] = read[event_id]
         return found
 
+    async def get_redactions(self, events: Sequence[StoredEvent]) -> dict[str, StoredEvent]:
+        """By ID, what redacted some of the events, those included that are redacted while this
+        reads: to be the last thing that is read before the events are shown."""
+        asked: set[str] = set()
+        found: dict[str, StoredEvent] = {}
+        while new := {s.redacted_by for s in events if s.redacted_by is not None} - asked:
+            found.update(await self.get_many(new))
+            asked |= new
+        return found
+
     async def keep_state(
         self, reading: Awaitable[Mapping[Key, Sequence[StoredEvent]]]
     ) -> Mapping[Key, Sequence[StoredEvent]]:

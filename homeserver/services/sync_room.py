@@ -403,10 +403,11 @@ class SyncRooms:
         """State events of a room as a reader gets them; ``news``: those that say what they
         replaced."""
         reader = await self._visibility.reader(room_id, view.user_id)
-        beside = await self._events.beside(events, replaced=False)
         changes = [stored for stored in news if stored.event.is_state]
-        if changes:
-            beside.previous = (await self._events.beside(changes)).previous
+        previous = (await self._events.beside(changes)).previous if changes else {}
+        beside = await self._events.beside(events, replaced=False)
+        if previous:
+            beside = replace(beside, previous=previous)
         if beside.redactions:
             beside.redactions = reader.redactions_as_seen(beside.redactions, view.withheld)
         parts = []

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.storage import relations
 from homeserver.storage.database import Database
 from tests.conversations.conftest import ApiUser, new_user
 from tests.conversations.messages import a_group, matrix_event, say, texts
@@ -300,6 +301,25 @@ async def test_a_deleted_message_says_who_deleted_it(alice: ApiUser, bob: ApiUse
     event = await matrix_event(bob, room_id, message_id)
     assert event["content"] == {}
     await bob.get(f"{path}/edits", status=404)
+
+
+async def test_a_message_deleted_while_it_is_read_says_who_deleted_it(
+    alice: ApiUser, bob: ApiUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room_id = await a_group(alice, bob)
+    path = f"/conversations/{room_id}/messages/{await say(bob, room_id, 'rude')}"
+    get_kinds = relations.get_kinds
+
+    async def delete_and_get_kinds(*args: Any) -> Any:
+        monkeypatch.setattr(relations, "get_kinds", get_kinds)
+        await alice.call("DELETE", path)
+        return await get_kinds(*args)
+
+    monkeypatch.setattr(relations, "get_kinds", delete_and_get_kinds)
+    message = await bob.get(path)
+
+    assert "text" not in message
+    assert message["deleted"]["by"] == alice.address
 
 
 async def test_only_those_who_may_delete_others_messages(alice: ApiUser, bob: ApiUser) -> None:

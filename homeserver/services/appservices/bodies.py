@@ -77,8 +77,8 @@ class Bodies:
     async def _event_list(self, event_ids: Sequence[str]) -> list[orjson.Fragment]:
         found = await self._store.get_many(event_ids)
         told = [found[each] for each in event_ids if each in found and found[each].shown]
-        beside = await self._events.beside(told)
         stripped = await self._stripped(told)
+        beside = await self._events.beside(told)
         return [
             orjson.Fragment(self._serialise(stored, beside, stripped.get(stored.event.event_id)))
             for stored in told

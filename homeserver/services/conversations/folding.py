@@ -115,6 +115,7 @@ class Folding:
             return []
         seen = [readers[s.event.room_id].as_seen(s) for s in events]
         said = await self._said(seen, readers, withheld)
+        await self._add_redactions(said, seen, readers, withheld)  # the last thing that is read
         return [self._message(stored, said) for stored in seen]
 
     # ------------------------------------------------------------ what was said
@@ -123,7 +124,6 @@ class Folding:
         self, events: Sequence[StoredEvent], readers: Mapping[str, Reader], withheld: Withheld
     ) -> _Said:
         said = _Said()
-        await self._add_redactions(said, events, readers, withheld)
         await self._add_members(said, events)
         whole = {s.event.event_id: s for s in events if is_whole(s) and not s.event.is_state}
         if not whole:
@@ -155,13 +155,13 @@ class Folding:
         readers: Mapping[str, Reader],
         withheld: Withheld,
     ) -> None:
-        by_redaction = {s.redacted_by: s for s in events if s.redacted_by is not None}
-        if not by_redaction:
-            return
-        found = await self._store.get_many(by_redaction)
-        for redaction_id, stored in found.items():
-            reader = readers[by_redaction[redaction_id].event.room_id]
-            said.redactions |= reader.redactions_as_seen({redaction_id: stored}, withheld)
+        found = await self._store.get_redactions(events)
+        for stored in events:
+            redaction = found.get(stored.redacted_by or "")
+            if redaction is not None:
+                reader = readers[stored.event.room_id]
+                by_id = {redaction.event.event_id: redaction}
+                said.redactions |= reader.redactions_as_seen(by_id, withheld)
 
     async def _add_members(self, said: _Said, events: Sequence[StoredEvent]) -> None:
         places = [
