@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
@@ -21,6 +23,21 @@ REQUEST_SECONDS = Histogram(
     registry=REGISTRY,
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+
+
+def observe_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count a request that was answered; methods that are no endpoint's count as one."""
+    requests, durations = _of(method if method in METHODS else "other", route, status)
+    requests.inc()
+    durations.observe(seconds)
+
+
+@functools.cache
+def _of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(method, route, status), REQUEST_SECONDS.labels(route)
+
+
 LOG_COMMITS = Counter("comity_log_commits_total", "Transactions of the log", registry=REGISTRY)
 LOG_RECORDS = Counter("comity_log_records_total", "Records in the log", registry=REGISTRY)
 EVENTS_RECEIVED = Counter(

@@ -30,7 +30,7 @@ from homeserver.errors import (
     TooLarge,
     Unrecognized,
 )
-from homeserver.metrics import REQUEST_SECONDS, REQUESTS
+from homeserver.metrics import observe_request
 from homeserver.storage.database import is_unstorable
 
 logger = structlog.get_logger(__name__)
@@ -299,8 +299,7 @@ async def request_middleware(request: web.Request, handler: Handler) -> web.Stre
         seconds = time.perf_counter() - started
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "none"
-        REQUESTS.labels(request.method, route, status).inc()
-        REQUEST_SECONDS.labels(route).observe(seconds)
+        observe_request(request.method, route, status, seconds)
         logger.info(
             "request",
             method=request.method,

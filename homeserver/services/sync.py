@@ -125,6 +125,8 @@ class SyncService:
             rest = self._notifier.rest_seconds(waiter.device)
             if rest > 0:
                 await asyncio.sleep(min(rest, request.timeout_ms / 1000))
+        if waits and self._has_everything(request.since):
+            await waiter.wait(deadline - loop.time())
         while True:
             waiter.woken = False
             answer, is_news = await self._answer(request)
@@ -133,6 +135,15 @@ class SyncService:
                 return answer
             if not await waiter.wait(left) or request.is_gone():
                 return answer
+
+    def _has_everything(self, since: SyncToken | None) -> bool:
+        """Whether nothing at all has happened after a token, for whomever."""
+        return (
+            since is not None
+            and since.position == since.to_device == self._recent.position
+            and since.typing >= self._extras.typing.version
+            and since.presence >= self._extras.presence.version
+        )
 
     # ------------------------------------------------------------ one answer
 

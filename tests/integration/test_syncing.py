@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from homeserver.services import sync_extras
 from homeserver.storage.database import Database
 
 from .single import Instance, running
@@ -142,6 +143,21 @@ async def test_nothing_new_is_told_when_the_time_is_up(bob: Device, room_id: str
     assert "rooms" not in answer
     assert answer["to_device"] == {"events": []}
     assert answer["device_unused_fallback_key_types"] == []
+
+
+async def test_messages_that_one_answer_did_not_hold_are_not_waited_for(
+    alice: Device, bob: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_extras, "MESSAGES_PER_SYNC", 2)
+    await bob.sync(set_presence="offline")
+    for number in range(3):
+        body = {"messages": {BOB: {bob.device_id: {"n": number}}}}
+        await alice.call("PUT", f"/sendToDevice/x/t{number}", body)
+
+    answers = [await bob.sync(timeout=300_000, set_presence="offline") for _ in range(2)]
+
+    told = [[event["content"]["n"] for event in a["to_device"]["events"]] for a in answers]
+    assert told == [[0, 1], [2]]
 
 
 async def test_who_does_not_want_to_be_seen_online_is_not(
