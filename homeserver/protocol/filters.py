@@ -49,9 +49,9 @@ class TypeSet:
         )
 
     def __contains__(self, event_type: str) -> bool:
-        return event_type in self.exact or any(
-            pattern.match(event_type) for pattern in self.wildcards
-        )
+        if event_type in self.exact:
+            return True
+        return bool(self.wildcards) and any(pattern.match(event_type) for pattern in self.wildcards)
 
     @property
     def is_empty(self) -> bool:
