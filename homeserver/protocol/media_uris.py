@@ -15,6 +15,8 @@ LISTED = "dev.comity.media"
 MOST_LISTED = 20
 MARKUP = "formatted_body"
 TEXTS = ("body", MARKUP)
+# What of a content may name media, besides a text.
+NAMING = frozenset({LISTED, "m.new_content", "url", "file", "info", MARKUP, "images"})
 MOST_INLINE = 100  # of each text
 MOST_IN_PACK = 1_000
 _IN_TEXT = re.compile(r"""mxc://[^\s/"'<>()&]{1,255}/[A-Za-z0-9_-]{1,255}""")
@@ -47,6 +49,8 @@ def media_uris(content: Mapping[str, Any]) -> list[MediaUri]:
     An encrypted message may name its media beside the ciphertext, so that it can be deleted with
     the message: ``dev.comity.media``, a list of URIs.
     """
+    if NAMING.isdisjoint(content) and SCHEME not in str(content.get("body")):
+        return []  # as most messages
     found = (parse_media_uri(text) for text in _texts(content))
     return list(dict.fromkeys(uri for uri in found if uri is not None))
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 import orjson
 
 from homeserver.protocol.events import JsonObject
@@ -44,8 +45,7 @@ class Progress(Protocol):
         """A device has everything up to a position."""
 
 
-@dataclass(frozen=True, slots=True)
-class SyncRequest:
+class SyncRequest(msgspec.Struct, frozen=True):
     """What a client asks for."""
 
     requester: Requester
@@ -104,7 +104,7 @@ class SyncService:
         user_id, device_id = request.requester.user_id, request.requester.device_id
         if request.since is not None and request.since.position > self._recent.position:
             # A token from before a backup was restored: what it knew of is lost.
-            request = replace(request, since=SyncToken(self._recent.position))
+            request = msgspec.structs.replace(request, since=SyncToken(self._recent.position))
         if request.since is not None and self._progress is not None:
             self._progress.reached(user_id, request.since.position)
         if request.since is not None and device_id is not None:

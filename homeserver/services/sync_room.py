@@ -6,9 +6,10 @@ Spec: client-server API, syncing (``rooms.join``, ``rooms.leave``).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
+import msgspec
 import orjson
 
 from homeserver.protocol.events import JsonObject
@@ -34,8 +35,7 @@ from homeserver.storage.rooms import MembershipRow
 NO_EVENTS = orjson.Fragment(b'{"events":[]}')
 
 
-@dataclass(frozen=True, slots=True)
-class Extras:
+class Extras(msgspec.Struct, frozen=True):
     """What a room's part bears besides events and state."""
 
     ephemeral: Sequence[JsonObject] = ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from homeserver.protocol.filters import SyncFilter
 from homeserver.services.event_store import EventStore
@@ -26,9 +27,11 @@ ROOMS_AT_ONCE = 50  # whose timelines are read at once
 BEFORE_LIVE = 0  # orders of backfilled history are negative
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """Whose sync it is, and what they asked for."""
+class View(msgspec.Struct, frozen=True):
+    """Whose sync it is, and what they asked for.
+
+    One is made for each answer, so it is a Struct: a frozen dataclass sets each field by a call.
+    """
 
     user_id: str
     device: Device

@@ -12,7 +12,8 @@ only while more to-device messages wait than one answer holds: how far those wer
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from homeserver.errors import InvalidParam
 
@@ -21,8 +22,7 @@ SLIDING_POS = re.compile(r"p(\d{1,18})_\d{1,18}_[0-9a-f]{8}", re.ASCII)
 TIMELINE_TOKEN = re.compile(r"t(-?\d{1,18})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class SyncToken:
+class SyncToken(msgspec.Struct, frozen=True):
     """How far a client has got."""
 
     position: int
