@@ -9,6 +9,7 @@ from aiohttp import web
 from client_api.auth import (
     authenticate_interactively,
     origin,
+    refuse_oauth,
     require_app_service,
     require_user,
 )
@@ -166,6 +167,10 @@ async def generate_login_token(request: web.Request) -> web.Response:
     """A token with which another client can log in once."""
     requester = await require_user(request)
     body = await read_json(request, optional=True)
+    try:
+        await refuse_oauth(request, requester)
+    except Forbidden as error:  # spec: 400 for who has no ability to make one
+        raise Forbidden(error.text, status=400) from error
     await authenticate_interactively(request, body, requester)
     request.app[RATE_LIMITS].check("login_token", requester.user_id)
 
