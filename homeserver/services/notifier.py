@@ -31,7 +31,7 @@ PRESENCE_SECONDS = 0.5
 WOKEN_AT_ONCE = 50
 # The answer to a send goes ahead of the sync that shows the event to the device which sent it:
 # clients match the two by the event's ID, and matrix-js-sdk cannot yet where a thread has it.
-SENDER_RESTS_SECONDS = 0.005
+SENDER_RESTS_SECONDS = 0.02
 
 Device = tuple[str, str | None]
 
@@ -75,14 +75,14 @@ class Waiter:
                 self._future = None
         return self.woken and not self._notifier.is_closed
 
-    def wake(self, least_rest: float = 0.0) -> None:
+    def wake(self) -> None:
         """There is something new: end the wait, now or when the device has rested."""
         if self.woken:
             return
         self.woken = True
         if self._future is None:
             return
-        rest = max(self._notifier.rest_seconds(self.device), least_rest)
+        rest = self._notifier.rest_seconds(self.device)
         if rest > 0:
             asyncio.get_running_loop().call_later(rest, self.finish)
         else:
@@ -102,8 +102,8 @@ class Notifier:
         self._rooms = rooms
         self._waiting: dict[str, set[Waiter]] = {}
         self._answered: OrderedDict[Device, float] = OrderedDict()
+        self._sent: OrderedDict[Device, float] = OrderedDict()
         self._to_wake: dict[str, None] = {}
-        self._senders: set[Device] = set()
         self._presence_changed: set[str] = set()
         self._presence_task: asyncio.Task[None] | None = None
         self.is_closed = False
@@ -142,36 +142,32 @@ class Notifier:
 
     def answered(self, user_id: str, device_id: str | None) -> None:
         """A device gets an answer now."""
-        now = asyncio.get_running_loop().time()
-        device = (user_id, device_id)
-        self._answered[device] = now
-        self._answered.move_to_end(device)
-        while self._answered:
-            oldest = next(iter(self._answered))
-            if now - self._answered[oldest] <= BUSY_SECONDS:
-                break
-            del self._answered[oldest]
+        _note(self._answered, (user_id, device_id), BUSY_SECONDS)
 
     def rest_seconds(self, device: Device) -> float:
-        """How much longer a device has to rest before its next answer."""
-        last = self._answered.get(device)
-        if last is None:
-            return 0.0
-        rest = min(len(self._answered) * REST_SECONDS_PER_DEVICE, LONGEST_REST_SECONDS)
-        return last + rest - asyncio.get_running_loop().time()
+        """How much longer a device has to rest before its next answer; nothing if not above 0."""
+        until = 0.0
+        answered = self._answered.get(device)
+        if answered is not None:
+            rest = len(self._answered) * REST_SECONDS_PER_DEVICE
+            until = answered + min(rest, LONGEST_REST_SECONDS)
+        sent = self._sent.get(device)
+        if sent is not None:
+            until = max(until, sent + SENDER_RESTS_SECONDS)
+        return until - asyncio.get_running_loop().time() if until else 0.0
 
     # ------------------------------------------------------------ waking
 
     def _on_notice(self, notice: Notice) -> None:
-        if not self._waiting:
-            return
         rooms: set[str] = set()
         users: set[str] = set()
         for _, record in notice.records:
             rooms.update(record.touched_rooms())
             users.update(record.touched_users())
-            if (sender := record.sent_by()) is not None and sender[0] in self._waiting:
-                self._senders.add(sender)
+            if (sender := record.sent_by()) is not None:
+                _note(self._sent, sender, SENDER_RESTS_SECONDS)
+        if not self._waiting:
+            return
         for room_id in rooms:
             users.update(self._waiting_in(room_id))
         self.wake(users)
@@ -205,11 +201,9 @@ class Notifier:
         for user_id in list(self._to_wake)[:WOKEN_AT_ONCE]:
             del self._to_wake[user_id]
             for waiter in self._waiting.get(user_id, ()):
-                waiter.wake(SENDER_RESTS_SECONDS if waiter.device in self._senders else 0.0)
+                waiter.wake()
         if self._to_wake:
             asyncio.get_running_loop().call_soon(self._wake_all)
-        else:
-            self._senders.clear()
 
     async def _tell_watchers(self) -> None:
         """Presence changes often and matters little, so it is gathered for a moment."""
@@ -224,3 +218,15 @@ class Notifier:
                 logger.exception("waking for presence failed")
                 continue
             self.wake(watchers | changed)
+
+
+def _note(moments: OrderedDict[Device, float], device: Device, keep_seconds: float) -> None:
+    """Note that something happens to a device now, and forget what is longer ago."""
+    now = asyncio.get_running_loop().time()
+    moments[device] = now
+    moments.move_to_end(device)
+    while True:
+        oldest = next(iter(moments))
+        if now - moments[oldest] <= keep_seconds:
+            return
+        del moments[oldest]

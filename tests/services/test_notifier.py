@@ -32,3 +32,20 @@ async def test_a_device_has_the_answer_to_its_send_before_its_sync_shows_the_eve
 
     assert woken[-1] == alice.device_id
     assert set(woken[:-1]) == {"OTHER", None, "answer"}
+
+
+async def test_a_sync_that_comes_before_the_answer_to_a_send_waits_for_it(
+    world: ReadingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "SENDER_RESTS_SECONDS", 100.0)
+    alice = await world.client("alice")
+    room_id = await world.room(alice.user_id, preset="public_chat")
+    rest = world.reading.notifier.rest_seconds
+
+    await alice.say(room_id, "hello")
+
+    assert rest((alice.user_id, alice.device_id)) > 50
+    assert rest((alice.user_id, "OTHER")) <= 0
+
+    monkeypatch.setattr(notifier, "SENDER_RESTS_SECONDS", 0.0)
+    assert rest((alice.user_id, alice.device_id)) <= 0
