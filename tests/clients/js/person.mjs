@@ -129,6 +129,39 @@ export class Person {
         return sent.event_id;
     }
 
+    /** Open a thread, as Element does when somebody wants to reply in it, and reply there. */
+    async reply(roomId, root, body) {
+        const room = this.room(roomId);
+        const thread = room.getThread(root) ?? room.createThread(root, room.findEventById(root), [], true);
+        await until(() => thread.initialEventsFetched, "the beginning of the thread");
+        const txnId = this.client.makeTxnId();
+        let eventId;
+        try {
+            const sent = await this.client.sendMessage(roomId, root, { msgtype: "m.text", body }, txnId);
+            eventId = sent.event_id;
+        } catch (error) {
+            // matrix-js-sdk does so where a sync shows the reply before the send is answered.
+            if (!/not a local echo/.test(error.message)) throw error;
+            const mine = (event) => event.getUnsigned().transaction_id === txnId;
+            eventId = (await until(() => thread.events.find(mine), "the reply")).getId();
+        }
+        await this.seesReply(roomId, root, eventId);
+        return eventId;
+    }
+
+    /**
+     * Wait until a reply is the latest of its thread.
+     *
+     * matrix-js-sdk asks for a thread once, and loses or counts twice what comes while it does,
+     * with any server: only after that the next reply may come.
+     */
+    async seesReply(roomId, root, eventId) {
+        const thread = await until(() => this.room(roomId).getThread(root), "the thread");
+        await until(() => thread.initialEventsFetched, "the beginning of the thread");
+        await until(() => thread.replyToEvent?.getId() === eventId, "the latest reply");
+        return thread;
+    }
+
     /** An event as this person sees it, decrypted, once it is there. */
     async sees(roomId, eventId) {
         const event = await until(() => this.room(roomId)?.findEventById(eventId), `event ${eventId}`);
