@@ -11,13 +11,13 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import orjson
 import structlog
+from msgspec import Struct
 from yarl import URL
 
 from federation.connections import CONNECT_TIMEOUT_SECONDS, Connections
@@ -46,8 +46,7 @@ DOWN = frozenset({502, 503, 504})  # a proxy whose server does not answer
 TOO_MANY_REQUESTS = 429
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(Struct, frozen=True):
     method: str
     destination: str
     target: str

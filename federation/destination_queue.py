@@ -11,10 +11,10 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from msgspec import Struct
 
 from federation.client import FederationClient
 from federation.errors import FederationFailure, PeerError
@@ -41,8 +41,7 @@ MAX_REASON_LENGTH = 200
 LEFT_OUT = "the instance takes no transaction that has it"
 
 
-@dataclass(frozen=True, slots=True)
-class QueueParts:
+class QueueParts(Struct, frozen=True):
     """What all queues share."""
 
     database: Database

@@ -6,7 +6,8 @@ Spec: server-server API, resolving server names.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from federation.errors import Permanent
 from federation.resolver import Resolver, in_order
@@ -17,8 +18,7 @@ DEFAULT_PORT = 8448
 MAX_PORT = 65_535
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """Where to connect (``host``, a name or an IP address, and ``port``) and as whom to address it.
 
     ``host_header`` goes into the request; ``tls_name`` is what the certificate must be good for.

@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
 import structlog
+from msgspec import Struct, field
 
 from federation.errors import FederationFailure
 from federation.fetching import Fetching
@@ -53,15 +53,13 @@ MAX_QUEUE = 500  # events of one room held in memory; the rest waits in the data
 EduHandler = Callable[[str, dict[str, Any]], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Struct, frozen=True):
     inbox_id: int
     origin: str
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class JoinInProgress:
+class JoinInProgress(Struct, frozen=True):
     """A room that we are about to be in: others may send us its events already."""
 
     version: RoomVersion

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from homeserver.errors import LimitExceeded
 
@@ -57,8 +58,7 @@ class BodiesUnderWay:
                 del self._by_caller[caller]
 
 
-@dataclass(slots=True)
-class _Instance:
+class _Instance(Struct):
     running: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     requests: int = 0  # running and waiting
     size: int = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import hdrs
@@ -14,6 +13,7 @@ from aiohttp.multipart import (
     content_disposition_filename,
     parse_content_disposition,
 )
+from msgspec import Struct
 from multidict import CIMultiDictProxy
 
 from federation.client import FederationClient
@@ -30,8 +30,7 @@ EXTRA_SECONDS = 10.0  # beyond what the other side waits for an upload
 REDIRECT_TIMEOUT = aiohttp.ClientTimeout(total=600.0, sock_connect=10.0, sock_read=30.0)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenFile:
+class OpenFile(Struct, frozen=True):
     """A file on its way.  Implements :class:`homeserver.services.media.RemoteFile`."""
 
     content_type: str | None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import structlog
+from msgspec import Struct
 
 from federation.errors import FederationFailure
 from federation.keyring import Keyring
@@ -26,8 +26,7 @@ logger = structlog.get_logger(__name__)
 AT_ONCE = 10  # servers that are asked at the same time for one query
 
 
-@dataclass(frozen=True, slots=True)
-class KeyQuery:
+class KeyQuery(Struct, frozen=True):
     """What is asked of one server: key IDs, each with a time (ms) until which it should be valid.
 
     No key IDs: all keys.  ``least`` is the time for those that come without one; 0 means now.

@@ -6,9 +6,9 @@ Spec: server-server API, request authentication.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 
 from homeserver.protocol.signing import SigningKey
 
@@ -29,8 +29,7 @@ class BadHeader(ValueError):
     """An Authorization header is not of the X-Matrix scheme, or lacks something."""
 
 
-@dataclass(frozen=True, slots=True)
-class XMatrix:
+class XMatrix(Struct, frozen=True):
     """The parameters of one X-Matrix header.  Servers before v1.3 name no destination."""
 
     origin: str

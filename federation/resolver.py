@@ -10,13 +10,13 @@ import random
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import aiodns
 import pycares
 import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
+from msgspec import Struct
 
 from federation.caching import ExpiringCache
 from federation.ip_ranges import AddressGuard, parse_ip
@@ -42,8 +42,7 @@ class DnsFailure(OSError):
     """A name could not be looked up, or has no address."""
 
 
-@dataclass(frozen=True, slots=True)
-class SrvRecord:
+class SrvRecord(Struct, frozen=True):
     """One SRV record.  Spec: RFC 2782."""
 
     priority: int
@@ -52,8 +51,7 @@ class SrvRecord:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Zone:
+class Zone(Struct, frozen=True):
     """A private zone: its suffix, and the address of all its names, or who is to be asked."""
 
     suffix: str

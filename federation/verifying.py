@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.signing import BadSignature, VerifyKey
 
@@ -18,8 +19,7 @@ CHUNK = 32
 MAX_THREADS = 8
 
 
-@dataclass(slots=True)
-class _Check:
+class _Check(Struct):
     key: VerifyKey
     message: bytes
     signature: bytes

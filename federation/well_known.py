@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import aiohttp
 import structlog
+from msgspec import Struct
 from yarl import URL
 
 from federation.caching import ExpiringCache
@@ -48,8 +48,7 @@ class NoDelegation(Exception):
         self.definite = definite
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     delegated: str | None
     fresh_until: float
     expires: float

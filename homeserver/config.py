@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from msgspec import Struct
 
 from homeserver.config_accounts import (
     EmailConfig,
@@ -55,8 +56,7 @@ class ConfigError(Exception):
         self.problems = problems
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where a listener listens."""
 
     host: str
@@ -72,16 +72,14 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class TlsConfig:
+class TlsConfig(Struct, frozen=True):
     """``listen.tls``."""
 
     certificate: Path | None
     key: Path | None
 
 
-@dataclass(frozen=True, slots=True)
-class ListenConfig:
+class ListenConfig(Struct, frozen=True):
     """``listen``."""
 
     client: Address
@@ -90,32 +88,28 @@ class ListenConfig:
     trusted_proxies: tuple[IPNetwork, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseConfig:
+class DatabaseConfig(Struct, frozen=True):
     """``database``."""
 
     dsn: str | None
     max_connections: int
 
 
-@dataclass(frozen=True, slots=True)
-class RateConfig:
+class RateConfig(Struct, frozen=True):
     """One of ``rate_limits``."""
 
     per_second: float
     burst: int
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimitsConfig:
+class RateLimitsConfig(Struct, frozen=True):
     """``rate_limits``; ``rates`` by action."""
 
     enabled: bool
     rates: Mapping[str, RateConfig]
 
 
-@dataclass(frozen=True, slots=True)
-class FederationConfig:
+class FederationConfig(Struct, frozen=True):
     """``federation``."""
 
     allow_private_networks: bool
@@ -128,8 +122,7 @@ class FederationConfig:
     max_response_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequestsConfig:
+class RequestsConfig(Struct, frozen=True):
     """``consent.requests``."""
 
     expire_after_days: int
@@ -139,8 +132,7 @@ class RequestsConfig:
     per_instance: RateConfig
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentConfig:
+class ConsentConfig(Struct, frozen=True):
     """``consent``; ``defaults`` by scope: a preset's name, or an answer for each tier."""
 
     cross_instance: str
@@ -150,8 +142,7 @@ class ConsentConfig:
     requests: RequestsConfig
 
 
-@dataclass(frozen=True, slots=True)
-class ExportsConfig:
+class ExportsConfig(Struct, frozen=True):
     """``exports``."""
 
     keep_hours: int
@@ -169,30 +160,26 @@ class PolicyConfig:
     list_account: str
 
 
-@dataclass(frozen=True, slots=True)
-class ModerationConfig:
+class ModerationConfig(Struct, frozen=True):
     """``moderation``."""
 
     keep_flagged_days: int
     keep_decided_days: int
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyServerConfig:
+class PolicyServerConfig(Struct, frozen=True):
     """``policy_server``."""
 
     enabled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ThirdPartyInvitesConfig:
+class ThirdPartyInvitesConfig(Struct, frozen=True):
     """``third_party_invites``."""
 
     identity_servers: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class PresenceConfig:
+class PresenceConfig(Struct, frozen=True):
     """``presence``."""
 
     enabled: bool
@@ -208,23 +195,20 @@ class VoipConfig:
     rtc_transports: list[dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class RoomsConfig:
+class RoomsConfig(Struct, frozen=True):
     """``rooms``."""
 
     default_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class LogConfig:
+class LogConfig(Struct, frozen=True):
     """``log``."""
 
     format: str
     level: str
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """The whole configuration, defaults filled in."""
 
     server_name: str

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from homeserver.protocol.email_addresses import InvalidEmailAddress, parse_sender
 
 PORTS = {"none": 25, "starttls": 587, "tls": 465}
 
 
-@dataclass(frozen=True, slots=True)
-class InvitationsConfig:
+class InvitationsConfig(Struct, frozen=True):
     """``registration.invitations``; ``enabled`` with what null means filled in."""
 
     enabled: bool
@@ -21,8 +22,7 @@ class InvitationsConfig:
     max_days: int
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationConfig:
+class RegistrationConfig(Struct, frozen=True):
     """``registration``; each of the terms as it stands in the YAML."""
 
     mode: str
@@ -62,8 +62,7 @@ class EmailConfig:
     next_link_urls: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class SupportConfig:
+class SupportConfig(Struct, frozen=True):
     """``support``; each of the contacts as it stands in the YAML."""
 
     contacts: list[dict[str, Any]]
@@ -71,8 +70,7 @@ class SupportConfig:
     identity_server: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class EncryptionConfig:
+class EncryptionConfig(Struct, frozen=True):
     """``encryption``."""
 
     dehydrated_devices: bool

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionConfig:
+class RetentionConfig(Struct, frozen=True):
     """``retention``; None: for ever, or no limit."""
 
     default_ms: int | None
@@ -15,8 +14,7 @@ class RetentionConfig:
     redacted_content_after_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerNoticesConfig:
+class ServerNoticesConfig(Struct, frozen=True):
     """``server_notices``."""
 
     account: str | None
@@ -26,8 +24,7 @@ class ServerNoticesConfig:
     room_topic: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulingConfig:
+class SchedulingConfig(Struct, frozen=True):
     """``scheduling``."""
 
     max_delay_ms: int
@@ -35,16 +32,14 @@ class SchedulingConfig:
     keep_finished_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class WebhooksConfig:
+class WebhooksConfig(Struct, frozen=True):
     """``webhooks``."""
 
     allow_private_networks: bool
     keep_log_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PushConfig:
+class PushConfig(Struct, frozen=True):
     """``push``."""
 
     allow_private_networks: bool
@@ -55,15 +50,13 @@ class PushConfig:
     email_text: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LimitsConfig:
+class LimitsConfig(Struct, frozen=True):
     """``limits``."""
 
     request_body_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class WebSocketConfig:
+class WebSocketConfig(Struct, frozen=True):
     """``websocket``."""
 
     max_frame_bytes: int

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.config_storage import S3Config, s3_config
 from homeserver.durations import in_ms
@@ -12,8 +13,7 @@ from homeserver.durations import in_ms
 DIRECTORY, MEDIA_KEYS = "media", "media.keys"
 
 
-@dataclass(frozen=True, slots=True)
-class UploadsConfig:
+class UploadsConfig(Struct, frozen=True):
     """``media.uploads``: those that are not finished, of each user."""
 
     expire_after_ms: int
@@ -21,24 +21,21 @@ class UploadsConfig:
     max_unfinished_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class CreateConfig:
+class CreateConfig(Struct, frozen=True):
     """``media.create``: media IDs given out before their content comes, of each user."""
 
     expire_after_ms: int
     max_pending: int
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteConfig:
+class RemoteConfig(Struct, frozen=True):
     """``media.remote``: copies of other servers' files; None: for ever, and any amount."""
 
     keep_ms: int | None
     max_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class MediaConfig:
+class MediaConfig(Struct, frozen=True):
     """``media``; ``directory``: in ``data_dir``; ``quota_bytes``, ``max_files`` None: no limit."""
 
     directory: Path

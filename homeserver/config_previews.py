@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import ip_network
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class UrlPreviewsConfig:
+
+class UrlPreviewsConfig(Struct, frozen=True):
     """``url_previews``; hosts are globs, networks are CIDR."""
 
     enabled: bool

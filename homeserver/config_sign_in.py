@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from msgspec import Struct
+
 
 @dataclass(frozen=True, slots=True)
 class SignInConfig:
@@ -15,8 +17,7 @@ class SignInConfig:
     redirect_urls: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class OAuthConfig:
+class OAuthConfig(Struct, frozen=True):
     """``oauth``.  ``client_hosts`` None: any; ``refresh_token_lifetime_ms`` None: for ever."""
 
     DURATIONS: ClassVar = (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from aiohttp import hdrs, web
+from msgspec.structs import asdict
 
 from client_api.admin.routing import AdminRoutes, require_admin
 from homeserver.app_keys import MEDIA_GATE

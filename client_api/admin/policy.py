@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import asdict
 
 from client_api.admin.routing import AdminRoutes, require_admin
 from homeserver.app_keys import DATABASE, POLICY, RULE_FILE

@@ -7,10 +7,10 @@ A list is named by the room as it is configured, or by its import's name.  See
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import asdict
 
 from client_api.admin.routing import AdminRoutes, require_admin
 from homeserver.app_keys import POLICY_LISTS, POLICY_PREVIEWS

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from aiohttp import web
+from msgspec.structs import asdict
 
 from client_api.auth import require_user
 from client_api.comity.routing import ComityRoutes

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, cast, get_args, get_type_hints
 
 import msgspec
 from aiohttp import web
+from msgspec import Struct
 from typing_extensions import TypeVar
 
 from client_api.conversations import answers
@@ -101,8 +101,7 @@ class Call(Generic[B, Q]):
         return parse_person(self._parts[name], name)
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """What the OpenAPI document says of a route.
 
     ``scope`` None: open to all.  ``answer`` None: raw, of ``media_type``.
@@ -124,8 +123,7 @@ class Operation:
     takes: str | None = None  # the type of a body that is not JSON, which the handler reads itself
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How an operation is answered."""
 
     scope: str | None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from aiohttp import web
+from msgspec import Struct
 
 from client_api.auth import access_token, origin
 from client_api.conversations.keys import API_TOKENS, APPLICATIONS
@@ -22,8 +22,7 @@ COMITY_USER = "Comity-User"
 VOID = "This API token is not known here, was revoked or has expired"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """The caller of an operation.
 
     ``acting``: the user for whom the caller acts; None: an application that named none.

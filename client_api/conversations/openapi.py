@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import Struct
 
 from client_api.conversations.api import PREFIX, Operation
 from client_api.conversations.idempotency import IDEMPOTENCY_KEY
@@ -60,8 +60,7 @@ class Family(Protocol):
     operations: list[Operation]
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(Struct, frozen=True):
     """What a document says of the whole API."""
 
     prefix: str

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from client_api.auth import require_user
 from client_api.matrix.parsing import path_room_id

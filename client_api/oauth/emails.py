@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import html
 import secrets
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from client_api.oauth.visits import Visit
 from client_api.web import link_code, plain_page
@@ -40,8 +41,7 @@ SENT = plain_page.STATUS.format(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """A session of validating an address, as a form has it."""
 
     sid: str

@@ -6,9 +6,9 @@ Clients lead here with ``prompt=create``.  Spec: client-server API, user registr
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
 
 from aiohttp import web
+from msgspec import Struct
 
 from client_api.oauth import emails, visits
 from client_api.oauth.emails import Proof
@@ -50,8 +50,7 @@ CODE = """<div class="field">
 </div>"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(Struct, frozen=True):
     """What a newcomer has filled in."""
 
     username: str = ""
@@ -63,8 +62,7 @@ class _Choice:
     link_code: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
+class _Rules(Struct, frozen=True):
     """What a newcomer needs here: whether a code can, or must, be given; an e-mail address."""
 
     code_possible: bool

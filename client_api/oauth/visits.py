@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import html
-from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
 
 from aiohttp import hdrs, web
+from msgspec import Struct
 
 from client_api.auth import origin
 from client_api.web import account_cookie, plain_page
@@ -26,8 +26,7 @@ FORM_TOKEN = "form_token"
 FORM_TOKEN_FIELD = '<input type="hidden" name="form_token" value="{token}">'
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(Struct, frozen=True):
     """A browser at a page of ours; ``fresh``: it has just been given its cookie."""
 
     request: web.Request

@@ -6,9 +6,9 @@ It works without scripts, so on any browser.  See ``docs/accounts.md``.
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
 
 from aiohttp import web
+from msgspec import Struct
 
 from client_api.web import plain_page
 from homeserver.app_keys import CONFIG, INVITATIONS, PROFILES, RATE_LIMITS, REGISTRATION, TERMS
@@ -71,8 +71,7 @@ class Void(MatrixError):
     errcode, status = "M_FORBIDDEN", 410
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(Struct, frozen=True):
     """What a newcomer has filled in."""
 
     username: str = ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import hdrs, web
+from msgspec import Struct
 
 DIRECTORY = Path(__file__).parent / "static"
 
@@ -23,8 +23,7 @@ PAGE_HEADERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class StaticFile:
+class StaticFile(Struct, frozen=True):
     """A file's bytes, plain and compressed, and the ETag of what is in it."""
 
     content_type: str

@@ -14,13 +14,13 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import click
 import yaml
+from msgspec import Struct
 
 from homeserver.cli.demo_steps import (
     FORBIDDEN_WORD,
@@ -55,8 +55,7 @@ POLICY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where an instance listens, and what it is called."""
 
     name: str

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 import yaml
 
 from homeserver.cli import config_option, default_config_path
@@ -163,7 +164,7 @@ def _on_database(config: Config, rules_path: Path | None, days: float) -> None:
         # The parts that look facts up are those of the rules under test.
         policy = dataclasses.replace(config.policy, rules=[])
         wiring = Wiring(
-            dataclasses.replace(config, policy=policy), database, load_signing_keys(config)
+            msgspec.structs.replace(config, policy=policy), database, load_signing_keys(config)
         )
         try:
             wiring.policy.replace_rules(_rule_set(run_rules))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
+
+from msgspec import Struct
 
 from homeserver.protocol.events import Event
 
@@ -40,8 +41,7 @@ REASONS = frozenset(
 Media = Literal["audio", "video"]
 
 
-@dataclass(frozen=True, slots=True)
-class CallStep:
+class CallStep(Struct, frozen=True):
     """What an event says of a call.  ``key``: the call's name within all rooms.
 
     ``description``: of an invite or an answer, the session description (SDP).

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.globs import star_source
@@ -28,8 +29,7 @@ class BadFilter(ValueError):
     """A filter that is not as the spec has it; the text names the property."""
 
 
-@dataclass(frozen=True, slots=True)
-class TypeSet:
+class TypeSet(Struct, frozen=True):
     """Event types, some of them with ``*`` as a wildcard."""
 
     exact: frozenset[str] = frozenset()
@@ -59,8 +59,7 @@ class TypeSet:
         return not self.exact and not self.wildcards
 
 
-@dataclass(frozen=True, slots=True)
-class EventFilter:
+class EventFilter(Struct, frozen=True):
     """Which events to include, by sender and type, and how many.
 
     Spec: client-server API, ``EventFilter``.  ``None`` for a list means that it is absent, and then
@@ -92,8 +91,7 @@ class EventFilter:
         return self.senders == frozenset() or (self.types is not None and self.types.is_empty)
 
 
-@dataclass(frozen=True, slots=True)
-class RelatedBy:
+class RelatedBy(Struct, frozen=True):
     """That an event is to have relations: of some types, by some senders; None: of any, by any.
 
     Not of the specification any more (MSC3856): clients of servers without a list of threads ask
@@ -104,8 +102,7 @@ class RelatedBy:
     senders: frozenset[str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class RoomEventFilter(EventFilter):
+class RoomEventFilter(EventFilter, frozen=True):
     """Which events of which rooms to include.
 
     Spec: client-server API, ``RoomEventFilter``.
@@ -141,8 +138,7 @@ class RoomEventFilter(EventFilter):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SyncFilter:
+class SyncFilter(Struct, frozen=True):
     """What a client wants of ``/sync``.  Spec: client-server API, ``Filter``."""
 
     presence: EventFilter = EventFilter()

@@ -7,8 +7,9 @@ ciphertext of an encrypted message, since the servers have to read them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 EXPIRES = ("dev.comity.expires", "expires")
 VIEW_ONCE = ("dev.comity.view_once", "view_once")
@@ -23,8 +24,7 @@ class BadEnd(ValueError):
     """A field does not say what it must; the text says what is allowed."""
 
 
-@dataclass(frozen=True, slots=True)
-class MessageEnd:
+class MessageEnd(Struct, frozen=True):
     """When a message ends.  ``after_ms``: after it was sent, or first read; None: no timer."""
 
     after_ms: int | None

@@ -7,8 +7,9 @@ before they were in the spec are read as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 USER, SERVER, ROOM = "user", "server", "room"
 KINDS = (USER, SERVER, ROOM)
@@ -20,8 +21,7 @@ MAX_ENTITY_BYTES = 255
 MAX_REASON_LENGTH = 500
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyRule:
+class PolicyRule(Struct, frozen=True):
     """Whom a list recommends to ban: a glob over user IDs, server names, room IDs and aliases."""
 
     kind: str

@@ -6,8 +6,9 @@ Spec: server-server API, policy servers; client-server API, ``m.room.policy``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.protocol.canonical import essential_json
 from homeserver.protocol.events import BadEvent, Event, JsonObject, StateKey, check_format
@@ -25,8 +26,7 @@ from homeserver.protocol.signing import (
 POLICY: StateKey = ("m.room.policy", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Appointment:
+class Appointment(Struct, frozen=True):
     """The server that a room has made its policy server, and its key as the state has it.
 
     The text need not be a key at all: no signature is valid then.

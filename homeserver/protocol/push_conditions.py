@@ -10,8 +10,9 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.globs import glob_to_regex, is_glob, word_matcher
@@ -32,8 +33,7 @@ COMPARISONS: dict[str | None, Callable[[int, int], bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RoomPushContext:
+class RoomPushContext(Struct, frozen=True):
     """What conditions ask about the room in which the event is."""
 
     member_count: int
@@ -41,8 +41,7 @@ class RoomPushContext:
     notification_levels: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class UserPushContext:
+class UserPushContext(Struct, frozen=True):
     """What conditions ask about the user whom the event may notify."""
 
     user_id: str

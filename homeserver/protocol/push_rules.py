@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.push_conditions import (
@@ -70,8 +71,7 @@ __all__ = [
 TOKEN = re.compile(r"[a-z0-9_]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Actions:
+class Actions(Struct, frozen=True):
     """How a rule that matched notifies."""
 
     actions: tuple[Any, ...]  # as the rule has them
@@ -100,8 +100,7 @@ class Actions:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _CompiledRule:
+class _CompiledRule(Struct, frozen=True):
     conditions: tuple[Condition, ...]
     actions: Actions | None
 

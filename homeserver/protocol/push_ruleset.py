@@ -6,8 +6,10 @@ Spec: client-server API, push rules API.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from homeserver.protocol.identifiers import InvalidIdentifier, RoomId, UserId
 from homeserver.protocol.json_types import JsonObject
@@ -34,8 +36,7 @@ class UnknownRule(LookupError):
     """There is no rule of that kind and ID."""
 
 
-@dataclass(frozen=True, slots=True)
-class PushDeviations:
+class PushDeviations(Struct, frozen=True):
     """What a user changed.  Never changed itself: changes make another one.
 
     ``rules``: the user's own, per kind, the most important first.

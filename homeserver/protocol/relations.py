@@ -6,8 +6,9 @@ Spec: client-server API, forming relationships between events.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.protocol.events import Event
 
@@ -18,8 +19,7 @@ REFERENCE = "m.reference"
 MAX_ID_LENGTH = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(Struct, frozen=True):
     """What an event says it is to another one."""
 
     rel_type: str

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 RETENTION_TYPES = ("m.room.retention", "org.matrix.msc1763.retention")
 MOST_MS = 2**53 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionPolicy:
+class RetentionPolicy(Struct, frozen=True):
     """What a room asks for, in ms; None: nothing."""
 
     max_lifetime: int | None = None
     min_lifetime: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionLimits:
+class RetentionLimits(Struct, frozen=True):
     """What the instance's admin allows, in ms.
 
     ``default``: for rooms that ask for nothing; ``least``, ``most``: for all.  None: no limit.

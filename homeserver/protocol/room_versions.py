@@ -5,8 +5,10 @@ Ask ``version.restricted_join_rule``, never ``version >= 8``.  Spec: room versio
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
 class EventIdFormat(Enum):
@@ -25,8 +27,7 @@ class StateResolution(Enum):
     V2_1 = "v2.1"
 
 
-@dataclass(frozen=True, slots=True)
-class RoomVersion:
+class RoomVersion(Struct, frozen=True):
     """The behaviours in which room versions differ, named after what they switch on."""
 
     identifier: str

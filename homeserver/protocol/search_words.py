@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import re2
+from msgspec import Struct
 
 MAX_WORD_LENGTH = 64
 MAX_WORDS = 4_000  # of one text
@@ -23,8 +23,7 @@ RUN = re2.compile(rf"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 UNSPACED = re2.compile(rf"^[{_UNSPACED}]")
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(Struct, frozen=True):
     """A word that is searched; ``prefix``: words that begin so are meant as well."""
 
     word: str

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.protocol.glob_index import GlobIndex
 
@@ -29,8 +30,7 @@ class InvalidIdentifier(ValueError):
     """The text is not an identifier of the kind that it was taken for."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerName:
+class ServerName(Struct, frozen=True):
     """A server name in its parts; an IPv6 host keeps its brackets."""
 
     host: str

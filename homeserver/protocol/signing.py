@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from msgspec import Struct
 from nacl import bindings
 from nacl.exceptions import BadSignatureError, CryptoError
 
@@ -42,8 +43,7 @@ class BadKey(ValueError):
     """A text is not a key, or not a file of keys."""
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyKey:
+class VerifyKey(Struct, frozen=True):
     """The public half of an Ed25519 key."""
 
     data: bytes

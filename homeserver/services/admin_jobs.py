@@ -7,10 +7,11 @@ that is cut off is done again, so it must bear that.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.errors import MatrixError, NotFound
 from homeserver.storage import admin_jobs as storage
@@ -24,8 +25,7 @@ FIRST_PAUSE_MS = 1_000
 MAX_ERROR_LENGTH = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """What a step has done, and where the next one begins."""
 
     done: int

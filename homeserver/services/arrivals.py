@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.auth_rules import (
@@ -79,8 +79,7 @@ class InvitedUsers(Protocol):
         """Accept an invite of one of ours, or soft-fail it: its sender did not ask us first."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Before:
+class _Before(Struct, frozen=True):
     """The state before an event.  ``snapshot_id`` is None if it is not stored yet."""
 
     state: State

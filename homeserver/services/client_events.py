@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import orjson
+from msgspec import Struct, field
 
 from homeserver.protocol.events import Event, JsonObject, client_event, redacted_copy
 from homeserver.protocol.filters import SyncFilter
@@ -25,16 +25,14 @@ CACHED_PREVIOUS = 20_000
 _OPTION = orjson.OPT_NON_STR_KEYS  # which also takes keys that are checked identifiers
 
 
-@dataclass(frozen=True, slots=True)
-class Previous:
+class Previous(Struct, frozen=True):
     """What a state event replaced."""
 
     event_id: str
     stored: StoredEvent | None
 
 
-@dataclass(slots=True)
-class Beside:
+class Beside(Struct):
     """What goes into the ``unsigned`` of some events, read before they are serialised."""
 
     previous: dict[str, Previous] = field(default_factory=dict)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 
 import asyncpg
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from homeserver.errors import BadJson, Forbidden, InvalidParam, MatrixError, UnsupportedRoomVersion
 from homeserver.protocol.auth_rules import Rejected, check_auth
@@ -47,8 +48,7 @@ PRESETS: dict[str, dict[str, JsonObject]] = {
 PRESETS["trusted_private_chat"] = PRESETS["private_chat"]
 
 
-@dataclass(frozen=True, slots=True)
-class InitialState:
+class InitialState(Struct, frozen=True):
     """One state event asked for at creation."""
 
     type: str
@@ -56,8 +56,7 @@ class InitialState:
     content: JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class RoomRequest:
+class RoomRequest(Struct, frozen=True):
     """What a client asks for, types checked."""
 
     version: str | None = None

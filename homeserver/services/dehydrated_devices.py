@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import orjson
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, InvalidParam, MatrixError, NotFound, TooLarge
 from homeserver.protocol.events import JsonObject
@@ -29,8 +29,7 @@ from homeserver.storage.to_device import get_messages
 MAX_DEVICE_DATA_BYTES = 262_144
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceUpload:
+class DeviceUpload(Struct, frozen=True):
     """A device as its client puts it here, with its keys."""
 
     device_id: str
@@ -41,8 +40,7 @@ class DeviceUpload:
     display_name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceEvents:
+class DeviceEvents(Struct, frozen=True):
     """Messages, and how far they reach; ``more`` if others may follow."""
 
     events: list[JsonObject]

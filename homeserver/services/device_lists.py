@@ -7,7 +7,8 @@ management.  What comes from other instances is in :mod:`homeserver.services.rem
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.outgoing import EduQueue
@@ -24,8 +25,7 @@ DEVICE_LIST_UPDATE = "m.device_list_update"
 SIGNING_KEY_UPDATE = "m.signing_key_update"
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceListChanges:
+class DeviceListChanges(Struct, frozen=True):
     """Whose keys a client must fetch again, and whose it may forget."""
 
     changed: list[str]

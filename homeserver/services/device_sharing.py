@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 
 import structlog
+from msgspec import Struct
 
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.remote_devices import RemoteDevices
@@ -24,8 +24,7 @@ from homeserver.storage.log import Log, Notice
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Join:
+class _Join(Struct, frozen=True):
     room_id: str
     user_id: str
     position: int

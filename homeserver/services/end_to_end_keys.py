@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from homeserver.errors import InvalidParam, MatrixError, NotFound, TooLarge
 from homeserver.protocol.events import JsonObject
@@ -56,24 +57,21 @@ def no_devices(user_id: str) -> JsonObject:
     return {"user_id": user_id, "stream_id": 0, "devices": []}
 
 
-@dataclass(slots=True)
-class KeyQueryResult:
+class KeyQueryResult(Struct):
     """What was found, and the instances that did not answer."""
 
     keys: PublishedKeys = field(default_factory=PublishedKeys)
     failures: dict[str, JsonObject] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class ClaimResult:
+class ClaimResult(Struct):
     """The keys that were claimed, and the instances that did not answer."""
 
     one_time_keys: Claimed = field(default_factory=dict)
     failures: dict[str, JsonObject] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyCounts:
+class KeyCounts(Struct, frozen=True):
     """For a sync: the unclaimed one-time keys of a device, and its unused fallback keys."""
 
     one_time_keys: dict[str, int]

@@ -7,9 +7,10 @@ of each exactly once, however large the gap.  Spec: client-server API, ``GET /ev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.events import JsonObject, stripped_state
@@ -38,8 +39,7 @@ _Told = tuple[int, Any]
 """The position of an event, and the event as its reader gets it."""
 
 
-@dataclass(slots=True)
-class _Part:
+class _Part(Struct):
     """What happened at ``since < position <= upto``."""
 
     chunk: list[Any]

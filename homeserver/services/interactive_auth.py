@@ -14,10 +14,10 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from msgspec import Struct, field
 
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError, MissingParam, NotFound
 from homeserver.protocol.events import JsonObject
@@ -52,8 +52,7 @@ What it returns is kept as the stage's result; a :class:`MatrixError` says why i
 Flows = Sequence[Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """What is to be authenticated: method and path, the body without ``auth``, and for whom.
 
     ``params``: what the stages show, stage -> parameters.
@@ -117,15 +116,13 @@ class AuthenticationRequired(MatrixError):
         return {"errcode": self._cause.errcode, "error": self._cause.text, **self._body}
 
 
-@dataclass(slots=True)
-class _Attempt:
+class _Attempt(Struct):
     session: UiaSession
     stored: bool
     results: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(Struct):
     """What a stage waits for outside; ``created_at`` in milliseconds."""
 
     stage: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
 from homeserver.storage import accounts as account_storage
@@ -21,8 +22,7 @@ MAX_USES = 100
 MAX_NOTE_LENGTH = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """``registration.invitations``."""
 
     enabled: bool

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.protocol.events import Event
 
@@ -21,8 +23,7 @@ class Action(Enum):
     REJECT = "reject"  # the auth rules refused it
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """The verdict on an event, and the rule and reason if it is not simply accepted."""
 
     action: Action

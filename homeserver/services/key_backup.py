@@ -6,10 +6,10 @@ Spec: client-server API, server-side key backups.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import orjson
+from msgspec import Struct
 
 from homeserver.errors import BadJson, InvalidParam, MatrixError, MissingParam, NotFound, TooLarge
 from homeserver.protocol.events import JsonObject
@@ -35,8 +35,7 @@ class WrongVersion(MatrixError):
         super().__init__("That is not the current backup", current_version=str(current))
 
 
-@dataclass(frozen=True, slots=True)
-class BackupState:
+class BackupState(Struct, frozen=True):
     """What a client is told after a change: ``etag`` is another one after each."""
 
     etag: str

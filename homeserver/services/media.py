@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
+from msgspec import Struct, field
 
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError, NotFound, TooLarge
 from homeserver.protocol.identifiers import is_valid_server_name
@@ -96,31 +96,27 @@ class MediaJudge(Protocol):
         """Look up what was decided."""
 
 
-@dataclass(frozen=True, slots=True)
-class PendingLimits:
+class PendingLimits(Struct, frozen=True):
     """For media IDs given out first: for how long (ms), and how many to one user at once."""
 
     expire_after_ms: int = 24 * 3_600_000
     most: int = 20
 
 
-@dataclass(frozen=True, slots=True)
-class MediaFile:
+class MediaFile(Struct, frozen=True):
     """A file that can be served."""
 
     row: MediaRow
     blob: MediaBlob
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedMedia(MediaRow):
+class ReceivedMedia(MediaRow, frozen=True):
     """A file that is stored and not noted yet.  ``stray_id``: what keeps its bytes meanwhile."""
 
     stray_id: int = 0
 
 
-@dataclass(slots=True)
-class _Awaited:
+class _Awaited(Struct):
     """An upload for which some wait."""
 
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -144,7 +140,7 @@ class MediaService:
         clock_ms: Callable[[], int],
         gate: MediaJudge | None = None,
         limits: MediaLimits | None = None,
-        pending: PendingLimits = PendingLimits(),
+        pending: PendingLimits | None = None,
     ) -> None:
         """``max_upload_bytes``: the largest file that is fetched; ``limits``: of uploads."""
         self.server_name = server_name
@@ -161,7 +157,7 @@ class MediaService:
         self.limits = limits or MediaLimits(
             database=database, default=Allowance(None, None, max_upload_bytes)
         )
-        self._pending = pending
+        self._pending = pending or PendingLimits()
         self._awaited: dict[str, _Awaited] = {}
         self._fetches: SharedTasks[tuple[str, str], MediaRow] = SharedTasks("fetch media")
         self.on_fetched: list[Callable[[int], None]] = []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import MatrixError
 from homeserver.services.media_stores import LOCAL, MediaStore
@@ -28,8 +28,7 @@ class MediaDamaged(MatrixError):
     status = 500
 
 
-@dataclass(frozen=True, slots=True)
-class MediaBlob:
+class MediaBlob(Struct, frozen=True):
     """A file by its place.  Whether it is sealed is looked up when it is opened: that may change.
 
     ``path``: its place without what tells that it is sealed.  ``sealed``: whether it is, most

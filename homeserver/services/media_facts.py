@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from msgspec import Struct
 from PIL import Image
 
 from homeserver.services.media_blobs import MediaBlob
@@ -34,8 +34,7 @@ START_OF_SCAN = b"\xff\xda"  # never within the compressed data
 MAX_HASHED_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class MediaFacts:
+class MediaFacts(Struct, frozen=True):
     """A file as policy sees it."""
 
     mime_type: str  # by content; application/octet-stream: unknown, or encrypted
@@ -46,8 +45,7 @@ class MediaFacts:
     perceptual_hash: int | None = None  # 64 bits, of images; alike ones differ in few of them
 
 
-@dataclass(frozen=True, slots=True)
-class MediaSubject:
+class MediaSubject(Struct, frozen=True):
     """A file under judgement, when it is uploaded or has been fetched."""
 
     direction: str  # local: uploaded here; in: of another instance, or of a site

@@ -13,9 +13,10 @@ import secrets
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from msgspec import Struct
 
 from homeserver.errors import TooLarge
 from homeserver.services.media_blobs import SUFFIX, MediaBlob
@@ -30,8 +31,7 @@ INCOMING_DIGITS = 32
 ABANDONED_SECONDS = 24 * 3600
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(Struct, frozen=True):
     """A file that was received."""
 
     sha256: bytes

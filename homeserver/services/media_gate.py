@@ -11,8 +11,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.media_uris import MediaUri
@@ -50,8 +52,7 @@ class MediaPolicy(Protocol):
         """Judge a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedMedia:
+class CheckedMedia(Struct, frozen=True):
     """What external checks say of a file."""
 
     judgement: Judgement

@@ -7,8 +7,9 @@ client-server API, content repository, security considerations; ``M_USER_LIMIT_E
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.errors import Forbidden
 from homeserver.storage import media_limits as storage
@@ -45,8 +46,7 @@ class Rates(Protocol):
         """Raises :class:`~homeserver.errors.LimitExceeded` for what comes too often."""
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(Struct, frozen=True):
     """What a user may have; None: any number."""
 
     quota_bytes: int | None
@@ -61,8 +61,7 @@ class Allowance:
         return min(self.quota_bytes, self.max_upload_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """What a user has uploaded, and may."""
 
     files: int

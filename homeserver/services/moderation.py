@@ -6,8 +6,9 @@ Each decision leaves a row in the audit trail, in the same transaction, with who
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from homeserver.errors import InvalidParam, MatrixError, NotFound
 from homeserver.protocol.identifiers import server_name_of
@@ -33,8 +34,7 @@ class AlreadyDecided(MatrixError):
     errcode, status = "M_INVALID_PARAM", 409
 
 
-@dataclass(slots=True)
-class Decided:
+class Decided(Struct):
     """What became of many items: ``failed`` by ID with the reason.
 
     ``next``: if there are more, the ID after which to go on.

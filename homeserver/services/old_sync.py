@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import JsonObject
@@ -31,8 +32,7 @@ from homeserver.storage import rooms as room_storage
 from homeserver.storage.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """How long somebody waits for news."""
 
     timeout_ms: int

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import aiohttp
+from msgspec import Struct
 
 MAX_ANSWER_BYTES = 64 * 1024
 CERTIFICATE_ERRORS = (
@@ -21,8 +21,7 @@ CERTIFICATE_ERRORS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What came of a request.
 
     ``error``: None if the status is 2xx; else what failed.  ``status``: None without an answer.

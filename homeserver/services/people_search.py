@@ -6,8 +6,9 @@ Who takes no messages from the reader is not found.  Spec: client-server API, us
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.protocol.people_words import query_words
 from homeserver.storage import people_directory as storage
@@ -25,8 +26,7 @@ class LookUps(Protocol):
         """Those of some local users whom a reader may not look up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A part of what was found; ``next``: where the part after it begins, None at the end."""
 
     people: Sequence[Listed]

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError
 from homeserver.protocol.events import BadEvent, Event, JsonObject
@@ -67,8 +67,7 @@ class OwnPolicyServer(Protocol):
         """What our rules said of an event a moment ago; None if nothing that we remember."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vetted:
+class Vetted(Struct, frozen=True):
     """An event that arrived, with its policy server's signature if that was to be had.
 
     ``judgement`` is the verdict if there is one already; without it content policy has its say.

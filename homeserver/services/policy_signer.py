@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.canonical import reference_hash
@@ -37,8 +38,7 @@ class SigningPolicy(Protocol):
         """Accept or not; leaves the audit row itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Remembered:
+class _Remembered(Struct, frozen=True):
     until: float
     judgement: Judgement
 

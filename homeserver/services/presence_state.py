@@ -5,8 +5,9 @@ Spec: client-server API, presence: last active ago, and idle timeout; MSC3026, b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from homeserver.protocol.events import JsonObject
 
@@ -38,8 +39,7 @@ class Remembered(Protocol):
         """In ms."""
 
 
-@dataclass(slots=True)
-class UserPresence:
+class UserPresence(Struct):
     """How a user is, as of the last change.  Methods say whether there is news for others."""
 
     user_id: str

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.errors import BadJson, InvalidParam
 from homeserver.protocol.events import JsonObject
@@ -26,8 +27,7 @@ READ_AT_ONCE = 100  # rooms
 SEARCHED = ("name", "topic", "canonical_alias")
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryQuery:
+class DirectoryQuery(Struct, frozen=True):
     """A page of the directory: how many, from where, of which networks, and what to look for.
 
     ``limit`` 0: as many as a page may have.

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage import end_to_end_keys as storage
@@ -16,8 +17,7 @@ from homeserver.storage.database import Queryable
 Signed = dict[tuple[str, str], list[storage.Signatures]]
 
 
-@dataclass(slots=True)
-class PublishedKeys:
+class PublishedKeys(Struct):
     """The keys of some users: by user ID, devices by device ID beneath."""
 
     device_keys: dict[str, dict[str, JsonObject]] = field(default_factory=dict)

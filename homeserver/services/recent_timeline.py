@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from homeserver.services.event_store import stored_event
 from homeserver.services.recent_receipts import RecentReceipts
@@ -70,8 +71,7 @@ class Changes(Generic[Key]):
         return found
 
 
-@dataclass(slots=True, eq=False)
-class RecentEvent:
+class RecentEvent(Struct, eq=False):
     """An event with what its commit said beside it."""
 
     stored: StoredEvent

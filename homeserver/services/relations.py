@@ -5,7 +5,7 @@ Spec: client-server API, relationships API; querying threads in a room.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.event_store import EventStore
@@ -23,8 +23,7 @@ MOST_HOPS = 3
 IGNORED = "ignored"  # why an event is shown without what it says
 
 
-@dataclass(frozen=True, slots=True)
-class ChildrenRequest:
+class ChildrenRequest(Struct, frozen=True):
     """Which of an event's children are wanted.  Orders are points in the timeline.
 
     ``recurse``: those of its children, too; None if the client does not speak of it.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.protocol.identifiers import UserId
 from homeserver.services.appservices.registration import AppService
 
 
-@dataclass(frozen=True, slots=True)
-class Requester:
+class Requester(Struct, frozen=True):
     """The caller of an operation, as authenticated."""
 
     user_id: UserId

@@ -7,10 +7,10 @@ is too large for an event.  Spec: client-server API, server access control lists
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from msgspec import Struct, field
 
 from homeserver.errors import InvalidParam, MatrixError
 from homeserver.protocol.canonical import NotCanonical, encode_canonical_json
@@ -29,8 +29,7 @@ MAX_CONTENT_BYTES = 60_000
 EVERYONE: JsonObject = {"allow": ["*"], "deny": [], "allow_ip_literals": True}
 
 
-@dataclass(frozen=True, slots=True)
-class AclChange:
+class AclChange(Struct, frozen=True):
     """What changes about a room's ACL, and who would send it; or why it cannot be."""
 
     room_id: str

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 import asyncpg
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, MatrixError, NotFound
 from homeserver.protocol.auth_rules import Rejected, auth_event_keys, check_auth
@@ -55,8 +55,7 @@ MAX_REBUILDS = 20
 INVITED = ("invite", "knock")
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """An event as its sender wants it, before it has a place in the room."""
 
     sender: str
@@ -68,8 +67,7 @@ class Draft:
     by_admin: bool = False  # of this server, who may redact what its users sent
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """An event that is on disk."""
 
     event: Event

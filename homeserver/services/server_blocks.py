@@ -12,10 +12,10 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import InvalidParam
 from homeserver.protocol.glob_index import GlobIndex
@@ -35,8 +35,7 @@ LONGEST_SLEEP_SECONDS = 60.0
 SERVER_GLOB = re.compile(r"[0-9a-z.:\[\]*?_-]{1,255}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """A block of the instances that a glob names, in lower case.  Times in ms."""
 
     server: str

@@ -13,9 +13,9 @@ import secrets
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, UnknownToken
 from homeserver.protocol.identifiers import UserId
@@ -36,16 +36,14 @@ REFRESHABLE_LIFETIME_MS = 5 * 60_000
 LOGIN_TOKEN_LIFETIME_MS = 2 * 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where a request comes from, as its owner is shown it in the list of devices."""
 
     ip: str | None = None
     user_agent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(Struct, frozen=True):
     """What a client is given: once, and nowhere kept in the clear."""
 
     user_id: UserId
@@ -55,8 +53,7 @@ class Tokens:
     expires_in_ms: int | None = None
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(Struct):
     requester: Requester
     expires_at: int | None
     checked_at: int

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 import orjson
+from msgspec import Struct, field
 
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.filters import EMPTY_FILTER, SyncFilter
@@ -59,8 +59,7 @@ class SyncRequest(msgspec.Struct, frozen=True):
     is_gone: Callable[[], bool] = lambda: False  # whether nobody is there for the answer
 
 
-@dataclass(slots=True)
-class _Moves:
+class _Moves(Struct):
     """Where the user's membership changed since the token."""
 
     joined: dict[str, Entry] = field(default_factory=dict)

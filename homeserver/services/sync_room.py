@@ -6,11 +6,11 @@ Spec: client-server API, syncing (``rooms.join``, ``rooms.leave``).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from enum import Enum
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.aggregations import Aggregations, Relations

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Set
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.storage import rooms as storage
 from homeserver.storage.database import Database
@@ -22,8 +24,7 @@ PRESENT = ("join", "invite", "knock")
 NOBODY: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class UserRooms:
+class UserRooms(Struct, frozen=True):
     """Where a user is joined, invited or knocking.  A change makes another one."""
 
     joined: dict[str, int]  # room ID -> position of the last change

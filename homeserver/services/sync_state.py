@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.protocol.events import StateKey
 from homeserver.services.reading_together import ReadingTogether
@@ -28,8 +30,7 @@ MEMBER = "m.room.member"
 StateIds = dict[StateKey, str]
 
 
-@dataclass(slots=True)
-class Span:
+class Span(Struct):
     """What a sync shows of a room's timeline, and what it covers.
 
     ``since``: from where on the reader needs what changed; None for all of the state.

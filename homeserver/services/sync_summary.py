@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject, StateKey
 from homeserver.services.reading_together import ReadingTogether
@@ -24,8 +25,7 @@ GONE = ("leave", "ban")
 NAMES: tuple[StateKey, ...] = (("m.room.name", ""), ("m.room.canonical_alias", ""))
 
 
-@dataclass(frozen=True, slots=True)
-class RoomSummary:
+class RoomSummary(Struct, frozen=True):
     """A room's counts, and its first members: one more than is shown, since nobody sees
     themself among them.  ``position``: of the last change."""
 

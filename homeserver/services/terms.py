@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.errors import ConsentNotGiven, MissingParam
 from homeserver.protocol.events import JsonObject
@@ -21,16 +22,14 @@ CACHED_USERS = 100_000
 ENGLISH = "en"
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
+class Translation(Struct, frozen=True):
     """A document in one language."""
 
     title: str
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """A document at its present version; ``languages``: language tag -> translation."""
 
     name: str

@@ -13,9 +13,10 @@ import hmac
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlencode, urlsplit
+
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.protocol.email_addresses import (
@@ -116,8 +117,7 @@ class Sender(Protocol):
         """Have a mail sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
+class TokenRequest(Struct, frozen=True):
     """What a client asks a mail for; ``browser_hash``: or a browser on our pages, by its cookie."""
 
     purpose: str
@@ -128,8 +128,7 @@ class TokenRequest:
     browser_hash: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """``server_name``, ``base_url``: of this instance; the rest as ``email`` of the configuration
     has it."""
 

@@ -8,8 +8,9 @@ event, until somebody binds the address.  Spec: client-server API, third-party i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.events import JsonObject, StateKey
@@ -36,8 +37,7 @@ TOLD: tuple[tuple[str, StateKey, str], ...] = (
 HIDDEN_NAME = "somebody"
 
 
-@dataclass(frozen=True, slots=True)
-class ThirdPartyAddress:
+class ThirdPartyAddress(Struct, frozen=True):
     """An address, and where its owner is known.  Spec: ``Invite3pid``.
 
     No representation: neither the address nor the token belongs in a log.
@@ -52,8 +52,7 @@ class ThirdPartyAddress:
         return f"ThirdPartyAddress({self.id_server!r}, {self.medium!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredInvite:
+class StoredInvite(Struct, frozen=True):
     """An invitation that an identity server keeps.  Spec: ``POST /store-invite``."""
 
     token: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.services.mail.templates import Button, in_both_forms
 
@@ -28,8 +29,7 @@ BUTTONS = {
 FOOTER = "Sent by {server}, because your address was entered there."
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """A mail's words."""
 
     subject: str

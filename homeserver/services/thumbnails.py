@@ -14,10 +14,11 @@ import io
 import struct
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from msgspec import Struct
+from msgspec.structs import replace
 from PIL import Image, ImageOps, ImageSequence
 
 from homeserver.errors import InvalidParam, MatrixError, TooLarge
@@ -54,8 +55,7 @@ class CannotThumbnail(MatrixError):
     errcode, status = "M_UNKNOWN", 400
 
 
-@dataclass(frozen=True, slots=True)
-class ThumbnailSpec:
+class ThumbnailSpec(Struct, frozen=True):
     """What thumbnail is asked for."""
 
     width: int
@@ -85,8 +85,7 @@ class ThumbnailSpec:
         return f"{self.width}x{self.height}-{self.method}{'-animated' if self.animated else ''}"
 
 
-@dataclass(frozen=True, slots=True)
-class Thumbnail:
+class Thumbnail(Struct, frozen=True):
     """A thumbnail that is kept; perhaps the image itself, where it is no larger."""
 
     blob: MediaBlob
@@ -98,8 +97,7 @@ class Thumbnail:
         return f"thumbnail.{self.content_type.partition('/')[2]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(Struct, frozen=True):
     """A thumbnail in memory.  Without ``content``, the image itself will do."""
 
     format: str

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import JsonObject
@@ -54,8 +54,7 @@ class Backfiller(Protocol):
         """Fetch older events of a room; True if some came."""
 
 
-@dataclass(frozen=True, slots=True)
-class PageRequest:
+class PageRequest(Struct, frozen=True):
     """Which part of a room's history is wanted.
 
     Orders are points in the timeline, as tokens name them; None: where it ends, or begins.
@@ -68,8 +67,7 @@ class PageRequest:
     filter: RoomEventFilter = NO_FILTER
 
 
-@dataclass(slots=True)
-class _Page:
+class _Page(Struct):
     events: list[StoredEvent]
     next: int | None  # where to go on; None: there is no more
 

@@ -9,10 +9,10 @@ Spec: client-server API, ``GET /rooms/{roomId}/timestamp_to_event``.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import NotFound
 from homeserver.protocol.events import JsonObject
@@ -41,8 +41,7 @@ class RemoteDates(Protocol):
         """The event next to a time (ms) that an instance in the room knows; None if none tells."""
 
 
-@dataclass(frozen=True, slots=True)
-class DateQuery:
+class DateQuery(Struct, frozen=True):
     """A time (ms), and in which direction from it to look."""
 
     ts: int

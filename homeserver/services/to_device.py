@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 
 from homeserver.errors import BadJson, InvalidParam, TooLarge
 from homeserver.protocol.events import JsonObject
@@ -31,8 +31,7 @@ SWEEP_EVERY_MS = 24 * 3_600_000
 Messages = Mapping[str, Mapping[str, JsonObject]]  # user ID -> device ID or `*` -> content
 
 
-@dataclass(frozen=True, slots=True)
-class ToDeviceBatch:
+class ToDeviceBatch(Struct, frozen=True):
     """Messages for a sync, oldest first.
 
     ``position`` is how far they reach: the ``upto`` that was asked for, or, if there is more, the

@@ -9,11 +9,11 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class TurnCredentials:
+class TurnCredentials(Struct, frozen=True):
     """Good for the servers at ``uris`` until ``expires_at`` (ms)."""
 
     uris: Sequence[str]

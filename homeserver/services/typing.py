@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.events import JsonObject
@@ -28,14 +29,12 @@ MAX_TYPING_PER_ROOM = 200
 MAX_ROOMS = 20_000
 
 
-@dataclass(slots=True)
-class _Typist:
+class _Typist(Struct):
     timer: asyncio.TimerHandle
     announced_at: int  # ms; when other instances were last told
 
 
-@dataclass(slots=True)
-class _Room:
+class _Room(Struct):
     version: int = 0
     typists: dict[str, _Typist] = field(default_factory=dict)
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.identifiers import server_name_of
@@ -171,8 +172,7 @@ def _same(actions: Actions, generic: Actions | None) -> bool:
 # ---------------------------------------------------------------- counting
 
 
-@dataclass(slots=True)
-class ThreadCount:
+class ThreadCount(Struct):
     """How much is unread in a thread, or in the main timeline."""
 
     notifications: int = 0
@@ -180,8 +180,7 @@ class ThreadCount:
     last: int = 0  # position of the last one, or later
 
 
-@dataclass(slots=True)
-class Unread:
+class Unread(Struct):
     """How much a reader has not read in a room: counted as far as ``upto``."""
 
     upto: int

@@ -11,8 +11,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.protocol.events import Event, redacted_copy
 from homeserver.protocol.history_visibility import (
@@ -42,8 +45,7 @@ MESSAGE = "m.room.message"
 CALL_TYPES = ("m.call.", "org.matrix.msc3401.call", "m.rtc.", "org.matrix.msc4075.rtc")
 
 
-@dataclass(frozen=True, slots=True)
-class RoomHistory:
+class RoomHistory(Struct, frozen=True):
     """A room's history visibility, by timeline order: each value is in force after its order."""
 
     orders: Sequence[int]
@@ -71,8 +73,7 @@ class RoomHistory:
         return (self.values[-1] if self.values else self.before) == WORLD_READABLE
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(Struct, frozen=True):
     """A user's view of a room."""
 
     user_id: str

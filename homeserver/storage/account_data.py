@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage.database import Connection, Queryable
@@ -35,8 +36,7 @@ SELECT user_id, content FROM account_data WHERE type = 'm.push_rules' AND room_i
 """
 
 
-@dataclass(slots=True, eq=False)
-class AccountDataRecord(Record):
+class AccountDataRecord(Record, eq=False):
     """One type of a user's account data, set anew; ``room_id`` is empty for the account's own."""
 
     user_id: str
@@ -64,8 +64,7 @@ class AccountDataRecord(Record):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class AccountDataRow:
+class AccountDataRow(Struct, frozen=True):
     """One type of account data, as it stands."""
 
     room_id: str

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Database, Queryable
 
@@ -108,8 +108,7 @@ SELECT min(position) FROM events WHERE room_id = $1 AND type = 'm.room.member'
 BEFORE_ALL_ORDERS = -(2**62)
 
 
-@dataclass(frozen=True, slots=True)
-class OwnEvent:
+class OwnEvent(Struct, frozen=True):
     """An event of the user's, and its place in its room."""
 
     event_id: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -21,8 +21,7 @@ UPDATE accounts SET suspended_at = CASE WHEN $2::bigint IS NULL THEN NULL
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Restricted:
+class Restricted(Struct, frozen=True):
     """An account that is locked, suspended, or both."""
 
     user_id: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -51,8 +52,7 @@ SELECT user_id FROM accounts a WHERE deactivated_at IS NOT NULL AND (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """A local user's account."""
 
     user_id: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -24,8 +25,7 @@ ORDER BY audit_id DESC LIMIT $5
 """
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditEntry(Struct, frozen=True):
     """One deed.  ``status``: the answer's HTTP status; null: the server stopped before its end."""
 
     audit_id: int

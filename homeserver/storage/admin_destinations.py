@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -31,8 +31,7 @@ WHERE server_name = $1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """Another instance; times in ms.  ``waiting_...``: up to 1,000 are counted."""
 
     server_name: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -38,8 +39,7 @@ WHERE job_id = $1 AND finished_at IS NULL RETURNING job_id
 DELETE_OLD = "DELETE FROM admin_jobs WHERE finished_at < $1"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """A job.  ``done``: how many things were dealt with; ``error``: why its last step failed."""
 
     job_id: int

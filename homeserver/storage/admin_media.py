@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage.database import Queryable
@@ -30,8 +30,7 @@ FROM media WHERE (origin, media_id) > ($1, $2) ORDER BY origin, media_id LIMIT $
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(Struct, frozen=True):
     """A file: uploaded here, or a copy of another server's (without an uploader)."""
 
     origin: str
@@ -47,8 +46,7 @@ class Media:
     protected_by: str | None  # an admin: no quarantine of all of a user or a room covers it
 
 
-@dataclass(frozen=True, slots=True)
-class MediaChoice:
+class MediaChoice(Struct, frozen=True):
     """Which files are to go: a user's, or of everybody; uploads made before a time (ms), or copies
     of files of others than ``server_name``, used last before it, if no moderator is to see them."""
 

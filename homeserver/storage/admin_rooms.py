@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -87,8 +88,7 @@ LIMIT $4
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedRoom:
+class ChangedRoom(Struct, frozen=True):
     """A room that was not counted since it changed."""
 
     room_id: str
@@ -96,8 +96,7 @@ class ChangedRoom:
     snapshot_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """How large a room is."""
 
     members: int
@@ -105,8 +104,7 @@ class Counts:
     events: int
 
 
-@dataclass(frozen=True, slots=True)
-class RoomSummary:
+class RoomSummary(Struct, frozen=True):
     """A room in a list, as it was when it was counted (ms)."""
 
     room_id: str
@@ -120,8 +118,7 @@ class RoomSummary:
     counted_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class RoomMember:
+class RoomMember(Struct, frozen=True):
     """Somebody who is, or was, in a room; ``sender``: who caused it."""
 
     user_id: str
@@ -131,8 +128,7 @@ class RoomMember:
     event_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class RoomFilter:
+class RoomFilter(Struct, frozen=True):
     """Which rooms are looked for; null: all."""
 
     search: str | None = None  # a part of the name or of the room ID
@@ -140,8 +136,7 @@ class RoomFilter:
     local: bool | None = None  # somebody of this server is in it
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineEvent:
+class TimelineEvent(Struct, frozen=True):
     """A message that is to go."""
 
     event_id: str

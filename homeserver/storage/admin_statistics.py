@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Database
 
@@ -52,8 +53,7 @@ FROM destinations
 """
 
 
-@dataclass(frozen=True, slots=True)
-class UserStatistics:
+class UserStatistics(Struct, frozen=True):
     """Accounts, and how many of their users were here lately."""
 
     accounts: int
@@ -67,8 +67,7 @@ class UserStatistics:
     seen_in_a_month: int
 
 
-@dataclass(frozen=True, slots=True)
-class RoomStatistics:
+class RoomStatistics(Struct, frozen=True):
     """Rooms known here."""
 
     rooms: int
@@ -77,8 +76,7 @@ class RoomStatistics:
     blocked_rooms: int
 
 
-@dataclass(frozen=True, slots=True)
-class EventStatistics:
+class EventStatistics(Struct, frozen=True):
     """Events, about how many, and how much room they and the whole database take."""
 
     events_estimate: int
@@ -86,8 +84,7 @@ class EventStatistics:
     database_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class MediaStatistics:
+class MediaStatistics(Struct, frozen=True):
     """Files: uploaded here, and copies of other servers'."""
 
     local_files: int
@@ -97,16 +94,14 @@ class MediaStatistics:
     quarantined_files: int
 
 
-@dataclass(frozen=True, slots=True)
-class FederationStatistics:
+class FederationStatistics(Struct, frozen=True):
     """Other servers, and how many of them do not answer."""
 
     destinations: int
     failing: int
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(Struct, frozen=True):
     """All figures, and when they were taken (ms)."""
 
     taken_at: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -46,8 +47,7 @@ FROM media WHERE uploader = $1
 SELECT_ADDRESSES = "SELECT address FROM third_party_ids WHERE user_id = $1 ORDER BY address"
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     """An account; times in ms."""
 
     user_id: str
@@ -62,8 +62,7 @@ class User:
     last_seen_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class UserFigures:
+class UserFigures(Struct, frozen=True):
     """How much a user has."""
 
     joined_rooms: int
@@ -72,8 +71,7 @@ class UserFigures:
     media_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class UserFilter:
+class UserFilter(Struct, frozen=True):
     """Which accounts are looked for; null: all."""
 
     search: str | None = None  # a part of the user ID or of the display name

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -36,8 +37,7 @@ FROM unnest($1::text[], $2::bigint[]) AS used (token_id, at) WHERE t.token_id = 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ApiToken:
+class ApiToken(Struct, frozen=True):
     """A token, without its secret.  Either ``application_id`` or ``user_id``.  Times in ms."""
 
     token_id: str

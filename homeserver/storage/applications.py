@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from homeserver.storage.database import Queryable
 
@@ -41,8 +43,7 @@ ORDER BY a.user_id LIMIT $4
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ApplicationRow:
+class ApplicationRow(Struct, frozen=True):
     """An application as it is stored.  Times in ms."""
 
     application_id: str
@@ -55,8 +56,7 @@ class ApplicationRow:
     created_by: str
 
 
-@dataclass(frozen=True, slots=True)
-class OwnUser:
+class OwnUser(Struct, frozen=True):
     """A user of an application's."""
 
     user_id: str

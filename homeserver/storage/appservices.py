@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from homeserver.storage.database import Connection, Database, Queryable
 
 INSERT_SERVICE = """
@@ -75,8 +77,7 @@ DELETE FROM appservice_room_lists WHERE appservice_id = $1 AND network_id = $2 A
 Sent = tuple[str, str, int]  # user, device, position of a to-device message
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceState:
+class ServiceState(Struct, frozen=True):
     """How an application service fares; times in ms."""
 
     appservice_id: str
@@ -87,8 +88,7 @@ class ServiceState:
     last_error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(Struct, frozen=True):
     """What is told at once, as it is kept until it is accepted."""
 
     txn_id: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -14,8 +14,7 @@ DELETE = "DELETE FROM blocked_rooms WHERE room_id = $1 RETURNING room_id"
 SELECT = "SELECT room_id, reason, blocked_by, blocked_at FROM blocked_rooms ORDER BY room_id"
 
 
-@dataclass(frozen=True, slots=True)
-class BlockedRoom:
+class BlockedRoom(Struct, frozen=True):
     """A blocked room: why, by whom, since when (ms)."""
 
     room_id: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from homeserver.protocol.calls import ANSWER, HANGUP, INVITE, REJECT, CallStep, read_step
 from homeserver.storage.database import Connection, Queryable
@@ -74,8 +75,7 @@ WHERE call_key = $1 AND ended_at IS NULL AND answered_at IS NULL
 """
 
 
-@dataclass(frozen=True, slots=True)
-class CallRow:
+class CallRow(Struct, frozen=True):
     """A call.  ``party_id``, ``answered_party``: the devices that are in it.  Times in ms."""
 
     call_key: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.storage.database import Connection, Queryable
@@ -128,7 +129,6 @@ SELECT EXISTS (SELECT 1 FROM consent
 FOREVER = 2**62
 
 
-@dataclass(frozen=True, slots=True)
 class ConsentRecord(Record):
     """One change of consent, on its way into the log.  The state ``cleared`` takes a row back."""
 
@@ -183,8 +183,7 @@ class ConsentRecord(Record):
             await connection.execute(DELETE_CURRENT, *map(list, zip(*gone, strict=True)))
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentChange:
+class ConsentChange(Struct, frozen=True):
     """One row of a user's history of consent."""
 
     position: int
@@ -197,8 +196,7 @@ class ConsentChange:
     expires_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentRow:
+class ConsentRow(Struct, frozen=True):
     """What holds now between a user and a peer, and how it came to be."""
 
     peer: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -59,8 +59,7 @@ SELECT wanted.user_id, found.* FROM unnest($2::text[]) AS wanted (user_id) CROSS
 MOST_CHANGES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class MemberRow:
+class MemberRow(Struct, frozen=True):
     """Somebody's place in a conversation.  ``event_id``: None while they are only to be invited."""
 
     user_id: str
@@ -69,8 +68,7 @@ class MemberRow:
     sender: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stay:
+class Stay(Struct, frozen=True):
     """Since when (ms) somebody has been in a conversation, and who had invited them."""
 
     since: int

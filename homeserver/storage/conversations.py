@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -114,8 +115,7 @@ SELECT room_id, content FROM account_data WHERE user_id = $1 AND type = $2 AND r
 """
 
 
-@dataclass(frozen=True, slots=True)
-class RoomState:
+class RoomState(Struct, frozen=True):
     """A room, and the snapshot of a state of it.  ``position``: of a membership, if asked for."""
 
     room_id: str
@@ -124,8 +124,7 @@ class RoomState:
     position: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MemberEvent:
+class MemberEvent(Struct, frozen=True):
     """Somebody's membership of a room, and the event that made it."""
 
     room_id: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage.database import Connection, Queryable
@@ -33,8 +33,7 @@ UNSET_READY = "UPDATE dehydrated_devices SET ready = false WHERE user_id = $1 AN
 SET_READY = "UPDATE dehydrated_devices SET ready = true WHERE user_id = $1 AND device_id = $2"
 
 
-@dataclass(frozen=True, slots=True)
-class DehydratedDevice:
+class DehydratedDevice(Struct, frozen=True):
     """A user's dehydrated device, with what the client needs to rehydrate it."""
 
     device_id: str

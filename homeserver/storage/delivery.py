@@ -7,8 +7,9 @@ compared with it when somebody asks.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -130,8 +131,7 @@ GROUP BY room_id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class MemberProgress:
+class MemberProgress(Struct, frozen=True):
     """A member of a room, and how far their devices are.  Times in ms."""
 
     room_id: str
@@ -145,8 +145,7 @@ class MemberProgress:
     remote_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """How far somebody has read in a thread ('': everything; 'main': outside of threads)."""
 
     room_id: str
@@ -156,8 +155,7 @@ class Read:
     ts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Untold:
+class Untold(Struct, frozen=True):
     """An event that a user has got since, of which its sender's instance has not been told."""
 
     room_id: str

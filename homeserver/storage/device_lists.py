@@ -7,7 +7,8 @@ latest change of each device is kept: a reader asks who changed since a position
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage import end_to_end_keys as key_storage
@@ -83,8 +84,7 @@ DELETE FROM device_keys WHERE user_id = $1 AND NOT device_id = ANY($2::text[])
 Announcement = Callable[[Connection, int], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRow:
+class DeviceRow(Struct, frozen=True):
     """What may be told of a device.  ``present`` is false once it is deleted."""
 
     display_name: str | None
@@ -92,8 +92,7 @@ class DeviceRow:
     keys: JsonObject | None
 
 
-@dataclass(frozen=True, slots=True)
-class TrackedList:
+class TrackedList(Struct, frozen=True):
     """A remote user's device list as cached here.  A stale one must be fetched again."""
 
     user_id: str
@@ -101,8 +100,7 @@ class TrackedList:
     stale: bool
 
 
-@dataclass(slots=True, eq=False)
-class DeviceListRecord(Record):
+class DeviceListRecord(Record, eq=False):
     """A change to the devices or cross-signing keys of a user, ours or another instance's.
 
     ``announce`` queues what other instances are told, in the same transaction.
@@ -144,8 +142,7 @@ class DeviceListRecord(Record):
         await _forget_older(connection, batch)
 
 
-@dataclass(slots=True, eq=False)
-class RemoteDeviceListRecord(Record):
+class RemoteDeviceListRecord(Record, eq=False):
     """A remote user's whole device list, as fetched from their instance.
 
     ``changed`` is false if nobody need be told: the list was not known before, or is the same.

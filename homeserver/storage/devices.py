@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -49,8 +50,7 @@ SELECT EXISTS (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True):
     """A device as its owner sees it."""
 
     device_id: str
@@ -65,8 +65,7 @@ class Device:
         return self.display_name or self.device_id
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """When and from where a device was last used."""
 
     user_id: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage.database import Connection, Queryable
@@ -140,8 +141,7 @@ WHERE signer = $2 AND target_user_id = ANY($1::text[]) AND target_user_id <> $2
 """
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceKeys:
+class DeviceKeys(Struct, frozen=True):
     """A device's identity keys as uploaded, and its name, if the device is ours and has one."""
 
     user_id: str
@@ -150,8 +150,7 @@ class DeviceKeys:
     display_name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """A one-time or fallback key."""
 
     algorithm: str
@@ -164,8 +163,7 @@ class Key:
         return f"{self.algorithm}:{self.key_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A claim for one key of a device."""
 
     user_id: str
@@ -173,8 +171,7 @@ class Wanted:
     algorithm: str
 
 
-@dataclass(frozen=True, slots=True)
-class Signatures:
+class Signatures(Struct, frozen=True):
     """Signatures by one user on a device (by its ID) or a cross-signing key (by its value)."""
 
     signer: str

@@ -7,7 +7,6 @@ instances accept it (spec: server-server API, validating hashes and signatures).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 import orjson
 
@@ -66,8 +65,7 @@ SELECT DISTINCT e.room_id FROM erasures e WHERE e.position > $2 AND e.position <
 DELETE_OLD_ERASURES = "DELETE FROM erasures WHERE erased_at < $1"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ErasureRecord(Record):
+class ErasureRecord(Record, eq=False):
     """Events of a room whose content goes, on its way into the log.
 
     ``events``: redacted copies.  ``told``: those of which clients are told.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from homeserver.protocol.answers import relation_key
 from homeserver.protocol.events import Event, StateKey
@@ -123,8 +123,7 @@ ON CONFLICT DO NOTHING
 """
 
 
-@dataclass(frozen=True, slots=True)
-class NewSnapshot:
+class NewSnapshot(Struct, frozen=True):
     """A state snapshot to be written: entries on a parent, or, without one, the full state."""
 
     snapshot_id: int
@@ -134,8 +133,7 @@ class NewSnapshot:
     entries: dict[StateKey, str]
 
 
-@dataclass(frozen=True, slots=True)
-class RoomUpdate:
+class RoomUpdate(Struct, frozen=True):
     """Where a room stands after an event: guarded by the revision that it was built on."""
 
     base_revision: int
@@ -144,8 +142,7 @@ class RoomUpdate:
     forward_extremities: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MembershipChange:
+class MembershipChange(Struct, frozen=True):
     """A user's membership as of an event.  ``stripped_state`` goes with invites and knocks."""
 
     room_id: str
@@ -157,8 +154,7 @@ class MembershipChange:
     stripped_state: list[dict[str, Any]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClientTransaction:
+class ClientTransaction(Struct, frozen=True):
     """The client's transaction that an event answers."""
 
     user_id: str
@@ -168,8 +164,7 @@ class ClientTransaction:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(Struct, frozen=True):
     """An event that counts as unread for an audience: a ruleset's name or one user."""
 
     audience: str
@@ -177,8 +172,7 @@ class Notification:
     highlight: bool
 
 
-@dataclass(slots=True, eq=False)
-class EventRecord(Record):
+class EventRecord(Record, eq=False):
     """An event on its way into the log, with all that is written in the same transaction.
 
     ``live`` events stand in the timeline at their position; others at ``timeline_order``, which

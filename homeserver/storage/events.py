@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from homeserver.protocol.events import Event
 from homeserver.protocol.redaction import redact
@@ -136,8 +136,7 @@ class DelayId(str):
     __slots__ = ()
 
 
-@dataclass(slots=True)
-class StoredEvent:
+class StoredEvent(Struct):
     """An event as it lies in the database.
 
     ``event`` is as it was sent; if ``redacted_by`` is set, readers get a redacted copy.  If

@@ -6,7 +6,7 @@ does not prolong that, and another one begins anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -54,8 +54,7 @@ SELECT_KNOWN = "SELECT export_id FROM exports WHERE state IN ('ready', 'running'
 DELETE_OF_USER = "DELETE FROM exports WHERE user_id = $1 RETURNING export_id"
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(Struct, frozen=True):
     """One export.  Times in ms."""
 
     export_id: str

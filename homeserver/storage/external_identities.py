@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -19,8 +19,7 @@ VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING user_id
 SELECT_PROVIDERS = "SELECT provider FROM external_identities WHERE user_id = $1 ORDER BY provider"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """The account that somebody of a provider has, and whether it has ended."""
 
     user_id: str

@@ -6,7 +6,8 @@ Each function gives the oldest first, up to a limit, as what the log carried.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.account_data import AccountDataRecord
 from homeserver.storage.consent import ConsentRecord
@@ -73,8 +74,7 @@ SELECT EXISTS (SELECT 1 FROM membership_changes WHERE user_id = $1 AND position 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Struct, frozen=True):
     """What kinds of things are new for a user since a position."""
 
     moves: bool
@@ -85,8 +85,7 @@ class Changed:
     erasures: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A stay in a room: what happened at ``since < position <= upto``."""
 
     room_id: str
@@ -94,8 +93,7 @@ class Span:
     upto: int
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """A change of a user's membership, and what it was before."""
 
     row: MembershipRow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.log import Record
@@ -42,8 +41,7 @@ DELETE_ALL_VIEWS = "DELETE FROM message_views WHERE user_id = $1"
 SELECT_COUNT = "SELECT count(*) FROM hidden_events WHERE user_id = $1"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HiddenRecord(Record):
+class HiddenRecord(Record, eq=False):
     """A user hides events of a room from themselves, or no longer does; on its way to the log."""
 
     user_id: str
@@ -69,8 +67,7 @@ class HiddenRecord(Record):
                 await connection.execute(DELETE_HIDDEN, record.user_id, event_ids)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ViewedRecord(Record):
+class ViewedRecord(Record, eq=False):
     """A user has seen messages that may be viewed once; on its way to the log.
 
     ``device_id``: the device that downloaded their media; None: a receipt says so.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -37,8 +38,7 @@ DELETE FROM idempotency_keys WHERE ctid IN (
 SELECT_OLDEST = "SELECT min(begun_at) FROM idempotency_keys"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRequest:
+class StoredRequest(Struct, frozen=True):
     """A request under a key; ``status`` is None until it is finished."""
 
     fingerprint: bytes

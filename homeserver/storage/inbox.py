@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Database, Queryable
 
@@ -38,8 +39,7 @@ DELETE FROM inbox_transactions WHERE ctid = ANY(ARRAY(
 PAGE = 100  # how many waiting PDUs are read at once
 
 
-@dataclass(frozen=True, slots=True)
-class InboxRow:
+class InboxRow(Struct, frozen=True):
     """A PDU that waits for its place in its room."""
 
     inbox_id: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -34,8 +35,7 @@ WHERE i.incoming_id = used.incoming_id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingWebhook:
+class IncomingWebhook(Struct, frozen=True):
     """An address without its secret.  Times in ms."""
 
     incoming_id: str

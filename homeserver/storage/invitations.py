@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Connection, Queryable
 
@@ -66,8 +67,7 @@ ORDER BY e.position LIMIT 1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Invitation:
+class Invitation(Struct, frozen=True):
     """A code, how often it may be used and how often it was.  Times in ms."""
 
     code: str
@@ -88,8 +88,7 @@ class Invitation:
         return "open" if self.expires_at > now else "expired"
 
 
-@dataclass(frozen=True, slots=True)
-class InvitationUse:
+class InvitationUse(Struct, frozen=True):
     """A newcomer, by which code they came, and the chat with their inviter."""
 
     user_id: str

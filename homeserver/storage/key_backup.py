@@ -7,9 +7,9 @@ two keys for a session stays is decided by the statement that writes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage.database import Connection, Queryable
@@ -76,8 +76,7 @@ DELETE FROM key_backup_keys WHERE user_id = $1 AND version = $2
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Backup:
+class Backup(Struct, frozen=True):
     """A backup, without its keys."""
 
     version: int
@@ -87,8 +86,7 @@ class Backup:
     key_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class BackupKey:
+class BackupKey(Struct, frozen=True):
     """The key of a session; ``session_data`` is JSON that nobody here has to look into."""
 
     room_id: str

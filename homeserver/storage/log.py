@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import asyncpg
 import structlog
+from msgspec import Struct
 
 from homeserver.metrics import LOG_COMMITS, LOG_RECORDS
 from homeserver.storage.database import Connection, Database
@@ -29,10 +29,8 @@ SELECT_POSITION = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM lo
 MAX_BATCH_ENTRIES = 500
 
 
-class Record:
+class Record(Struct):
     """Something durable that takes a position.  Subclasses write many of their kind at once."""
-
-    __slots__ = ()
 
     @classmethod
     async def write(cls, connection: Connection, batch: Sequence[tuple[int, Self]]) -> None:
@@ -52,16 +50,14 @@ class Record:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """What one commit brought: the new position, and the records in their order."""
 
     position: int
     records: Sequence[tuple[int, Record]]
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(Struct):
     records: Sequence[Record]
     done: asyncio.Future[list[int]]
 

@@ -6,8 +6,9 @@ One look at an index for each room, whatever its size.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.protocol.events import StateKey
 from homeserver.storage.database import Queryable
@@ -79,8 +80,7 @@ JOIN chain ON chain.root = wanted.root CROSS JOIN LATERAL (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """The newest events of a room's timeline with ``oldest < timeline_order <= newest``."""
 
     room_id: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Database, Queryable
 
@@ -44,8 +44,7 @@ SELECT_PENDING = "SELECT media_id, uploader, expires_at FROM media_pending WHERE
 DELETE_PENDING = "DELETE FROM media_pending WHERE media_id = $1"
 
 
-@dataclass(frozen=True, slots=True)
-class MediaRow:
+class MediaRow(Struct, frozen=True):
     """A file: whose it is, what it claims to be, and where it lies."""
 
     origin: str
@@ -60,8 +59,7 @@ class MediaRow:
     last_access_at: int | None = None  # ms, to a day
 
 
-@dataclass(frozen=True, slots=True)
-class PendingMedia:
+class PendingMedia(Struct, frozen=True):
     """An ID given out before its upload."""
 
     media_id: str

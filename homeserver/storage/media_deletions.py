@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage.database import Queryable
@@ -67,8 +68,7 @@ SELECT_OLDEST_CONTENT = "SELECT min(redacted_at) FROM redacted_contents"
 DELETE_CONTENTS = "DELETE FROM redacted_contents WHERE event_id = ANY($1::text[])"
 
 
-@dataclass(frozen=True, slots=True)
-class GivenUp:
+class GivenUp(Struct, frozen=True):
     """Media that a message referred to which is gone."""
 
     origin: str
@@ -81,8 +81,7 @@ class GivenUp:
         return f"mxc://{self.origin}/{self.media_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class MediaToDelete:
+class MediaToDelete(Struct, frozen=True):
     """What must be known of a file before it is deleted."""
 
     uploader: str | None

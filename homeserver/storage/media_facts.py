@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage.database import Queryable
@@ -47,8 +48,7 @@ WHERE origin = $1 AND media_id = $2 AND action IN ('hold', 'strip')
 """
 
 
-@dataclass(frozen=True, slots=True)
-class FactsRow:
+class FactsRow(Struct, frozen=True):
     """What is known of content."""
 
     sha256: bytes
@@ -59,8 +59,7 @@ class FactsRow:
     perceptual_hash: int | None  # signed
 
 
-@dataclass(frozen=True, slots=True)
-class MediaVerdict:
+class MediaVerdict(Struct, frozen=True):
     """What was decided about a file."""
 
     origin: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -37,8 +37,7 @@ DELETE_LIMITS = "DELETE FROM media_limits WHERE user_id = $1"
 UNLIMITED = -1
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
+class UsageRow(Struct, frozen=True):
     """What a user has uploaded, and the limits that an admin gave them.
 
     A limit that is None is as configured; :data:`UNLIMITED`: there is none.

@@ -8,7 +8,7 @@ than one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage.database import Connection, Database, Queryable
@@ -59,8 +59,7 @@ DELETE FROM quarantined_uris u WHERE EXISTS (SELECT FROM media_references r
 SET_PROTECTED = f"UPDATE media SET protected_by = $3 WHERE {ONE}"
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantinedUri:
+class QuarantinedUri(Struct, frozen=True):
     """A file that was not here when it was quarantined: it is not fetched."""
 
     origin: str
@@ -69,8 +68,7 @@ class QuarantinedUri:
     quarantined_at: int  # ms
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantinedContent:
+class QuarantinedContent(Struct, frozen=True):
     """Content that nobody may have, and how many files here have it."""
 
     sha256: str  # in hexadecimal digits
@@ -79,8 +77,7 @@ class QuarantinedContent:
     files: int
 
 
-@dataclass(frozen=True, slots=True)
-class Doing:
+class Doing(Struct, frozen=True):
     """Who quarantines, and when (ms)."""
 
     by: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from homeserver.protocol.events import Event
 from homeserver.protocol.message_ends import VIEW_ONCE_MS, ends, message_end
@@ -43,8 +44,7 @@ SELECT event_id FROM events WHERE relates_to = $1 AND relation_type = 'm.replace
 """
 
 
-@dataclass(frozen=True, slots=True)
-class DueMessage:
+class DueMessage(Struct, frozen=True):
     """A message whose time is up."""
 
     event_id: str

@@ -10,7 +10,8 @@ import base64
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.search_words import Term
 from homeserver.storage.database import Connection, Queryable
@@ -128,8 +129,7 @@ ORDER BY membership = 'join' DESC, position DESC LIMIT $3
 PLAN_EACH = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off"
 
 
-@dataclass(frozen=True, slots=True)
-class NewRow:
+class NewRow(Struct, frozen=True):
     """What a message says, on its way into the index."""
 
     event_id: str
@@ -142,8 +142,7 @@ class NewRow:
     words: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A stretch of a room's timeline: ``after < order <= upto``."""
 
     room_id: str
@@ -151,8 +150,7 @@ class Span:
     upto: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What is searched: all terms, and of senders and kinds any.  Times in ms."""
 
     terms: Sequence[Term] = ()
@@ -162,8 +160,7 @@ class Wanted:
     until: int = LAST_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True):
     """A message that was found.  ``source_id``: the edit that says so, if any."""
 
     event_id: str

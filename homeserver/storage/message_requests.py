@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import astuple, dataclass
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.log import Record
@@ -44,8 +46,7 @@ WHERE user_id = $1 AND sender = $2 AND membership = 'invite' LIMIT $3
 DELETE_EXPIRED = "DELETE FROM message_requests WHERE state = 'expired' AND updated_at < $1"
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRequest:
+class MessageRequest(Struct, frozen=True):
     """A stranger who waits for an answer, or got one."""
 
     owner: str
@@ -61,7 +62,6 @@ class MessageRequest:
     reported: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class RequestRecord(Record):
     """A message request as it now stands, on its way into the log."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage.database import Queryable
@@ -62,8 +63,7 @@ SELECT EXISTS (SELECT 1 FROM media_references r WHERE r.origin = $1 AND r.media_
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ReadMessage:
+class ReadMessage(Struct, frozen=True):
     """A message that waited to be read, and somebody who has."""
 
     event_id: str
@@ -74,8 +74,7 @@ class ReadMessage:
     ts: int  # ms, as the receipt says
 
 
-@dataclass(frozen=True, slots=True)
-class OnceMedia:
+class OnceMedia(Struct, frozen=True):
     """Media of a message that may be viewed once."""
 
     uri: MediaUri
@@ -84,8 +83,7 @@ class OnceMedia:
     sender: str
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """When a user saw a message; ``device_id``: which downloaded its media, None: by a receipt."""
 
     event_id: str

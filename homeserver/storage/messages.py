@@ -6,8 +6,9 @@ Every statement serves a whole page.  Ranges say where in its timeline each room
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.protocol.answers import POLL_ENDS, POLL_RESPONSES, RSVP
 from homeserver.storage.database import Queryable
@@ -143,8 +144,7 @@ CROSS JOIN LATERAL (
 ANSWER_TYPES = [*POLL_RESPONSES, RSVP]
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """What a reader may count: not from those left out, and within ranges of each room."""
 
     reader: str
@@ -159,8 +159,7 @@ class Scope:
         return self.without, self.rooms, self.after, self.upto
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """How many people said the same of an event."""
 
     event_id: str
@@ -169,8 +168,7 @@ class Counted:
     mine: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadRow:
+class ThreadRow(Struct, frozen=True):
     """A thread in short."""
 
     root: str
@@ -179,8 +177,7 @@ class ThreadRow:
     origin_server_ts: int
 
 
-@dataclass(frozen=True, slots=True)
-class PollEnd:
+class PollEnd(Struct, frozen=True):
     """What says that a poll is over.  Whether its sender may say so is not known here."""
 
     event_id: str
@@ -188,8 +185,7 @@ class PollEnd:
     origin_server_ts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """What one person said of an event.  ``place``: where to go on in the list."""
 
     sender: str
@@ -198,8 +194,7 @@ class Said:
     place: int | str
 
 
-@dataclass(frozen=True, slots=True)
-class MemberPlace:
+class MemberPlace(Struct, frozen=True):
     """A member event and its place."""
 
     event_id: str
@@ -208,8 +203,7 @@ class MemberPlace:
     order: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """A stretch of a timeline: ``after < order <= upto``, from one of its ends."""
 
     after: int

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import resources
+
+from msgspec import Struct
 
 from homeserver.storage.database import Database
 
@@ -29,8 +30,7 @@ class MigrationError(Exception):
     """The database's schema is not one that this release can use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Struct, frozen=True):
     """One file of ``migrations/``."""
 
     number: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -62,8 +63,7 @@ DELETE FROM moderation_queue WHERE item_id IN (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Who decides, why, and when."""
 
     by: str
@@ -71,8 +71,7 @@ class Decision:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewItem:
+class NewItem(Struct, frozen=True):
     """Something for moderators to look at.  ``subject`` is what there is one open item of."""
 
     kind: str
@@ -86,8 +85,7 @@ class NewItem:
     created_at: int  # ms
 
 
-@dataclass(frozen=True, slots=True)
-class QueueItem:
+class QueueItem(Struct, frozen=True):
     """An item of the queue."""
 
     item_id: int

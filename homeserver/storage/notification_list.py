@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -60,8 +61,7 @@ SELECT count(*) FROM (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class NotificationRow:
+class NotificationRow(Struct, frozen=True):
     """An event that a user was notified of; ``position`` is its place in the timeline."""
 
     room_id: str

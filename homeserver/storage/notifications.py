@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -83,8 +84,7 @@ WHERE EXISTS (SELECT 1 FROM unnest($5::text[]) AS p (prefix) WHERE starts_with(e
 """
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadRow:
+class UnreadRow(Struct, frozen=True):
     """How much is unread in a thread, or in the main timeline, of a room."""
 
     room_id: str

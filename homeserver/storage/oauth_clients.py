@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from asyncpg.exceptions import ForeignKeyViolationError
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -30,8 +30,7 @@ WHERE c.created_at < $1
 COUNT_NEW = "SELECT count(*) FROM (SELECT 1 FROM oauth_clients WHERE created_at >= $1 LIMIT $2) new"
 
 
-@dataclass(frozen=True, slots=True)
-class ClientRow:
+class ClientRow(Struct, frozen=True):
     """A registered client."""
 
     client_id: str

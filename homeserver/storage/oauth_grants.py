@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -65,8 +65,7 @@ DELETE_DEVICE_CODE = "DELETE FROM oauth_device_codes WHERE grant_id = $1"
 DELETE_OLD_DEVICE_CODES = "DELETE FROM oauth_device_codes WHERE expires_at < $1"
 
 
-@dataclass(frozen=True, slots=True)
-class Authorization:
+class Authorization(Struct, frozen=True):
     """An authorization request, and what became of it.  Times in ms."""
 
     grant_id: str
@@ -83,8 +82,7 @@ class Authorization:
     used_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceCode:
+class DeviceCode(Struct, frozen=True):
     """A device authorization.  Times in ms; ``ip`` and ``user_agent``: who has asked for it."""
 
     grant_id: str

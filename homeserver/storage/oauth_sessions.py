@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -44,8 +44,7 @@ DELETE FROM oauth_approvals WHERE user_id = $1 AND device_id IN ($2, '') RETURNI
 """
 
 
-@dataclass(frozen=True, slots=True)
-class OAuthSession:
+class OAuthSession(Struct, frozen=True):
     """A device of a user, and the client that has it.  ``created_at``: ms."""
 
     user_id: str

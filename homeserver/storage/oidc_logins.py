@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -20,8 +20,7 @@ RETURNING state_hash, provider, browser_hash, nonce, code_verifier, redirect_uri
 DELETE_OLD = "DELETE FROM oidc_logins WHERE created_at < $1"
 
 
-@dataclass(frozen=True, slots=True)
-class OidcLogin:
+class OidcLogin(Struct, frozen=True):
     """A login that is under way.
 
     ``again``: the provider was asked for a proof also of who is logged in; ``created_at``: ms.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage.database import Database, Queryable
@@ -106,8 +107,7 @@ DELETE_EDUS = "DELETE FROM outbox_edus WHERE edu_id = ANY($1::bigint[])"
 SETS_IN_MEMORY = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class PendingPdu:
+class PendingPdu(Struct, frozen=True):
     """An event that a destination has not got yet."""
 
     position: int
@@ -117,8 +117,7 @@ class PendingPdu:
     room_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class PendingEdu:
+class PendingEdu(Struct, frozen=True):
     """An EDU that must arrive."""
 
     edu_id: int
@@ -126,8 +125,7 @@ class PendingEdu:
     content: JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class FailingDestination:
+class FailingDestination(Struct, frozen=True):
     """An instance that does not answer: since when, and when it is tried again.  In ms."""
 
     server_name: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -41,8 +42,7 @@ FROM pending_invites WHERE room_id = $1 AND user_id = ANY($2::text[])
 SELECT_NEXT = "SELECT min(next_attempt_at) FROM pending_invites WHERE next_attempt_at IS NOT NULL"
 
 
-@dataclass(frozen=True, slots=True)
-class PendingInvite:
+class PendingInvite(Struct, frozen=True):
     """An invitation that is not out yet.  Times in ms.
 
     ``next_attempt_at`` None: given up, for the reason in ``problem`` and ``detail``.

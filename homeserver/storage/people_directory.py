@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 
 from homeserver.protocol.people_words import words_of
 from homeserver.storage.database import Queryable
@@ -79,8 +79,7 @@ DELETE FROM people_directory d WHERE user_id = ANY($1::text[]) AND NOT local AND
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """Somebody in the directory."""
 
     user_id: str
@@ -89,8 +88,7 @@ class Listed:
     avatar_url: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """A membership of another instance's user, with what its event says of them."""
 
     position: int

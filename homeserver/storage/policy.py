@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from homeserver.storage.database import Queryable
 
@@ -42,8 +43,7 @@ ORDER BY e.position LIMIT $3
 NO_END = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictRow:
+class VerdictRow(Struct, frozen=True):
     """Which rule did what to which event, when.  Never the event's content."""
 
     created_at: int  # ms
@@ -70,8 +70,7 @@ class VerdictPlace(NamedTuple):
 END_OF_TRAIL = VerdictPlace(NO_END, NO_END)
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedEvent:
+class JudgedEvent(Struct, frozen=True):
     """An event for a dry run."""
 
     event_id: str

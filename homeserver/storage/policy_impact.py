@@ -7,7 +7,8 @@ entries at once.  For an admin who looks at a draft, not for the path of an even
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -81,8 +82,7 @@ OTHERS = {
 }
 
 
-@dataclass(slots=True)
-class Impact:
+class Impact(Struct):
     """How many of our users, rooms, contacts and pending requests an entry touches."""
 
     users: int = 0

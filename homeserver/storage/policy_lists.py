@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from homeserver.storage.database import Queryable
 
@@ -44,8 +46,7 @@ WHERE e.list_id = $1 AND e.kind = gone.kind AND e.entity = gone.entity
 """
 
 
-@dataclass(slots=True)
-class ListRow:
+class ListRow(Struct):
     """A list.  Times in ms."""
 
     list_id: int
@@ -60,8 +61,7 @@ class ListRow:
     problem: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class EntryRow:
+class EntryRow(Struct, frozen=True):
     """One entry of a list.  ``wanted``: the list has it now; ``applied``: it is in effect here.
 
     Where they differ it is in the draft, unless the admin ``declined`` the change.

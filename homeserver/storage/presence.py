@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -38,8 +39,7 @@ WHERE room_id = ANY($1::text[]) AND membership = 'join' LIMIT $2
 """
 
 
-@dataclass(frozen=True, slots=True)
-class PresenceRow:
+class PresenceRow(Struct, frozen=True):
     """A user's presence as last stored."""
 
     user_id: str
@@ -65,8 +65,7 @@ async def get_presence(db: Queryable, user_ids: Iterable[str]) -> dict[str, Pres
     return {row["user_id"]: PresenceRow(**row) for row in rows}
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """Whether somebody is near enough to a reader to be seen, and their presence on disk."""
 
     near: bool

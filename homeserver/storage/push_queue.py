@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 from homeserver.storage.event_records import Notification
@@ -58,8 +59,7 @@ JOIN receipts r ON r.room_id = stay.room_id AND r.user_id = stay.user_id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class NewPush:
+class NewPush(Struct, frozen=True):
     """Something to be pushed; without an event: the counts."""
 
     pusher_id: int
@@ -69,8 +69,7 @@ class NewPush:
     actions: str | None = None  # JSON
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedPush:
+class QueuedPush(Struct, frozen=True):
     """Something that waits to be pushed.  ``queued_at`` in ms."""
 
     queue_id: int
@@ -82,8 +81,7 @@ class QueuedPush:
     queued_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedEvent:
+class LoggedEvent(Struct, frozen=True):
     """An event of the log, and where it stands."""
 
     event_id: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -46,8 +47,7 @@ SET_RETRY = "UPDATE pushers SET failures = $2, retry_at = $3 WHERE pusher_id = $
 SET_SENT = "UPDATE pushers SET failures = 0, retry_at = NULL, sent_at = $2 WHERE pusher_id = $1"
 
 
-@dataclass(slots=True)
-class Pusher:
+class Pusher(Struct):
     """A pusher.  Times in ms; ``since``: the log's position when it was made."""
 
     pusher_id: int
@@ -69,8 +69,7 @@ class Pusher:
     sent_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class NewPusher:
+class NewPusher(Struct, frozen=True):
     """A pusher as a client sets it."""
 
     user_id: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.log import Record
@@ -59,8 +60,7 @@ GROUP BY room_id, thread_id
 """
 
 
-@dataclass(slots=True, eq=False)
-class ReceiptRecord(Record):
+class ReceiptRecord(Record, eq=False):
     """A receipt on its way into the log.  ``event_order`` is the event's timeline order.
 
     ``moved``: once written, whether it was ahead of what was there.
@@ -114,8 +114,7 @@ def _is_behind(receipt: ReceiptRecord, other: ReceiptRecord) -> bool:
     return receipt.event_order < other.event_order
 
 
-@dataclass(frozen=True, slots=True)
-class EventPlace:
+class EventPlace(Struct, frozen=True):
     """Where an event stands, as far as a receipt needs to know."""
 
     event_id: str
@@ -125,8 +124,7 @@ class EventPlace:
     relation_type: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """A receipt as stored."""
 
     room_id: str

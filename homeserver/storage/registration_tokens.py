@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -30,8 +30,7 @@ UPDATE registration_tokens SET uses_allowed = $2, expires_at = $3 WHERE token = 
 DELETE_TOKEN = "DELETE FROM registration_tokens WHERE token = $1 RETURNING token"
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationToken:
+class RegistrationToken(Struct, frozen=True):
     """A token, how often it may be used (None: any number) and how often it was."""
 
     token: str

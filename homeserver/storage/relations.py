@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -111,8 +112,7 @@ ORDER BY c.timeline_order DESC LIMIT $5
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadRow:
+class ThreadRow(Struct, frozen=True):
     """A thread in short.  ``latest``: its last reply."""
 
     root: str
@@ -121,8 +121,7 @@ class ThreadRow:
     latest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """An event and its timeline order."""
 
     event_id: str

@@ -7,7 +7,6 @@ release, so that readers get it with their next sync.  See :mod:`homeserver.serv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import orjson
 
@@ -34,16 +33,15 @@ ON CONFLICT DO NOTHING
 """
 
 
-@dataclass(slots=True, eq=False)
-class ReleaseRecord(EventRecord):
+class ReleaseRecord(EventRecord, eq=False, kw_only=True):
     """A held event that shows from now on.
 
     ``timeline_order`` is the place that it has had since it was held; ``live`` is False, since it
     is not at the end of the timeline.
     """
 
-    decision: Decision = field(kw_only=True)
-    audit: VerdictRow = field(kw_only=True)
+    decision: Decision
+    audit: VerdictRow
     signed: Event | None = None  # with the signature of the room's policy server, if it needs one
 
     @property

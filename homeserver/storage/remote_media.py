@@ -3,7 +3,7 @@ them, nor what waits for a moderator: it stays."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage.database import Queryable
@@ -23,8 +23,7 @@ WHERE {_COPIES} AND last_access_at < $2 ORDER BY last_access_at LIMIT $3
 SELECT_BYTES = f"SELECT coalesce(sum(size_bytes), 0)::bigint FROM media WHERE {_COPIES}"
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteCopy:
+class RemoteCopy(Struct, frozen=True):
     """A copy, and how large it is."""
 
     uri: MediaUri

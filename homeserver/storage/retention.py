@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -34,8 +35,7 @@ WHERE n.room_id = $1 AND e.event_id = n.event_id AND e.erased = 'retention'
 """
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionRoom:
+class RetentionRoom(Struct, frozen=True):
     """A room as the purge sees it."""
 
     room_id: str
@@ -44,8 +44,7 @@ class RetentionRoom:
     has_policy: bool  # or had one
 
 
-@dataclass(frozen=True, slots=True)
-class OldEvent:
+class OldEvent(Struct, frozen=True):
     """A message that is too old."""
 
     event_id: str

@@ -4,7 +4,6 @@ replaces.  Written with the room, in the log's transaction."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.log import Record
@@ -31,8 +30,7 @@ WHERE $1::boolean OR network_id = $2 OR appservice_id || '|' || network_id = $2
 """
 
 
-@dataclass(slots=True, eq=False)
-class RoomListing(Record):
+class RoomListing(Record, eq=False):
     """What a room that was just made is found by."""
 
     room_id: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -66,8 +67,7 @@ SNAPSHOT_BLOCK = 1000  # INCREMENT of the sequence snapshot_ids
 SELECT_CHAIN_LENGTH = "SELECT chain_length FROM state_snapshots WHERE snapshot_id = $1"
 
 
-@dataclass(frozen=True, slots=True)
-class RoomRow:
+class RoomRow(Struct, frozen=True):
     """Where a room stands, as stored."""
 
     room_id: str
@@ -78,8 +78,7 @@ class RoomRow:
     published: bool
 
 
-@dataclass(frozen=True, slots=True)
-class MembershipRow:
+class MembershipRow(Struct, frozen=True):
     """A user's current membership of a room."""
 
     room_id: str
@@ -91,8 +90,7 @@ class MembershipRow:
     stripped_state: list[dict[str, Any]] | None
 
 
-@dataclass(frozen=True, slots=True)
-class MembershipChangeRow:
+class MembershipChangeRow(Struct, frozen=True):
     """One change of a local user's membership, at a position of the log."""
 
     position: int

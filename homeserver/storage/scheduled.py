@@ -6,7 +6,8 @@ A row that is due is *claimed* before it is sent: it is nobody else's until its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage.database import Queryable
@@ -97,8 +98,7 @@ DELETE FROM scheduled_sends WHERE scheduled_id IN (
 DELETE_OF_USER = "DELETE FROM scheduled_sends WHERE user_id = $1"
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduledSend:
+class ScheduledSend(Struct, frozen=True):
     """Something to be sent later.  Times in ms."""
 
     scheduled_id: str

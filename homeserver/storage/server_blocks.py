@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from homeserver.storage.database import Queryable
 
@@ -22,8 +24,7 @@ DELETE_BLOCKS = "DELETE FROM server_blocks WHERE server = $1 RETURNING source"
 DELETE_EXPIRED = "DELETE FROM server_blocks WHERE expires_at <= $1"
 
 
-@dataclass(frozen=True, slots=True)
-class BlockRow:
+class BlockRow(Struct, frozen=True):
     """One block, or with ``exempt`` the contrary.  Times in ms."""
 
     server: str

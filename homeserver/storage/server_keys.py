@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage.database import Queryable
@@ -36,8 +37,7 @@ WHERE server_name = $1 AND expired_ts IS NULL AND NOT key_id = ANY($2::text[])
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ServerKey:
+class ServerKey(Struct, frozen=True):
     """A key of a server.  ``expired_ts``: it is an old one, and good for what is older."""
 
     server_name: str
@@ -48,8 +48,7 @@ class ServerKey:
     fetched_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeyResponse:
+class KeyResponse(Struct, frozen=True):
     """The signed answer in which a key was published."""
 
     key_id: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from homeserver.storage.database import Connection, Queryable
 from homeserver.storage.log import Record
@@ -14,8 +13,7 @@ INSERT INTO server_notice_rooms (user_id, room_id) SELECT * FROM unnest($1::text
 SELECT_ROOM = "SELECT room_id FROM server_notice_rooms WHERE user_id = $1"
 
 
-@dataclass(slots=True, eq=False)
-class NoticeRoomRecord(Record):
+class NoticeRoomRecord(Record, eq=False):
     """A user's room for notices, written with the room itself."""
 
     user_id: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 
 from homeserver.protocol.events import StateKey
 from homeserver.storage.database import Queryable
@@ -103,8 +103,7 @@ WHERE r.place > $2 AND s.user_id = r.user_id AND s.device_id = r.device_id
 ConnectionKey = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class LastEvent:
+class LastEvent(Struct, frozen=True):
     """One of a room's last events; ``counts``: whether it is of one of the types asked for."""
 
     room_id: str

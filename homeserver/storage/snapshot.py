@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Database
 
@@ -27,8 +28,7 @@ VOID_KEYS = ("DELETE FROM one_time_keys", "DELETE FROM fallback_keys")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class TableDump:
+class TableDump(Struct, frozen=True):
     """One table in PostgreSQL's binary COPY format."""
 
     name: str

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -22,8 +22,7 @@ WHERE origin = $1 AND media_id = $2 AND lifted_at IS NULL RETURNING {_COLUMNS}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StrippedMedia:
+class StrippedMedia(Struct, frozen=True):
     """A file that is not served: by which rule, and for which event first."""
 
     origin: str

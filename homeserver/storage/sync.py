@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.account_data import AccountDataRow
 from homeserver.storage.database import Queryable
@@ -80,16 +81,14 @@ ORDER BY origin_server_ts DESC, timeline_order DESC LIMIT $3 OFFSET $4
 """
 
 
-@dataclass(frozen=True, slots=True)
-class MembershipAt:
+class MembershipAt(Struct, frozen=True):
     """The membership that a user had at a position, and since which."""
 
     membership: str
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class MemberCounts:
+class MemberCounts(Struct, frozen=True):
     """How many are in a room, and how many invited, as of its last change at a position."""
 
     joined: int = 0
@@ -97,8 +96,7 @@ class MemberCounts:
     position: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryVisibilityRow:
+class HistoryVisibilityRow(Struct, frozen=True):
     """Where an ``m.room.history_visibility`` event stands."""
 
     room_id: str
@@ -106,8 +104,7 @@ class HistoryVisibilityRow:
     timeline_order: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class EventTime:
+class EventTime(Struct, frozen=True):
     """An event and its time (ms)."""
 
     event_id: str

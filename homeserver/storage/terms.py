@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -18,8 +19,7 @@ ORDER BY accepted_at, name, version
 """
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedTerms:
+class AcceptedTerms(Struct, frozen=True):
     """A version of a document that a user has accepted; ``how``: where they were asked."""
 
     name: str

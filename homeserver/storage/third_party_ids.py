@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from homeserver.storage.database import Queryable
 
 SELECT_IDS = """
@@ -83,8 +85,7 @@ WHERE user_id = $1 AND medium = $2 AND address = $3 AND id_server = $4
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ThirdPartyId:
+class ThirdPartyId(Struct, frozen=True):
     """An address of a user.  Times in ms."""
 
     medium: str
@@ -113,8 +114,7 @@ class ValidationSession:
     browser_hash: bytes | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(Struct, frozen=True):
     """An address that an identity server was told of."""
 
     medium: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage.database import Connection, Queryable
@@ -62,8 +63,7 @@ EVERY_DEVICE = "*"
 MOST_WAITING = 200_000  # messages for a device; the oldest go first
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceMessage:
+class DeviceMessage(Struct, frozen=True):
     """A message for one device of a local user, or for all (``*``)."""
 
     user_id: str
@@ -71,8 +71,7 @@ class DeviceMessage:
     content: JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class FromClient:
+class FromClient(Struct, frozen=True):
     """The client's transaction that messages came in: the same again is ignored."""
 
     user_id: str
@@ -80,16 +79,14 @@ class FromClient:
     txn_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class FromPeer:
+class FromPeer(Struct, frozen=True):
     """The EDU that messages came in: the same again is ignored."""
 
     origin: str
     message_id: str
 
 
-@dataclass(slots=True, eq=False)
-class ToDeviceRecord(Record):
+class ToDeviceRecord(Record, eq=False):
     """Messages of one sender and type, sent together.
 
     ``forward`` queues what goes to other instances, in the same transaction.
@@ -140,8 +137,7 @@ async def _is_new(connection: Connection, record: ToDeviceRecord) -> bool:
     return not status.endswith(" 0")
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
+class StoredMessage(Struct, frozen=True):
     """A message that waits for its device."""
 
     position: int

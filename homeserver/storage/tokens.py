@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -96,8 +97,7 @@ DELETE_USER_API_TOKENS = "DELETE FROM api_tokens WHERE user_id = $1"
 DELETE_USER_ACCOUNT_SESSIONS = "DELETE FROM account_sessions WHERE user_id = $1"
 
 
-@dataclass(frozen=True, slots=True)
-class NewToken:
+class NewToken(Struct, frozen=True):
     """An access token to be stored, with the refresh token given out with it."""
 
     token_hash: bytes
@@ -108,8 +108,7 @@ class NewToken:
     refresh_token_hash: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AccessToken:
+class AccessToken(Struct, frozen=True):
     """A stored access token, and what its account may do."""
 
     token_hash: bytes
@@ -121,8 +120,7 @@ class AccessToken:
     guest: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshToken:
+class RefreshToken(Struct, frozen=True):
     """A stored refresh token, and its successor once it was used.
 
     ``created_at``: ms; ``client_id`` and ``scope``: of a device that uses the OAuth 2.0 API.
@@ -137,8 +135,7 @@ class RefreshToken:
     scope: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class LoginToken:
+class LoginToken(Struct, frozen=True):
     """Whose login token it was; ``authenticated_at``: when they proved that, if known (ms)."""
 
     user_id: str

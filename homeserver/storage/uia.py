@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -27,8 +28,7 @@ DELETE_SESSION = "DELETE FROM uia_sessions WHERE session_id = $1 RETURNING sessi
 DELETE_EXPIRED = "DELETE FROM uia_sessions WHERE created_at < $1"
 
 
-@dataclass(frozen=True, slots=True)
-class UiaSession:
+class UiaSession(Struct, frozen=True):
     """Which stages were completed for which request; ``completed``: stage -> what it yielded."""
 
     session_id: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Database, Queryable
 
@@ -32,8 +32,7 @@ SET_STATE = "UPDATE uploads SET state = $2, code = $3, reason = $4 WHERE upload_
 DELETE = "DELETE FROM uploads WHERE upload_id = $1"
 
 
-@dataclass(frozen=True, slots=True)
-class UploadRow:
+class UploadRow(Struct, frozen=True):
     """An upload.  Sizes in bytes, times in ms."""
 
     upload_id: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -42,8 +43,7 @@ DELETE FROM url_previews WHERE (url_sha256, fetched_at) IN (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class NewPreview:
+class NewPreview(Struct, frozen=True):
     """What is kept of a preview."""
 
     url_sha256: bytes
@@ -54,8 +54,7 @@ class NewPreview:
     image_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeptPreview:
+class KeptPreview(Struct, frozen=True):
     """What is said of a URL."""
 
     fetched_at: int  # ms
@@ -63,8 +62,7 @@ class KeptPreview:
     picture_is_here: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OldPreview:
+class OldPreview(Struct, frozen=True):
     """What must be known of a preview before it is deleted."""
 
     url_sha256: bytes
@@ -73,8 +71,7 @@ class OldPreview:
     image_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True):
     """How much is kept."""
 
     previews: int

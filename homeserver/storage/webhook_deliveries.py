@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 
@@ -86,8 +87,7 @@ SELECT_OLDEST = "SELECT min(created_at) FROM webhook_deliveries WHERE state <> '
 LARGEST_SEQUENCE = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class NewDelivery:
+class NewDelivery(Struct, frozen=True):
     """Something to be sent: the update of an event, or ``data`` as JSON."""
 
     delivery_id: str
@@ -99,8 +99,7 @@ class NewDelivery:
     data: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """Something that was to be sent.  Times in ms."""
 
     delivery_id: str
@@ -122,8 +121,7 @@ class Delivery:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What became of an attempt.  ``due_at``: when to try again; ``attempts``: 1, or 0 for none."""
 
     delivery_id: str

@@ -5,7 +5,7 @@ Each function gives the oldest first, up to a limit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from homeserver.storage.database import Queryable
 from homeserver.storage.erasures import ErasureRecord
@@ -51,8 +51,7 @@ SELECT user_id FROM (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class UserMove:
+class UserMove(Struct, frozen=True):
     """A change of a local user's membership."""
 
     user_id: str

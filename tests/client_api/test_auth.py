@@ -1,11 +1,11 @@
 """Where a request comes from."""
 
 import ipaddress
-from dataclasses import replace
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from msgspec.structs import replace
 from pytest_aiohttp.plugin import AiohttpClient
 
 from homeserver.app_keys import CONFIG

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Optional
 
 import strawberry
+from msgspec import Struct
 from strawberry.types import Info
 from strawberry.types.field import StrawberryField
 
@@ -43,16 +43,14 @@ class PageInfo:
     end_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Struct, frozen=True):
     """An item, and its cursor."""
 
     node: Any
     cursor: str
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(Struct, frozen=True):
     """A page of messages, the newest first."""
 
     edges: list[Edge]

@@ -6,10 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
+from msgspec import Struct
 
 from client_api.conversations.auth import Caller
 from client_api.conversations.ws.actions import Actions
@@ -67,8 +67,7 @@ class Tokens(Protocol):
         """Those that are good now."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
+class SessionLimits(Struct, frozen=True):
     """What one session may do, and how many a user may have."""
 
     frame_bytes: int
@@ -96,8 +95,7 @@ class SessionLimits:
         return SocketLimits(self.frame_bytes, self.unread_bytes)
 
 
-@dataclass(slots=True, eq=False)
-class _Streaming:
+class _Streaming(Struct, eq=False):
     """A stream that is open, and the token for it with its scopes when it was opened."""
 
     stream: Stream

@@ -7,8 +7,9 @@ together at its end.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Protocol, cast
+
+from msgspec import Struct
 
 from client_api.conversations.ws import framing
 from client_api.conversations.ws.framing import BadFrame, Frame, FrameReader
@@ -22,8 +23,7 @@ FLUSHED_AT_ONCE = 500
 PING_FRAME = framing.encode(framing.PING, b"")
 
 
-@dataclass(frozen=True, slots=True)
-class SocketLimits:
+class SocketLimits(Struct, frozen=True):
     """``unsent_bytes``: so far may a reader lag behind."""
 
     frame_bytes: int

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey as NaclVerifyKey
 
@@ -42,8 +42,7 @@ def check_third_party_invite(event: Event, state: StateMap) -> Verdict:
     return Rejected("the third-party invite is not validly signed")
 
 
-@dataclass(frozen=True, slots=True)
-class NamedKey:
+class NamedKey(Struct, frozen=True):
     """A public key as an ``m.room.third_party_invite`` names it, and where to ask about it."""
 
     text: str

@@ -7,10 +7,10 @@ told, though the transaction is the same.  Spec: application service API, pushin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
+from msgspec.structs import replace
 
 from homeserver.protocol.events import JsonObject, redacted_copy
 from homeserver.services.appservices.registration import AppService

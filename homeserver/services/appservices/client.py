@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import orjson
+from msgspec import Struct
 
 from homeserver.services.appservices.registration import AppService
 
@@ -25,8 +25,7 @@ MAX_ANSWER_BYTES = 1024 * 1024
 OLD_ROUTES = (404, 405, 500, 501)  # how one answers that knows only the older paths
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What an application service answered."""
 
     status: int

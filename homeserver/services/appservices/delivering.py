@@ -11,9 +11,9 @@ import random
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import structlog
+from msgspec import Struct, field
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.appservices.bodies import Bodies, Device
@@ -42,8 +42,7 @@ AFTER_FAILURE_SECONDS = 5.0
 MOST_DEVICES = 1_000
 
 
-@dataclass(slots=True)
-class Fare:
+class Fare(Struct):
     """How it goes, as the admin is shown; times in ms."""
 
     position: int = 0
@@ -55,8 +54,7 @@ class Fare:
     waiting_events: int = 0
 
 
-@dataclass(slots=True)
-class _Passing:
+class _Passing(Struct):
     """What of a transaction is not kept on disk."""
 
     ephemeral: list[JsonObject] = field(default_factory=list)

@@ -7,9 +7,9 @@ whatever was missed is found again after a restart.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import orjson
+from msgspec import Struct, field
 
 from homeserver.protocol.events import Event
 from homeserver.services.appservices.interest import Interest
@@ -29,8 +29,7 @@ READ_AT_ONCE = 500
 MOST_BYTES = 512 * 1024  # many frameworks take no more than 1 MiB in one request
 
 
-@dataclass(slots=True)
-class Gathered:
+class Gathered(Struct):
     """What is durable of a transaction to be; all of it lies at or before ``upto``."""
 
     upto: int

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from homeserver.protocol.events import Event
 from homeserver.services.appservices.registration import AppService
@@ -17,8 +18,7 @@ CACHED_ROOMS = 20_000
 CACHED_USERS = 50_000
 
 
-@dataclass(slots=True)
-class _Room:
+class _Room(Struct):
     named: bool  # by its ID or one of its aliases
     users: set[str] = field(default_factory=set)
 

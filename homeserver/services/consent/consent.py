@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.errors import ConsentNotGiven, Forbidden
 from homeserver.protocol.identifiers import UserId, server_name_of
@@ -44,8 +45,7 @@ ONE_STEP = (Scope.MESSAGE, Scope.GROUP, Scope.MEDIA, Scope.CALL)
 BLOCKING = (Scope.MESSAGE, Scope.FEDERATION)  # who is denied these is denied all else
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A row as somebody wants it."""
 
     scope: str

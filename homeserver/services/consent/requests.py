@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.config import RateConfig
 from homeserver.errors import InviteBlocked, LimitExceeded, MatrixError
@@ -45,15 +46,14 @@ ABOUT_INVITES = (Scope.MESSAGE, Scope.GROUP, Scope.FEDERATION)
 ACCEPTED, BLOCKED, DECLINED = "accepted", "blocked", "declined"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
+class RequestLimits(Struct, frozen=True):
     """How many strangers may knock at a user's door, and for how long they wait."""
 
     expire_after_ms: int = 30 * DAY_MS
     declined_for_ms: int = 30 * DAY_MS
     max_pending: int = 100
-    per_sender: RateConfig = RateConfig(per_second=0.01, burst=20)  # noqa: RUF009
-    per_instance: RateConfig = RateConfig(per_second=0.1, burst=100)  # noqa: RUF009
+    per_sender: RateConfig = RateConfig(per_second=0.01, burst=20)
+    per_instance: RateConfig = RateConfig(per_second=0.1, burst=100)
 
 
 class Invites(Protocol):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct, field
 
 EVERYONE = "*"
 TIER_PREFIX = "tier:"
@@ -113,8 +114,7 @@ def parse_tiers(value: Mapping[object, object]) -> dict[str, Answer]:
     return answers
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(Struct, frozen=True):
     """The instance's answers where a user has none of their own."""
 
     answers: Mapping[str, Answers] = field(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.globs import glob_to_regex
@@ -31,8 +32,7 @@ class AccountData(Protocol):
         """The content of one type, or None if it was never set."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Filter:
+class _Filter(Struct, frozen=True):
     """One user's lists: the first that names the inviter decides."""
 
     blocks_all: bool

@@ -10,7 +10,8 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.errors import InvalidParam, NotFound
 from homeserver.services.conversations.problems import Problem
@@ -30,8 +31,7 @@ MOST_TOKENS = 100
 MAX_NAME_LENGTH = 100
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(Struct):
     token: ApiToken
     checked_at: int
     noted_at: int = 0

@@ -10,8 +10,10 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
 from homeserver.protocol.globs import glob_to_regex
@@ -42,8 +44,7 @@ class Profiles(Protocol):
         """Set a field of a local user's profile."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewApplication:
+class NewApplication(Struct, frozen=True):
     """What an admin says of an application.  ``bot``: the localpart of the account that acts where
     no user is named; it is made if need be."""
 
@@ -54,8 +55,7 @@ class NewApplication:
     bot: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """What an admin changes of an application; None: as it was."""
 
     name: str | None = None

@@ -9,8 +9,9 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
 from homeserver.protocol.calls import (
@@ -56,8 +57,7 @@ def party_of(requester: Requester) -> str:
     return base64.urlsafe_b64encode(digest).decode().replace("-", "A").replace("_", "B")
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """A call that somebody may see, with the event that began it."""
 
     row: CallRow

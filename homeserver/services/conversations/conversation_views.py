@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.room_versions import V1
@@ -44,8 +45,7 @@ class Folding(Protocol):
         """Messages of several rooms, as one reader gets them; ``readers``: by room."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A conversation's place in somebody's list.
 
     ``order``: the log position by which the list is sorted.  ``row``: of an invitation or a request
@@ -60,8 +60,7 @@ class Entry:
     left: RoomState | None = None
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(Struct):
     """What is read about a page before it is put together."""
 
     cards: Mapping[str, Card]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import Event
@@ -48,8 +49,7 @@ MOST_IN_SHORT = 20  # likewise, in lists
 IN = ("join", "invite")
 
 
-@dataclass(frozen=True, slots=True)
-class _Room:
+class _Room(Struct, frozen=True):
     """What lists know of a room: its members if they are few, else how many there are."""
 
     members: Sequence[MemberProgress] | None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.audience import RECEIPTS_SCOPE, Audience
@@ -42,8 +43,7 @@ class Updates(Protocol):
         """Tell a user."""
 
 
-@dataclass(slots=True, eq=False)
-class _Watched:
+class _Watched(Struct, eq=False):
     """A message on its way to one recipient."""
 
     event_id: str

@@ -7,10 +7,10 @@ what does not occur.  What the reader may not see does not count.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import Struct, field
 
 from homeserver.protocol.answers import POLL_STARTS, selections_of
 from homeserver.protocol.events import Event
@@ -64,8 +64,7 @@ class Statuses(Protocol):
         """Event ID -> the status of the user's own messages; a few statements for all of them."""
 
 
-@dataclass(slots=True)
-class _Said:
+class _Said(Struct):
     """What was said of some messages, by the message's ID."""
 
     edits: dict[str, StoredEvent] = field(default_factory=dict)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from homeserver.storage import idempotency as storage
 from homeserver.storage.database import Database
@@ -21,8 +22,7 @@ MAX_KEY_LENGTH = 255
 PRUNED_PER_STEP = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """An answer as it went out."""
 
     status: int
@@ -30,27 +30,23 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(Struct, frozen=True):
     """It was done before; this was the answer."""
 
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
+class Mismatch(Struct, frozen=True):
     """The key was used for something else."""
 
 
-@dataclass(frozen=True, slots=True)
-class InProgress:
+class InProgress(Struct, frozen=True):
     """The same request is being worked on."""
 
     retry_after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fresh:
+class Fresh(Struct, frozen=True):
     """Do it, and then say so: :meth:`Idempotency.finish` or :meth:`Idempotency.give_up`."""
 
     owner: str

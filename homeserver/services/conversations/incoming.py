@@ -10,8 +10,8 @@ import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from homeserver.errors import InvalidParam, NotFound
@@ -39,8 +39,7 @@ WRITE_USES_AFTER_MS = 5_000
 NOT_FOUND = "There is no such address to post to; it may have been revoked"
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(Struct, frozen=True):
     """A message that was posted, and as whom."""
 
     requester: Requester

@@ -11,11 +11,11 @@ import binascii
 import hashlib
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.identifiers import UserId
@@ -29,8 +29,7 @@ MAX_TOKEN = 4_096
 INVALID = "This address is not valid, or not any more"
 
 
-@dataclass(frozen=True, slots=True)
-class MediaLink:
+class MediaLink(Struct, frozen=True):
     """Who may read what, and until when (ms)."""
 
     requester: Requester

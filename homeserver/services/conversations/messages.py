@@ -7,8 +7,10 @@ what was viewed once.  A page costs a bounded number of statements, whatever its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.answers import ANSWERS, POLL_STARTS
@@ -48,8 +50,7 @@ ROUNDS = (1, 4, 16)
 LEAST_AT_ONCE = 20
 
 
-@dataclass(frozen=True, slots=True)
-class PageRequest:
+class PageRequest(Struct, frozen=True):
     """Which part of a conversation is wanted.  ``around``: a message's ID; ``thread``: likewise,
     and only the replies that hang on it.  Not ``system``: without what happened to the
     conversation."""
@@ -61,8 +62,7 @@ class PageRequest:
     limit: int = 50
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(Struct, frozen=True):
     """A reader's view of a room."""
 
     room_id: str
@@ -75,8 +75,7 @@ class _View:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(Struct, frozen=True):
     """A stretch of messages from one of its ends.  ``end``: where to go on; None: nowhere."""
 
     events: list[StoredEvent]

@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
+
+from msgspec import Struct
 
 from homeserver.errors import InvalidParam, NotFound
 from homeserver.services.push_rules import PushRuleService
@@ -35,8 +36,7 @@ LATEST_MS = 2**53
 NO_TAGS: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class OwnSettings:
+class OwnSettings(Struct, frozen=True):
     """What a user has set of a conversation.  ``muted_until``: in ms; None: until further notice,
     or not muted."""
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.history_visibility import visibility_of
@@ -63,8 +64,7 @@ JOIN: dict[str, JoinMode] = {
 JOIN_RULE_OF = {"open": "public", "approval": "knock", "invite": "invite"}
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(Struct, frozen=True):
     """A room's head, as of one state of it.  ``contents``: of its state events, by type."""
 
     room_id: str

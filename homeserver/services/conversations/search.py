@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.errors import InvalidParam, NotFound
 from homeserver.protocol.search_words import Term, highlights, query_terms
@@ -36,8 +37,7 @@ KINDS: tuple[Kind, ...] = (
 INDEXED_AS = {"system": ("name", "topic")}
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What somebody searches; times in ms."""
 
     query: str = ""

@@ -7,10 +7,10 @@ direct, and the senders' limits are in memory.  See ``docs/api/messages.md``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.identifiers import UserId
@@ -66,8 +66,7 @@ class DirectPeers(Protocol):
         """Room ID -> with whom it is direct."""
 
 
-@dataclass(frozen=True, slots=True)
-class SentMessage:
+class SentMessage(Struct, frozen=True):
     """A message that is on disk.  ``created``: its conversation was made for it.
 
     ``repeated``: an earlier call with the same key sent it.

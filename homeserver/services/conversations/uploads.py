@@ -11,7 +11,9 @@ import hashlib
 import hmac
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.errors import Forbidden, NotFound, TooLarge
 from homeserver.services.conversations.problems import Problem
@@ -33,8 +35,7 @@ ALGORITHMS = ("sha1", "sha256", "sha512")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-@dataclass(frozen=True, slots=True)
-class UploadLimits:
+class UploadLimits(Struct, frozen=True):
     """For each user's unfinished uploads, and how long one is kept without news (ms)."""
 
     most: int
@@ -42,16 +43,14 @@ class UploadLimits:
     expire_after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Checksum:
+class Checksum(Struct, frozen=True):
     """What the bytes of a request must hash to."""
 
     algorithm: str
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NewUpload:
+class NewUpload(Struct, frozen=True):
     """What a client says of an upload.  ``length`` None: it does not know it yet."""
 
     length: int | None

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import server_name_of
@@ -54,8 +54,7 @@ class Peers(Protocol):
         """An instance has used what only Comities know."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Struct, frozen=True):
     """A message of another instance's user that a device has not got yet."""
 
     position: int

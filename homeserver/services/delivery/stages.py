@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.storage.delivery import MemberProgress, Read
@@ -29,8 +30,7 @@ class Instances(Protocol):
         """Do not wait any longer until an instance that did not answer is tried again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sendout:
+class Sendout(Struct, frozen=True):
     """A message of one of our users, and where it has arrived."""
 
     event_id: str
@@ -54,8 +54,7 @@ class Sendout:
         return [server for server in self.acked if not self.has(server)]
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """How far a message has come, since when (ms, if known), and what stands in its way."""
 
     level: int

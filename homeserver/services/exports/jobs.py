@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import NotFound
 from homeserver.protocol.identifiers import UserId
@@ -51,8 +51,7 @@ class Unwanted(Exception):
     """The export is wanted no more: its account is being deleted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """``exports``."""
 
     keep_hours: int

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
 import orjson
+from msgspec import Struct, field
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.events import JsonObject, client_event
@@ -59,8 +59,7 @@ class RoomStates(Protocol):
         """The IDs of all state events."""
 
 
-@dataclass(slots=True)
-class _Room:
+class _Room(Struct):
     """A room on its way into the archive."""
 
     row: MembershipRow

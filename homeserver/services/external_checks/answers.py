@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 ALLOW, FLAG = "allow", "flag"
 VERDICTS = frozenset({ALLOW, FLAG, "hold", "reject", "soft_fail", "strip"})
 MAX_REASON = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A verdict and why, for the audit trail."""
 
     verdict: str  # one of VERDICTS

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 import aiohttp
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.services.external_checks.answers import (
     ALLOW,
@@ -49,8 +50,7 @@ class Match(Protocol):
         """Whether to ask about a file: unless what is known of it excludes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
+class _Check(Struct, frozen=True):
     definition: CheckDefinition
     match: Match | None
     caller: Caller
@@ -58,8 +58,7 @@ class _Check:
     clamav: ClamAv | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
+class _Checked(Struct, frozen=True):
     """What one check says."""
 
     judgement: Judgement
@@ -67,8 +66,7 @@ class _Checked:
     flagged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _About:
+class _About(Struct, frozen=True):
     """What the audit trail says of who and what was judged."""
 
     direction: str

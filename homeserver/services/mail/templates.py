@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 HTML = """<!doctype html>
 <html lang="en">
@@ -27,8 +28,7 @@ BUTTON = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Button:
+class Button(Struct, frozen=True):
     """A link that does something."""
 
     label: str

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Error
+from msgspec import Struct
 
 from homeserver.errors import NotFound
 from homeserver.protocol.identifiers import UserId
@@ -33,8 +33,7 @@ RESPONSE_MODES = ("query", "fragment")
 CREATE, LOGIN, NONE = "create", "login", "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A request that waits for its user."""
 
     request: Authorization

@@ -9,13 +9,13 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from authlib.oauth2.rfc6749 import (
     InvalidClientError,
     InvalidRequestError,
     UnauthorizedClientError,
 )
+from msgspec import Struct
 
 from homeserver.errors import NotFound
 from homeserver.protocol.events import JsonObject
@@ -38,8 +38,7 @@ CODE_LENGTH = 8
 MOST_TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """A device that waits for its user."""
 
     code: DeviceCode

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hmac
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from authlib.oauth2.rfc6749 import (
@@ -27,6 +26,7 @@ from authlib.oauth2.rfc6749.errors import UnsupportedResponseTypeError
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7636.challenge import create_s256_code_challenge
 from authlib.oauth2.rfc8628 import DeviceCodeGrant
+from msgspec import Struct
 
 from homeserver.services.oauth.clients import Client
 from homeserver.services.oauth.scopes import Scope, parse_scope
@@ -41,8 +41,7 @@ ADDRESS = "https://localhost/"
 MAX_STATE_LENGTH = 2_000
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(Struct):
     """What the database has on a request.  ``now``: ms."""
 
     client: Client | None

@@ -12,15 +12,15 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 PREFIX = "cmr_"
 FAMILY_BYTES, GENERATION_BYTES, NONCE_BYTES, MAC_BYTES = 16, 4, 24, 16
 SIGNED_BYTES = FAMILY_BYTES + GENERATION_BYTES + NONCE_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Lineage:
+class Lineage(Struct, frozen=True):
     """The session that a refresh token was made for, and how often it had been refreshed."""
 
     family: bytes

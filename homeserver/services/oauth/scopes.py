@@ -7,9 +7,9 @@ the names that it has used.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from authlib.oauth2.rfc6749 import InvalidScopeError, list_to_scope, scope_to_list
+from msgspec import Struct
 
 PREFIXES = ("urn:matrix:client:", "urn:matrix:org.matrix.msc2967.client:")
 API = "api:*"
@@ -21,8 +21,7 @@ DEVICE_ID = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,255}")
 MAX_LENGTH = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """What is granted: the tokens as the client spelt them, and the device."""
 
     text: str

@@ -10,11 +10,11 @@ Spec: client-server API, grant types, token revocation; RFC 6749, 7009, 7636, 86
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, OAuth2Error
 from authlib.oauth2.rfc8628 import AuthorizationPendingError, SlowDownError
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.identifiers import UserId
@@ -45,8 +45,7 @@ logger = structlog.get_logger(__name__)
 SLOWER_BY_SECONDS = 5  # RFC 8628, section 3.5
 
 
-@dataclass(slots=True)
-class _Outcome:
+class _Outcome(Struct):
     """What came of a request: tokens or an error, and what is to be done after the commit.
 
     ``begun_for``: the client of a session that has begun.

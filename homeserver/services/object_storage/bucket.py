@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import obstore
 import structlog
+from msgspec import Struct
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
@@ -73,8 +74,7 @@ class BucketSettings:
     timeout_ms: int = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A part of an object, its size, and what tells it from another one of the same name."""
 
     content: bytes
@@ -82,8 +82,7 @@ class Part:
     tag: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """An object in a list."""
 
     key: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.background_batches import BackgroundBatches
@@ -15,8 +16,7 @@ from homeserver.storage.database import Database
 REMEMBERED = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Sighting:
+class _Sighting(Struct, frozen=True):
     user_id: str
     at: int  # ms
     comes: bool  # into a room or with an invite: was not here before

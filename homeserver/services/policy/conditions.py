@@ -10,7 +10,8 @@ to "could this match an event of that type, from that sender?".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.services.policy.subject import Subject
 
@@ -44,8 +45,7 @@ LOOKED_UP = (Aspect.MEDIA, Aspect.ACCOUNT, Aspect.STANDING)
 ALL_ASPECTS = 2 * Aspect.RATE - 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Leaf:
+class Leaf(Struct, frozen=True, eq=False):
     """One test of one aspect.
 
     ``when_absent`` is its answer for an event that has none of the aspect: no text, no link, no
@@ -65,8 +65,7 @@ class Leaf:
         return self.test(subject) if self.aspect & known else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class All:
+class All(Struct, frozen=True, eq=False):
     """True if every part is."""
 
     parts: tuple[Condition, ...]
@@ -83,8 +82,7 @@ class All:
         return None if unknown else True
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Any_:
+class Any_(Struct, frozen=True, eq=False):
     """True if one part is."""
 
     parts: tuple[Condition, ...]
@@ -101,8 +99,7 @@ class Any_:
         return None if unknown else False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Not:
+class Not(Struct, frozen=True, eq=False):
     """True if its part is false."""
 
     part: Condition

@@ -6,8 +6,9 @@ Time is the events' own, so rates count as they would have.  Only event IDs are 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from homeserver.protocol.identifiers import server_name_of
 from homeserver.services.live_room import LiveRooms
@@ -25,8 +26,7 @@ PAGE = 1_000
 EXAMPLES = 5
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """What became of a rule: how many events it matched, and some of them."""
 
     rule: Rule

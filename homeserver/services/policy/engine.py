@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.events import Event
@@ -32,8 +33,7 @@ from homeserver.storage.database import Database
 COUNTING = Aspect.RATE | Aspect.INVITES
 
 
-@dataclass(frozen=True, slots=True)
-class RuleCount:
+class RuleCount(Struct, frozen=True):
     """A rule, and how often it matched since the server started."""
 
     rule: Rule

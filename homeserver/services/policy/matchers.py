@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import re2
+from msgspec import Struct, field
 
 from homeserver.protocol.globs import glob_to_regex, is_glob
 from homeserver.services.policy import text as reading
@@ -26,8 +26,7 @@ MAX_RATE_COUNT = 1_000_000
 MAX_RATE_SECONDS = 30 * 86400
 
 
-@dataclass(slots=True)
-class Place:
+class Place(Struct):
     """Where in the rules something stands, and what its compilation may use."""
 
     rule: str

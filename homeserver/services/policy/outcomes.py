@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
+from msgspec.structs import replace
 
 from homeserver.errors import MatrixError, PolicyRefused
 from homeserver.services.judgement import ACCEPTED, POLICY, Action, Judgement

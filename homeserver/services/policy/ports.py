@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.services.judgement import Judgement
@@ -56,8 +57,7 @@ class ServerBlocks(Protocol):
         """Deal with an instance no more, or not until then (ms)."""
 
 
-@dataclass(slots=True)
-class Ports:
+class Ports(Struct):
     """The other parts, each as far as it is there; filled in as they are built."""
 
     standing: Standing | None = None

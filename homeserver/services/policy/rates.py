@@ -6,7 +6,8 @@ Time is given by the caller, in seconds that never go back; so a dry run counts 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 MAX_KEYS = 20_000
 INVITE_WINDOW_SECONDS = 3600.0
@@ -48,8 +49,7 @@ class Rate:
         return 0.0
 
 
-@dataclass(slots=True)
-class _Window:
+class _Window(Struct):
     started: float
     count: int = 0
     count_before: int = 0

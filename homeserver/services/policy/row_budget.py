@@ -6,7 +6,8 @@ Otherwise whoever is refused a hundred times a second fills the disk with it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from homeserver.services.policy.rates import Rate
 from homeserver.storage.policy import VerdictRow

@@ -6,9 +6,10 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.config import ConfigError
 from homeserver.services.policy import values
@@ -47,8 +48,7 @@ MAX_NESTING = 8
 MAX_TESTS = 200  # in one rule
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rule:
+class Rule(Struct, frozen=True, eq=False):
     """One rule of the admin's, compiled."""
 
     name: str

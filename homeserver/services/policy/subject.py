@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
+from msgspec import Struct
 
 from homeserver.protocol.canonical import NotCanonical, encode_canonical_json
 from homeserver.protocol.events import StateKey
@@ -39,8 +40,7 @@ class RoomView(Protocol):
         """The content of a current state event; empty if there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnseenRoom:
+class UnseenRoom(Struct, frozen=True):
     """A room that we are not in, as an invite describes it."""
 
     room_type: str | None = None

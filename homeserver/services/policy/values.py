@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 MAX_LIST = 10_000  # values written in a rule; more belong in a file
@@ -94,8 +95,7 @@ def mapping(key: str, value: Any, allowed: Sequence[str]) -> dict[str, Any]:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """From ``least`` to ``most``, both included."""
 
     least: int

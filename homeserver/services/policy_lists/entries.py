@@ -13,7 +13,9 @@ no          no           gone
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.protocol.policy_rules import PolicyRule, matches_everything
 from homeserver.storage.policy_lists import EntryRow
@@ -24,16 +26,14 @@ Entries = Mapping[Key, EntryRow]
 BLOCK, FLAG, ALLOW = "block", "flag", "allow"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What a list says of an entity; ``action`` only where the entry itself names one."""
 
     rule: PolicyRule
     action: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """Rows to write and keys to delete."""
 
     saved: Collection[EntryRow] = ()

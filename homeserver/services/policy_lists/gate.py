@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NoReturn, Protocol
+
+from msgspec.structs import replace
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.events import Event, JsonObject

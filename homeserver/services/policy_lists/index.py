@@ -6,7 +6,8 @@ Nothing here knows where the entries come from; a new index is made when they ch
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.glob_index import GlobIndex
 from homeserver.protocol.identifiers import server_name_of
@@ -16,8 +17,7 @@ from homeserver.services.policy_lists.entries import ALLOW, BLOCK, FLAG
 REMEMBERED = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class ListVerdict:
+class ListVerdict(Struct, frozen=True):
     """What a list says of somebody: to ``block`` or to ``flag``."""
 
     action: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from homeserver.protocol.policy_rules import KINDS
 from homeserver.services.policy_lists.entries import BLOCK, Change, Key
@@ -14,8 +15,7 @@ from homeserver.storage.policy_lists import EntryRow, ListRow
 FIRST, EVERY, NEVER = "first", "every", "never"
 
 
-@dataclass(frozen=True, slots=True)
-class ListSettings:
+class ListSettings(Struct, frozen=True):
     """How a list is used: ``policy.lists`` of the configuration, or the defaults for an import."""
 
     room: str = ""  # an alias or a room ID
@@ -31,8 +31,7 @@ class ListSettings:
         return cls(**{**item, "room": item["room"].strip()})
 
 
-@dataclass(slots=True)
-class PolicyList:
+class PolicyList(Struct):
     """A list in memory; :class:`~homeserver.services.policy_lists.lists.PolicyLists` changes it."""
 
     row: ListRow

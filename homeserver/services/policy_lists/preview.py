@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.globs import glob_to_regex, is_glob
 from homeserver.protocol.identifiers import server_name_of
@@ -20,8 +21,7 @@ MOST_MATCHES = 20_000  # users or rooms looked at, for globs
 MOST_SHOWN = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Consequence:
+class Consequence(Struct, frozen=True):
     """One entry of a draft, and what it touches here."""
 
     entry: EntryRow
@@ -30,8 +30,7 @@ class Consequence:
     warning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(Struct, frozen=True):
     """A draft: what it touches, the most first; ``omitted`` are not shown."""
 
     draft_id: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
+from msgspec import Struct, field
 
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.push_rules import (
@@ -27,8 +27,7 @@ NOTIFY: tuple[Any, ...] = ("notify",)
 HIGHLIGHT: tuple[Any, ...] = ("notify", {"set_tweak": "highlight"})
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """A user to whom an event is pushed.  ``actions``: of the rule that matched, as JSON."""
 
     user_id: str
@@ -36,8 +35,7 @@ class Told:
     actions: str
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
+class Happening(Struct, frozen=True):
     """An event that shows since ``position``, and whom it notifies; or an invite to somebody."""
 
     position: int

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakValueDictionary
+
+from msgspec import Struct
 
 from homeserver.services.unread import Unread
 from homeserver.storage import notification_list as storage
@@ -48,8 +49,7 @@ class RoomsOf(Protocol):
         """A user's rooms."""
 
 
-@dataclass(frozen=True, slots=True)
-class Badge:
+class Badge(Struct, frozen=True):
     """``counts`` of the push gateway API."""
 
     unread: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.answers import POLL_STARTS
 from homeserver.protocol.events import Event
@@ -32,8 +33,7 @@ FOOTER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One notification: who did what where."""
 
     room_id: str

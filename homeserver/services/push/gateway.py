@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
 import orjson
+from msgspec import Struct
 
 from homeserver.services.outside_post import OutsidePost
 
@@ -15,8 +15,7 @@ DEADLINE_SECONDS = 20.0
 USER_AGENT = "Comity-Push/1"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What came of a request.
 
     ``error``: None if the gateway took it; else why not, without a word of the gateway's.

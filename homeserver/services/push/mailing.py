@@ -7,10 +7,10 @@ there is no mail.  Spec: client-server API, ``POST /pushers/set``, kind ``email`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from homeserver.services.mail.smtp import MailFailed
 from homeserver.services.push.addresses import UnsubscribeLinks
@@ -52,8 +52,7 @@ class _TakenElsewhere(Exception):
     """Another process has mailed it meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class MailSettings:
+class MailSettings(Struct, frozen=True):
     """``push.email_*``.  ``after_ms``: how long something is unread before it is written of;
     ``every_ms``: between two mails of a pusher."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
+from msgspec import Struct
 
 from homeserver.errors import InvalidParam
 from homeserver.protocol.events import JsonObject
@@ -61,8 +61,7 @@ class Timeline(Protocol):
         """Events of one room."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Notified:
+class _Notified(Struct, frozen=True):
     row: NotificationRow
     stored: StoredEvent
 

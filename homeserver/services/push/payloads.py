@@ -7,8 +7,9 @@ not pushed any more, and counts are those of the moment.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.message_ends import message_end
@@ -54,8 +55,7 @@ class Readers(Protocol):
         """A user's view of a room."""
 
 
-@dataclass(frozen=True, slots=True)
-class PushedEvent:
+class PushedEvent(Struct, frozen=True):
     """An event that is to be pushed, as its reader may see it."""
 
     event: Event

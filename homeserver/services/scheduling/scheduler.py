@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, LimitExceeded, MatrixError
 from homeserver.protocol.events import JsonObject
@@ -34,8 +34,7 @@ PRUNED_AT_ONCE = 1_000
 CLOSE_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleLimits:
+class ScheduleLimits(Struct, frozen=True):
     """``scheduling`` of the configuration; times in ms."""
 
     max_delay_ms: int = 365 * 24 * 3_600_000

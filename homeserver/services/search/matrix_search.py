@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.errors import InvalidParam
 from homeserver.protocol.events import JsonObject
@@ -25,8 +26,7 @@ MOST_SENDERS = 50  # that are looked up; more are filtered out
 MOST_HIGHLIGHTS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What is to be shown around each result."""
 
     before: int = 5
@@ -34,8 +34,7 @@ class Context:
     profiles: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RoomEvents:
+class RoomEvents(Struct, frozen=True):
     """A search in the category ``room_events``."""
 
     term: str

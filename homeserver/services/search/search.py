@@ -7,7 +7,9 @@ themselves, as everywhere.  A search costs a bounded number of statements.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from homeserver.services.event_store import EventStore
 from homeserver.services.visibility import Reader, ReaderFilter, Visibility, Withheld
@@ -24,8 +26,7 @@ LEAST_AT_ONCE = 20
 FROM_NEWEST = (LAST_MS, "")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What somebody searches.
 
     ``rooms``: only in these; ``shows``: only such events.  ``before``: a time (ms) and event ID,
@@ -44,8 +45,7 @@ class Request:
     counted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """An event that was found.  ``source``: the edit that says what was searched, if any."""
 
     stored: StoredEvent
@@ -53,8 +53,7 @@ class Match:
     source: StoredEvent | None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A part of what was found, with the reader's views of the rooms.
 
     ``before`` and ``offset``: where to go on; None at the end.  ``total``: how much there is in

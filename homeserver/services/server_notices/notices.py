@@ -6,10 +6,10 @@ Spec: client-server API, server notices.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import MatrixError, NotFound
 from homeserver.protocol.events import JsonObject
@@ -38,8 +38,7 @@ class Account(Protocol):
         """The account's ID.  Raises: :class:`MatrixError` if the account is somebody's."""
 
 
-@dataclass(frozen=True, slots=True)
-class SenderLook:
+class SenderLook(Struct, frozen=True):
     """The sender's profile in the rooms for notices."""
 
     display_name: str
@@ -51,8 +50,7 @@ class SenderLook:
         return fields | ({"avatar_url": self.avatar_url} if self.avatar_url is not None else {})
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """What a user is told.  ``txn_id``: the same again is not told twice."""
 
     content: JsonObject
@@ -60,8 +58,7 @@ class Notice:
     txn_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SentNotice:
+class SentNotice(Struct, frozen=True):
     """Where a notice stands."""
 
     room_id: str

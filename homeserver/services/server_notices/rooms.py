@@ -6,11 +6,11 @@ Spec: client-server API, server notices.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 import asyncpg
+from msgspec import Struct
 
 from homeserver.errors import MatrixError
 from homeserver.protocol.events import JsonObject
@@ -52,8 +52,7 @@ class MemberProfiles(Protocol):
         """``displayname`` and ``avatar_url``, those that are set."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoomLook:
+class RoomLook(Struct, frozen=True):
     """What users see of the room."""
 
     name: str

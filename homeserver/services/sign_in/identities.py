@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.identifiers import UserId
@@ -24,8 +24,7 @@ logger = structlog.get_logger(__name__)
 MOST_SUFFIXES = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Vouched:
+class Vouched(Struct, frozen=True):
     """Somebody, as a provider has them.
 
     ``create``: an account is made for whom it does not know yet; ``adopt``: an account that is

@@ -12,8 +12,9 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import quote, unquote_plus, urlencode, urlsplit, urlunsplit
+
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
 from homeserver.protocol.events import JsonObject
@@ -37,16 +38,14 @@ UNSAFE_SCHEMES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
+class Beginning(Struct, frozen=True):
     """Where the browser goes, and the cookie by which it is known when it comes back."""
 
     url: str
     browser: str
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
+class Return(Struct, frozen=True):
     """Where a login token goes: an address, the name of the parameter that bears it, and whether
     the address is on the list."""
 
@@ -66,8 +65,7 @@ class Return:
         return urlunsplit((parts.scheme, parts.netloc, parts.path, query, parts.fragment))
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """A login that succeeded: of whom, and where to go on; or what session it has confirmed.
 
     ``authenticated_at``: when they proved who they are (ms); None: the provider does not say.

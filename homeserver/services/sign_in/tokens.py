@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -18,6 +17,7 @@ from joserfc.errors import (
 )
 from joserfc.jws import extract_compact
 from joserfc.jwt import JWTClaimsRegistry
+from msgspec import Struct
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.events import JsonObject
@@ -31,8 +31,7 @@ class TokenRefused(Forbidden):
     """A token is not signed, not for us, not of now, or says too little."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """What a token must be.  ``leeway_seconds``: how far clocks may differ."""
 
     issuer: str

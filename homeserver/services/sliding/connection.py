@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from msgspec import Struct, field
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.sliding.wanted import RequiredState, RoomConfig, StatePattern
@@ -24,8 +24,7 @@ Member = tuple[str, str, str]
 """A room, a user, and the event ID of the user's membership there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """What a client was told of a room, the last time.
 
     ``depth``: how many of its last events the client has without a gap, at least.
@@ -41,8 +40,7 @@ class Sent:
         return config.timeline_limit > self.depth or config.adds_state_to(self.config)
 
 
-@dataclass(slots=True)
-class Stream:
+class Stream(Struct):
     """How far a client knows something of each room.
 
     ``known``: the rooms that it was told of; all that there is up to the connection's position,
@@ -64,16 +62,14 @@ class Stream:
         return found
 
 
-@dataclass(slots=True)
-class StreamStep:
+class StreamStep(Struct):
     """What an answer changes in a stream; a position of None: the room is not behind any more."""
 
     known: set[str] = field(default_factory=set)
     behind: dict[str, int | None] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Moment:
+class Moment(Struct):
     """What holds at an answer as a whole."""
 
     position: int = 0
@@ -86,8 +82,7 @@ class Moment:
     """What was asked for, all of which was compared with what was told; not kept on disk."""
 
 
-@dataclass(slots=True)
-class Compared:
+class Compared(Struct):
     """What was found when all that a client was told was gone through, so that from then on only
     what is new need be; not kept on disk.
 
@@ -104,8 +99,7 @@ class Compared:
     scope: tuple[Set[str], Mapping[str, int], Set[str]] = (NOTHING, {}, NOTHING)
 
 
-@dataclass(slots=True)
-class State:
+class State(Struct):
     """All that a client has."""
 
     moment: Moment = field(default_factory=Moment)
@@ -161,8 +155,7 @@ class State:
             _move(stream.behind, change.behind)
 
 
-@dataclass(slots=True)
-class Step:
+class Step(Struct):
     """What an answer adds to what the client has.  In ``sent``, None: begin anew with the room.
 
     ``members``: the member events that it bears; not kept on disk.

@@ -7,7 +7,8 @@ Spec: MSC4508 (common semantics, typing), MSC4538 (to-device), MSC4543 (encrypti
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Set
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from homeserver.errors import InvalidParam
 from homeserver.protocol.events import JsonObject
@@ -25,8 +26,7 @@ from homeserver.storage.account_data import PUSH_RULES
 LONGEST_NUMBER = 18
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """The rooms that the rules of a request show."""
 
     lists: Mapping[str, Set[str]]
@@ -45,16 +45,14 @@ class Scope:
         return parts[0] if len(parts) == 1 else frozenset().union(*parts)
 
 
-@dataclass(slots=True)
-class Told:
+class Told(Struct):
     """What the extensions of one answer say, and whether any of it is new."""
 
     sections: JsonObject = field(default_factory=dict)
     is_news: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
+class Around(Struct, frozen=True):
     """What an answer is about.
 
     ``position``: up to where the client has everything; None in a first answer.

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.services.sliding.request import Range
 
@@ -64,8 +65,7 @@ class RoomOrder:
         return self._rooms.get(room_id, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """What a list shows: how many rooms it has in all, and those in its ranges."""
 
     count: int

@@ -14,8 +14,9 @@ Spec: MSC4186, request body; MSC4508, common extension semantics.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from homeserver.errors import BadJson, InvalidParam
 from homeserver.services.requester import Requester
@@ -58,8 +59,7 @@ EXTENSIONS = (
 Range = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class RoomFilter:
+class RoomFilter(Struct, frozen=True):
     """Which rooms a list is of.  Spec: MSC4186, ``SlidingRoomFilter``."""
 
     is_dm: bool | None = None
@@ -80,8 +80,7 @@ class RoomFilter:
 NO_FILTER = RoomFilter()
 
 
-@dataclass(frozen=True, slots=True)
-class ListRequest:
+class ListRequest(Struct, frozen=True):
     """A list: a filter, and the places in it (both ends included) that the client looks at.
 
     ``ranges``: None for the whole list.
@@ -92,8 +91,7 @@ class ListRequest:
     ranges: tuple[Range, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionRequest:
+class ExtensionRequest(Struct, frozen=True):
     """An extension that is wanted.
 
     ``name``: as the client spells it.  ``lists``, ``rooms``: whose rooms it is about; None for all.
@@ -106,8 +104,7 @@ class ExtensionRequest:
     limit: int = MOST_TO_DEVICE
 
 
-@dataclass(frozen=True, slots=True)
-class SlidingRequest:
+class SlidingRequest(Struct, frozen=True):
     """One request."""
 
     requester: Requester

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.stripped import without_strangers_choices
@@ -34,8 +35,7 @@ ROOMS_AT_ONCE = 32
 GONE = ("leave", "ban")
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """All that decides which rooms are told of."""
 
     asker: Asker
@@ -44,8 +44,7 @@ class Look:
     rules: Rules
 
 
-@dataclass(slots=True)
-class _Changes:
+class _Changes(Struct):
     """Rooms in which something happened since the answer that the client has."""
 
     rooms: set[str] = field(default_factory=set)
@@ -53,8 +52,7 @@ class _Changes:
     counted: Collection[str] = ()
 
 
-@dataclass(slots=True)
-class RoomNews:
+class RoomNews(Struct):
     """The rooms of an answer.
 
     ``fresh``: those told anew.  ``shown``: the IDs of the events that are shown in these, and in

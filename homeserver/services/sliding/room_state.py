@@ -6,7 +6,8 @@ Spec: MSC4186, ``required_state``, ``StateStub``.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from homeserver.protocol.events import StateKey
 from homeserver.services.event_store import EventStore
@@ -19,8 +20,7 @@ from homeserver.storage.events import StoredEvent
 SHOWN_AS_NAME = frozenset({("m.room.name", ""), ("m.room.avatar", "")})
 
 
-@dataclass(frozen=True, slots=True)
-class StateChanges:
+class StateChanges(Struct, frozen=True):
     """What of a room's state changed: the new events, and the keys whose state is gone."""
 
     ids: Mapping[StateKey, str] = field(default_factory=dict)

@@ -7,8 +7,9 @@ here.  Spec: MSC4186, ``RoomResult``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject, StateKey
 from homeserver.protocol.filters import RoomEventFilter, SyncFilter
@@ -34,8 +35,7 @@ AVATAR: StateKey = ("m.room.avatar", "")
 SMALL_ROOM = 100  # members: its state is read at once
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
+class Asker(Struct, frozen=True):
     """Who asks, on which connection, and how far they have come."""
 
     user_id: str
@@ -50,8 +50,7 @@ class Asker:
     legacy: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RoomAsk:
+class RoomAsk(Struct, frozen=True):
     """What to tell of a room.
 
     ``since``: up to where the client knows it; None to tell it anew.
@@ -65,8 +64,7 @@ class RoomAsk:
     counts_changed: bool = False
 
 
-@dataclass(slots=True)
-class RoomPart:
+class RoomPart(Struct):
     """What is told of a room, and what the client knows then."""
 
     body: JsonObject
@@ -353,8 +351,7 @@ class SlidingRoomParts:
         return name
 
 
-@dataclass(frozen=True, slots=True)
-class WantedState:
+class WantedState(Struct, frozen=True):
     """State to tell, and keys whose state is gone."""
 
     events: Sequence[StoredEvent]

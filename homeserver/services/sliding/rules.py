@@ -6,13 +6,13 @@ Spec: MSC4186, lists and subscriptions, combining room configs.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from homeserver.services.sliding.wanted import RoomConfig, combined
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One rule: a list, or, with an empty name, the subscription to a room."""
 
     name: str
@@ -21,8 +21,7 @@ class Rule:
     count: int = 0
 
 
-@dataclass(slots=True)
-class Rules:
+class Rules(Struct):
     """All rules of a request."""
 
     rules: Sequence[Rule]

@@ -6,9 +6,9 @@ Spec: MSC4186, ``POST /sync``.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.notifier import Notifier, Waiter
@@ -28,8 +28,7 @@ from homeserver.services.sync_rooms import RoomsOfUsers
 from homeserver.services.visibility import InviteFilter, ReaderFilter
 
 
-@dataclass(slots=True)
-class _Answer:
+class _Answer(Struct):
     """An answer, what the client knows once it has it, and whether anything is new."""
 
     body: JsonObject

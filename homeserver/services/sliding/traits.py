@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.event_store import EventStore
@@ -41,8 +42,7 @@ BUMPS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(Struct, frozen=True):
     """What kind of room it is."""
 
     room_type: str | None
@@ -154,8 +154,7 @@ def _content(event: Mapping[str, object]) -> JsonObject:
 # ---------------------------------------------------------------- when something was last said
 
 
-@dataclass(frozen=True, slots=True)
-class _Bump:
+class _Bump(Struct, frozen=True):
     """An event that counts as activity."""
 
     event_id: str

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakValueDictionary
+
+from msgspec import Struct
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.recent_timeline import RecentTimeline
@@ -41,16 +42,14 @@ class AccountData(Protocol):
         """The content of one type of the account's own."""
 
 
-@dataclass(slots=True)
-class Gone:
+class Gone(Struct):
     """A room that the user is not in any more."""
 
     row: MembershipRow
     was_removed: bool  # by somebody else, and they had been in it
 
 
-@dataclass(frozen=True, slots=True)
-class ShownRooms:
+class ShownRooms(Struct, frozen=True):
     """The rooms of a user that a connection's lists are of."""
 
     rooms: UserRooms

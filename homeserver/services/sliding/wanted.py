@@ -6,15 +6,15 @@ Spec: MSC4186, ``RequiredStateRequest``, combining and changing room configs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from homeserver.protocol.events import StateKey
 
 MEMBER = "m.room.member"
 
 
-@dataclass(frozen=True, slots=True)
-class StatePattern:
+class StatePattern(Struct, frozen=True):
     """State events by type and key; None stands for all of them."""
 
     type: str | None = None
@@ -32,8 +32,7 @@ class StatePattern:
         return (self.type, self.state_key)
 
 
-@dataclass(frozen=True, slots=True)
-class RequiredState:
+class RequiredState(Struct, frozen=True):
     """Which state one rule asks for.
 
     ``lazy_members``: members only as they appear in the timeline; then what stands for many keys
@@ -56,8 +55,7 @@ class RequiredState:
         return pattern.matches(key)
 
 
-@dataclass(frozen=True, slots=True)
-class RoomConfig:
+class RoomConfig(Struct, frozen=True):
     """What is wanted of a room: the union of what each of its rules asks for."""
 
     timeline_limit: int

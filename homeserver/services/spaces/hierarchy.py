@@ -14,10 +14,11 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
 from homeserver.protocol.events import JsonObject
@@ -53,8 +54,7 @@ class RemoteSpaces(Protocol):
         """A room and its children; None if nobody tells.  Answers are kept for some minutes."""
 
 
-@dataclass(frozen=True, slots=True)
-class HierarchyQuery:
+class HierarchyQuery(Struct, frozen=True):
     """What part of a space is wanted."""
 
     suggested_only: bool = False
@@ -62,8 +62,7 @@ class HierarchyQuery:
     max_depth: int = DEEPEST
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(Struct, frozen=True):
     """A room that the walk has before it."""
 
     room_id: str
@@ -73,8 +72,7 @@ class _Step:
     hidden: bool = False  # that instance says that nobody of ours may see it
 
 
-@dataclass(slots=True)
-class _Walk:
+class _Walk(Struct):
     """Where a walk stands.  ``left`` has the next room last.
 
     ``hidden``: rooms that one instance hides, and that we do not show either; another one may.
@@ -111,8 +109,7 @@ class _Walk:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     """A room that the reader may see, and its children."""
 
     summary: JsonObject

@@ -6,8 +6,9 @@ Spec: client-server API, room summary, space hierarchy; server-server API, space
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from homeserver.protocol.events import Event, JsonObject
 from homeserver.protocol.events import stripped_state as stripped_state_event
@@ -26,8 +27,7 @@ LONGEST_ORDER = 50
 TEXTS = ("name", "topic", "avatar_url", "canonical_alias", "join_rule", "room_type")
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(Struct, frozen=True):
     """A room that a space names, as its ``m.space.child`` event says."""
 
     room_id: str
@@ -120,8 +120,7 @@ def is_open(summary: JsonObject) -> bool:
     return summary.get("join_rule") in OPEN_TO_ALL or summary.get("world_readable") is True
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteSpace:
+class RemoteSpace(Struct, frozen=True):
     """A room and the rooms below it, as another instance tells."""
 
     room: JsonObject

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.errors import Forbidden, MatrixError, UnsupportedRoomVersion
 from homeserver.protocol.events import Event, JsonObject
@@ -64,8 +65,7 @@ class MemberProfiles(Protocol):
         """``displayname`` and ``avatar_url``, those that are set."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(Struct, frozen=True):
     """What is to be done, as the old room's state says."""
 
     version: RoomVersion

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from msgspec import Struct, field
 from yarl import URL
 
 from homeserver.services.url_previews.oembed import Embed
@@ -34,8 +34,7 @@ JOINERS = frozenset("\u200c\u200d") | {chr(tag) for tag in range(0xE0020, 0xE008
 DROPPED = frozenset({"Cc", "Cf", "Cs", "Co"})
 
 
-@dataclass(slots=True)
-class Composed:
+class Composed(Struct):
     """What clients are told, and which pictures may go with it, the best first."""
 
     properties: Properties = field(default_factory=dict)

@@ -13,10 +13,10 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import hdrs
+from msgspec import Struct
 from yarl import URL
 
 from homeserver.errors import PeerFailed
@@ -42,8 +42,7 @@ class NoPreview(PeerFailed):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """What a link led to."""
 
     url: URL  # where it was in the end

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.protocol.media_uris import MediaUri
 from homeserver.storage import url_previews as storage
@@ -23,8 +24,7 @@ class Files(Protocol):
         """Delete what this server fetched by itself, unless a message refers to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """How long previews are kept, how many, and how many bytes of pictures."""
 
     kept_ms: int

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from homeserver.services.url_previews.pages import MAX_VALUE, Page, parse_page
 
@@ -14,8 +14,7 @@ MAX_BYTES = 256 * 1024
 MAX_HTML = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Embed:
+class Embed(Struct, frozen=True):
     """What was found.  Nothing is checked yet, but for its size."""
 
     title: str = ""

@@ -9,9 +9,9 @@ megabyte.  No entity is expanded but HTML's own, and nothing is fetched.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from lxml import etree
+from msgspec import Struct, field
 
 MAX_DEPTH = 400
 MAX_STEPS = 250_000
@@ -37,8 +37,7 @@ UNREAD = frozenset(_UNREAD.split())
 BLOCKS = frozenset(_BLOCKS.split())
 
 
-@dataclass(slots=True)
-class Page:
+class Page(Struct):
     """What was found.  Nothing is checked yet, but for its size."""
 
     properties: dict[str, str] = field(default_factory=dict)

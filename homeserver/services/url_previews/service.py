@@ -7,11 +7,11 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
 import structlog
+from msgspec import Struct
 from yarl import URL
 
 from homeserver.errors import LimitExceeded, MatrixError
@@ -79,8 +79,7 @@ class Store(Protocol):
         """Make it a medium."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How much of a page is read, how large pictures may be, and how long all may take."""
 
     page_bytes: int

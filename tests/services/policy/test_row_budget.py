@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from homeserver.services.policy.row_budget import ROWS, ROWS_OF_CONTENT, RowBudget
 from homeserver.storage.policy import VerdictRow

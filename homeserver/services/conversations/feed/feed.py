@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import structlog
+from msgspec import Struct
 
 from homeserver.services.conversations.feed.devices import route_device_messages
 from homeserver.services.conversations.feed.events import route_safely
@@ -59,8 +59,7 @@ class TooMuch(Exception):
         self.reason = reason
 
 
-@dataclass(slots=True)
-class _Work:
+class _Work(Struct):
     """A commit on its way to its readers."""
 
     notice: Notice

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from homeserver.protocol.events import Event
 from homeserver.protocol.relations import latest_replacement
@@ -16,8 +17,7 @@ from homeserver.storage.events import StoredEvent
 from homeserver.storage.messages import MemberPlace
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(Struct):
     """What has to be read before events can be told."""
 
     event_ids: set[str] = field(default_factory=set)
@@ -33,8 +33,7 @@ class Asked:
         return bool(self.event_ids or self.members)
 
 
-@dataclass(slots=True)
-class Around:
+class Around(Struct):
     """What was read: see :class:`.events.Known`."""
 
     store: EventStore

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Protocol
+
+from msgspec import Struct
 
 from homeserver.services.conversations.feed.devices import routed_message
 from homeserver.services.conversations.feed.events import route_safely
@@ -46,8 +47,7 @@ class Views(Protocol):
         """A user's view of several rooms."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """Some updates, the oldest first, and up to where these are all."""
 
     updates: Sequence[Update]

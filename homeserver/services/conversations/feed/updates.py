@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from homeserver.protocol.events import Event
 from homeserver.services.conversations.shapes.updates import AnyUpdate
@@ -57,8 +57,7 @@ class Update:
         return f"<Update {self.json.decode()}>"
 
 
-@dataclass(slots=True, eq=False)
-class Routed:
+class Routed(Struct, eq=False):
     """An update, and whom it reaches: the members of a room, or users by name.
 
     ``but_not``: members who get something else.  The rest is asked of each reader: ``event``: do

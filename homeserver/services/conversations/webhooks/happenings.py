@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import Struct
+
 from homeserver.services.conversations.feed.updates import Routed
 
 
@@ -31,8 +33,7 @@ class Happening:
     """Whether this is the user's coming into the room, or their going; else None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """A part of the log: what happened in it, in order, and the position with which it ends."""
 
     happenings: Sequence[Happening]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import orjson
 import structlog
+from msgspec import Struct
 
 from homeserver.services.conversations.webhooks.delivering import Delivering, Payloads
 from homeserver.services.conversations.webhooks.event_types import DISABLED
@@ -32,8 +32,7 @@ LOOK_AGAIN_SECONDS = 60.0
 COMMITTED_AFTER_SECONDS = (0.05, 0.5, 5.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """Whose webhooks: an application's, or a user's."""
 
     application_id: str | None = None

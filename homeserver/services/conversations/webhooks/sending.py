@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import aiohttp
+from msgspec import Struct
 
 from homeserver.services.conversations.webhooks.signing import headers
 from homeserver.services.outside_post import OutsidePost
@@ -16,8 +16,7 @@ LONGEST_RETRY_AFTER_SECONDS = 3_600
 USER_AGENT = "Comity-Webhooks/1"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """What came of a request.
 
     ``error``: None if it was accepted; else why not, in words of ours: nothing of the answer's.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from homeserver.errors import InvalidParam, NotFound
 from homeserver.services.conversations.problems import Problem
@@ -45,8 +47,7 @@ PRUNED_PER_STEP = 500
 STATES = (PENDING, DELIVERED, FAILED, GONE)
 
 
-@dataclass(frozen=True, slots=True)
-class NewWebhook:
+class NewWebhook(Struct, frozen=True):
     """What an owner says of a webhook to be."""
 
     url: str
@@ -55,8 +56,7 @@ class NewWebhook:
     concurrency: int = DEFAULT_CONCURRENCY
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookChanges:
+class WebhookChanges(Struct, frozen=True):
     """What an owner changes; None: as it was.  ``state``: active or paused."""
 
     url: str | None = None
@@ -66,8 +66,7 @@ class WebhookChanges:
     state: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What the admin says of webhooks."""
 
     allow_http: bool
