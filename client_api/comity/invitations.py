@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 
-import segno
 from aiohttp import web
 
 from client_api.auth import require_user
@@ -92,6 +91,8 @@ async def get_invitation_qr(request: web.Request) -> web.Response:
         raise InvalidParam("'format' must be svg or png")
     invitations = request.app[INVITATIONS]
     invitation = await invitations.get_own(requester.user_id, request.match_info["code"])
+
+    import segno  # seldom needed
 
     picture = io.BytesIO()
     code = segno.make(invitations.link(invitation.code), error="m", micro=False)

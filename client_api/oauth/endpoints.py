@@ -11,7 +11,6 @@ from typing import Any
 
 from aiohttp import hdrs, web
 from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, OAuth2Error
-from authlib.oauth2.rfc7591 import InvalidClientMetadataError
 
 from client_api.auth import origin
 from homeserver.app_keys import (
@@ -138,6 +137,8 @@ async def register_client(request: web.Request) -> web.Response:
     try:
         document = await read_json(request)
     except MatrixError as error:
+        from authlib.oauth2.rfc7591 import InvalidClientMetadataError
+
         raise InvalidClientMetadataError("The body must be a JSON object") from error
     return _answer(await request.app[OAUTH_CLIENTS].register(document), status=201)
 

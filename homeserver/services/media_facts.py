@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
-from PIL import Image
 
 from homeserver.services.media_blobs import MediaBlob
 from homeserver.services.media_stores import StorageUnavailable
 from homeserver.services.mime_types import HEAD_BYTES, mime_type
-from homeserver.services.perceptual_hash import perceptual_hash
 from homeserver.services.sealing.errors import DamagedFile
+
+if TYPE_CHECKING:  # large, and not needed before there is an image
+    from PIL import Image
 
 # Whose header alone tells the size; "ICO" is missing because opening one decodes it.
 FORMATS = {
@@ -89,6 +90,8 @@ def _look(
     file: io.BufferedReader | io.BytesIO, image_format: str, size_bytes: int, decode: bool
 ) -> tuple[tuple[int, int] | None, int | None]:
     """An image's size and its perceptual hash, as far as they can be had."""
+    from homeserver.services.perceptual_hash import perceptual_hash
+
     size = None
     try:
         with _open(file, image_format) as image:
@@ -119,6 +122,8 @@ def _open(file: io.BufferedReader | io.BytesIO, image_format: str) -> Image.Imag
 
     ``Image.open`` would refuse those with too many pixels, whose size is just what we want to know.
     """
+    from PIL import Image
+
     Image.init()
     make, _ = Image.OPEN[image_format]
     return make(file, "")

@@ -11,20 +11,19 @@ import binascii
 import hashlib
 import secrets
 from collections.abc import Callable
+from functools import cached_property
 
 import orjson
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.identifiers import UserId
 from homeserver.protocol.media_uris import MediaUri
+from homeserver.services.aes_gcm import NONCE_BYTES, AesGcm, NotEncryptedSo
 from homeserver.services.requester import Requester
 from homeserver.storage import accounts, devices
 from homeserver.storage.database import Database
 
-NONCE_BYTES = 12
 MAX_TOKEN = 4_096
 INVALID = "This address is not valid, or not any more"
 
@@ -41,10 +40,13 @@ class MediaLinks:
     """Makes and checks addresses.  What they say is encrypted: they name a user and a device."""
 
     def __init__(self, *, secret: bytes, database: Database, clock_ms: Callable[[], int]) -> None:
-        key = hashlib.blake2b(secret, digest_size=32, person=b"comity-links").digest()
-        self._cipher = AESGCM(key)
+        self._key = hashlib.blake2b(secret, digest_size=32, person=b"comity-links").digest()
         self._database = database
         self._clock_ms = clock_ms
+
+    @cached_property
+    def _cipher(self) -> AesGcm:
+        return AesGcm(self._key)
 
     def make(self, requester: Requester, uri: MediaUri, valid_ms: int) -> tuple[str, int]:
         """A token for a file, and when it expires (ms)."""
@@ -68,7 +70,7 @@ class MediaLinks:
         sealed = _decode(token) if len(token) <= MAX_TOKEN else b""
         try:
             what = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
-        except (InvalidTag, ValueError):
+        except NotEncryptedSo:
             raise Forbidden(INVALID) from None
         user_id, device_id, origin, media_id, expires_at = orjson.loads(what)
         if expires_at <= self._clock_ms():

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import html as entities
 import re
+from functools import cache
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
-
-import nh3
 
 from homeserver.protocol.identifiers import InvalidIdentifier, UserId
 from homeserver.services.conversations.shapes.people import address
+
+if TYPE_CHECKING:
+    from nh3 import Cleaner
 
 TAGS = {
     *("del", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "p", "a", "ul", "ol", "sup", "sub"),
@@ -43,21 +46,25 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
     return value
 
 
-_cleaner = nh3.Cleaner(
-    tags=TAGS,
-    clean_content_tags=GONE_WITH_CONTENT,
-    attributes=ATTRIBUTES,
-    attribute_filter=_attribute,
-    url_schemes=SCHEMES,
-    link_rel="noopener noreferrer",
-)
+@cache
+def _cleaner() -> Cleaner:
+    import nh3  # large, and not needed before there is HTML
+
+    return nh3.Cleaner(
+        tags=TAGS,
+        clean_content_tags=GONE_WITH_CONTENT,
+        attributes=ATTRIBUTES,
+        attribute_filter=_attribute,
+        url_schemes=SCHEMES,
+        link_rel="noopener noreferrer",
+    )
 
 
 def safe_html(html: str) -> str | None:
     """HTML without anything that could run, load or disguise itself; None if nothing is left."""
     if len(html) > MAX_HTML or html.count("<") > MOST_TAGS:
         return None
-    return _cleaner.clean(html) or None
+    return _cleaner().clean(html) or None
 
 
 PERSON_LINK = re.compile(r'<a href="https://matrix\.to/#/(@[^"?]+)(?:\?[^"]*)?"[^>]*>')

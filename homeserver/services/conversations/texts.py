@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
-
-from markdown_it import MarkdownIt
 
 from homeserver.services.conversations.problems import Problem
 from homeserver.services.conversations.safe_html import escaped, safe_html, text_of_html
 
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
 MAX_MARKDOWN = 10_000  # characters: parsing costs more than their number, at worst
 MATRIX_TO = "https://matrix.to/#/"
 
-_markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 20}).enable(
-    ["table", "strikethrough"]
-)
+
+@cache
+def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt  # large, and not needed before there is Markdown
+
+    options = {"html": False, "breaks": True, "maxNesting": 20}
+    return MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
 
 
 class WrittenText(NamedTuple):
@@ -60,7 +66,7 @@ def _clean(html: str) -> str:
 
 def _of_markdown(text: str) -> str | None:
     """Markdown as HTML; None where it formats nothing."""
-    html = safe_html(_markdown.render(text).rstrip("\n"))
+    html = safe_html(_markdown().render(text).rstrip("\n"))
     if html is None:
         return None
     if html.startswith("<p>") and html.endswith("</p>") and html.count("<p>") == 1:

@@ -8,17 +8,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Collection
-from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 from authlib.oauth2.rfc6749 import ClientMixin
-from authlib.oauth2.rfc7591 import ClientMetadataClaims, InvalidClientMetadataError
-from joserfc.errors import InvalidClaimError, JoseError
 
 from homeserver.protocol.events import JsonObject
 from homeserver.services.oauth import redirects
-from homeserver.services.oauth.errors import InvalidRedirectUri
 from homeserver.storage import oauth_clients as storage
 from homeserver.storage.database import Database
 from homeserver.storage.oauth_clients import ClientRow
@@ -28,18 +24,6 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 GRANT_TYPES = (CODE_GRANT, REFRESH_GRANT, DEVICE_GRANT)
 RESPONSE_TYPES = ("code",)
 AUTH_METHODS = ("none",)
-APPLICATION_TYPES = (redirects.WEB, redirects.NATIVE)
-PAGES = ("client_uri", "logo_uri", "tos_uri", "policy_uri")
-KEPT = (
-    *("client_name", *PAGES, "contacts", "redirect_uris", "response_types", "grant_types"),
-    *("token_endpoint_auth_method", "application_type", "software_id", "software_version"),
-)
-TEXTS = frozenset({"client_name", *PAGES, "application_type", "token_endpoint_auth_method"}) | {
-    *("software_id", "software_version")
-}
-LISTS = frozenset({"contacts", "redirect_uris", "response_types", "grant_types"})
-MAX_TEXT_LENGTH, MAX_NAME_LENGTH, MOST_ITEMS = 2_000, 200, 50
-
 MAX_METADATA_BYTES = 16_384
 
 UNUSED_FOR_MS = 48 * 3_600_000  # clients register anew at each login, so they miss nothing
@@ -108,79 +92,6 @@ class Client(ClientMixin):  # type: ignore[misc]
         return grant_type == REFRESH_GRANT or grant_type in self.metadata["grant_types"]
 
 
-class _Metadata(ClientMetadataClaims):  # type: ignore[misc]
-    """Authlib's checks of RFC 7591, and those of Matrix in the place of the laxer ones."""
-
-    def validate_redirect_uris(self) -> None:
-        for uri in self.get("redirect_uris", ()):
-            if not redirects.may_register(
-                uri, client_uri=self["client_uri"], application_type=self["application_type"]
-            ):
-                raise InvalidRedirectUri(
-                    "A redirect URI is none that this client may have: see the rules of the "
-                    "Matrix specification for web and native clients"
-                )
-
-    def _validate_uri(self, key: str, uri: str | None = None) -> None:
-        # In the place of Authlib's: that takes no fragments, which pages may have.
-        value = uri or self.get(key)
-        if value and not (
-            redirects.is_web_page(value) and redirects.shares_host(value, self["client_uri"])
-        ):
-            raise InvalidClaimError(key)
-
-
-def check_metadata(document: JsonObject) -> JsonObject:
-    """What is registered of a client's metadata.
-
-    What this server does not know is left out, as it has to be.  Raises Authlib's
-    :class:`InvalidClientMetadataError`, :class:`InvalidRedirectUri`.
-    """
-    metadata = {key: document[key] for key in KEPT if document.get(key) is not None}
-    for key, value in metadata.items():
-        _check_type(key, value)
-    if "client_uri" not in metadata or not redirects.is_web_page(metadata["client_uri"]):
-        raise InvalidClientMetadataError("client_uri must be an https address")
-    if metadata.setdefault("application_type", redirects.WEB) not in APPLICATION_TYPES:
-        raise InvalidClientMetadataError("application_type must be web or native")
-    if metadata.setdefault("token_endpoint_auth_method", "none") not in AUTH_METHODS:
-        raise InvalidClientMetadataError("token_endpoint_auth_method must be none")
-    metadata["grant_types"] = _known(metadata, "grant_types", GRANT_TYPES, [CODE_GRANT])
-    metadata["response_types"] = _known(metadata, "response_types", RESPONSE_TYPES, ["code"])
-    claims = _Metadata(metadata, {})
-    try:
-        claims.validate()
-    except JoseError as error:
-        raise InvalidClientMetadataError(f"{getattr(error, 'claim', 'A value')} is invalid") from (
-            error
-        )
-    if CODE_GRANT in metadata["grant_types"] and not metadata.get("redirect_uris"):
-        raise InvalidRedirectUri("The authorization code grant needs a redirect URI")
-    return metadata
-
-
-def _check_type(key: str, value: Any) -> None:
-    if key in TEXTS and not _is_text(value, MAX_NAME_LENGTH if key == "client_name" else None):
-        raise InvalidClientMetadataError(f"{key} must be a text, and not too long")
-    if key in LISTS and not (
-        isinstance(value, list) and len(value) <= MOST_ITEMS and all(_is_text(v) for v in value)
-    ):
-        raise InvalidClientMetadataError(f"{key} must be a list of texts, and not too long")
-
-
-def _is_text(value: Any, longest: int | None = None) -> bool:
-    return (
-        isinstance(value, str)
-        and len(value) <= (longest or MAX_TEXT_LENGTH)
-        and (value == "" or value.isprintable())
-    )
-
-
-def _known(metadata: JsonObject, key: str, known: Collection[str], default: list[str]) -> list[str]:
-    given = metadata.get(key, default)
-    return [value for value in dict.fromkeys(given) if value in known]
-
-
 class Clients:
     """Registers clients, and finds them."""
 
@@ -202,6 +113,11 @@ class Clients:
 
         Raises Authlib's :class:`InvalidClientMetadataError`, :class:`InvalidRedirectUri`.
         """
+        # large, and not needed before a client registers
+        from authlib.oauth2.rfc7591 import InvalidClientMetadataError
+
+        from homeserver.services.oauth.client_metadata import check_metadata
+
         metadata = check_metadata(document)
         host = urlsplit(metadata["client_uri"]).hostname
         if self._hosts is not None and host not in self._hosts:

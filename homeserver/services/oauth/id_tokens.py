@@ -10,16 +10,18 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import orjson
-from joserfc import jwt
-from joserfc.jwk import RSAKey
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
 from homeserver.protocol.events import JsonObject
 from homeserver.storage import oauth_keys as storage
 from homeserver.storage.database import Database
+
+if TYPE_CHECKING:  # large, and not needed before somebody logs in so
+    from joserfc.jwk import RSAKey
 
 ALGORITHM = "RS256"  # what every client of OpenID Connect has to know
 KEY_BITS = 2048
@@ -57,6 +59,8 @@ class IdTokens:
 
     def sign(self, *, user_id: str, client_id: str, access_token: str, nonce: str | None) -> str:
         """An ID token; :meth:`load` was called before."""
+        from joserfc import jwt
+
         if self._key is None:
             raise RuntimeError("no key is loaded")
         now = self._clock_ms() // 1000
@@ -87,7 +91,7 @@ class IdTokens:
         return keys
 
     async def _make(self) -> RSAKey:
-        made = await asyncio.to_thread(RSAKey.generate_key, KEY_BITS)
+        made = await asyncio.to_thread(_generate)
         plain = orjson.dumps(made.as_dict(private=True))
         key = await asyncio.to_thread(_import, plain)
         sealed = bytes(self._box.encrypt(plain))
@@ -96,7 +100,15 @@ class IdTokens:
         return key
 
 
+def _generate() -> RSAKey:
+    from joserfc.jwk import RSAKey
+
+    return RSAKey.generate_key(KEY_BITS)
+
+
 def _import(plain: bytes) -> RSAKey:
+    from joserfc.jwk import RSAKey
+
     document = orjson.loads(plain)
     key = RSAKey.import_key(document)
     return RSAKey.import_key(document, {"kid": key.thumbprint(), "use": "sig", "alg": ALGORITHM})

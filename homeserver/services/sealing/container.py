@@ -19,14 +19,10 @@ import io
 import secrets
 from typing import TYPE_CHECKING, BinaryIO
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
+from homeserver.services.aes_gcm import TAG_BYTES, NotEncryptedSo, derived_cipher
 from homeserver.services.random_access import RandomAccess
 from homeserver.services.sealing.errors import DamagedFile
-from homeserver.services.sealing.keys import ID_BYTES, KEY_BYTES, Keys, SealingKey
+from homeserver.services.sealing.keys import ID_BYTES, Keys, SealingKey
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -35,14 +31,8 @@ MAGIC = b"COMITYM1"
 SALT_BYTES = 32
 HEADER_BYTES = len(MAGIC) + ID_BYTES + SALT_BYTES
 FRAME_BYTES = 64 * 1024
-TAG_BYTES = 16
 SEALED_FRAME_BYTES = FRAME_BYTES + TAG_BYTES
 _PURPOSE = b"comity media file 1"
-
-
-def file_key(key: SealingKey, salt: bytes, purpose: bytes) -> bytes:
-    """The key of one file alone."""
-    return HKDF(SHA256(), KEY_BYTES, salt, purpose).derive(key.secret)
 
 
 def sealed_size(size: int) -> int:
@@ -65,7 +55,7 @@ class SealingWriter:
         salt = secrets.token_bytes(SALT_BYTES)
         self._file = file
         self._header = MAGIC + key.key_id + salt
-        self._cipher = AESGCM(file_key(key, salt, _PURPOSE))
+        self._cipher = derived_cipher(key.secret, salt, _PURPOSE)
         self._frames = 0
         self._rest = bytearray()
         file.write(self._header)
@@ -122,7 +112,7 @@ class SealedReader(RandomAccess):
         start = len(MAGIC)
         key = keys.get(self._header[start : start + ID_BYTES])
         salt = self._header[start + ID_BYTES :]
-        self._cipher = AESGCM(file_key(key, salt, _PURPOSE))
+        self._cipher = derived_cipher(key.secret, salt, _PURPOSE)
         if self.size < self._last * FRAME_BYTES or (self.size == self._last * FRAME_BYTES > 0):
             raise DamagedFile("its length is impossible")
         self._frame(self._last)
@@ -156,7 +146,7 @@ class SealedReader(RandomAccess):
         sealed = self._file.read(length + TAG_BYTES)
         try:
             content = self._cipher.decrypt(_nonce(number, last), sealed, self._header)
-        except (InvalidTag, ValueError) as error:
+        except NotEncryptedSo as error:
             raise DamagedFile(f"frame {number} is not as it was written") from error
         self._kept = (number, content)
         return content

@@ -25,10 +25,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from homeserver.services.sealing.container import SALT_BYTES, file_key
+from homeserver.services.aes_gcm import (
+    NONCE_BYTES,
+    TAG_BYTES,
+    AesGcm,
+    NotEncryptedSo,
+    derived_cipher,
+)
+from homeserver.services.sealing.container import SALT_BYTES
 from homeserver.services.sealing.errors import DamagedFile, UnknownKey
 from homeserver.services.sealing.keys import ID_BYTES, Keys, SealingKey
 
@@ -36,8 +40,6 @@ MAGIC = b"COMITYU1"
 HEADER_BYTES = len(MAGIC) + 1 + ID_BYTES + SALT_BYTES
 MAX_RECORD_BYTES = 1024 * 1024
 DATA, TENTATIVE, CONFIRM = 0, 1, 2
-NONCE_BYTES = 12
-TAG_BYTES = 16
 _HEAD = struct.Struct(">BI")
 _CRC = struct.Struct(">I")
 _PURPOSE = b"comity media upload 1"
@@ -54,7 +56,7 @@ class UploadFile:
         self._path = path
         self._keys = keys
         self._file: BinaryIO | None = None
-        self._cipher: AESGCM | None = None
+        self._cipher: AesGcm | None = None
         self._end = 0  # of what counts, in the file
         self._tail = 0  # of what is written
         self.offset = 0
@@ -221,9 +223,9 @@ class UploadFile:
             return content if right else None
         try:
             return self._cipher.decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], associated)
-        except InvalidTag:
+        except NotEncryptedSo:
             return None
 
 
-def _cipher(key: SealingKey | None, salt: bytes) -> AESGCM | None:
-    return AESGCM(file_key(key, salt, _PURPOSE)) if key is not None else None
+def _cipher(key: SealingKey | None, salt: bytes) -> AesGcm | None:
+    return derived_cipher(key.secret, salt, _PURPOSE) if key is not None else None

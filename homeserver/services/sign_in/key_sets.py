@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 import structlog
 from joserfc.errors import JoseError
-from joserfc.jwk import JWKRegistry, Key, OctKey
 
 from homeserver.errors import PeerFailed
 from homeserver.services.sign_in.documents import Documents
+
+if TYPE_CHECKING:  # large, and not needed before there is a key
+    from joserfc.jwk import Key
 
 logger = structlog.get_logger(__name__)
 
@@ -45,6 +47,8 @@ class SharedKey:
     """One secret that the issuer and this instance know."""
 
     def __init__(self, secret: str) -> None:
+        from joserfc.jwk import OctKey
+
         self._key: Key = OctKey.import_key(secret)
 
     async def find(self, algorithm: str, key_id: str | None) -> Sequence[Key]:
@@ -128,6 +132,8 @@ def parse_key_set(document: Any) -> list[Key]:
 
     Shared keys in it are left out: who can read the set could sign with them.
     """
+    from joserfc.jwk import JWKRegistry
+
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list):
         raise ValueError("it is no key set: an object with 'keys' is expected")

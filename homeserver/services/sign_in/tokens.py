@@ -7,7 +7,6 @@ from collections.abc import Collection
 from typing import Any
 
 import orjson
-from joserfc import jwt
 from joserfc.errors import (
     ExpiredTokenError,
     InvalidClaimError,
@@ -15,8 +14,6 @@ from joserfc.errors import (
     MissingClaimError,
     SecurityWarning,
 )
-from joserfc.jws import extract_compact
-from joserfc.jwt import JWTClaimsRegistry
 from msgspec import Struct
 
 from homeserver.errors import Forbidden
@@ -58,6 +55,8 @@ async def verify(
     The algorithm is one that was set for the issuer, never one that the token chooses; ``iss``,
     ``aud``, ``exp`` and a subject must be there.
     """
+    from joserfc import jwt  # large, and not needed before there is a token
+
     header = _parts(token).headers()
     algorithm, key_id = header.get("alg"), header.get("kid")
     if algorithm not in expected.algorithms or algorithm not in KEY_TYPES:
@@ -80,6 +79,8 @@ async def verify(
 
 
 def _check_claims(claims: JsonObject, expected: Expected, now_seconds: int) -> None:
+    from joserfc.jwt import JWTClaimsRegistry
+
     registry = JWTClaimsRegistry(
         now=now_seconds,
         leeway=expected.leeway_seconds,
@@ -102,6 +103,8 @@ def _check_claims(claims: JsonObject, expected: Expected, now_seconds: int) -> N
 def _parts(token: str) -> Any:
     if len(token) > MAX_TOKEN_LENGTH:
         raise TokenRefused("The token is too long")
+    from joserfc.jws import extract_compact
+
     try:
         parts = extract_compact(token.encode("ascii"))
         if not isinstance(parts.headers(), dict):

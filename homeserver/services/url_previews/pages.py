@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lxml import etree
 from msgspec import Struct, field
 
 MAX_DEPTH = 400
@@ -57,6 +56,8 @@ class _Enough(Exception):
 
 def parse_page(text: str) -> Page:
     """Read a page.  Never fails.  Blocks: call it in a thread."""
+    from lxml import etree  # large, and only needed where previews are made
+
     reader = _Reader()
     parser = etree.HTMLParser(target=reader, encoding="utf-8", recover=True, no_network=True)
     # what is no character in XML either is none that anybody wants to read
