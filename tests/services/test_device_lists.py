@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from homeserver.errors import PeerFailed
+from homeserver.protocol.events import Event
+from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.services import remote_devices as remote_devices_module
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.device_sharing import DeviceSharing
@@ -34,6 +36,17 @@ from tests.services.doubles import (
 )
 
 OTHER_ROOM = "!other:one.example"
+
+
+def join_of_bob(room_id: str) -> EventRecord:
+    """That Bob has joined a room, as the log tells of it."""
+    pdu = {
+        "type": "m.room.member", "room_id": room_id, "sender": BOB, "state_key": BOB,
+        "content": {"membership": "join"}, "origin_server_ts": 1, "depth": 1,
+        "auth_events": [], "prev_events": [],
+    }  # fmt: skip
+    event = Event(pdu, "$e", ROOM_VERSIONS["11"])
+    return EventRecord(event, memberships=[MembershipChange(room_id, BOB, "join", "$e", BOB, True)])
 
 
 @dataclass
@@ -391,9 +404,7 @@ async def test_a_join_tells_the_instances_that_did_not_share_a_room_before(stage
     for user_id in ("@dave:three.example", CAROL, BOB):
         position = await set_membership(stage.database, user_id, room_id=OTHER_ROOM)
 
-    record = EventRecord.__new__(EventRecord)
-    record.memberships = (MembershipChange(OTHER_ROOM, BOB, "join", "$e", BOB, True),)
-    sharing._on_notice(Notice(position, [(position, record)]))
+    sharing._on_notice(Notice(position, [(position, join_of_bob(OTHER_ROOM))]))
     await sharing.close()
 
     told = [(to, content["device_id"]) for to, _, content in stage.edus.durable]
@@ -411,9 +422,7 @@ async def test_a_changed_name_tells_nobody_anything(stage):
     await stage.track_carol()
     position = await set_membership(stage.database, BOB)
 
-    record = EventRecord.__new__(EventRecord)
-    record.memberships = (MembershipChange(ROOM, BOB, "join", "$e", BOB, True),)
-    sharing._on_notice(Notice(position, [(position, record)]))
+    sharing._on_notice(Notice(position, [(position, join_of_bob(ROOM))]))
     await sharing.close()
 
     assert stage.edus.durable == []

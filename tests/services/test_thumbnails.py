@@ -14,16 +14,11 @@ import pytest
 from PIL import Image
 
 from homeserver.errors import InvalidParam, TooLarge
+from homeserver.services import thumbnail_rendering
 from homeserver.services import thumbnails as thumbnails_module
 from homeserver.services.media_files import MediaFiles
-from homeserver.services.thumbnails import (
-    STEPS,
-    CannotThumbnail,
-    Thumbnails,
-    ThumbnailSpec,
-    render,
-    target_size,
-)
+from homeserver.services.thumbnail_rendering import render, target_size
+from homeserver.services.thumbnails import STEPS, CannotThumbnail, Thumbnails, ThumbnailSpec
 
 
 def image_file(path: Path, size: tuple[int, int], image_format: str = "PNG", **more: Any) -> Path:
@@ -189,7 +184,7 @@ def test_a_picture_only_for_those_who_know_no_animation_is_none_of_it():
     ],
 )
 def test_only_so_many_frames_are_looked_at(monkeypatch, limit, most, frames):
-    monkeypatch.setattr(thumbnails_module, limit, most)
+    monkeypatch.setattr(thumbnail_rendering, limit, most)
     source = io.BytesIO()
     first, *others = frames_of(9, (60, 60))
     first.save(source, "GIF", save_all=True, append_images=others, duration=50)
@@ -302,13 +297,13 @@ async def test_a_thumbnail_that_is_there_waits_for_none_that_is_being_made(tmp_p
     spec = ThumbnailSpec.parse(96, 96, "crop", animated=False)
     there = await thumbnails.get(stored.sha256, spec)
     go_on = threading.Event()
-    real = thumbnails_module.render
+    real = thumbnail_rendering.render
 
     def slow(source, spec):
         assert go_on.wait(30)
         return real(source, spec)
 
-    monkeypatch.setattr(thumbnails_module, "render", slow)
+    monkeypatch.setattr(thumbnail_rendering, "render", slow)
     others = [ThumbnailSpec.parse(size, size, "crop", animated=False) for size in STEPS[:2]]
     making = [asyncio.create_task(thumbnails.get(stored.sha256, other)) for other in others]
     await asyncio.sleep(0.1)
