@@ -15,7 +15,7 @@ from federation.caching import ExpiringCache
 from federation.errors import FederationFailure, Permanent
 from federation.key_fetching import KeyFetcher, parse_key_response
 from federation.own_keys import OwnKeys
-from federation.verifying import Verifier
+from federation.verifying import Check, Verifier
 from homeserver.protocol.canonical import NotCanonical
 from homeserver.protocol.events import JsonObject
 from homeserver.protocol.signing import (
@@ -99,21 +99,20 @@ class Keyring:
         Spec: appendices, checking for a signature; server-server API, validating hashes and
         signatures on received events; room version 5, signing key validity.
         """
-        key_ids = signing_key_ids(value, server_name)[:MAX_SIGNATURES]
-        if not key_ids:
-            raise BadSignature(f"there is no signature of {server_name}")
-        try:
-            message = signable_json(value)
-        except NotCanonical as error:
-            raise BadSignature("what was signed is not JSON") from error
+        await self.load(server_name)
         at = at_ts if enforce_validity else None
-        known = [key_id for key_id in key_ids if await self.has_key(server_name, key_id, at)]
-        for key_id in known:
-            await self._verify_with(server_name, key_id, at, value, message)
+        checks = self.checks_at_hand(server_name, value, at)
+        for check in checks or ():
+            await self._verifier.verify(check)
+        if checks is not None:
+            return
+        message = _signed_part(value)
         failure: Exception | None = None
-        for key_id in () if known else key_ids:
+        for key_id in _signatures_of(value, server_name):
             try:
-                await self._verify_with(server_name, key_id, at, value, message)
+                signature = signature_of(value, server_name, key_id)
+                key = await self.verify_keys_for(server_name, key_id, at)
+                await self._verifier.verify(Check(key, message, signature))
             except (BadSignature, KeyUnavailable) as error:
                 failure = error
             else:
@@ -121,19 +120,41 @@ class Keyring:
         if failure is not None:
             raise failure
 
-    async def _verify_with(
-        self, server_name: str, key_id: str, at_ts: int | None, value: JsonObject, message: bytes
-    ) -> None:
-        signature = signature_of(value, server_name, key_id)
-        key = await self.verify_keys_for(server_name, key_id, at_ts)
-        await self._verifier.verify(key, message, signature)
+    def checks_at_hand(
+        self, server_name: str, value: JsonObject, at_ts: int | None
+    ) -> list[Check] | None:
+        """What is to be verified of a server's signatures on an object, all of it.
+
+        None if no key is in memory that made one of them and was valid at ``at_ts`` (for None,
+        whenever): then :meth:`verify_json_signed_by` has to look further.
+        Raises :class:`BadSignature` if there is no signature.
+        """
+        key_ids = _signatures_of(value, server_name)
+        keys = [(key_id, self._at_hand(server_name, key_id, at_ts)) for key_id in key_ids]
+        known = [(key_id, key) for key_id, key in keys if key is not None]
+        if not known:
+            return None
+        message = _signed_part(value)
+        return [
+            Check(key, message, signature_of(value, server_name, key_id)) for key_id, key in known
+        ]
+
+    def _at_hand(self, server_name: str, key_id: str, at_ts: int | None) -> VerifyKey | None:
+        if server_name == self._own_keys.server_name:
+            return self._own_keys.find(key_id, at_ts)
+        key = (self._known.get(server_name) or {}).get(key_id)
+        return VerifyKey(key.verify_key) if key is not None and is_valid(key, at_ts) else None
+
+    async def verify_many(self, checks: Sequence[Check]) -> list[bool]:
+        """Whether each of many signatures is good."""
+        return await self._verifier.verify_many(checks)
 
     async def verify_signature(
         self, server_name: str, key_id: str, message: bytes, signature: bytes, at_ts: int
     ) -> None:
         """Check the signature of bytes.  Raises as :meth:`verify_json_signed_by`."""
         key = await self.verify_keys_for(server_name, key_id, at_ts)
-        await self._verifier.verify(key, message, signature)
+        await self._verifier.verify(Check(key, message, signature))
 
     # ------------------------------------------------------------ finding
 
@@ -166,6 +187,11 @@ class Keyring:
         if not is_valid(key, at_ts):
             raise BadSignature(f"the key {key_id} of {server_name} was not valid at that time")
         return VerifyKey(key.verify_key)
+
+    async def load(self, server_name: str) -> None:
+        """Have in memory what is known of a server's keys."""
+        if server_name != self._own_keys.server_name:
+            await self._stored(server_name)
 
     async def _stored(self, server_name: str) -> Keys:
         known = self._known.get(server_name)
@@ -272,6 +298,21 @@ class Keyring:
             (self._clock() + pause, failures + 1),
             FAILURES_REMEMBERED_SECONDS,
         )
+
+
+def _signatures_of(value: JsonObject, server_name: str) -> list[str]:
+    """The keys with which a server signed an object, at least one.  Raises BadSignature."""
+    key_ids = signing_key_ids(value, server_name)[:MAX_SIGNATURES]
+    if not key_ids:
+        raise BadSignature(f"there is no signature of {server_name}")
+    return key_ids
+
+
+def _signed_part(value: JsonObject) -> bytes:
+    try:
+        return signable_json(value)
+    except NotCanonical as error:
+        raise BadSignature("what was signed is not JSON") from error
 
 
 def is_valid(key: ServerKey | None, at_ts: int | None) -> bool:

@@ -14,6 +14,7 @@ import structlog
 
 from federation.errors import FederationFailure
 from federation.keyring import Keyring
+from federation.verifying import Check
 from homeserver.protocol.auth_rules import Rejected, check_auth, check_auth_events
 from homeserver.protocol.events import (
     BadEvent,
@@ -53,7 +54,7 @@ class PduChecker:
         """
         event = parse_event(pdu, version, limit_references=limit_references)
         await self._verify(event)
-        return event if check_hashes(event) else redacted_copy(event)
+        return _as_hashed(event)
 
     async def check_many(
         self, pdus: Iterable[Any], version: RoomVersion, *, limit_references: bool = True
@@ -72,22 +73,58 @@ class PduChecker:
     async def _check_batch(
         self, pdus: Sequence[Any], version: RoomVersion, limit_references: bool
     ) -> list[Event]:
-        checks = (self.check(pdu, version, limit_references=limit_references) for pdu in pdus)
-        results = await asyncio.gather(*checks, return_exceptions=True)
-        events = []
-        for result in results:
-            if isinstance(result, Event):
-                events.append(result)
-            elif isinstance(result, BadEvent | FederationFailure):
-                logger.info("pdu dropped", reason=str(result))
+        """Prepare all, then verify them together: see :mod:`federation.verifying`."""
+        parsed = [_parsed(pdu, version, limit_references) for pdu in pdus]
+        events = [event for event in parsed if event is not None]
+        signers = {server_name for event in events for server_name in _signers(event)}
+        await asyncio.gather(*map(self._keyring.load, signers))
+        plans = [self._checks_at_hand(event) for event in events]
+        checks = [check for plan in plans for check in plan or ()]
+        results = await self._keyring.verify_many(checks)
+        forged = {check for check, good in zip(checks, results, strict=True) if not good}
+        failures = await self._failures(e for e, p in zip(events, plans, strict=True) if p is None)
+        passed = []
+        for event, plan in zip(events, plans, strict=True):
+            failure = failures.get(event.event_id) if plan is None else None
+            if forged and plan is not None and not forged.isdisjoint(plan):
+                failure = NotSigned(f"a signature of {event.event_id} does not match")
+            if failure is None:
+                passed.append(_as_hashed(event))
             else:
+                logger.info("pdu dropped", reason=str(failure))
+        return passed
+
+    async def _failures(self, events: Iterable[Event]) -> dict[str, Exception]:
+        """Verify events each by itself, asking for keys; why some failed, by event ID."""
+        asked = list(events)
+        results = await asyncio.gather(*map(self._verify, asked), return_exceptions=True)
+        failures: dict[str, Exception] = {}
+        for event, result in zip(asked, results, strict=True):
+            if isinstance(result, BadEvent | FederationFailure):
+                failures[event.event_id] = result
+            elif result is not None:
                 raise result
-        return events
+        return failures
+
+    def _checks_at_hand(self, event: Event) -> list[Check] | None:
+        """What is to be verified, if the keys of all who must have signed are in memory."""
+        signed = redact(event.pdu, event.room_version)
+        at = event.origin_server_ts if event.room_version.enforce_key_validity else None
+        checks: list[Check] = []
+        for server_name in _signers(event):
+            try:
+                found = self._keyring.checks_at_hand(server_name, signed, at)
+            except BadSignature:
+                return None  # the whole check finds it too, and says so
+            if found is None:
+                return None
+            checks.extend(found)
+        return checks
 
     async def _verify(self, event: Event) -> None:
         """Check the signatures of all servers that must have signed.  Raises :class:`NotSigned`."""
         signed = redact(event.pdu, event.room_version)
-        for server_name in required_signers(event.pdu, event.room_version):
+        for server_name in _signers(event):
             try:
                 await self._keyring.verify_json_signed_by(
                     server_name,
@@ -97,6 +134,23 @@ class PduChecker:
                 )
             except BadSignature as error:
                 raise NotSigned(f"not validly signed by {server_name}: {error}") from error
+
+
+def _parsed(pdu: Any, version: RoomVersion, limit_references: bool) -> Event | None:
+    try:
+        return parse_event(pdu, version, limit_references=limit_references)
+    except BadEvent as error:
+        logger.info("pdu dropped", reason=str(error))
+        return None
+
+
+def _signers(event: Event) -> set[str]:
+    return required_signers(event.pdu, event.room_version)
+
+
+def _as_hashed(event: Event) -> Event:
+    """The event, redacted if its content hash does not match."""
+    return event if check_hashes(event) else redacted_copy(event)
 
 
 def authorise_chain(
