@@ -85,7 +85,7 @@ class PduChecker:
         failures = await self._failures(e for e, p in zip(events, plans, strict=True) if p is None)
         passed = []
         for event, plan in zip(events, plans, strict=True):
-            failure = failures.get(event.event_id) if plan is None else None
+            failure = failures.get(id(event)) if plan is None else None
             if forged and plan is not None and not forged.isdisjoint(plan):
                 failure = NotSigned(f"a signature of {event.event_id} does not match")
             if failure is None:
@@ -94,14 +94,17 @@ class PduChecker:
                 logger.info("pdu dropped", reason=str(failure))
         return passed
 
-    async def _failures(self, events: Iterable[Event]) -> dict[str, Exception]:
-        """Verify events each by itself, asking for keys; why some failed, by event ID."""
+    async def _failures(self, events: Iterable[Event]) -> dict[int, Exception]:
+        """Verify events each by itself, asking for keys; why some failed, by ``id()``.
+
+        Not by event ID: that does not cover the signatures.
+        """
         asked = list(events)
         results = await asyncio.gather(*map(self._verify, asked), return_exceptions=True)
-        failures: dict[str, Exception] = {}
+        failures: dict[int, Exception] = {}
         for event, result in zip(asked, results, strict=True):
             if isinstance(result, BadEvent | FederationFailure):
-                failures[event.event_id] = result
+                failures[id(event)] = result
             elif result is not None:
                 raise result
         return failures
