@@ -10,6 +10,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:\s*chunked", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection:\s*close", re.IGNORECASE)
 
+READ_TRIES = 5
+
 Answer = tuple[int, bytes]
 
 
@@ -47,9 +49,19 @@ class Connection(asyncio.Protocol):
         return await self._waiter
 
     async def json(self, method: str, target: str, body: Any = None) -> Any:
-        """A request of the set-up: JSON in, JSON out, an exception unless it is a 200."""
+        """A request of the set-up: JSON in, JSON out, an exception unless it is a 200.
+
+        What only reads is tried again: of a thousand connections at once some are reset.
+        """
         data = b"" if method == "GET" else orjson.dumps(body or {})
-        status, answer = await self.request(method, target, data)
+        for tries_left in range(READ_TRIES if method == "GET" else 1, 0, -1):
+            try:
+                status, answer = await self.request(method, target, data)
+                break
+            except ConnectionLost:
+                if tries_left == 1:
+                    raise
+                await asyncio.sleep(0.5)
         if status != 200:
             raise RequestRefused(f"{method} {target}: {status} {answer[:300]!r}")
         return orjson.loads(answer)
