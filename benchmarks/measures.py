@@ -15,6 +15,7 @@ from .people import Room, User, join_room, open_room, register_many
 
 MIB = 2**20
 WARM_UP_SECONDS = 2.0
+CALM_SECONDS = 2.0  # the first message at a fixed rate does not come in the wake of a rush
 STARTS = 3
 JOIN_SECONDS = 300.0
 IDLE_SECONDS = 5.0
@@ -210,6 +211,7 @@ async def _two_phases(
         warm_up = audience.record = Record()
         await flat_out(senders, warm_up, WARM_UP_SECONDS)
         await audience.drained(len(warm_up.send_ms.values) * readers_per_send)
+        await asyncio.sleep(CALM_SECONDS)
         audience.record = calm
         await paced(senders, calm, scale.seconds, per_second)
         await audience.drained(len(calm.send_ms.values) * readers_per_send)
