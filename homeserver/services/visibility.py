@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -80,7 +81,8 @@ class Reader(Struct, frozen=True):
     history: RoomHistory
     positions: Sequence[int]  # of the user's membership changes
     memberships: Sequence[str]
-    erased: Mapping[str, int] = field(default_factory=dict)  # user -> position of their erasure
+    # user -> position of their erasure
+    erased: Mapping[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def membership(self) -> str:
