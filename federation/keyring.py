@@ -99,16 +99,17 @@ class Keyring:
         Spec: appendices, checking for a signature; server-server API, validating hashes and
         signatures on received events; room version 5, signing key validity.
         """
+        key_ids = _signatures_of(value, server_name)
         await self.load(server_name)
         at = at_ts if enforce_validity else None
-        checks = self.checks_at_hand(server_name, value, at)
+        checks = self._checks(server_name, key_ids, value, at)
         for check in checks or ():
             await self._verifier.verify(check)
         if checks is not None:
             return
         message = _signed_part(value)
         failure: Exception | None = None
-        for key_id in _signatures_of(value, server_name):
+        for key_id in key_ids:
             try:
                 signature = signature_of(value, server_name, key_id)
                 key = await self.verify_keys_for(server_name, key_id, at)
@@ -129,7 +130,11 @@ class Keyring:
         whenever): then :meth:`verify_json_signed_by` has to look further.
         Raises :class:`BadSignature` if there is no signature.
         """
-        key_ids = _signatures_of(value, server_name)
+        return self._checks(server_name, _signatures_of(value, server_name), value, at_ts)
+
+    def _checks(
+        self, server_name: str, key_ids: Sequence[str], value: JsonObject, at_ts: int | None
+    ) -> list[Check] | None:
         keys = [(key_id, self._at_hand(server_name, key_id, at_ts)) for key_id in key_ids]
         known = [(key_id, key) for key_id, key in keys if key is not None]
         if not known:

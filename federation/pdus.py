@@ -82,7 +82,9 @@ class PduChecker:
         checks = [check for plan in plans for check in plan or ()]
         results = await self._keyring.verify_many(checks)
         forged = {check for check, good in zip(checks, results, strict=True) if not good}
-        failures = await self._failures(e for e, p in zip(events, plans, strict=True) if p is None)
+        failures = await self._failures(
+            [event for event, plan in zip(events, plans, strict=True) if plan is None]
+        )
         passed = []
         for event, plan in zip(events, plans, strict=True):
             failure = failures.get(id(event)) if plan is None else None
@@ -94,15 +96,14 @@ class PduChecker:
                 logger.info("pdu dropped", reason=str(failure))
         return passed
 
-    async def _failures(self, events: Iterable[Event]) -> dict[int, Exception]:
+    async def _failures(self, events: Sequence[Event]) -> dict[int, Exception]:
         """Verify events each by itself, asking for keys; why some failed, by ``id()``.
 
         Not by event ID: that does not cover the signatures.
         """
-        asked = list(events)
-        results = await asyncio.gather(*map(self._verify, asked), return_exceptions=True)
+        results = await asyncio.gather(*map(self._verify, events), return_exceptions=True)
         failures: dict[int, Exception] = {}
-        for event, result in zip(asked, results, strict=True):
+        for event, result in zip(events, results, strict=True):
             if isinstance(result, BadEvent | FederationFailure):
                 failures[id(event)] = result
             elif result is not None:
