@@ -7,6 +7,9 @@ from collections.abc import Collection
 from typing import Any
 
 from homeserver.errors import PeerFailed
+from homeserver.protocol.events import Event
+from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.storage.event_records import EventRecord, MembershipChange
 
 ALICE = "@alice:one.example"
 BOB = "@bob:one.example"
@@ -145,6 +148,25 @@ async def set_membership(
     if user_id.endswith(SERVER):
         await database.execute(INSERT_CHANGE, position, user_id, room_id, membership)
     return position
+
+
+def join_record(room_id: str, user_id: str) -> EventRecord:
+    """That somebody has joined a room, as the log tells of it."""
+    pdu = {
+        "type": "m.room.member",
+        "room_id": room_id,
+        "sender": user_id,
+        "state_key": user_id,
+        "content": {"membership": "join"},
+        "origin_server_ts": 1,
+        "depth": 1,
+        "auth_events": [],
+        "prev_events": [],
+    }
+    event = Event(pdu, "$join", ROOM_VERSIONS["11"])
+    local = user_id.endswith(f":{SERVER}")
+    change = MembershipChange(room_id, user_id, "join", "$join", user_id, local)
+    return EventRecord(event, memberships=[change])
 
 
 async def add_event(

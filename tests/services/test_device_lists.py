@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from homeserver.errors import PeerFailed
-from homeserver.protocol.events import Event
-from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.services import remote_devices as remote_devices_module
 from homeserver.services.device_lists import DeviceListService
 from homeserver.services.device_sharing import DeviceSharing
@@ -18,7 +16,6 @@ from homeserver.services.remote_devices import RemoteDevices
 from homeserver.storage import end_to_end_keys as key_storage
 from homeserver.storage.device_lists import get_tracked
 from homeserver.storage.devices import delete_devices
-from homeserver.storage.event_records import EventRecord, MembershipChange
 from homeserver.storage.log import Log, Notice
 from tests.harness.client import eventually
 from tests.services.doubles import (
@@ -32,21 +29,11 @@ from tests.services.doubles import (
     Peers,
     add_device,
     device_keys,
+    join_record,
     set_membership,
 )
 
 OTHER_ROOM = "!other:one.example"
-
-
-def join_of_bob(room_id: str) -> EventRecord:
-    """That Bob has joined a room, as the log tells of it."""
-    pdu = {
-        "type": "m.room.member", "room_id": room_id, "sender": BOB, "state_key": BOB,
-        "content": {"membership": "join"}, "origin_server_ts": 1, "depth": 1,
-        "auth_events": [], "prev_events": [],
-    }  # fmt: skip
-    event = Event(pdu, "$e", ROOM_VERSIONS["11"])
-    return EventRecord(event, memberships=[MembershipChange(room_id, BOB, "join", "$e", BOB, True)])
 
 
 @dataclass
@@ -404,7 +391,7 @@ async def test_a_join_tells_the_instances_that_did_not_share_a_room_before(stage
     for user_id in ("@dave:three.example", CAROL, BOB):
         position = await set_membership(stage.database, user_id, room_id=OTHER_ROOM)
 
-    sharing._on_notice(Notice(position, [(position, join_of_bob(OTHER_ROOM))]))
+    sharing._on_notice(Notice(position, [(position, join_record(OTHER_ROOM, BOB))]))
     await sharing.close()
 
     told = [(to, content["device_id"]) for to, _, content in stage.edus.durable]
@@ -422,7 +409,7 @@ async def test_a_changed_name_tells_nobody_anything(stage):
     await stage.track_carol()
     position = await set_membership(stage.database, BOB)
 
-    sharing._on_notice(Notice(position, [(position, join_of_bob(ROOM))]))
+    sharing._on_notice(Notice(position, [(position, join_record(ROOM, BOB))]))
     await sharing.close()
 
     assert stage.edus.durable == []

@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 
 from homeserver.errors import BadJson, Forbidden
-from homeserver.protocol.events import Event
-from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.services.presence import PresenceService
 from homeserver.services.presence_state import ABSENT_MS, CURRENTLY_ACTIVE_MS, IDLE_MS
-from homeserver.storage.event_records import EventRecord, MembershipChange
 from homeserver.storage.log import Notice
 from tests.services.doubles import (
     ALICE,
@@ -23,6 +20,7 @@ from tests.services.doubles import (
     SERVER,
     Clock,
     Edus,
+    join_record,
     set_membership,
 )
 
@@ -307,18 +305,4 @@ async def test_presence_that_does_not_change_is_told_again_before_it_counts_as_g
 
 def came(user_id: str) -> Notice:
     """Somebody came into the room."""
-    pdu = {
-        "type": "m.room.member",
-        "room_id": ROOM,
-        "sender": user_id,
-        "state_key": user_id,
-        "content": {"membership": "join"},
-        "origin_server_ts": 1,
-        "depth": 1,
-        "auth_events": [],
-        "prev_events": [],
-    }
-    event = Event(pdu, "$join", ROOM_VERSIONS["11"])
-    local = user_id.endswith(f":{SERVER}")
-    change = MembershipChange(ROOM, user_id, "join", "$join", user_id, local)
-    return Notice(1, [(1, EventRecord(event, memberships=[change]))])
+    return Notice(1, [(1, join_record(ROOM, user_id))])
